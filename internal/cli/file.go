@@ -1,0 +1,273 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+	"github.com/alecthomas/kong"
+)
+
+// DefaultConfig is read when no --config is given and it exists.
+const DefaultConfig = "/etc/postseal/postseal.toml"
+
+// Keys are the names that may stand at the top of the file: the flags of all
+// programs, and the passwords that have no flag because a command line is public.
+var Keys = []string{
+	// all
+	"state", "smtp", "smtp-ca", "smtp-password", "smtp-password-file", "resolver",
+	// postseal
+	"server", "test", "ca-bundle", "non-interactive", "verbose", "json",
+	"email", "each", "from-file", "jobs", "contact", "agree-tos", "eab-kid", "eab-hmac-key-file", "profile",
+	"key-type", "key-path", "usage", "passphrase", "passphrase-file", "no-passphrase", "p12", "out", "force",
+	"dry-run", "timeout", "settle", "token-join", "trigger", "compat", "interactive", "deploy-hook",
+	"reuse-key", "cert-path", "reason", "mail-to", "jitter",
+	// postseal-pipe
+	"print", "passthrough", "answered-exit", "recipient", "explain",
+	// postseal-milter
+	"listen", "socket-mode", "on-answered", "metrics", "max-connections", "max-answers",
+}
+
+// notInFile are flags that make no sense in a file.
+var notInFile = []string{"help", "config", "version"}
+
+// secretKeys make a file unfit for the eyes of others.
+var secretKeys = []string{"smtp-password", "passphrase"}
+
+// File is the part of the configuration that is no flag: its tables.
+type File struct {
+	Path         string         `toml:"-"` // "" if there is no file
+	SMTPPassword string         `toml:"smtp-password"`
+	SMIME        SMIME          `toml:"smime"`
+	DKIM         []DKIMKey      `toml:"dkim"`
+	CA           map[string]CA  `toml:"ca"`
+	top          map[string]any // the flags
+}
+
+// SMIME says who may sign S/MIME challenges.
+type SMIME struct {
+	Roots string `toml:"roots"` // PEM file; "" means the system's roots
+}
+
+// DKIMKey makes postseal sign the replies of one domain itself.
+type DKIMKey struct {
+	Domain   string `toml:"domain"`
+	Selector string `toml:"selector"`
+	Key      string `toml:"key"` // PEM file, PKCS#8 or PKCS#1
+}
+
+// CA says how to deal with one CA. Empty fields mean the default.
+type CA struct {
+	TokenJoin         string   `toml:"token-join"`
+	Trigger           string   `toml:"trigger"`
+	Settle            string   `toml:"settle"`
+	Compat            []string `toml:"compat"`
+	DKIM              string   `toml:"dkim"`
+	AutoSubmitted     string   `toml:"auto-submitted"`
+	Unsigned          string   `toml:"unsigned"`
+	TrustedAuthservID string   `toml:"trusted-authserv-id"`
+}
+
+// CAFor returns the table for the ACME directory server: its own, else that of
+// "*", else the defaults.
+func (f *File) CAFor(server string) CA {
+	if ca, ok := f.CA[server]; ok {
+		return ca
+	}
+	return f.CA["*"]
+}
+
+// ReadFile reads and checks a configuration file. Every error has exit status 78.
+func ReadFile(path string) (File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return File{}, Config("give an existing file with --config, or none", "configuration file %q: %v", path, cause(err))
+	}
+	f := File{Path: path}
+	if _, err := toml.DecodeFile(path, &f.top); err != nil {
+		return File{}, Config("see postseal.toml(5)", "%s: %v", path, cause(err))
+	}
+	meta, err := toml.DecodeFile(path, &f)
+	if err != nil {
+		return File{}, Config("see postseal.toml(5)", "%s: %v", path, cause(err))
+	}
+	if err := f.checkKeys(meta); err != nil {
+		return File{}, err
+	}
+	if err := f.checkMode(info.Mode()); err != nil {
+		return File{}, err
+	}
+	return f, f.checkTables()
+}
+
+// checkKeys refuses what no program knows. Top-level keys that are no flags
+// have a field in File; below the top, the TOML library tells what was not used.
+func (f *File) checkKeys(meta toml.MetaData) error {
+	for _, key := range meta.Undecoded() {
+		if len(key) == 1 && slices.Contains(Keys, key[0]) {
+			continue
+		}
+		return Config("see postseal.toml(5) for the keys", "%s: unknown key %q", f.Path, key.String())
+	}
+	return nil
+}
+
+func (f *File) checkMode(mode fs.FileMode) error {
+	if mode.Perm()&0o004 == 0 {
+		return nil
+	}
+	if key := f.secret(); key != "" {
+		return Config("run: chmod o-r "+f.Path, "%s holds a password (%s) and everybody may read it", f.Path, key)
+	}
+	return nil
+}
+
+// secret returns the name of a key that holds a secret, or "".
+func (f *File) secret() string {
+	for _, key := range secretKeys {
+		if v, ok := f.top[key]; ok && v != "" {
+			return key
+		}
+	}
+	for _, key := range []string{"smtp", "state"} {
+		if s, ok := f.top[key].(string); ok {
+			if u, err := url.Parse(s); err == nil && u.User != nil {
+				if _, has := u.User.Password(); has {
+					return key
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func (f *File) checkTables() error {
+	for i, k := range f.DKIM {
+		if k.Domain == "" || k.Selector == "" || k.Key == "" {
+			return Config("a [[dkim]] table needs domain, selector and key", "%s: [[dkim]] table %d is incomplete", f.Path, i+1)
+		}
+	}
+	for name, ca := range f.CA {
+		if err := ca.check(); err != nil {
+			return Config("see postseal.toml(5) for the values", "%s: [ca.%q]: %v", f.Path, name, err)
+		}
+	}
+	return nil
+}
+
+// check tells the first value that is none of those the key can have.
+func (ca CA) check() error {
+	for _, c := range []struct {
+		key, value string
+		legal      []string
+	}{
+		{"token-join", ca.TokenJoin, []string{"auto", "string", "bytes"}},
+		{"trigger", ca.Trigger, []string{"auto", "reply", "post"}},
+		{"dkim", ca.DKIM, []string{"default", "strict", "relaxed-parent"}},
+		{"auto-submitted", ca.AutoSubmitted, []string{"require", "ignore"}},
+		{"unsigned", ca.Unsigned, []string{"refuse", "allow"}},
+	} {
+		if c.value != "" && !slices.Contains(c.legal, c.value) {
+			return fmt.Errorf("%s = %q is none of %s", c.key, c.value, strings.Join(c.legal, ", "))
+		}
+	}
+	for _, compat := range ca.Compat {
+		if compat != "certbot" && compat != "serial" {
+			return fmt.Errorf("compat: %q is none of certbot, serial", compat)
+		}
+	}
+	if ca.Settle != "" {
+		if d, err := time.ParseDuration(ca.Settle); err != nil || d < 0 {
+			return fmt.Errorf("settle = %q is no duration such as 2s", ca.Settle)
+		}
+	}
+	return nil
+}
+
+// cause drops the path from file errors, which name it twice otherwise.
+func cause(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	return err
+}
+
+// resolver gives kong the values of the file. Kong asks resolvers after the
+// environment, so it stays silent where a variable is set.
+type resolver struct {
+	defaultPath string
+	loaded      bool
+	file        File
+	inFile      string // the flag whose value came last from the file, for the error text
+}
+
+// Validate implements kong.Resolver.
+func (r *resolver) Validate(*kong.Application) error { return nil }
+
+// Resolve implements kong.Resolver.
+func (r *resolver) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	if err := r.load(ctx); err != nil {
+		return nil, err
+	}
+	value, ok := r.file.top[flag.Name]
+	if !ok || slices.ContainsFunc(flag.Envs, isSet) {
+		return nil, nil
+	}
+	r.inFile = flag.Name
+	return asFlag(value), nil
+}
+
+func isSet(env string) bool {
+	_, ok := os.LookupEnv(env)
+	return ok
+}
+
+// load reads the file once: the one that --config or POSTSEAL_CONFIG names, else
+// the default one if it is there.
+func (r *resolver) load(ctx *kong.Context) error {
+	if r.loaded {
+		return nil
+	}
+	r.loaded = true
+	path := configPath(ctx)
+	if path == "" {
+		if _, err := os.Stat(r.defaultPath); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		path = r.defaultPath
+	}
+	var err error
+	r.file, err = ReadFile(path)
+	return err
+}
+
+func configPath(ctx *kong.Context) string {
+	for _, flag := range ctx.Flags() {
+		if flag.Name == "config" {
+			if path, ok := ctx.FlagValue(flag).(string); ok {
+				return path
+			}
+		}
+	}
+	return ""
+}
+
+// asFlag writes a TOML value as it would stand on a command line.
+func asFlag(value any) any {
+	list, ok := value.([]any)
+	if !ok {
+		return fmt.Sprint(value)
+	}
+	items := make([]string, len(list))
+	for i, v := range list {
+		items[i] = fmt.Sprint(v)
+	}
+	return strings.Join(items, ",")
+}

@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// Program is one command: its name, what it says of itself, and its flags.
+type Program struct {
+	Name        string
+	Description string
+	Example     string // the end of --help
+	Flags       any    // pointer to kong's struct; it embeds Common
+	Options     []kong.Option
+}
+
+// Common are the flags that every program has.
+type Common struct {
+	Config  string           `placeholder:"FILE" help:"Configuration file (default: ${config_default}, where it exists)." env:"POSTSEAL_CONFIG"`
+	Version kong.VersionFlag `help:"Print the version and exit." env:"-"`
+}
+
+// Parsed is a command line that has been read, with the file beneath it.
+type Parsed struct {
+	Kong *kong.Context
+	File *File // tables of the configuration file; never nil
+}
+
+// errDone ends a run in which kong has already said everything (--help, --version).
+var errDone = errors.New("")
+
+// Parse reads args, the environment and the configuration file into p.Flags.
+//
+// It returns an error with exit status 64 for what is wrong on the command line
+// and 78 for what is wrong in the environment or the file. --help and --version
+// write to stdout and return an error with status 0.
+func (p Program) Parse(args []string, stdout io.Writer) (_ *Parsed, err error) {
+	resolver := &resolver{defaultPath: DefaultConfig}
+	done := false
+	parser, err := kong.New(p.Flags, append([]kong.Option{
+		kong.Name(p.Name),
+		kong.Description(p.Description),
+		kong.DefaultEnvars("POSTSEAL"),
+		kong.Resolvers(resolver),
+		kong.Writers(stdout, io.Discard),
+		kong.Exit(func(int) { done = true; panic(errDone) }),
+		kong.Help(p.help),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Vars{"version": Version(), "config_default": DefaultConfig},
+	}, p.Options...)...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			if !done {
+				panic(r)
+			}
+			err = &Error{Code: ExitOK, Err: errDone}
+		}
+	}()
+	ctx, err := parser.Parse(args)
+	if err != nil {
+		return nil, p.parseError(resolver, err)
+	}
+	return &Parsed{ctx, &resolver.file}, nil
+}
+
+// parseError tells errors of the file and the environment (exit 78) from those
+// of the command line (exit 64). Kong names the environment variable in its text.
+func (p Program) parseError(r *resolver, err error) error {
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	hint := fmt.Sprintf("see %q", p.Name+" --help")
+	if r.inFile != "" && strings.Contains(err.Error(), "--"+r.inFile) {
+		return Config(hint, "%s: %v", r.file.Path, err)
+	}
+	if strings.Contains(err.Error(), "from envar ") {
+		return Config(hint, "environment: %v", err)
+	}
+	return Usage(hint, "%v", err)
+}
+
+// help prints kong's help and the example.
+func (p Program) help(options kong.HelpOptions, ctx *kong.Context) error {
+	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
+		return err
+	}
+	if p.Example != "" {
+		fmt.Fprintf(ctx.Stdout, "\nExample:\n%s\n", indent(p.Example))
+	}
+	return nil
+}
+
+func indent(s string) string {
+	return "  " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n  ")
+}
+
+// Main reads the command line, calls run, and returns the exit status. The
+// context ends with SIGINT or SIGTERM.
+func (p Program) Main(run func(context.Context, *Parsed) error) int {
+	parsed, err := p.Parse(os.Args[1:], os.Stdout)
+	if err != nil {
+		return Report(os.Stderr, p.Name, err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return Report(os.Stderr, p.Name, run(ctx, parsed))
+}
+
+// Version returns the version that the binary was built from.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}
+
+// UnknownFlags returns the flags of p that no configuration file may set
+// because Keys does not name them. Each program's tests require it to be empty.
+func (p Program) UnknownFlags() ([]string, error) {
+	parser, err := kong.New(p.Flags, append([]kong.Option{kong.Vars{"version": "", "config_default": ""}}, p.Options...)...)
+	if err != nil {
+		return nil, err
+	}
+	var unknown []string
+	err = kong.Visit(parser.Model, func(node kong.Visitable, next kong.Next) error {
+		if flag, ok := node.(*kong.Flag); ok && !slices.Contains(Keys, flag.Name) && !slices.Contains(notInFile, flag.Name) {
+			unknown = append(unknown, flag.Name)
+		}
+		return next(nil)
+	})
+	return unknown, err
+}

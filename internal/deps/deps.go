@@ -1,0 +1,28 @@
+package deps
+
+import (
+	_ "github.com/BurntSushi/toml"
+	_ "github.com/VictoriaMetrics/metrics"
+	_ "github.com/alecthomas/kong"
+	_ "github.com/coreos/go-systemd/v22/activation"
+	_ "github.com/coreos/go-systemd/v22/daemon"
+	_ "github.com/emersion/go-message"
+	_ "github.com/emersion/go-milter"
+	_ "github.com/emersion/go-msgauth/dkim"
+	_ "github.com/emersion/go-sasl"
+	_ "github.com/emersion/go-smtp"
+	_ "github.com/fsnotify/fsnotify"
+	_ "github.com/go-jose/go-jose/v4"
+	_ "github.com/google/renameio/v2"
+	_ "github.com/landlock-lsm/go-landlock/landlock"
+	_ "github.com/mholt/acmez/v3/acme"
+	_ "github.com/miekg/dns"
+	_ "github.com/rogpeppe/go-internal/lockedfile"
+	_ "github.com/rogpeppe/go-internal/testscript"
+	_ "github.com/smallstep/pkcs7"
+	_ "golang.org/x/net/idna"
+	_ "golang.org/x/net/publicsuffix"
+	_ "golang.org/x/sys/unix"
+	_ "golang.org/x/term"
+	_ "software.sslmate.com/src/go-pkcs12"
+)

@@ -1,0 +1,77 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+// maxRecord bounds what is read of one file, in bytes.
+const maxRecord = 64 << 10
+
+// Dir is a state directory.
+type Dir struct {
+	path string
+
+	// Damaged is told of each file that is no record of ours, by name. It may be
+	// called from several goroutines. Nil means that nobody wants to know.
+	Damaged func(path string, err error)
+}
+
+// Open returns the state directory at path without looking at it: the mail half
+// must run, and pass ordinary mail, when it is missing.
+func Open(path string) *Dir { return &Dir{path: path} }
+
+// Path returns a path below the state directory.
+func (d *Dir) Path(elem ...string) string {
+	return filepath.Join(append([]string{d.path}, elem...)...)
+}
+
+func (d *Dir) damaged(path string, err error) {
+	if d.Damaged != nil {
+		d.Damaged(path, err)
+	}
+}
+
+// WriteFile replaces path by a file with the given content and mode, whatever
+// the umask: readers see the old content or the new one. The file's name starts
+// with a dot until it is whole.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	return renameio.WriteFile(path, data, mode,
+		renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
+}
+
+// readRecord reads a file of bounded size.
+func readRecord(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readBounded(f)
+}
+
+func readBounded(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxRecord+1))
+	if err == nil && len(data) > maxRecord {
+		err = fmt.Errorf("larger than %d bytes", maxRecord)
+	}
+	return data, err
+}
+
+// syncDir makes the names in a directory survive a power failure.
+func syncDir(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

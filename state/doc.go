@@ -1,0 +1,55 @@
+// Package state is the directory in which the two halves of postseal meet.
+//
+// RFC 8823 splits a challenge in two: token-part2 comes to the ACME client over
+// HTTPS, token-part1 comes by mail. The issuing half writes what it knows into
+// pending/; the mail half adds what the mail says, replies, and writes into
+// answers/ that it did. Neither needs anything else of the other, and the mail
+// half never sees a key: the reply is a digest over the two tokens and the
+// thumbprint of the account's public key.
+//
+//	accounts/ orders/ certs/   0700                    the issuing half's alone
+//	pending/                   2750 issuer:postseal    written by the issuing half
+//	answers/                   3770 issuer:postseal    written by the mail half
+//
+// # pending/
+//
+// One JSON file for each address and CA (type Pending), named after the address,
+// so that looking one up costs the same with one file as with 100,000. A second
+// CA that waits for the same address gets ADDRESS.2.json, and so on up to 9.
+// Names are a convenience of ours: a file of any other name that ends in .json is
+// read too, only slower. Names that start with a dot are files being written.
+//
+//	state       token, from    meaning
+//	ordering    empty          written, the order is about to be sent: the challenge may
+//	                           arrive before the client has read the authorization
+//	pending     set            the mail half may answer
+//	(no file)                  nobody waits; the order ended
+//
+// # answers/
+//
+// One JSON file for each attempt to answer (type Answer): ID.json, and ID.2.json,
+// ID.3.json … for later attempts. Only the last one counts. A file appears with
+// its final content and its lock by link(2), which fails if the name is taken:
+// that is the claim, and it is what makes one challenge answered at most once.
+//
+//	phase      lock    meaning                                   a new delivery
+//	claimed    held    somebody is at it                         leaves it alone
+//	claimed    free    its process died before the final dot     may claim the next attempt
+//	sending    held    the final dot is on its way               leaves it alone
+//	sending    free    its process died: perhaps it was sent     leaves it alone (unknown)
+//	unknown    -       the connection broke after the dot        leaves it alone
+//	sent       -       the SMTP server said 250                  leaves it alone
+//	failed     -       the SMTP server refused it for good       may claim the next attempt
+//	(no file)  -       the claim was given back                  may claim
+//
+// The lock is a flock(2) on the file, so it ends with the process and no clock is
+// asked. An attempt is never removed to make room for the next: two processes
+// that both believe a claim dead would otherwise both succeed. "sending" is on
+// disk, directory entry included, before the final dot leaves.
+//
+// # Writing
+//
+// Every write is a temporary file in the same directory, fsync and rename (or
+// link). What cannot be read as a whole record of a known version is damaged: it
+// is reported by name through Dir.Damaged and skipped, never fatal.
+package state

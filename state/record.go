@@ -1,0 +1,142 @@
+package state
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"golang.org/x/net/idna"
+)
+
+// Version is the version of the state directory that this package reads and writes.
+const Version = 1
+
+// Pending is a challenge that somebody waits for: all that the mail half may know.
+type Pending struct {
+	Version    int       `json:"version"`
+	ID         string    `json:"id"`         // names the answer; new for each order and address
+	Email      string    `json:"email"`      // as the CA returned it: the From of the reply
+	Server     string    `json:"server"`     // URL of the ACME directory
+	From       string    `json:"from"`       // who will send the challenge; "" while ordering
+	Token      string    `json:"token"`      // token-part2; "" while ordering
+	Thumbprint string    `json:"thumbprint"` // of the account key (RFC 7638)
+	Join       string    `json:"join"`       // "string" or "bytes"
+	Created    time.Time `json:"created"`
+	Expires    time.Time `json:"expires"`
+	Policy     Policy    `json:"policy"`
+}
+
+// Policy says which departures from RFC 8823 this CA is allowed. Empty fields
+// mean the default, the first value of each.
+type Policy struct {
+	DKIM              string `json:"dkim,omitempty"`                // default | strict | relaxed-parent
+	AutoSubmitted     string `json:"auto-submitted,omitempty"`      // require | ignore
+	Unsigned          string `json:"unsigned,omitempty"`            // refuse | allow
+	TrustedAuthservID string `json:"trusted-authserv-id,omitempty"` // RFC 8601
+}
+
+// Ordering tells whether the order is not yet read back: the tokens are missing.
+func (p *Pending) Ordering() bool { return p.Token == "" }
+
+// Phase is how far an answer has come; see the package's table.
+type Phase string
+
+// The phases of an answer.
+const (
+	Claimed Phase = "claimed"
+	Sending Phase = "sending"
+	Sent    Phase = "sent"
+	Failed  Phase = "failed"
+	Unknown Phase = "unknown"
+)
+
+// Answer is what the mail half did about one challenge.
+type Answer struct {
+	Version    int        `json:"version"`
+	ID         string     `json:"id"` // that of the Pending record
+	Phase      Phase      `json:"phase"`
+	Email      string     `json:"email"`
+	Server     string     `json:"server"`
+	MessageIDs MessageIDs `json:"message-ids"`
+	Claimed    time.Time  `json:"claimed"`
+	Ended      time.Time  `json:"ended,omitzero"` // when it was sent, failed or lost
+	Reason     string     `json:"reason,omitempty"`
+}
+
+// MessageIDs are the Message-ID of the challenge and that of the reply.
+type MessageIDs struct {
+	Challenge string `json:"challenge"`
+	Reply     string `json:"reply"`
+}
+
+// legalID bounds what may become part of a file name.
+var legalID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+func parsePending(data []byte) (*Pending, error) {
+	p := new(Pending)
+	if err := decode(data, p); err != nil {
+		return nil, err
+	}
+	if err := checkRecord(p.Version, p.ID); err != nil {
+		return nil, err
+	}
+	if p.Email == "" || p.Thumbprint == "" {
+		return nil, fmt.Errorf("email or thumbprint is missing")
+	}
+	return p, nil
+}
+
+func parseAnswer(data []byte) (*Answer, error) {
+	a := new(Answer)
+	if err := decode(data, a); err != nil {
+		return nil, err
+	}
+	if err := checkRecord(a.Version, a.ID); err != nil {
+		return nil, err
+	}
+	switch a.Phase {
+	case Claimed, Sending, Sent, Failed, Unknown:
+		return a, nil
+	}
+	return nil, fmt.Errorf("phase %q is none", a.Phase)
+}
+
+func decode(data []byte, v any) error {
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("no whole record: %w", err)
+	}
+	return nil
+}
+
+func checkRecord(version int, id string) error {
+	if version != Version {
+		return fmt.Errorf("version %d, and this is postseal for version %d", version, Version)
+	}
+	if !legalID.MatchString(id) {
+		return fmt.Errorf("id %q is none", id)
+	}
+	return nil
+}
+
+// Key returns the form of an address under which it is looked up: without case,
+// the domain in A-labels (RFC 5890). Two addresses are the same mailbox to
+// postseal if their keys are equal.
+func Key(addr string) string {
+	at := strings.LastIndexByte(addr, '@')
+	if at < 0 {
+		return strings.ToLower(addr)
+	}
+	return strings.ToLower(addr[:at]) + "@" + Domain(addr[at+1:])
+}
+
+// Domain returns the form of a domain in which domains are compared: A-labels,
+// lower case, no final dot.
+func Domain(name string) string {
+	name = strings.TrimSuffix(name, ".")
+	if ascii, err := idna.Lookup.ToASCII(name); err == nil {
+		return strings.ToLower(ascii)
+	}
+	return strings.ToLower(name)
+}
