@@ -21,6 +21,8 @@ type Dir struct {
 	// Damaged is told of each file that is no record of ours, by name. It may be
 	// called from several goroutines. Nil means that nobody wants to know.
 	Damaged func(path string, err error)
+
+	pending, answers watcher
 }
 
 // Open returns the state directory at path without looking at it: the mail half

@@ -1,0 +1,123 @@
+package state
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// maxAttempts bounds how often one challenge is tried. A challenge lives a day
+// and queues try again after minutes.
+const maxAttempts = 1000
+
+func (d *Dir) answerPath(id string, attempt int) string {
+	if attempt > 1 {
+		return d.Path("answers", fmt.Sprintf("%s.%d.json", id, attempt))
+	}
+	return d.Path("answers", id+".json")
+}
+
+// Answer returns the last attempt to answer a challenge, nil if there was none.
+// An attempt whose process died after "sending" is returned as Unknown; one whose
+// process died before is returned as nil, since a new delivery may claim it.
+func (d *Dir) Answer(id string) (*Answer, error) {
+	if !legalID.MatchString(id) {
+		return nil, fmt.Errorf("id %q is none", id)
+	}
+	var last *Answer
+	for attempt := 1; attempt <= maxAttempts; attempt++ {
+		a, err := d.readAnswer(d.answerPath(id, attempt))
+		switch {
+		case missing(err):
+			return last, nil
+		case isDamage(err):
+			d.damaged(d.answerPath(id, attempt), err)
+		case err != nil:
+			return nil, err
+		default:
+			last = a
+		}
+	}
+	return last, nil
+}
+
+// readAnswer reads one attempt as it stands now, the lock taken into account.
+func (d *Dir) readAnswer(path string) (*Answer, error) {
+	f, live, err := openProbed(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := readBounded(f)
+	if err != nil {
+		return nil, err
+	}
+	a, err := parseAnswer(data)
+	if err != nil {
+		return nil, damage{err}
+	}
+	if live {
+		return a, nil
+	}
+	switch a.Phase {
+	case Sending:
+		a.Phase, a.Reason = Unknown, "the answering process ended while the reply was being sent"
+	case Claimed:
+		a = nil
+	}
+	return a, nil
+}
+
+// Answers returns the last attempt of every answer, in no order.
+func (d *Dir) Answers() ([]*Answer, error) {
+	ids, err := d.answerIDs()
+	if err != nil {
+		return nil, err
+	}
+	var all []*Answer
+	for _, id := range ids {
+		a, err := d.Answer(id)
+		if err != nil {
+			return all, err
+		}
+		if a != nil {
+			all = append(all, a)
+		}
+	}
+	return all, nil
+}
+
+func (d *Dir) answerIDs() ([]string, error) {
+	entries, err := os.ReadDir(d.Path("answers"))
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, e := range entries {
+		id := strings.TrimSuffix(e.Name(), ".json")
+		if isRecord(e.Name()) && legalID.MatchString(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// Forget removes answers that ended more than age ago, and the leftovers of
+// processes that died. It is for the issuing half, which owns the directory.
+func (d *Dir) Forget(age time.Duration, now time.Time) error {
+	entries, err := os.ReadDir(d.Path("answers"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || now.Sub(info.ModTime()) < age {
+			continue
+		}
+		if err := os.Remove(d.Path("answers", e.Name())); err != nil && !missing(err) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+)
+
+// ErrBusy means that a living process is answering the challenge right now.
+var ErrBusy = errors.New("another process is answering this challenge")
+
+// DoneError means that the challenge must not be answered any more: it was, or
+// it may have been.
+type DoneError struct{ Answer *Answer }
+
+func (e *DoneError) Error() string {
+	if e.Answer.Phase == Sent {
+		return "already answered at " + e.Answer.Ended.Format(time.RFC3339)
+	}
+	return "perhaps already answered: " + e.Answer.Reason
+}
+
+// Claim is the right to answer one challenge. It lasts until one of Sent, Failed,
+// Unknown and GiveBack is called or the process ends.
+type Claim struct {
+	dir    *Dir
+	path   string
+	file   *os.File // holds the lock
+	answer Answer
+}
+
+// Claim claims the challenge of p. Of any number of processes that try at the
+// same time exactly one succeeds. The others get ErrBusy, or a *DoneError once
+// the challenge was answered.
+func (d *Dir) Claim(p *Pending, challengeID, replyID string, now time.Time) (*Claim, error) {
+	c := &Claim{dir: d, answer: Answer{
+		Version: Version, ID: p.ID, Phase: Claimed, Email: p.Email, Server: p.Server,
+		MessageIDs: MessageIDs{Challenge: challengeID, Reply: replyID}, Claimed: now.UTC(),
+	}}
+	for attempt := 1; attempt <= maxAttempts; {
+		c.path = d.answerPath(p.ID, attempt)
+		free, err := d.tryPath(c.path)
+		if err != nil {
+			return nil, err
+		}
+		if !free {
+			attempt++
+			continue
+		}
+		err = c.write(os.Link)
+		if err == nil {
+			return c, nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("challenge %s was tried %d times", p.ID, maxAttempts)
+}
+
+// tryPath looks at one attempt. It returns true if there is none, false if it
+// ended without an answer, and the error that the caller is to end with otherwise.
+func (d *Dir) tryPath(path string) (free bool, err error) {
+	f, live, err := openProbed(path)
+	if missing(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	if live {
+		return false, ErrBusy
+	}
+	data, err := readBounded(f)
+	if err != nil {
+		return false, err
+	}
+	a, err := parseAnswer(data)
+	if err != nil {
+		d.damaged(path, err)
+		return false, nil
+	}
+	switch a.Phase {
+	case Claimed, Failed:
+		return false, nil
+	case Sending:
+		a.Phase, a.Reason = Unknown, "the answering process ended while the reply was being sent"
+	}
+	return false, &DoneError{a}
+}
+
+// openProbed opens a file and tells whether its writer lives. Only the writer of
+// a file ever locks it exclusively, and probes share, so a probe never makes a
+// dead claim look alive to another.
+//
+// The file is the one that the path names after the probe. A writer replaces its
+// file by rename and then lets the old one go: whoever still holds the old one
+// would take its content for the last word of a dead process.
+func openProbed(path string) (f *os.File, live bool, err error) {
+	for {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, false, err
+		}
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return f, true, nil
+		}
+		if err == nil && sameFile(f, path) {
+			return f, false, nil
+		}
+		f.Close()
+		if err != nil {
+			return nil, false, err
+		}
+	}
+}
+
+func sameFile(f *os.File, path string) bool {
+	a, errA := f.Stat()
+	b, errB := os.Stat(path)
+	return errA == nil && errB == nil && os.SameFile(a, b)
+}
+
+// write puts the answer on disk as a new file that is locked before it has a
+// name, and gives it its name with publish: os.Link to claim, os.Rename to go on.
+func (c *Claim) write(publish func(tmp, path string) error) error {
+	data, err := json.MarshalIndent(&c.answer, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(c.dir.Path("answers"), ".answer-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	err = fill(f, append(data, '\n'))
+	if err == nil {
+		err = publish(f.Name(), c.path)
+	}
+	if err != nil {
+		f.Close()
+		return err
+	}
+	if c.file != nil {
+		c.file.Close()
+	}
+	c.file = f
+	return nil
+}
+
+func fill(f *os.File, data []byte) error {
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return err
+	}
+	if err := f.Chmod(0o640); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(f, string(data)); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// Sending records that the final dot is about to be sent. After it the challenge
+// is never answered again unless GiveBack or Failed says that it was not.
+func (c *Claim) Sending() error {
+	c.answer.Phase = Sending
+	if err := c.write(os.Rename); err != nil {
+		return err
+	}
+	return syncDir(c.dir.Path("answers"))
+}
+
+// Sent records that the SMTP server accepted the reply.
+func (c *Claim) Sent(now time.Time) error { return c.end(Sent, "", now) }
+
+// Failed records that the SMTP server refused the reply for good, in its words.
+func (c *Claim) Failed(reason string, now time.Time) error { return c.end(Failed, reason, now) }
+
+// Unknown records that the connection broke after the final dot.
+func (c *Claim) Unknown(reason string, now time.Time) error { return c.end(Unknown, reason, now) }
+
+func (c *Claim) end(phase Phase, reason string, now time.Time) error {
+	c.answer.Phase, c.answer.Reason, c.answer.Ended = phase, reason, now.UTC()
+	err := c.write(os.Rename)
+	c.file.Close()
+	return err
+}
+
+// GiveBack ends the claim as if it had never been: the reply was not sent.
+func (c *Claim) GiveBack() error {
+	err := os.Remove(c.path)
+	c.file.Close()
+	return err
+}

@@ -1,0 +1,70 @@
+package state
+
+import (
+	"errors"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// changes is an inotify queue that is read by whoever asks, without a goroutine
+// between: an event that a goroutine holds and has not passed on yet would be a
+// record missed.
+type changes struct {
+	fd   int
+	gone bool // the directory was removed or moved away: the watch is worth nothing
+}
+
+// watchChanges returns nil where the kernel gives no events.
+func watchChanges(dir string) *changes {
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		return nil
+	}
+	const mask = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE |
+		unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ATTRIB | unix.IN_ONLYDIR
+	if _, err := unix.InotifyAddWatch(fd, dir, mask); err != nil {
+		unix.Close(fd)
+		return nil
+	}
+	return &changes{fd: fd}
+}
+
+// drain empties the queue and tells whether anything was in it.
+func (c *changes) drain() (changed bool) {
+	var buf [4096]byte
+	for {
+		n, err := unix.Read(c.fd, buf[:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n <= 0 {
+			return changed || !errors.Is(err, unix.EAGAIN)
+		}
+		changed = true
+		c.note(buf[:n])
+	}
+}
+
+func (c *changes) note(events []byte) {
+	for len(events) >= unix.SizeofInotifyEvent {
+		event := (*unix.InotifyEvent)(unsafe.Pointer(&events[0]))
+		if event.Mask&(unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_IGNORED|unix.IN_UNMOUNT) != 0 {
+			c.gone = true
+		}
+		size := unix.SizeofInotifyEvent + int(event.Len)
+		if size > len(events) {
+			return
+		}
+		events = events[size:]
+	}
+}
+
+// lost tells whether the watch must be made anew.
+func (c *changes) lost() bool { return c != nil && c.gone }
+
+func (c *changes) close() {
+	if c != nil {
+		unix.Close(c.fd)
+	}
+}

@@ -1,0 +1,275 @@
+package state
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// slots is how many CAs may wait for one address at the same time.
+const slots = 9
+
+// foreignNames bounds in how large a directory records under names that are not
+// ours are looked for, so that a look-up costs the same however many wait.
+const foreignNames = 1000
+
+// maxName bounds a file name made from an address, in bytes; longer ones become
+// a digest. File systems stop at 255, and a slot and a temporary suffix follow.
+const maxName = 200
+
+// fileName returns the name of the pending record for an address in a slot from 1.
+func fileName(addr string, slot int) string {
+	base := escape(Key(addr))
+	if len(base) > maxName {
+		sum := sha256.Sum256([]byte(base))
+		base = "sha256-" + hex.EncodeToString(sum[:])
+	}
+	if slot > 1 {
+		return fmt.Sprintf("%s.%d.json", base, slot)
+	}
+	return base + ".json"
+}
+
+// escape writes an address so that it is readable as a file name and cannot be a
+// path: what is not plain becomes %XX.
+func escape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', strings.IndexByte("@_+=-", c) >= 0, c == '.' && i > 0:
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}
+
+// Put writes the record of a challenge that is waited for. It replaces that of
+// the same address and CA, and otherwise takes the next free name.
+func (d *Dir) Put(p *Pending) error {
+	p.Version = Version
+	data, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
+	}
+	data = append(data, '\n')
+	for {
+		slot, taken, err := d.slot(p)
+		if err != nil {
+			return err
+		}
+		if taken {
+			return WriteFile(d.pendingPath(p.Email, slot), data, 0o640)
+		}
+		err = createFile(d.pendingPath(p.Email, slot), data, 0o640)
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+}
+
+func (d *Dir) pendingPath(addr string, slot int) string {
+	return d.Path("pending", fileName(addr, slot))
+}
+
+// slot finds where the record of p's address and CA is (taken) or can go.
+func (d *Dir) slot(p *Pending) (slot int, taken bool, err error) {
+	free := 0
+	for slot := 1; slot <= slots; slot++ {
+		old, err := d.readPending(d.pendingPath(p.Email, slot))
+		switch {
+		case err == nil && old.Server == p.Server && Key(old.Email) == Key(p.Email):
+			return slot, true, nil
+		case missing(err) && free == 0:
+			free = slot
+		case err != nil && !missing(err) && !isDamage(err):
+			return 0, false, err
+		}
+	}
+	if free == 0 {
+		return 0, false, fmt.Errorf("%d CAs are already waited for at %s", slots, p.Email)
+	}
+	return free, false, nil
+}
+
+// createFile writes a file under a name that must be free.
+func createFile(path string, data []byte, mode fs.FileMode) error {
+	t, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
+	if err != nil {
+		return err
+	}
+	defer t.Cleanup()
+	if _, err := t.Write(data); err != nil {
+		return err
+	}
+	if err := t.Sync(); err != nil {
+		return err
+	}
+	return os.Link(t.Name(), path)
+}
+
+// Remove ends the wait for a challenge. It is no error if nobody waits.
+func (d *Dir) Remove(addr, server string) error {
+	for slot := 1; slot <= slots; slot++ {
+		path := d.pendingPath(addr, slot)
+		p, err := d.readPending(path)
+		if err != nil || p.Server != server || Key(p.Email) != Key(addr) {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !missing(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Pending returns the records of those who wait for a challenge at an address and
+// have not expired. The error means that it cannot be known now.
+func (d *Dir) Pending(addr string, now time.Time) ([]*Pending, error) {
+	var found []*Pending
+	for slot := 1; slot <= slots; slot++ {
+		p, err := d.readPending(d.pendingPath(addr, slot))
+		switch {
+		case err == nil && Key(p.Email) == Key(addr):
+			found = append(found, p)
+		case isDamage(err):
+			d.damaged(d.pendingPath(addr, slot), err)
+		case err != nil && !missing(err):
+			return nil, err
+		}
+	}
+	foreign, err := d.scan(foreignNames, func(name string) bool { return !ours(name) })
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range foreign {
+		if Key(p.Email) == Key(addr) {
+			found = append(found, p)
+		}
+	}
+	return current(found, now), nil
+}
+
+// ours tells whether a name is one that fileName makes, so that its record would
+// have been found by its address.
+func ours(name string) bool {
+	base := strings.TrimSuffix(name, ".json")
+	if i := strings.LastIndexByte(base, '.'); i >= 0 && len(base) == i+2 && base[i+1] >= '2' && base[i+1] <= '9' {
+		base = base[:i]
+	}
+	if strings.HasPrefix(base, "sha256-") {
+		return true
+	}
+	at := strings.LastIndexByte(base, '@')
+	return at > 0 && at < len(base)-1 && strings.IndexByte(base[at:], '%') < 0
+}
+
+// All returns every pending record that can be read and has not expired.
+func (d *Dir) All(now time.Time) ([]*Pending, error) {
+	all, err := d.scan(-1, func(string) bool { return true })
+	return current(all, now), err
+}
+
+// current drops the expired records, and all but one of those with the same id.
+func current(records []*Pending, now time.Time) []*Pending {
+	seen := map[string]bool{}
+	kept := records[:0]
+	for _, p := range records {
+		if !seen[p.ID] && (p.Expires.IsZero() || now.Before(p.Expires)) {
+			kept = append(kept, p)
+		}
+		seen[p.ID] = true
+	}
+	return kept
+}
+
+// scan reads the records whose file name is wanted, among at most limit names if
+// limit is positive.
+func (d *Dir) scan(limit int, want func(name string) bool) ([]*Pending, error) {
+	names, err := listNames(d.Path("pending"), limit)
+	if err != nil {
+		return nil, err
+	}
+	var found []*Pending
+	for _, name := range names {
+		if !isRecord(name) || !want(name) {
+			continue
+		}
+		p, err := d.readPending(d.Path("pending", name))
+		switch {
+		case err == nil:
+			found = append(found, p)
+		case !missing(err):
+			d.damaged(d.Path("pending", name), err)
+		}
+	}
+	return found, nil
+}
+
+// listNames returns the names in a directory, at most limit if it is positive.
+func listNames(path string, limit int) ([]string, error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(limit)
+	if errors.Is(err, io.EOF) {
+		err = nil // an empty directory, with a limit
+	}
+	return names, err
+}
+
+func isRecord(name string) bool {
+	return name[0] != '.' && strings.HasSuffix(name, ".json")
+}
+
+// damage is the error for a file that can be read and is no record.
+type damage struct{ error }
+
+func isDamage(err error) bool {
+	var d damage
+	return errors.As(err, &d)
+}
+
+func (d *Dir) readPending(path string) (*Pending, error) {
+	data, err := readRecord(path)
+	if err != nil {
+		return nil, err
+	}
+	p, err := parsePending(data)
+	if err != nil {
+		return nil, damage{err}
+	}
+	return p, nil
+}
+
+// Purge removes the records that expired, for the issuing half: an order that was
+// killed leaves its record behind.
+func (d *Dir) Purge(now time.Time) error {
+	all, err := d.scan(-1, func(string) bool { return true })
+	if err != nil {
+		return err
+	}
+	for _, p := range all {
+		if p.Expires.IsZero() || now.Before(p.Expires) {
+			continue
+		}
+		if err := d.Remove(p.Email, p.Server); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package state
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// pollEvery is how often a directory is looked at beside the kernel's events,
+// which do not come over NFS and stop when watches are exhausted.
+const pollEvery = 250 * time.Millisecond
+
+// watcher passes the kernel's events for one directory on to all who wait in
+// it. One serves a whole process: the kernel allows a user 128 instances.
+type watcher struct {
+	mu      sync.Mutex
+	kernel  *fsnotify.Watcher // nil while nobody waits, or where the kernel gives none
+	waiters map[chan struct{}]string
+}
+
+// subscribe returns a channel that gets a value after each change of a file whose
+// name starts with prefix, and the function that ends it. It stays silent where
+// the kernel gives no events: polling stands beside it.
+func (w *watcher) subscribe(dir, prefix string) (<-chan struct{}, func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.waiters == nil {
+		w.waiters = map[chan struct{}]string{}
+	}
+	if w.kernel == nil {
+		w.start(dir)
+	}
+	wake := make(chan struct{}, 1)
+	w.waiters[wake] = prefix
+	return wake, func() { w.unsubscribe(wake) }
+}
+
+func (w *watcher) unsubscribe(wake chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.waiters, wake)
+	if len(w.waiters) == 0 && w.kernel != nil {
+		w.kernel.Close()
+		w.kernel = nil
+	}
+}
+
+func (w *watcher) start(dir string) {
+	kernel, err := fsnotify.NewWatcher()
+	if err != nil {
+		return
+	}
+	if err := kernel.Add(dir); err != nil {
+		kernel.Close()
+		return
+	}
+	w.kernel = kernel
+	go w.forward(kernel)
+}
+
+// forward runs until kernel is closed. An error is an overflow of the kernel's
+// queue: everybody has to look.
+func (w *watcher) forward(kernel *fsnotify.Watcher) {
+	for {
+		select {
+		case event, ok := <-kernel.Events:
+			if !ok {
+				return
+			}
+			w.wake(filepath.Base(event.Name))
+		case _, ok := <-kernel.Errors:
+			if !ok {
+				return
+			}
+			w.wake("")
+		}
+	}
+}
+
+func (w *watcher) wake(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for wake, prefix := range w.waiters {
+		if name == "" || strings.HasPrefix(name, prefix) {
+			select {
+			case wake <- struct{}{}:
+			default: // one that is waiting already says it all
+			}
+		}
+	}
+}
+
+// wait calls ready until it says that it is done, at once and after each change
+// of a file in dir whose name starts with prefix. It returns ready's error, or
+// the context's.
+func (d *Dir) wait(ctx context.Context, w *watcher, dir, prefix string, ready func() (done bool, err error)) error {
+	events, stop := w.subscribe(d.Path(dir), prefix)
+	defer stop()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		if done, err := ready(); done || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-events:
+		case <-tick.C:
+		}
+	}
+}
+
+// WaitAnswer waits until a challenge was answered or failed to be: it returns an
+// answer whose phase is Sent, Failed or Unknown and that differs from seen, which
+// is nil or an answer that the caller knows already: after a failure, a later
+// delivery may try again.
+func (d *Dir) WaitAnswer(ctx context.Context, id string, seen *Answer) (a *Answer, err error) {
+	err = d.wait(ctx, &d.answers, "answers", id, func() (bool, error) {
+		if a, err = d.Answer(id); err != nil || a == nil {
+			return false, err
+		}
+		if seen != nil && seen.Phase == a.Phase && seen.Claimed.Equal(a.Claimed) {
+			return false, nil
+		}
+		return a.Phase == Sent || a.Phase == Failed || a.Phase == Unknown, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// WaitToken waits until none of the records for the addresses is still ordering,
+// and returns them: the client has then read the authorizations.
+func (d *Dir) WaitToken(ctx context.Context, addrs []string, now func() time.Time) (found []*Pending, err error) {
+	err = d.wait(ctx, &d.pending, "pending", "", func() (bool, error) {
+		found, err = d.PendingAny(addrs, now())
+		if err != nil {
+			return false, err
+		}
+		for _, p := range found {
+			if p.Ordering() {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	return found, err
+}
+
+// PendingAny returns the records for several addresses, each once.
+func (d *Dir) PendingAny(addrs []string, now time.Time) ([]*Pending, error) {
+	var found []*Pending
+	for _, addr := range addrs {
+		records, err := d.Pending(addr, now)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, records...)
+	}
+	return current(found, now), nil
+}
