@@ -1,8 +1,8 @@
 package state
 
 import (
+	"encoding/binary"
 	"errors"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,11 +48,12 @@ func (c *changes) drain() (changed bool) {
 
 func (c *changes) note(events []byte) {
 	for len(events) >= unix.SizeofInotifyEvent {
-		event := (*unix.InotifyEvent)(unsafe.Pointer(&events[0]))
-		if event.Mask&(unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_IGNORED|unix.IN_UNMOUNT) != 0 {
+		// struct inotify_event: wd, mask, cookie, len, then the name.
+		mask := binary.NativeEndian.Uint32(events[4:])
+		if mask&(unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_IGNORED|unix.IN_UNMOUNT) != 0 {
 			c.gone = true
 		}
-		size := unix.SizeofInotifyEvent + int(event.Len)
+		size := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(events[12:]))
 		if size > len(events) {
 			return
 		}
