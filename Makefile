@@ -1,0 +1,62 @@
+# make test is what decides whether a change is good; the rest is convenience.
+# It starts Postfix instances of its own, so it has to run as root.
+
+GO        ?= go
+TESTFLAGS ?= -race -timeout 15m -p 2
+FUZZTIME  ?= 1m
+
+# The programs that run inside mail servers, which are not all on Linux.
+MAIL_HALF = ./cmd/postseal-milter ./cmd/postseal-pipe
+
+.PHONY: build test check deps root fmt vet staticcheck freebsd unit fuzz bench clean
+
+# The version is that of the Git tag or commit, which Go stamps by itself.
+build:
+	@echo "== build: bin/"
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+
+test: root deps check unit
+	@echo "== all good"
+
+# What can be said without running anything.
+check: fmt vet staticcheck freebsd
+
+deps:
+	@.ci/install
+
+root:
+	@test "$$(id -u)" -eq 0 || { \
+		echo "error: the tests start Postfix, which only root can" >&2; \
+		echo "hint: run them in a container or as root; 'make check' needs no root" >&2; exit 1; }
+
+fmt:
+	@echo "== gofmt"
+	@bad=$$(gofmt -s -l .) && test -z "$$bad" || { echo "not formatted (gofmt -s -w):" >&2; echo "$$bad" >&2; exit 1; }
+
+vet:
+	@echo "== go vet"
+	@$(GO) vet ./...
+
+staticcheck:
+	@echo "== staticcheck"
+	@$(GO) tool staticcheck ./...
+
+# Our own packages in the mail half, with their tests, compiled for FreeBSD.
+freebsd:
+	@echo "== go vet, mail half on FreeBSD"
+	@export GOOS=freebsd CGO_ENABLED=0; \
+	own=$$($(GO) list -deps -f '{{with .Module}}{{if .Main}}{{$$.ImportPath}}{{end}}{{end}}' $(MAIL_HALF)) && $(GO) vet $$own
+
+unit:
+	@echo "== go test $(TESTFLAGS)"
+	@$(GO) test $(TESTFLAGS) ./...
+
+fuzz:
+	@.ci/fuzz $(FUZZTIME)
+
+bench:
+	@echo "== benchmarks"
+	@$(GO) test -run '^$$' -bench . -benchmem ./...
+
+clean:
+	rm -rf bin postseal-demo
