@@ -1,0 +1,140 @@
+package mta
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Postfix says what a Postfix instance is to do. The zero value takes mail for
+// example.test and has no mailbox.
+//
+// Mail for Domain goes to the Maildirs of Users, unless Transport or
+// MailboxCommand say otherwise. Mail for all other domains goes to Relay.
+type Postfix struct {
+	Domain string   // default example.test
+	Users  []string // who has a Maildir: local parts, or addresses in Domain
+
+	// Transport takes the mail of Users instead of the Maildirs, as in
+	// "postseal:", the name of a service in MasterCF.
+	Transport string
+
+	// MailboxCommand is Postfix's mailbox_command. The recipients are then
+	// users of the system (see NewUser); the command runs as them.
+	MailboxCommand string
+
+	Milters string // smtpd_milters; sockets are relative to the queue directory
+	Relay   string // HOST:PORT that gets the mail for other domains; none: it bounces
+
+	MainCF   []string // more lines for main.cf, "name = value"; they win
+	MasterCF []string // more lines for master.cf; a line that starts with a space continues
+}
+
+const (
+	defaultDomain = "example.test"
+	startAttempts = 5
+	mailUser      = "nobody" // owns the Maildirs
+)
+
+// StartPostfix starts an instance that is listening when StartPostfix returns
+// and that ends with the test. If the test fails, its log is shown.
+func StartPostfix(t testing.TB, config Postfix) *Instance {
+	t.Helper()
+	needRoot(t)
+	Need(t, "postfix", "postqueue")
+	if config.Domain == "" {
+		config.Domain = defaultDomain
+	}
+	in, err := newInstance(t, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(in.cleanup)
+	if err := in.start(); err != nil {
+		t.Fatal(err)
+	}
+	return in
+}
+
+// newInstance makes the directory of an instance, all but master.cf in it.
+func newInstance(t testing.TB, config Postfix) (*Instance, error) {
+	dir, err := tempDir("postseal-mta-")
+	if err != nil {
+		return nil, err
+	}
+	release, err := startGuard(`postfix -c "$1/conf" abort; rm -rf "$1"`, dir)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	in := &Instance{
+		Dir:      dir,
+		ConfDir:  filepath.Join(dir, "conf"),
+		QueueDir: filepath.Join(dir, "queue"),
+		t:        t,
+		config:   config,
+		release:  release,
+	}
+	return in, in.populate()
+}
+
+func (in *Instance) populate() error {
+	return errors.Join(
+		os.Mkdir(in.ConfDir, 0o755),
+		os.Mkdir(in.QueueDir, 0o755),
+		mkdirFor("postfix", filepath.Join(in.Dir, "data")),
+		mkdirFor(mailUser, in.mailDir()),
+		copyTables(in.ConfDir),
+		os.WriteFile(in.conf("users"), []byte(in.userTable()), 0o644),
+		os.WriteFile(in.conf("main.cf"), []byte(in.mainCF()), 0o644),
+	)
+}
+
+// start finds a free port and starts Postfix there. Between finding and using
+// it another process may take the port: then another one is tried.
+func (in *Instance) start() error {
+	var failed error
+	for range startAttempts {
+		addr, err := freeAddr()
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(in.conf("master.cf"), []byte(in.masterCF(addr)), 0o644); err != nil {
+			return err
+		}
+		in.SMTPAddr = addr
+		out, err := in.postfix("start")
+		if err == nil {
+			return nil
+		}
+		failed = fmt.Errorf("postfix start: %v\n%s%s", err, out, in.Log())
+		if !strings.Contains(failed.Error(), "Address already in use") {
+			break
+		}
+	}
+	return failed
+}
+
+// freeAddr returns an address on loopback where nobody listens at the moment.
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// FreePort returns a port on 127.0.0.1 where nobody listens at the moment, for
+// a service in MasterCF.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	addr, err := freeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := strings.Cut(addr, ":")
+	return port
+}
