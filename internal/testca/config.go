@@ -183,6 +183,12 @@ func or[T comparable](p *T, def T) {
 	}
 }
 
+// Check finds what Start would refuse.
+func (c Config) Check() error {
+	_, err := c.withDefaults()
+	return err
+}
+
 func (c Config) check() error {
 	for _, addr := range []string{c.Listen, c.SMTPListen, c.DNSListen} {
 		if err := CheckLoopback(addr); err != nil {
