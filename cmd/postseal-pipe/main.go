@@ -1,0 +1,140 @@
+// Command postseal-pipe answers one message from stdin.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"postseal/internal/challenge"
+	"postseal/internal/cli"
+	"postseal/internal/mailconf"
+	"postseal/pipe"
+)
+
+func main() { os.Exit(Main(new(flags))) }
+
+type flags struct {
+	cli.Common
+	mailconf.Flags
+
+	Recipient    []string `placeholder:"ADDR" help:"Envelope recipient, beside To, for aliases (default: $$ORIGINAL_RECIPIENT, $$RECIPIENT)."`
+	Print        bool     `xor:"mode" help:"Write the reply to stdout instead of sending it; record nothing."`
+	Passthrough  bool     `xor:"mode" help:"Copy the message to stdout with a Postseal-Status field on top."`
+	Explain      bool     `xor:"mode" help:"Write each check and its result to stdout; send and record nothing."`
+	AnsweredExit int      `placeholder:"N" default:"0" help:"Exit status when the challenge was answered, instead of 0."`
+}
+
+func (f *flags) program() cli.Program {
+	return cli.Program{
+		Name: "postseal-pipe",
+		Description: "Answer one ACME mail challenge (RFC 8823) from stdin. Any other message is read to its end " +
+			"and left alone. Exit status: 0 done, 75 try again later, 64 usage, 78 configuration.",
+		Example: "postseal-pipe --print < challenge.eml",
+		Flags:   f,
+	}
+}
+
+// Main runs the program and returns its exit status. That of an answered challenge
+// is the caller's choice, so it is no error.
+func Main(f *flags) int {
+	status := cli.ExitOK
+	code := f.program().Main(func(ctx context.Context, p *cli.Parsed) (err error) {
+		status, err = f.run(ctx, p)
+		return err
+	})
+	if code != cli.ExitOK {
+		return code
+	}
+	return status
+}
+
+func (f *flags) run(ctx context.Context, parsed *cli.Parsed) (status int, err error) {
+	if err := f.check(); err != nil {
+		return 0, err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	p := pipe.Pipe{
+		Mode:       f.mode(),
+		Recipients: f.recipients(),
+		Responder: func() (*challenge.Responder, error) {
+			return f.Responder(parsed.File, f.StateDir(log), log)
+		},
+	}
+	out, err := p.Run(ctx, os.Stdin, os.Stdout)
+	if err != nil {
+		return 0, tempFail(err)
+	}
+	f.report(log, out)
+	return f.status(out), nil
+}
+
+func (f *flags) check() error {
+	if f.AnsweredExit < 0 || f.AnsweredExit > 255 {
+		return cli.Usage("an exit status is 0 to 255", "--answered-exit: %d is no exit status", f.AnsweredExit)
+	}
+	_, err := f.Flags.Check()
+	return err
+}
+
+// tempFail gives an error that says nothing else the status that keeps the
+// message in the mail server's queue.
+func tempFail(err error) error {
+	if cli.ExitCode(err) != cli.ExitFailed {
+		return err
+	}
+	return cli.Later("", "%w", err)
+}
+
+func (f *flags) mode() pipe.Mode {
+	switch {
+	case f.Print:
+		return pipe.Print
+	case f.Passthrough:
+		return pipe.Passthrough
+	case f.Explain:
+		return pipe.Explain
+	}
+	return pipe.Reply
+}
+
+// recipients returns the envelope recipients: those of the command line, else what
+// mail servers put into the environment (Postfix and Dovecot, OpenSMTPD and Exim).
+func (f *flags) recipients() []string {
+	if len(f.Recipient) > 0 {
+		return f.Recipient
+	}
+	var all []string
+	for _, env := range []string{"ORIGINAL_RECIPIENT", "ORIG_RECIPIENT", "RECIPIENT"} {
+		if addr := os.Getenv(env); addr != "" {
+			all = append(all, addr)
+		}
+	}
+	return all
+}
+
+// report writes one line for a message that is for somebody who waits. In the modes
+// that people use by hand, silence would be no answer either.
+func (f *flags) report(log *slog.Logger, out challenge.Outcome) {
+	if !out.Concerns() && out.Verdict == challenge.None && !f.Print {
+		return
+	}
+	level := slog.LevelInfo
+	if out.Verdict == challenge.Refused || out.Verdict == challenge.Later {
+		level = slog.LevelWarn
+	}
+	log.Log(context.Background(), level, "challenge "+out.Verdict.String(), out.Attrs()...)
+}
+
+func (f *flags) status(out challenge.Outcome) int {
+	switch out.Verdict {
+	case challenge.Later:
+		return cli.ExitTempFail
+	case challenge.Answered:
+		if f.Explain {
+			return cli.ExitOK
+		}
+		return f.AnsweredExit
+	}
+	return cli.ExitOK
+}

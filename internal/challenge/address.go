@@ -1,0 +1,99 @@
+package challenge
+
+import (
+	"io"
+	"mime"
+	"net/mail"
+	"strings"
+
+	"postseal/state"
+)
+
+// maxMailboxes bounds how many addresses of a To are looked up. More than one is
+// refused anyway, and the log should say so.
+const maxMailboxes = 10
+
+// addressParser reads addresses. Display names in charsets that Go does not know
+// are nobody's business here, so they are let through undecoded.
+var addressParser = mail.AddressParser{WordDecoder: &mime.WordDecoder{
+	CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil },
+}}
+
+// mailboxes returns the addresses in a From, To or Reply-To, without names.
+func mailboxes(value string) ([]string, error) {
+	list, err := addressParser.ParseList(value)
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, a := range list {
+		all = append(all, a.Address)
+	}
+	return all, nil
+}
+
+// oneMailbox returns the address in a field that must hold exactly one.
+func oneMailbox(name, value string) (string, error) {
+	all, err := mailboxes(value)
+	switch {
+	case err != nil:
+		return "", refuse("%s is no address: %s", name, printable(value))
+	case len(all) != 1:
+		return "", refuse("%s names %d mailboxes", name, len(all))
+	case isGroup(value):
+		return "", refuse("%s is a group", name)
+	case !legalAddress(all[0]):
+		return "", refuse("%s is no address that can be mailed to: %s", name, printable(all[0]))
+	}
+	return all[0], nil
+}
+
+// legalAddress tells whether an address can go into an SMTP command and a header
+// field as it is. Quoted local parts can hold anything, so they are not.
+func legalAddress(addr string) bool {
+	at := strings.LastIndexByte(addr, '@')
+	if at <= 0 || at == len(addr)-1 || len(addr) > 320 {
+		return false
+	}
+	return strings.IndexFunc(addr, func(r rune) bool {
+		return r <= ' ' || r == 0x7f || r == 0xfffd || strings.ContainsRune(`<>()[]\,;:"`, r)
+	}) < 0 && strings.Count(addr, "@") == 1
+}
+
+// isGroup finds the colon of RFC 5322's group syntax, outside of quotes and comments.
+func isGroup(value string) bool {
+	quoted, depth := false, 0
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case c == '\\':
+			i++
+		case c == '"' && depth == 0:
+			quoted = !quoted
+		case quoted:
+		case c == '(':
+			depth++
+		case c == ')':
+			depth--
+		case c == ':' && depth == 0:
+			return true
+		}
+	}
+	return false
+}
+
+// domainOf returns the domain of an address in the form that is compared.
+func domainOf(addr string) string {
+	return state.Domain(addr[strings.LastIndexByte(addr, '@')+1:])
+}
+
+// within tells whether a domain is another or one of its sub-domains.
+func within(domain, parent string) bool {
+	return domain == parent || strings.HasSuffix(domain, "."+parent)
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r > 0x7e }) < 0
+}
+
+// sameAddress compares two addresses without case.
+func sameAddress(a, b string) bool { return state.Key(a) == state.Key(b) }

@@ -1,0 +1,79 @@
+package challenge
+
+import (
+	"strings"
+
+	"github.com/emersion/go-msgauth/authres"
+)
+
+// authenticated believes the Authentication-Results that the admin's own border
+// host has added (RFC 8601), if the order's policy names that host: behind it, a
+// list or a scanner may have changed the body, so that the signature no longer
+// verifies here. The result tells the domain and not what was covered, so every
+// signature of that domain must cover what counts.
+func (x *exam) authenticated() (coverage, error) {
+	host := x.policy().TrustedAuthservID
+	if host == "" || !x.passedAt(host) {
+		return coverage{}, errNotTried
+	}
+	signatures, _ := x.aligned()
+	if len(signatures) == 0 {
+		return coverage{}, errNotTried
+	}
+	cover := coverage{by: "DKIM signature by " + printable(signatures[0].shown) + ", verified by " + host}
+	required := relied
+	if x.policy().DKIM == "strict" {
+		required = strictList
+	}
+	for i, s := range signatures {
+		if s.cut {
+			return coverage{}, refuse("%s covers only part of the body (l=)", cover.by)
+		}
+		if err := (coverage{by: cover.by, names: s.names}).need(required...); err != nil {
+			return coverage{}, err
+		}
+		cover.names = intersect(cover.names, s.names, i == 0)
+	}
+	return cover, nil
+}
+
+// passedAt tells whether host says dkim=pass for the domain of an aligned signature.
+func (x *exam) passedAt(host string) bool {
+	for _, value := range x.m.values("authentication-results") {
+		id, results, err := authres.Parse(value)
+		if err != nil || !strings.EqualFold(id, host) {
+			continue
+		}
+		for _, result := range results {
+			if d, ok := result.(*authres.DKIMResult); ok && d.Value == authres.ResultPass && x.alignedDomain(d.Domain) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (x *exam) alignedDomain(domain string) bool {
+	signatures, _ := x.aligned()
+	for _, s := range signatures {
+		if strings.EqualFold(s.shown, domain) {
+			return true
+		}
+	}
+	return false
+}
+
+// intersect returns the names that both lists hold; the first list counts as
+// everything if it is the start.
+func intersect(a, b []string, start bool) []string {
+	if start {
+		return b
+	}
+	var both []string
+	for _, name := range a {
+		if (coverage{names: b}).has(name) {
+			both = append(both, name)
+		}
+	}
+	return both
+}

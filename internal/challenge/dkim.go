@@ -1,0 +1,268 @@
+package challenge
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-msgauth/dkim"
+	"golang.org/x/net/publicsuffix"
+
+	"postseal/state"
+)
+
+// Bounds of what hostile signatures may cost.
+const (
+	maxSignatures = 5   // verified of one message: as many look-ups
+	maxSigned     = 200 // names in h=
+)
+
+// strictList is what h= must name at least under the strict policy (RFC 8823,
+// Section 3.1, item 6), absent fields included, so that none can be added.
+var strictList = []string{
+	"from", "sender", "reply-to", "to", "cc", "subject", "date", "in-reply-to", "references",
+	"message-id", "auto-submitted", "content-type", "content-transfer-encoding",
+}
+
+// signature is a DKIM-Signature field, read as far as needed to choose among several.
+type signature struct {
+	raw    string
+	domain string   // d=, as it is compared
+	shown  string   // d=, as it came, for the log
+	names  []string // h=, lower case
+	made   time.Time
+	ends   time.Time
+	cut    bool   // l=: part of the body is not signed
+	agent  string // domain of i=, as it is compared
+}
+
+// readSignature reads the tags that the policy is about; the library reads the rest.
+func readSignature(f field) (*signature, error) {
+	tags, err := parseTags(f.value)
+	if err != nil {
+		return nil, err
+	}
+	s := &signature{raw: f.raw, shown: noSpace(tags["d"])}
+	s.domain = state.Domain(s.shown)
+	for _, name := range strings.Split(tags["h"], ":") {
+		s.names = append(s.names, strings.ToLower(noSpace(name)))
+	}
+	if len(s.names) > maxSigned {
+		return nil, fmt.Errorf("h= names more than %d fields", maxSigned)
+	}
+	_, s.cut = tags["l"]
+	s.agent = s.domain
+	if i, ok := tags["i"]; ok {
+		s.agent = domainOf(noSpace(i))
+	}
+	if s.made, err = unixTime(tags["t"]); err != nil {
+		return nil, err
+	}
+	s.ends, err = unixTime(tags["x"])
+	return s, err
+}
+
+func unixTime(tag string) (time.Time, error) {
+	if tag == "" {
+		return time.Time{}, nil
+	}
+	sec, err := strconv.ParseInt(noSpace(tag), 10, 64)
+	if err != nil || sec < 0 || sec > 1<<40 {
+		return time.Time{}, errors.New("a time that is none")
+	}
+	return time.Unix(sec, 0), nil
+}
+
+// parseTags reads a tag list (RFC 6376, Section 3.2). A tag that stands twice makes
+// the whole list invalid.
+func parseTags(s string) (map[string]string, error) {
+	tags := map[string]string{}
+	for _, part := range strings.Split(s, ";") {
+		if strings.TrimSpace(part) == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(part, "=")
+		name = strings.TrimSpace(name)
+		if _, twice := tags[name]; !ok || twice {
+			return nil, errors.New("malformed tags")
+		}
+		tags[name] = strings.TrimSpace(value)
+	}
+	return tags, nil
+}
+
+func noSpace(s string) string { return strings.Join(strings.Fields(s), "") }
+
+// dkim verifies the signatures that could count, at most maxSignatures, until one
+// does. RFC 6376, Section 6.1 lets a verifier choose; the ones nearest to the
+// bottom are the oldest, and junk is put on top.
+func (x *exam) dkim() (coverage, error) {
+	signatures, others := x.aligned()
+	if len(signatures) == 0 {
+		return coverage{}, x.unsigned(others)
+	}
+	signatures = signatures[max(0, len(signatures)-maxSignatures):]
+	var first, later error
+	for _, s := range signatures {
+		cover, err := x.verify(s)
+		if err == nil {
+			return cover, nil
+		}
+		if errors.As(err, new(*postponed)) {
+			later = err
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	if later != nil {
+		return coverage{}, later
+	}
+	return coverage{}, first
+}
+
+// aligned returns the signatures by the domain of From, and the domains of the others.
+func (x *exam) aligned() (signatures []*signature, others []string) {
+	from := domainOf(x.from)
+	for _, f := range x.m.fields {
+		if f.name != "dkim-signature" {
+			continue
+		}
+		s, err := readSignature(f)
+		switch {
+		case err != nil:
+			others = append(others, "malformed: "+err.Error())
+		case s.domain == from, x.policy().DKIM == "relaxed-parent" && isParent(s.domain, from):
+			signatures = append(signatures, s)
+		default:
+			others = append(others, "by "+printable(s.shown))
+		}
+	}
+	return signatures, others
+}
+
+// isParent tells whether a domain is above another and not a registry's.
+func isParent(parent, domain string) bool {
+	if !within(domain, parent) {
+		return false
+	}
+	suffix, _ := publicsuffix.PublicSuffix(domain)
+	return len(parent) > len(suffix)
+}
+
+func (x *exam) unsigned(others []string) error {
+	if len(others) == 0 {
+		return refuse("the message is not signed")
+	}
+	return refuse("no DKIM signature by %s, the domain of From (found one %s)", domainOf(x.from), others[0])
+}
+
+// verify verifies one signature and applies the policy to it.
+func (x *exam) verify(s *signature) (coverage, error) {
+	cover := coverage{by: "DKIM signature by " + printable(s.shown), names: s.names}
+	if err := s.checkTimes(x.r.now()); err != nil {
+		return coverage{}, refuse("%s %v", cover.by, err)
+	}
+	if s.cut {
+		return coverage{}, refuse("%s covers only part of the body (l=)", cover.by)
+	}
+	key := keyLookup{ctx: x.ctx, lookup: x.r.LookupTXT}
+	err := verifyOne(s, x.m, key.txt)
+	switch {
+	case dkim.IsTempFail(err):
+		return coverage{}, postpone("the key of the %s cannot be looked up now: %v", cover.by, key.err)
+	case err != nil:
+		return coverage{}, refuse("%s: %s", cover.by, key.explain(err))
+	case key.testing:
+		return coverage{}, refuse("%s uses a key in testing mode (t=y), which counts as unsigned", cover.by)
+	case key.exact && s.agent != s.domain:
+		return coverage{}, refuse("%s is on behalf of a sub-domain, which its key forbids (t=s)", cover.by)
+	}
+	if x.policy().DKIM == "strict" {
+		return cover, cover.need(strictList...)
+	}
+	return cover, cover.need(relied...)
+}
+
+func (s *signature) checkTimes(now time.Time) error {
+	switch {
+	case s.made.After(now.Add(grace)):
+		return errors.New("is dated in the future")
+	case !s.ends.IsZero() && s.ends.Before(now):
+		return errors.New("has expired")
+	case !s.ends.IsZero() && s.ends.Before(s.made):
+		return errors.New("expires before it was made")
+	}
+	return nil
+}
+
+// verifyOne has the library verify one signature. It goes on top and the bound is
+// one, so the library looks at no other and signatures that sign signatures still
+// find them.
+func verifyOne(s *signature, m *message, lookup func(string) ([]string, error)) error {
+	var header bytes.Buffer
+	header.WriteString(s.raw)
+	for _, f := range m.fields {
+		if f.raw != s.raw {
+			header.WriteString(f.raw)
+		}
+	}
+	header.WriteString("\r\n")
+	results, err := dkim.VerifyWithOptions(io.MultiReader(&header, bytes.NewReader(m.body)),
+		&dkim.VerifyOptions{LookupTXT: lookup, MaxVerifications: 1})
+	if len(results) == 1 {
+		if results[0].Err == nil && !slices.Equal(lower(results[0].HeaderKeys), s.names) {
+			return errors.New("h= is ambiguous") // our reading and the library's differ
+		}
+		return results[0].Err
+	}
+	if err == nil {
+		err = errors.New("no result")
+	}
+	return err
+}
+
+func lower(names []string) []string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = strings.ToLower(name)
+	}
+	return out
+}
+
+// keyLookup gives the library the key record, and keeps what the library does not
+// tell of it.
+type keyLookup struct {
+	ctx     context.Context
+	lookup  func(ctx context.Context, name string) ([]string, error)
+	err     error
+	testing bool // t=y (RFC 6376, Section 3.6.1)
+	exact   bool // t=s
+}
+
+func (k *keyLookup) txt(name string) ([]string, error) {
+	records, err := k.lookup(k.ctx, name)
+	k.err = err
+	for _, record := range records {
+		tags, err := parseTags(record)
+		if err != nil {
+			continue // the library says why
+		}
+		for _, flag := range strings.Split(tags["t"], ":") {
+			k.testing = k.testing || noSpace(flag) == "y"
+			k.exact = k.exact || noSpace(flag) == "s"
+		}
+	}
+	return records, err
+}
+
+// explain gives the library's words without its prefix.
+func (k *keyLookup) explain(err error) string {
+	return printable(strings.TrimPrefix(err.Error(), "dkim: "))
+}

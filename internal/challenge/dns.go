@@ -1,0 +1,70 @@
+package challenge
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"time"
+
+	"golang.org/x/net/idna"
+)
+
+// dnsTimeout bounds one look-up with all its retries.
+const dnsTimeout = 5 * time.Second
+
+// names converts U-labels to A-labels (RFC 8616, Section 4) and lets the
+// underscore of "_domainkey" pass.
+var names = idna.New(idna.MapForLookup(), idna.StrictDomainName(false), idna.BidiRule())
+
+// Resolver returns a look-up of TXT records at the DNS server addr (HOST:PORT), or
+// at the system's if addr is empty.
+//
+// An error that is no *net.DNSError with IsNotFound is temporary, as the DKIM
+// library wants to see it: a refusing or broken server says nothing of the key.
+func Resolver(addr string) func(ctx context.Context, name string) ([]string, error) {
+	resolver := net.DefaultResolver
+	if addr != "" {
+		resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, addr)
+		}}
+	}
+	return func(ctx context.Context, name string) ([]string, error) {
+		name, err := absolute(name)
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
+		defer cancel()
+		records, err := resolver.LookupTXT(ctx, name)
+		return records, temporary(name, err)
+	}
+}
+
+// absolute returns a name that no search list is applied to. What cannot be a
+// name in the DNS has no record.
+func absolute(name string) (string, error) {
+	ascii, err := names.ToASCII(strings.TrimSuffix(name, "."))
+	if err != nil || len(ascii) > 253 || strings.IndexFunc(ascii, notInName) >= 0 {
+		return "", &net.DNSError{Err: "not a name", Name: printable(name), IsNotFound: true}
+	}
+	return ascii + ".", nil
+}
+
+func notInName(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '-' && r != '_'
+}
+
+func temporary(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		found := *dns
+		found.IsTemporary = !found.IsNotFound
+		return &found
+	}
+	return &net.DNSError{Err: err.Error(), Name: name, IsTemporary: true}
+}

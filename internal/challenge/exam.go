@@ -1,0 +1,267 @@
+package challenge
+
+import (
+	"context"
+	"errors"
+	"net/mail"
+	"slices"
+	"strings"
+	"time"
+
+	"postseal/state"
+)
+
+// Grace for clocks that differ.
+const grace = 5 * time.Minute
+
+// exam is the examination of one message that is a challenge by its Subject. Each
+// check adds what it found; none relies on a check after it.
+type exam struct {
+	r          *Responder
+	ctx        context.Context
+	m          *message
+	recipients []string
+	explain    bool // look at everything, wait for nothing
+
+	pool    []*state.Pending // who waits at the addresses of the message
+	record  *state.Pending   // who waits for this one
+	from    string
+	to      string
+	replyTo string // where the reply goes
+	part1   string
+	cover   coverage
+	detail  string // of the check that runs
+}
+
+// check is one rule of the package; the order is from cheap to dear, and DNS comes
+// only after everything that needs none.
+type check struct {
+	name string
+	run  func(*exam) error
+}
+
+var checks = []check{
+	{"size", (*exam).checkSize},
+	{"header fields", (*exam).checkHeader},
+	{"To", (*exam).checkTo},
+	{"From", (*exam).checkFrom},
+	{"token-part1", (*exam).checkSubject},
+	{"pending order", (*exam).checkRecord},
+	{"signature", (*exam).checkGenuine},
+	{"Reply-To", (*exam).checkReplyTo},
+	{"Date", (*exam).checkDate},
+	{"Auto-Submitted", (*exam).checkAutoSubmitted},
+}
+
+// run makes the checks. It returns the first error; the others are made too only
+// if somebody asked to be told.
+func (x *exam) run() (results []Check, first error) {
+	for _, c := range checks {
+		x.detail = ""
+		err := c.run(x)
+		results = append(results, Check{c.name, err, x.detail})
+		if first == nil {
+			first = err
+		}
+		if err != nil && !x.explain {
+			break
+		}
+	}
+	return results, first
+}
+
+// findPool finds who waits at the addresses that the message is for: those of To,
+// and the envelope's recipients only where To names nobody who waits (an alias).
+func (x *exam) findPool() error {
+	to := x.toAddresses()
+	recipients := x.recipients[:min(len(x.recipients), maxRecipients)]
+	all, err := x.r.State.PendingAny(append(slices.Clone(to), recipients...), x.r.now())
+	if err != nil {
+		return postpone("the state directory cannot be read: %v", err)
+	}
+	x.choosePool(all, to)
+	return nil
+}
+
+func (x *exam) choosePool(all []*state.Pending, to []string) {
+	x.pool = nil
+	for _, p := range all {
+		if slices.ContainsFunc(to, func(addr string) bool { return state.Key(addr) == state.Key(p.Email) }) {
+			x.pool = append(x.pool, p)
+		}
+	}
+	if len(x.pool) == 0 {
+		x.pool = all
+	}
+}
+
+func (x *exam) toAddresses() []string {
+	var all []string
+	for _, value := range x.m.values("to") {
+		list, _ := mailboxes(value) // what is no address is refused by checkTo
+		all = append(all, list...)
+	}
+	return all[:min(len(all), maxMailboxes)]
+}
+
+func (x *exam) checkSize() error {
+	if x.m.tooLarge() {
+		return refuse("the message is larger than %d bytes", MaxMessage)
+	}
+	return nil
+}
+
+func (x *exam) checkHeader() error { return x.m.checkSingular() }
+
+// checkTo holds RFC 8823, Section 3.1, item 3 as far as the message alone tells.
+func (x *exam) checkTo() (err error) {
+	x.to, err = oneMailbox("To", x.m.value("to"))
+	x.detail = x.to
+	return err
+}
+
+func (x *exam) checkFrom() (err error) {
+	x.from, err = oneMailbox("From", x.m.value("from"))
+	x.detail = x.from
+	return err
+}
+
+func (x *exam) checkSubject() (err error) {
+	x.part1, err = tokenPart1(x.m.value("subject"))
+	if err == nil {
+		x.detail = x.part1
+	}
+	return err
+}
+
+// checkRecord finds the one order that this challenge belongs to, by the From that
+// the CA announced (RFC 8823, Section 3.1, item 2).
+func (x *exam) checkRecord() error {
+	if x.from == "" {
+		return refuse("without From nobody can be told to wait for it")
+	}
+	err := x.matchFrom()
+	if !errors.As(err, new(*postponed)) || x.explain {
+		return err
+	}
+	if err := x.waitToken(); err != nil {
+		return err
+	}
+	return x.matchFrom()
+}
+
+func (x *exam) matchFrom() error {
+	var match []*state.Pending
+	ordering := false
+	for _, p := range x.pool {
+		ordering = ordering || p.Ordering()
+		if !p.Ordering() && state.Key(p.From) == state.Key(x.from) {
+			match = append(match, p)
+		}
+	}
+	switch {
+	case len(match) == 1:
+		x.record = match[0]
+		x.detail = x.record.Email + " at " + x.record.Server
+		return nil
+	case len(match) > 1:
+		return refuse("%d orders wait for a challenge from %s to %s and cannot be told apart", len(match), x.from, x.to)
+	case ordering:
+		return postpone("the order has not been answered by the CA yet")
+	case len(x.pool) == 0:
+		return refuse("nobody waits for a challenge to %s", x.to)
+	}
+	return refuse("From is %s, and the challenge is to come from %s", x.from, x.pool[0].From)
+}
+
+// waitToken waits while the issuing half reads the authorizations: a CA may mail
+// the challenge before it has answered the order.
+func (x *exam) waitToken() error {
+	ctx, cancel := context.WithTimeout(x.ctx, x.r.tokenWait())
+	defer cancel()
+	addrs := make([]string, len(x.pool))
+	for i, p := range x.pool {
+		addrs[i] = p.Email
+	}
+	pool, err := x.r.State.WaitToken(ctx, addrs, x.r.now)
+	if err != nil {
+		return postpone("the order has not been answered by the CA yet")
+	}
+	x.pool = pool
+	return nil
+}
+
+// checkReplyTo holds RFC 8823, Section 3.2, item 3, and rule 6: a reply that leaves
+// the CA's domain is a reply to somebody else.
+func (x *exam) checkReplyTo() (err error) {
+	x.replyTo = x.from
+	if !x.m.has("reply-to") {
+		x.detail = "absent"
+		return nil
+	}
+	if err := x.cover.need("reply-to"); err != nil {
+		return err
+	}
+	if x.replyTo, err = oneMailbox("Reply-To", x.m.value("reply-to")); err != nil {
+		return err
+	}
+	x.detail = x.replyTo
+	if !within(domainOf(x.replyTo), domainOf(x.from)) {
+		return refuse("Reply-To %s is outside the domain of From", x.replyTo)
+	}
+	return nil
+}
+
+// checkDate refuses the challenge of an earlier order. What the signature does not
+// cover, or nobody can read, tells nothing.
+func (x *exam) checkDate() error {
+	date, err := mail.ParseDate(x.m.value("date"))
+	if err != nil || !x.cover.has("date") || x.record == nil {
+		x.detail = "absent, unreadable or unsigned"
+		return nil
+	}
+	x.detail = date.Format(time.RFC3339)
+	if date.Before(x.record.Created.Add(-grace)) {
+		return refuse("the challenge is dated %s, before the order of %s",
+			date.UTC().Format(time.RFC3339), x.record.Created.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// checkAutoSubmitted holds RFC 8823, Section 3.1, item 5.
+func (x *exam) checkAutoSubmitted() error {
+	if x.policy().AutoSubmitted == "ignore" {
+		x.detail = "not asked for"
+		return nil
+	}
+	value := x.m.value("auto-submitted")
+	x.detail = value
+	switch {
+	case value == "":
+		return refuse("the message has no Auto-Submitted")
+	case !x.cover.has("auto-submitted"):
+		return refuse("%s does not cover Auto-Submitted", x.cover.by)
+	case !autoGenerated(value):
+		return refuse("Auto-Submitted is %q, not auto-generated", printable(value))
+	}
+	return nil
+}
+
+// autoGenerated reads the keyword before the parameters (RFC 3834, Section 5).
+func autoGenerated(value string) bool {
+	keyword, _, _ := strings.Cut(value, ";")
+	if before, comment, ok := strings.Cut(keyword, "("); ok {
+		if _, after, ok := strings.Cut(comment, ")"); ok {
+			keyword = before + after
+		}
+	}
+	return strings.EqualFold(strings.TrimSpace(keyword), "auto-generated")
+}
+
+// policy is that of the order, or the default while none was found.
+func (x *exam) policy() state.Policy {
+	if x.record == nil {
+		return state.Policy{}
+	}
+	return x.record.Policy
+}

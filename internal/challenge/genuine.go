@@ -1,0 +1,101 @@
+package challenge
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"postseal/internal/smime"
+)
+
+// coverage is what a signature vouches for: nothing, unless it was verified.
+type coverage struct {
+	by    string   // whose signature, in words
+	names []string // header fields, lower case
+	all   bool     // an unsigned message of a CA that may send such
+}
+
+func (c coverage) has(name string) bool { return c.all || slices.Contains(c.names, name) }
+
+func (c coverage) need(names ...string) error {
+	for _, name := range names {
+		if !c.has(name) && c.by == "" {
+			return refuse("no signature covers %s", title(name))
+		}
+		if !c.has(name) {
+			return refuse("%s does not cover %s", c.by, title(name))
+		}
+	}
+	return nil
+}
+
+// relied are the fields that decide what is answered, to whom and for whom.
+var relied = []string{"from", "to", "subject"}
+
+// checkGenuine holds RFC 8823, Section 3.1, item 6: the message is signed with
+// S/MIME or DKIM by whom it says it is from. The first way that succeeds is
+// enough; of the others only the reasons are kept.
+func (x *exam) checkGenuine() error {
+	if x.from == "" {
+		return refuse("without From there is nobody whose signature could count")
+	}
+	var reasons []string
+	var later error
+	for _, way := range []func() (coverage, error){x.authenticated, x.smime, x.dkim} {
+		cover, err := way()
+		if err == nil {
+			x.cover, x.detail = cover, cover.by
+			return nil
+		}
+		if errors.As(err, new(*postponed)) {
+			later = err
+		}
+		if msg := err.Error(); msg != "" {
+			reasons = append(reasons, msg)
+		}
+	}
+	if x.policy().Unsigned == "allow" {
+		x.cover = coverage{by: "the policy of this CA", all: true}
+		x.detail = "unsigned, which the policy of this CA allows"
+		return nil
+	}
+	if later != nil {
+		return later
+	}
+	return refuse("%s", strings.Join(reasons, "; "))
+}
+
+// errNotTried is the silent error of a way that the message does not offer.
+var errNotTried = &refusal{}
+
+// smime verifies an S/MIME signature with header protection. The fields that count
+// are those of the signed part, and they must be those that people see.
+func (x *exam) smime() (coverage, error) {
+	if !smime.Is(x.m.value("content-type")) {
+		return coverage{}, errNotTried
+	}
+	roots, err := x.r.roots()
+	if err != nil {
+		return coverage{}, refuse("S/MIME: %v", err)
+	}
+	signed, err := smime.Verify(slices.Concat(x.m.header, x.m.body), smime.Options{Roots: roots, Now: x.r.now()})
+	if err != nil {
+		return coverage{}, refuse("%v", err)
+	}
+	if !slices.ContainsFunc(signed.Mailboxes, func(a string) bool { return sameAddress(a, x.from) }) {
+		return coverage{}, refuse("the S/MIME signer is not %s", x.from)
+	}
+	cover := coverage{by: "S/MIME signature by " + x.from}
+	for _, f := range signed.Header {
+		name := strings.ToLower(f.Name)
+		if unfold(f.Value) == unfold(x.m.value(name)) {
+			cover.names = append(cover.names, name)
+		} else if slices.Contains(relied, name) || name == "reply-to" {
+			return coverage{}, refuse("the signed %s differs from the one outside", title(name))
+		}
+	}
+	return cover, cover.need(relied...)
+}
+
+// unfold drops what folding may have changed.
+func unfold(value string) string { return strings.Join(strings.Fields(value), " ") }

@@ -1,0 +1,187 @@
+package challenge
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"strings"
+
+	"github.com/emersion/go-message/textproto"
+)
+
+// Bounds of a message that is looked at. A challenge is a few kilobytes; what is
+// larger is somebody's attempt to make us work.
+const (
+	MaxHeader  = 64 << 10 // bytes of the header block
+	MaxFields  = 200      // header fields
+	MaxMessage = 1 << 20  // bytes of header and body
+)
+
+// Message is a message as a mail server hands it over.
+type Message struct {
+	Raw        []byte   // header and body; LF line ends become CRLF
+	Truncated  bool     // the message was larger, and Raw is only its first MaxMessage bytes
+	Recipients []string // envelope recipients, where known; they stand beside To for aliases
+}
+
+// field is one header field.
+type field struct {
+	name  string // lower case
+	value string // unfolded, without surrounding white space
+	raw   string // as it came, with the final CRLF
+}
+
+// message is a message that has been taken apart. Nothing in it is trusted.
+type message struct {
+	fields []field
+	header []byte // with the empty line
+	body   []byte
+	size   int
+	cut    bool
+}
+
+var errHeader = errors.New("the header block is too large or cannot be read")
+
+// parse takes a message apart. It fails if the header block is larger than the
+// bounds or is no header.
+func parse(m Message) (*message, error) {
+	header, body, ok := split(m.Raw)
+	if !ok {
+		return nil, errHeader
+	}
+	header = withCRLF(header)
+	if len(header) > MaxHeader {
+		return nil, errHeader
+	}
+	h, err := textproto.ReadHeader(bufio.NewReader(bytes.NewReader(header)))
+	if err != nil || h.Len() > MaxFields {
+		return nil, errHeader
+	}
+	p := &message{header: header, size: len(m.Raw), cut: m.Truncated}
+	for fields := h.Fields(); fields.Next(); {
+		raw, err := fields.Raw()
+		if err != nil {
+			return nil, errHeader
+		}
+		p.fields = append(p.fields, field{strings.ToLower(fields.Key()), strings.TrimSpace(fields.Value()), string(raw)})
+	}
+	if !p.tooLarge() {
+		p.body = withCRLF(body)
+	}
+	return p, nil
+}
+
+func (m *message) tooLarge() bool { return m.cut || m.size > MaxMessage }
+
+// split finds the empty line that ends the header block. A message without one is
+// all header.
+func split(raw []byte) (header, body []byte, ok bool) {
+	raw = dropMboxLine(raw)
+	end := 0
+	for end < len(raw) {
+		if end > MaxHeader {
+			return nil, nil, false
+		}
+		line, more := cutLine(raw[end:])
+		end += len(line)
+		if len(bytes.TrimRight(line, "\r\n")) == 0 || !more {
+			break
+		}
+	}
+	return raw[:end], raw[end:], true
+}
+
+// cutLine returns the first line with its end, and whether it has one.
+func cutLine(b []byte) (line []byte, more bool) {
+	if i := bytes.IndexByte(b, '\n'); i >= 0 {
+		return b[:i+1], true
+	}
+	return b, false
+}
+
+// dropMboxLine removes the "From " line that stands above a message in an mbox
+// file, and above what procmail gets from Postfix.
+func dropMboxLine(raw []byte) []byte {
+	if bytes.HasPrefix(raw, []byte("From ")) {
+		line, _ := cutLine(raw)
+		return raw[len(line):]
+	}
+	return raw
+}
+
+// withCRLF gives every line the end that DKIM signs. It returns b itself where
+// nothing is to change.
+func withCRLF(b []byte) []byte {
+	bare := bytes.Count(b, []byte("\n")) - bytes.Count(b, []byte("\r\n"))
+	if bare == 0 {
+		return b
+	}
+	out := make([]byte, 0, len(b)+bare)
+	for i, c := range b {
+		if c == '\n' && (i == 0 || b[i-1] != '\r') {
+			out = append(out, '\r')
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// values returns the values of all fields with a name, in lower case.
+func (m *message) values(name string) []string {
+	var all []string
+	for _, f := range m.fields {
+		if f.name == name {
+			all = append(all, f.value)
+		}
+	}
+	return all
+}
+
+// value returns the value of the only field with a name, "" if there is none.
+// The check that singular fields are single has been made before it is used.
+func (m *message) value(name string) string {
+	if all := m.values(name); len(all) > 0 {
+		return all[0]
+	}
+	return ""
+}
+
+func (m *message) has(name string) bool { return len(m.values(name)) > 0 }
+
+// singular are the fields that may stand in a header only once (RFC 5322,
+// Section 3.6, RFC 2045, RFC 3834). DKIM takes the bottom one of several and
+// people read the top one, so a second one is how a signed message is made to say
+// something else.
+var singular = []string{
+	"from", "sender", "reply-to", "to", "cc", "bcc", "subject", "date", "message-id",
+	"in-reply-to", "references", "auto-submitted", "mime-version", "content-type", "content-transfer-encoding",
+}
+
+// checkSingular holds rule 3 of the package.
+func (m *message) checkSingular() error {
+	for _, name := range singular {
+		if n := len(m.values(name)); n > 1 {
+			return refuse("the header has %d %s fields", n, title(name))
+		}
+	}
+	for _, name := range []string{"from", "to", "subject"} {
+		if !m.has(name) {
+			return refuse("the header has no %s", title(name))
+		}
+	}
+	return nil
+}
+
+// title writes a lower-case field name as people know it.
+func title(name string) string {
+	parts := strings.Split(name, "-")
+	for i, p := range parts {
+		if p != "" {
+			parts[i] = strings.ToUpper(p[:1]) + p[1:]
+		}
+	}
+	if name == "message-id" {
+		return "Message-ID"
+	}
+	return strings.Join(parts, "-")
+}

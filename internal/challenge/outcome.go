@@ -1,0 +1,80 @@
+package challenge
+
+import "fmt"
+
+// Verdict is what postseal decided about one message.
+type Verdict int
+
+// The verdicts. In doubt a message is not answered, and it is delivered in any case.
+const (
+	None     Verdict = iota // not a challenge for anybody who waits
+	Refused                 // a challenge for somebody who waits, and not to be answered
+	Later                   // cannot be decided or sent now; the mail server should try again
+	Answered                // the SMTP server took the reply
+)
+
+func (v Verdict) String() string {
+	switch v {
+	case None:
+		return "none"
+	case Refused:
+		return "refused"
+	case Later:
+		return "later"
+	case Answered:
+		return "answered"
+	}
+	return fmt.Sprintf("Verdict(%d)", int(v))
+}
+
+// Outcome is a verdict with what an admin wants to know about it.
+type Outcome struct {
+	Verdict Verdict
+	Reason  string // in words an admin can act on; one line
+	Email   string // the address that was ordered, once a record matched
+	Server  string // the CA's directory, once a record matched
+	ReplyID string // Message-ID of the reply, if one was made
+	Checks  []Check
+}
+
+// Concerns tells whether the message was for somebody who waits: only those are
+// worth a line in the log.
+func (o Outcome) Concerns() bool { return o.Verdict != None || o.Email != "" }
+
+// Check is one thing that was looked at, for postseal-pipe --explain.
+type Check struct {
+	Name   string
+	Err    error  // why it failed, nil if it did not
+	Detail string // what was found
+}
+
+// refusal is the error of a check that a challenge fails for good.
+type refusal struct{ reason string }
+
+func (r *refusal) Error() string { return r.reason }
+
+func refuse(format string, args ...any) error {
+	return &refusal{fmt.Sprintf(format, args...)}
+}
+
+// postponed is the error of a check that cannot be made now.
+type postponed struct{ cause string }
+
+func (p *postponed) Error() string { return p.cause }
+
+func postpone(format string, args ...any) error {
+	return &postponed{fmt.Sprintf(format, args...)}
+}
+
+// Attrs returns the outcome as attributes of a log line.
+func (o Outcome) Attrs() []any {
+	var attrs []any
+	for _, a := range []struct{ key, value string }{
+		{"address", o.Email}, {"ca", o.Server}, {"reply", o.ReplyID}, {"reason", o.Reason},
+	} {
+		if a.value != "" {
+			attrs = append(attrs, a.key, a.value)
+		}
+	}
+	return attrs
+}

@@ -1,0 +1,67 @@
+package challenge
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// reply is a response message (RFC 8823, Section 3.2) before it is written.
+type reply struct {
+	from      string // the address ordered, as the CA returned it
+	to        string
+	part1     string
+	inReplyTo string // Message-ID of the challenge, "" if it has none that can be echoed
+	id        string // Message-ID of the reply
+	date      time.Time
+	digest    string
+}
+
+// messageID is the form of a Message-ID that can stand in a header field as it is.
+var messageID = regexp.MustCompile(`^<[!-;=?-~]{1,500}>$`)
+
+// echo returns a challenge's Message-ID if it can be repeated, "" otherwise.
+// The reply is then still valid (RFC 8823, Section 3.2, item 5).
+func echo(id string) string {
+	if messageID.MatchString(id) {
+		return id
+	}
+	return ""
+}
+
+// newMessageID makes a Message-ID at the domain of an address.
+func newMessageID(addr string) string {
+	var random [16]byte
+	rand.Read(random[:])
+	return "<" + hex.EncodeToString(random[:]) + "@" + domainOf(addr) + ">"
+}
+
+// bytes writes the reply, byte for byte what CAs take. Nothing is folded: a CA may
+// compare lines. There is no Auto-Submitted: filters at the CA drop automatic mail,
+// and RFC 8823 leaves it out of what a response is signed for.
+func (r *reply) bytes() []byte {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
+	line("From: %s", r.from)
+	line("To: %s", r.to)
+	line("Subject: Re: %s %s", label, r.part1)
+	line("Date: %s", r.date.Format("Mon, 2 Jan 2006 15:04:05 -0700"))
+	line("Message-ID: %s", r.id)
+	if r.inReplyTo != "" {
+		line("In-Reply-To: %s", r.inReplyTo)
+	}
+	line("MIME-Version: 1.0")
+	line("Content-Type: text/plain; charset=us-ascii")
+	line("Content-Transfer-Encoding: 7bit")
+	line("")
+	b.WriteString(Block(r.digest))
+	return []byte(b.String())
+}
+
+// Block returns the lines that carry the digest (RFC 8823, Section 3.2, item 7).
+func Block(digest string) string {
+	return "-----BEGIN ACME RESPONSE-----\r\n" + digest + "\r\n-----END ACME RESPONSE-----\r\n"
+}

@@ -1,0 +1,222 @@
+package challenge
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"time"
+
+	"postseal/state"
+)
+
+// maxRecipients bounds how many envelope recipients are looked up.
+const maxRecipients = 100
+
+// defaultTokenWait is how long a challenge waits for the CA's answer to the order.
+const defaultTokenWait = 10 * time.Second
+
+// Responder answers challenges. State and LookupTXT must be set; Send is not
+// needed to Explain and to Compose.
+type Responder struct {
+	State     *state.Dir
+	LookupTXT func(ctx context.Context, name string) ([]string, error) // see Resolver
+	Send      func(ctx context.Context, env Envelope, raw []byte, beforeDot func() error) error
+	Keys      []Key                          // sign replies of these domains
+	Roots     func() (*x509.CertPool, error) // of S/MIME signers; nil means the system's
+	Log       *slog.Logger                   // for what goes wrong beside the verdict; nil is silent
+	TokenWait time.Duration                  // 0 means 10 s
+	Now       func() time.Time               // nil means time.Now
+}
+
+func (r *Responder) now() time.Time {
+	if r.Now == nil {
+		return time.Now()
+	}
+	return r.Now()
+}
+
+func (r *Responder) tokenWait() time.Duration {
+	if r.TokenWait == 0 {
+		return defaultTokenWait
+	}
+	return r.TokenWait
+}
+
+func (r *Responder) roots() (*x509.CertPool, error) {
+	if r.Roots == nil {
+		return nil, nil
+	}
+	return r.Roots()
+}
+
+// Answer decides about a message and, if it is a genuine challenge that somebody
+// waits for, replies to it. It blocks for look-ups and the submission, at most
+// about half a minute or until the context ends.
+func (r *Responder) Answer(ctx context.Context, m Message) Outcome {
+	out, x := r.examine(ctx, m, false)
+	if x == nil {
+		return out
+	}
+	return r.answer(ctx, x, out)
+}
+
+// Explain decides about a message and says what each check found. It answers
+// nothing, records nothing and waits for nothing but DNS.
+func (r *Responder) Explain(ctx context.Context, m Message) Outcome {
+	out, x := r.examine(ctx, m, true)
+	if x != nil {
+		out.Verdict, out.Reason = Answered, "genuine, and would be answered"
+	}
+	return out
+}
+
+// Compose decides about a message as Answer does, and returns the reply instead of
+// sending it. Nothing is recorded.
+func (r *Responder) Compose(ctx context.Context, m Message) (Outcome, []byte) {
+	out, x := r.examine(ctx, m, false)
+	if x == nil {
+		return out, nil
+	}
+	reply, raw, err := r.compose(x)
+	if err != nil {
+		return out.later(err), nil
+	}
+	out.Verdict, out.ReplyID = Answered, reply.id
+	return out, raw
+}
+
+// examine returns the exam of a message that is to be answered, nil for others.
+func (r *Responder) examine(ctx context.Context, m Message, explain bool) (Outcome, *exam) {
+	parsed, err := parse(m)
+	if err != nil {
+		return Outcome{Reason: err.Error()}, nil
+	}
+	x := &exam{r: r, ctx: ctx, m: parsed, recipients: m.Recipients, explain: explain}
+	if !parsed.isChallenge() {
+		return Outcome{Reason: "the Subject is not that of a challenge"}, nil
+	}
+	if err := x.findPool(); err != nil {
+		return Outcome{Verdict: Later, Reason: err.Error()}, nil
+	}
+	if len(x.pool) == 0 && !explain {
+		return Outcome{Reason: "nobody waits for a challenge to this address"}, nil
+	}
+	checks, err := x.run()
+	out := x.outcome(err)
+	out.Checks = checks
+	if err != nil {
+		return out, nil
+	}
+	return out, x
+}
+
+func (m *message) isChallenge() bool {
+	for _, subject := range m.values("subject") {
+		if IsChallenge(subject) {
+			return true
+		}
+	}
+	return false
+}
+
+// outcome makes the outcome of an exam of the error that its checks ended with.
+func (x *exam) outcome(err error) Outcome {
+	var out Outcome
+	if record := x.known(); record != nil {
+		out.Email, out.Server = record.Email, record.Server
+	}
+	switch {
+	case err == nil:
+	case errors.As(err, new(*postponed)):
+		out.Verdict, out.Reason = Later, err.Error()
+	case len(x.pool) == 0:
+		out.Reason = "nobody waits for a challenge to this address"
+	default:
+		out.Verdict, out.Reason = Refused, err.Error()
+	}
+	return out
+}
+
+// known returns the record that the message is for, as far as that is known.
+func (x *exam) known() *state.Pending {
+	if x.record == nil && len(x.pool) > 0 {
+		return x.pool[0]
+	}
+	return x.record
+}
+
+func (r *Responder) compose(x *exam) (*reply, []byte, error) {
+	digest, err := Digest(x.part1, x.record)
+	if err != nil {
+		return nil, nil, err
+	}
+	reply := &reply{
+		from: x.record.Email, to: x.replyTo, part1: x.part1, digest: digest,
+		inReplyTo: echo(x.m.value("message-id")), id: newMessageID(x.record.Email), date: r.now(),
+	}
+	raw, err := sign(reply.bytes(), reply.from, r.Keys)
+	return reply, raw, err
+}
+
+// answer claims the challenge, sends the reply and records what came of it.
+func (r *Responder) answer(ctx context.Context, x *exam, out Outcome) Outcome {
+	reply, raw, err := r.compose(x)
+	if err != nil {
+		return out.later(err)
+	}
+	out.ReplyID = reply.id
+	claim, err := r.State.Claim(x.record, x.m.value("message-id"), reply.id, r.now())
+	if err != nil {
+		return out.unclaimed(err)
+	}
+	err = r.Send(ctx, Envelope{From: reply.from, To: reply.to}, raw, claim.Sending)
+	out, err = r.settle(out, claim, err)
+	if err != nil && r.Log != nil {
+		r.Log.Error("cannot record the answer", "address", out.Email, "error", err)
+	}
+	return out
+}
+
+// settle records how a submission ended.
+func (r *Responder) settle(out Outcome, claim *state.Claim, err error) (Outcome, error) {
+	if err == nil {
+		out.Verdict, out.Reason = Answered, "the SMTP server took the reply"
+		return out, claim.Sent(r.now())
+	}
+	var failed *SendError
+	switch errors.As(err, &failed); {
+	case failed != nil && failed.InDoubt:
+		out.Verdict = Refused
+		out.Reason = "the connection broke after the reply was sent, so it is not sent again: " + printable(err.Error())
+		return out, claim.Unknown(out.Reason, r.now())
+	case failed != nil && failed.Permanent:
+		out.Verdict = Refused
+		out.Reason = "the SMTP server refused the reply: " + printable(err.Error())
+		return out, claim.Failed(printable(err.Error()), r.now())
+	}
+	return out.later(err), claim.GiveBack()
+}
+
+// later turns an outcome into one that asks the mail server to try again.
+func (o Outcome) later(err error) Outcome {
+	o.Verdict, o.Reason = Later, "the reply cannot be sent now: "+printable(err.Error())
+	return o
+}
+
+// unclaimed is the outcome where the claim was not to be had: somebody else
+// answers or has answered (RFC 8823, Section 3, item 6), or the directory is broken.
+func (o Outcome) unclaimed(err error) Outcome {
+	var done *state.DoneError
+	switch {
+	case errors.Is(err, state.ErrBusy):
+		o.Verdict, o.Reason = None, err.Error()
+	case errors.As(err, &done) && done.Answer.Phase == state.Sent:
+		o.Verdict, o.Reason = Answered, err.Error()
+	case errors.As(err, &done):
+		o.Verdict, o.Reason = Refused, err.Error()
+	default:
+		o.Verdict, o.Reason = Later, "the answer cannot be recorded: "+printable(err.Error())
+	}
+	return o
+}

@@ -1,0 +1,143 @@
+package challenge
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"postseal/state"
+)
+
+func TestAnswerGenuine(t *testing.T) {
+	s := newSite(t)
+	out := s.Answer(context.Background(), Message{Raw: signedBy(t, "ca.example", challengeMail())})
+	if out.Verdict != Answered {
+		t.Fatalf("got %v (%s), want answered", out.Verdict, out.Reason)
+	}
+	want := strings.ReplaceAll(`From: alice@example.test
+To: acme-challenge+1@ca.example
+Subject: Re: ACME: V4nE8NhYh6edBpfQTg5qqQ
+Date: `+now.Format("Mon, 2 Jan 2006 15:04:05 -0700")+`
+Message-ID: `+out.ReplyID+`
+In-Reply-To: <challenge-1@ca.example>
+MIME-Version: 1.0
+Content-Type: text/plain; charset=us-ascii
+Content-Transfer-Encoding: 7bit
+
+-----BEGIN ACME RESPONSE-----
+gtzugYfQ1gO_Pi-ripWZTUtKP_xzPoQe-brDkSOvX5c
+-----END ACME RESPONSE-----
+`, "\n", "\r\n")
+	if len(s.out.sent) != 1 || s.out.sent[0] != want {
+		t.Errorf("sent %q, want %q", s.out.sent, want)
+	}
+	if env := s.out.env[0]; env != (Envelope{From: alice, To: caFrom}) {
+		t.Errorf("envelope %v", env)
+	}
+	if a, err := s.State.Answer("order-1"); err != nil || a.Phase != state.Sent || a.MessageIDs.Reply != out.ReplyID {
+		t.Errorf("answer on disk is %+v, %v", a, err)
+	}
+}
+
+// RFC 8823, Section 3, item 6: never answer twice.
+func TestAnswerOnce(t *testing.T) {
+	s := newSite(t)
+	mail := signedBy(t, "ca.example", challengeMail())
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if out := s.Answer(context.Background(), Message{Raw: mail}); out.Verdict != Answered && out.Verdict != None {
+				t.Errorf("got %v (%s)", out.Verdict, out.Reason)
+			}
+		})
+	}
+	wg.Wait()
+	if len(s.out.sent) != 1 {
+		t.Errorf("%d replies, want 1", len(s.out.sent))
+	}
+}
+
+// What the SMTP server says decides what is recorded and whether a later delivery
+// of the same challenge is answered.
+func TestAnswerSMTPTrouble(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		fail    error
+		verdict Verdict
+		phase   state.Phase // "" means that the claim was given back
+		again   Verdict     // of a second delivery, when the server works again
+	}{
+		{"temporary", &SendError{Err: errors.New("450 4.2.0 greylisted")}, Later, "", Answered},
+		{"permanent", &SendError{Permanent: true, Err: errors.New("550 5.7.26 not authenticated")}, Refused, state.Failed, Answered},
+		{"in doubt", &SendError{InDoubt: true, Err: errors.New("connection reset")}, Refused, state.Unknown, Refused},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newSite(t)
+			s.out.fail = c.fail
+			mail := Message{Raw: signedBy(t, "ca.example", challengeMail())}
+			out := s.Answer(context.Background(), mail)
+			if out.Verdict != c.verdict || !strings.Contains(out.Reason, c.fail.Error()) {
+				t.Errorf("got %v (%s), want %v with the server's words", out.Verdict, out.Reason, c.verdict)
+			}
+			var phase state.Phase
+			if a, err := s.State.Answer("order-1"); err != nil {
+				t.Fatal(err)
+			} else if a != nil {
+				phase = a.Phase
+			}
+			if phase != c.phase {
+				t.Errorf("phase %q, want %q", phase, c.phase)
+			}
+			s.out.fail = nil
+			if out := s.Answer(context.Background(), mail); out.Verdict != c.again {
+				t.Errorf("second delivery: %v (%s), want %v", out.Verdict, out.Reason, c.again)
+			}
+		})
+	}
+}
+
+// A CA may mail the challenge before it has answered the order.
+func TestAnswerWaitsForToken(t *testing.T) {
+	s := newSite(t)
+	full := pending()
+	ordering := pending()
+	ordering.Token, ordering.From = "", ""
+	s.put(t, ordering)
+	mail := Message{Raw: signedBy(t, "ca.example", challengeMail())}
+
+	out := s.Answer(context.Background(), mail)
+	if out.Verdict != Later {
+		t.Fatalf("got %v (%s), want later while the order is not answered", out.Verdict, out.Reason)
+	}
+	s.TokenWait = time.Minute
+	done := make(chan Outcome)
+	go func() { done <- s.Answer(context.Background(), mail) }()
+	s.put(t, full)
+	if out := <-done; out.Verdict != Answered {
+		t.Errorf("got %v (%s), want answered once the token is there", out.Verdict, out.Reason)
+	}
+}
+
+// Ordinary mail, and challenges nobody waits for, cost no look-up in the DNS.
+func TestNoneCostsNoLookup(t *testing.T) {
+	s := newSite(t)
+	for name, mail := range map[string]string{
+		"ordinary":       strings.Replace(challengeMail(), "ACME:", "Hello", 1),
+		"reply":          strings.Replace(challengeMail(), "ACME:", "Re: ACME:", 1),
+		"nobody waits":   strings.Replace(challengeMail(), alice, "bob@example.test", 1),
+		"other case":     strings.Replace(challengeMail(), "ACME:", "acme:", 1),
+		"header flood":   strings.Repeat("X-A: b\r\n", MaxFields) + challengeMail(),
+		"header of 1 MB": "X-A: " + strings.Repeat("a", 1<<20) + "\r\n" + challengeMail(),
+	} {
+		out := s.Answer(context.Background(), Message{Raw: signedBy(t, "ca.example", mail)})
+		if out.Verdict != None {
+			t.Errorf("%s: got %v (%s), want none", name, out.Verdict, out.Reason)
+		}
+	}
+	if s.dns.lookups != 0 {
+		t.Errorf("%d look-ups", s.dns.lookups)
+	}
+}

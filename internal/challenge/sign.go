@@ -1,0 +1,90 @@
+package challenge
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/emersion/go-msgauth/dkim"
+
+	"postseal/state"
+)
+
+// Key is a DKIM key with which postseal signs the replies of one domain itself.
+type Key struct {
+	Domain   string
+	Selector string
+	Signer   crypto.Signer
+}
+
+// replyList is what a response is signed for (RFC 8823, Section 3.2, item 9),
+// absent fields included so that none can be added on the way: the fields it must
+// cover, those it should, and MIME-Version.
+var replyList = []string{
+	"From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "In-Reply-To", "References",
+	"Message-ID", "Content-Type", "Content-Transfer-Encoding", "MIME-Version",
+	"Resent-Date", "Resent-From", "Resent-To", "Resent-Cc",
+	"List-Id", "List-Help", "List-Unsubscribe", "List-Subscribe", "List-Post", "List-Owner",
+	"List-Archive", "List-Unsubscribe-Post",
+}
+
+// LoadKey reads a private key: PEM, PKCS#8 or PKCS#1, RSA or Ed25519.
+func LoadKey(path string) (crypto.Signer, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil, fmt.Errorf("%s holds no PEM block", path)
+	}
+	key, err := parseKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return key, nil
+}
+
+func parseKey(der []byte) (crypto.Signer, error) {
+	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return key, nil
+	}
+	key, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, errors.New("no private key in PKCS#8 or PKCS#1")
+	}
+	switch key := key.(type) {
+	case *rsa.PrivateKey:
+		return key, nil
+	case ed25519.PrivateKey:
+		return key, nil
+	}
+	return nil, fmt.Errorf("a %T is no key for DKIM; use RSA or Ed25519", key)
+}
+
+// sign puts our DKIM signature above a reply if there is a key for its domain. If
+// not, that is the mail server's job.
+func sign(raw []byte, from string, keys []Key) ([]byte, error) {
+	for _, k := range keys {
+		if state.Domain(k.Domain) != domainOf(from) {
+			continue
+		}
+		var signed bytes.Buffer
+		err := dkim.Sign(&signed, bytes.NewReader(raw), &dkim.SignOptions{
+			Domain:                 state.Domain(k.Domain),
+			Selector:               k.Selector,
+			Signer:                 k.Signer,
+			HeaderCanonicalization: dkim.CanonicalizationRelaxed,
+			BodyCanonicalization:   dkim.CanonicalizationRelaxed,
+			HeaderKeys:             replyList,
+		})
+		return signed.Bytes(), err
+	}
+	return raw, nil
+}

@@ -1,0 +1,99 @@
+package challenge
+
+import (
+	"encoding/base64"
+	"io"
+	"mime"
+	"regexp"
+	"strings"
+)
+
+// label starts the Subject of a challenge (RFC 8823, Section 3.1, item 1).
+const label = "ACME:"
+
+// Bounds of token-part1, in characters of base64url. 128 bits take 22 (RFC 8823,
+// Section 3, item 4); the upper bound is ours.
+const (
+	minToken = 22
+	maxToken = 256
+)
+
+// IsChallenge tells whether a raw Subject, folded and encoded as it came, is
+// that of a challenge. It says nothing of whether the challenge is genuine.
+func IsChallenge(subject string) bool {
+	if !strings.Contains(subject, "=?") {
+		return strings.HasPrefix(strings.TrimLeft(subject, " \t\r\n"), label)
+	}
+	decoded, err := decodeWords(subject)
+	return err == nil && strings.HasPrefix(strings.TrimSpace(decoded), label)
+}
+
+// encodedWord is RFC 2047's form with the language that RFC 2231, Section 5 adds.
+var encodedWord = regexp.MustCompile(`=\?([^?*\s]+)(\*[^?\s]*)?\?([bBqQ])\?([^?\s]*)\?=`)
+
+// decodeWords decodes encoded words of any charset that Go knows: the legal ones
+// are a matter of a check, and this decides only what is a challenge's Subject.
+func decodeWords(s string) (string, error) {
+	s = encodedWord.ReplaceAllString(s, "=?$1?$3?$4?=")
+	dec := mime.WordDecoder{CharsetReader: func(string, io.Reader) (io.Reader, error) {
+		return nil, errHeader
+	}}
+	return dec.DecodeHeader(s)
+}
+
+// tokenPart1 reads token-part1 from the Subject (RFC 8823, Section 3.1, item 1).
+// White space from folding is dropped, padding is kept: CAs that join the parts
+// as strings count it.
+func tokenPart1(subject string) (string, error) {
+	for _, word := range encodedWord.FindAllStringSubmatch(subject, -1) {
+		if c := strings.ToLower(word[1]); c != "utf-8" && c != "us-ascii" {
+			return "", refuse("the Subject is encoded in %s, and only UTF-8 and US-ASCII are allowed", printable(word[1]))
+		}
+	}
+	decoded, err := decodeWords(subject)
+	if err != nil {
+		return "", refuse("the Subject cannot be decoded")
+	}
+	token, ok := strings.CutPrefix(strings.TrimSpace(decoded), label)
+	if !ok {
+		return "", refuse("the Subject is not that of a challenge")
+	}
+	return checkToken(strings.Join(strings.FieldsFunc(token, isFold), ""))
+}
+
+// isFold are the characters that folding leaves. Others that Unicode calls white
+// space are foreign to a token.
+func isFold(r rune) bool { return r == ' ' || r == '\t' }
+
+var legalToken = regexp.MustCompile(`^[A-Za-z0-9_-]+={0,2}$`)
+
+func checkToken(token string) (string, error) {
+	digits := strings.TrimRight(token, "=")
+	switch {
+	case len(token) > maxToken:
+		return "", refuse("token-part1 is longer than %d characters", maxToken)
+	case token == "":
+		return "", refuse("the Subject holds no token-part1")
+	case !legalToken.MatchString(token):
+		return "", refuse("token-part1 has characters that are not base64url")
+	case len(digits) < minToken:
+		return "", refuse("token-part1 has less than 128 bits")
+	}
+	if _, err := base64.RawURLEncoding.DecodeString(digits); err != nil {
+		return "", refuse("token-part1 is not base64url")
+	}
+	return token, nil
+}
+
+// printable makes foreign bytes fit for a log line.
+func printable(s string) string {
+	if len(s) > 200 {
+		s = s[:200] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == 0xfffd {
+			return '?'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,134 @@
+// Package mailconf makes a challenge.Responder of what the two programs of the
+// mail half are told by flags, environment and configuration file.
+package mailconf
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+
+	"postseal/internal/challenge"
+	"postseal/internal/cli"
+	"postseal/state"
+)
+
+// Flags are the flags of both programs of the mail half.
+type Flags struct {
+	State            string `placeholder:"DIR" help:"State directory that the issuing half writes."`
+	SMTP             string `name:"smtp" placeholder:"URL" default:"smtp://localhost:25" help:"Where the reply goes: smtp://HOST[:25], smtp+starttls://[USER@]HOST[:587], smtps://[USER@]HOST[:465] or lmtp+unix:PATH."`
+	SMTPCA           string `name:"smtp-ca" placeholder:"FILE" help:"PEM roots for the SMTP server's certificate (default: the system's)."`
+	SMTPPasswordFile string `name:"smtp-password-file" placeholder:"FILE" help:"File that holds the password of the SMTP user (or: POSTSEAL_SMTP_PASSWORD)."`
+	Resolver         string `placeholder:"HOST:PORT" help:"DNS server for DKIM keys (default: the system's)."`
+}
+
+// Check reads the flags as far as that needs no file and no network, so that a
+// mistake is found with the first message, not with the first challenge.
+func (f *Flags) Check() (*challenge.Server, error) {
+	server, err := challenge.ParseServer(f.SMTP)
+	if err != nil {
+		return nil, cli.Usage("for example: --smtp smtp://localhost:25", "--smtp: %v", err)
+	}
+	if f.Resolver != "" && !strings.Contains(f.Resolver, ":") {
+		return nil, cli.Usage("for example: --resolver 127.0.0.1:53", "--resolver: %q is not HOST:PORT", f.Resolver)
+	}
+	return server, nil
+}
+
+// StateDir returns the state directory, whose damaged files are logged by name.
+func (f *Flags) StateDir(log *slog.Logger) *state.Dir {
+	path := f.State
+	if path == "" {
+		path = cli.DefaultMailState()
+	}
+	dir := state.Open(path)
+	dir.Damaged = func(path string, err error) {
+		log.Warn("damaged file in the state directory is skipped", "file", path, "error", err)
+	}
+	return dir
+}
+
+// Responder returns the responder that the flags and the file describe. All errors
+// are of the configuration (exit 78) or the command line (exit 64).
+func (f *Flags) Responder(file *cli.File, dir *state.Dir, log *slog.Logger) (*challenge.Responder, error) {
+	server, err := f.Check()
+	if err != nil {
+		return nil, err
+	}
+	if server.Password, err = f.password(file); err != nil {
+		return nil, err
+	}
+	server.CAFile = f.SMTPCA
+	if err := server.Check(); err != nil {
+		return nil, cli.Config("passwords go into --smtp-password-file or POSTSEAL_SMTP_PASSWORD", "--smtp: %v", err)
+	}
+	keys, err := loadKeys(file)
+	if err != nil {
+		return nil, err
+	}
+	return &challenge.Responder{
+		State:     dir,
+		LookupTXT: challenge.Resolver(f.Resolver),
+		Send:      server.Send,
+		Keys:      keys,
+		Roots:     roots(file.SMIME.Roots),
+		Log:       log,
+	}, nil
+}
+
+// password returns the SMTP user's password from the file that a flag names, the
+// environment, or the configuration file; "" if there is none.
+func (f *Flags) password(file *cli.File) (string, error) {
+	if f.SMTPPasswordFile != "" {
+		data, err := os.ReadFile(f.SMTPPasswordFile)
+		if err != nil {
+			return "", cli.Config("", "--smtp-password-file: %v", err)
+		}
+		return strings.TrimRight(string(data), "\r\n"), nil
+	}
+	if p, ok := os.LookupEnv("POSTSEAL_SMTP_PASSWORD"); ok {
+		return p, nil
+	}
+	return file.SMTPPassword, nil
+}
+
+func loadKeys(file *cli.File) ([]challenge.Key, error) {
+	var keys []challenge.Key
+	for _, k := range file.DKIM {
+		signer, err := challenge.LoadKey(k.Key)
+		if err != nil {
+			return nil, cli.Config("[[dkim]] key is a PEM file, PKCS#8 or PKCS#1, RSA or Ed25519", "DKIM key of %s: %v", k.Domain, cause(err))
+		}
+		keys = append(keys, challenge.Key{Domain: k.Domain, Selector: k.Selector, Signer: signer})
+	}
+	return keys, nil
+}
+
+func cause(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w (the mail half must be able to read it)", err)
+	}
+	return err
+}
+
+// roots returns a reader of the PEM file with the roots of S/MIME signers; it is
+// called only for a message that is signed with S/MIME.
+func roots(path string) func() (*x509.CertPool, error) {
+	if path == "" {
+		return nil
+	}
+	return func() (*x509.CertPool, error) {
+		pem, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no certificate", path)
+		}
+		return pool, nil
+	}
+}

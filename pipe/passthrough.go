@@ -1,0 +1,113 @@
+package pipe
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"strings"
+
+	"postseal/internal/challenge"
+)
+
+// statusField says what became of a message, for the filter that reads it next.
+const statusField = "Postseal-Status"
+
+// passthrough copies the message to w with our status on top, below an mbox line.
+// A status that came with it is somebody else's claim and is taken out.
+func (in *input) passthrough(w io.Writer, out challenge.Outcome) error {
+	r := bufio.NewReader(io.MultiReader(bytes.NewReader(in.head), bytes.NewReader(in.body), in.r))
+	bw := bufio.NewWriter(w)
+	if err := copyMboxLine(bw, r); err != nil {
+		return err
+	}
+	io.WriteString(bw, statusField+": "+status(out)+lineEnd(in.head))
+	if err := copyHeader(bw, r); err != nil {
+		return err
+	}
+	if _, err := io.Copy(bw, r); err != nil {
+		return err
+	}
+	return bw.Flush()
+}
+
+// status is the value of the added field.
+func status(out challenge.Outcome) string {
+	word := out.Verdict.String()
+	if out.Verdict == challenge.Later {
+		word = challenge.None.String() // not decided: the reason says why
+	}
+	if out.Reason == "" {
+		return word
+	}
+	return word + "; " + out.Reason
+}
+
+// lineEnd returns the line end that the message uses.
+func lineEnd(head []byte) string {
+	if i := bytes.IndexByte(head, '\n'); i > 0 && head[i-1] == '\r' {
+		return "\r\n"
+	}
+	return "\n"
+}
+
+func copyMboxLine(w *bufio.Writer, r *bufio.Reader) error {
+	if start, _ := r.Peek(5); string(start) != "From " {
+		return nil
+	}
+	return copyLine(w, r)
+}
+
+// copyLine copies one line of any length.
+func copyLine(w io.Writer, r *bufio.Reader) error {
+	for {
+		part, err := r.ReadSlice('\n')
+		if _, err := w.Write(part); err != nil {
+			return err
+		}
+		if err == bufio.ErrBufferFull {
+			continue
+		}
+		if err == io.EOF {
+			return nil
+		}
+		return err
+	}
+}
+
+// copyHeader copies the header block without our field, its folded lines included.
+func copyHeader(w *bufio.Writer, r *bufio.Reader) error {
+	drop := false
+	for {
+		start, err := r.Peek(len(statusField) + 1)
+		if len(start) == 0 {
+			return ignoreEOF(err)
+		}
+		if start[0] == '\n' || bytes.HasPrefix(start, []byte("\r\n")) {
+			return nil
+		}
+		if start[0] != ' ' && start[0] != '\t' {
+			drop = isStatus(start)
+		}
+		to := io.Writer(w)
+		if drop {
+			to = io.Discard
+		}
+		if err := copyLine(to, r); err != nil {
+			return err
+		}
+	}
+}
+
+// isStatus tells whether a line starts our field. White space before the colon is
+// obsolete syntax that readers still take.
+func isStatus(start []byte) bool {
+	name := strings.TrimRight(string(start[:min(len(start), len(statusField)+1)]), ": \t")
+	return strings.EqualFold(name, statusField)
+}
+
+func ignoreEOF(err error) error {
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}

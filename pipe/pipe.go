@@ -1,0 +1,93 @@
+package pipe
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"postseal/internal/challenge"
+)
+
+// Mode is what happens to a message beside the verdict.
+type Mode int
+
+// The modes.
+const (
+	Reply       Mode = iota // answer a genuine challenge
+	Print                   // write the reply to stdout, send and record nothing
+	Passthrough             // answer, and copy the message to stdout
+	Explain                 // write each check to stdout, send and record nothing
+)
+
+// Pipe handles one message.
+type Pipe struct {
+	Mode       Mode
+	Recipients []string // envelope recipients, where the caller knows them
+
+	// Responder is called once the message is a challenge by its Subject, so that
+	// ordinary mail pays for nothing that a challenge needs.
+	Responder func() (*challenge.Responder, error)
+}
+
+// Run reads one message from stdin to its end and handles it. An error means that
+// the message could not be read or written; it does not say what the verdict was.
+func (p *Pipe) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) (challenge.Outcome, error) {
+	in, err := readHead(stdin)
+	if err != nil {
+		return challenge.Outcome{}, fmt.Errorf("cannot read the message: %w", err)
+	}
+	out, err := p.handle(ctx, in, stdout)
+	if p.Mode == Passthrough {
+		// Whatever went wrong: a filter that writes no message loses it.
+		if err != nil {
+			out.Reason = err.Error()
+		}
+		if werr := in.passthrough(stdout, out); werr != nil {
+			return out, fmt.Errorf("cannot write the message: %w", werr)
+		}
+		return out, err
+	}
+	if derr := in.drain(); derr != nil && err == nil {
+		err = fmt.Errorf("cannot read the message: %w", derr)
+	}
+	return out, err
+}
+
+func (p *Pipe) handle(ctx context.Context, in *input, stdout io.Writer) (challenge.Outcome, error) {
+	if p.Mode != Explain && !challenge.Candidate(in.head) {
+		return challenge.Outcome{Reason: "the Subject is not that of a challenge"}, nil
+	}
+	if err := in.readBody(); err != nil {
+		return challenge.Outcome{}, fmt.Errorf("cannot read the message: %w", err)
+	}
+	r, err := p.Responder()
+	if err != nil {
+		return challenge.Outcome{}, err
+	}
+	m := in.message(p.Recipients)
+	switch p.Mode {
+	case Print:
+		out, raw := r.Compose(ctx, m)
+		_, err := stdout.Write(raw)
+		return out, err
+	case Explain:
+		out := r.Explain(ctx, m)
+		return out, explain(stdout, out)
+	}
+	return r.Answer(ctx, m), nil
+}
+
+// explain writes what each check found, and the verdict.
+func explain(w io.Writer, out challenge.Outcome) error {
+	for _, c := range out.Checks {
+		mark, text := "ok  ", c.Detail
+		if c.Err != nil {
+			mark, text = "FAIL", c.Err.Error()
+		}
+		if _, err := fmt.Fprintf(w, "%s  %-15s %s\n", mark, c.Name, text); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(w, "verdict: %s\n", status(out))
+	return err
+}

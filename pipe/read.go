@@ -1,0 +1,60 @@
+package pipe
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+
+	"postseal/internal/challenge"
+)
+
+// input is a message as it comes from stdin.
+type input struct {
+	r    *bufio.Reader
+	head []byte // header block with the empty line, or its first part if it is too large
+	body []byte // of a candidate: what fits into the bound
+	more bool   // there was more than the bound
+}
+
+// readHead reads the header block. What is larger than the bound cannot be a
+// challenge, so the rest stays in the reader.
+func readHead(r io.Reader) (*input, error) {
+	in := &input{r: bufio.NewReaderSize(r, 32<<10)}
+	for len(in.head) <= challenge.MaxHeader {
+		line, err := in.r.ReadSlice('\n')
+		in.head = append(in.head, line...)
+		if err == io.EOF {
+			return in, nil
+		}
+		if err != nil && err != bufio.ErrBufferFull {
+			return in, err
+		}
+		if err == nil && len(bytes.TrimRight(line, "\r\n")) == 0 {
+			return in, nil
+		}
+	}
+	return in, nil
+}
+
+// readBody reads as much of the body as a challenge can have.
+func (in *input) readBody() error {
+	limit := max(challenge.MaxMessage-len(in.head), 0)
+	body, err := io.ReadAll(io.LimitReader(in.r, int64(limit)+1))
+	in.body, in.more = body, len(body) > limit
+	return err
+}
+
+// message returns what has been read.
+func (in *input) message(recipients []string) challenge.Message {
+	return challenge.Message{
+		Raw:        append(in.head[:len(in.head):len(in.head)], in.body...),
+		Truncated:  in.more,
+		Recipients: recipients,
+	}
+}
+
+// drain reads what is left, so that the mail server sees its message taken.
+func (in *input) drain() error {
+	_, err := io.Copy(io.Discard, in.r)
+	return err
+}
