@@ -1,0 +1,69 @@
+package milter
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"postseal/internal/challenge"
+)
+
+// Action is what the mail server is told to do with a challenge that was answered.
+type Action int
+
+// The actions.
+const (
+	Accept Action = iota
+	Discard
+)
+
+// Config says how messages are judged. Zero values mean the default.
+type Config struct {
+	// Pending tells from memory whether anybody waits for a challenge; it is asked
+	// at each MAIL. After an error the message is looked at.
+	Pending func() (bool, error)
+
+	// Answer decides on a whole message whose Subject is that of a challenge. It
+	// may take its time, until ctx ends.
+	Answer func(ctx context.Context, m challenge.Message) challenge.Outcome
+
+	// IsChallenge tells whether a Subject, as it came, is that of a challenge;
+	// challenge.IsChallenge by default.
+	IsChallenge func(subject string) bool
+
+	OnAnswered Action
+	Logger     *slog.Logger // slog.Default() by default
+
+	MaxConnections int   // 1024
+	MaxHeld        int64 // bytes kept of messages, over all connections: 16 MiB
+
+	IdleTimeout   time.Duration // between two packets: 10 minutes, above Postfix's own 5
+	PacketTimeout time.Duration // from a packet's first byte to its last: 30 s
+	WriteTimeout  time.Duration // until the peer takes a reply: 10 s
+	AnswerTimeout time.Duration // for one decision: 25 s, below content_timeout=30s
+	DrainTimeout  time.Duration // for what is in flight when Serve is to end: 30 s
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.MaxConnections, 1024)
+	setDefault(&c.MaxHeld, 16<<20)
+	setDefault(&c.IdleTimeout, 10*time.Minute)
+	setDefault(&c.PacketTimeout, 30*time.Second)
+	setDefault(&c.WriteTimeout, 10*time.Second)
+	setDefault(&c.AnswerTimeout, 25*time.Second)
+	setDefault(&c.DrainTimeout, 30*time.Second)
+	if c.IsChallenge == nil {
+		c.IsChallenge = challenge.IsChallenge
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+func setDefault[T comparable](v *T, to T) {
+	var zero T
+	if *v == zero {
+		*v = to
+	}
+}

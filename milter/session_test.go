@@ -1,0 +1,331 @@
+package milter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/emersion/go-milter"
+
+	"postseal/internal/challenge"
+)
+
+const acme = "Subject: ACME: V4nE8NhYh6edBpfQTg5qqQ"
+
+// offers are mail servers of all ages.
+var offers = []struct {
+	name    string
+	version uint32
+	steps   milter.OptProtocol
+}{
+	{"v6", 6, allSteps},
+	{"v6, replies to everything", 6, allSteps &^ noReplies},
+	{"v6, no leading space", 6, allSteps &^ milter.OptHeaderLeadingSpace},
+	{"v6, nothing", 6, 0},
+	{"v2", 2, v2Steps},
+	{"v2, nothing", 2, 0},
+	{"v9 of some day", 9, 0x7fffffff},
+}
+
+// everywhere runs a test with each offer over unix and TCP.
+func everywhere(t *testing.T, config func() Config, test func(t *testing.T, p *mta)) {
+	for _, network := range []string{"unix", "tcp"} {
+		for _, o := range offers {
+			t.Run(network+"/"+o.name, func(t *testing.T) {
+				_, addr := serve(t, network, config())
+				test(t, connect(t, addr, o.version, o.steps))
+			})
+		}
+	}
+}
+
+func TestNothingPending(t *testing.T) {
+	config := testConfig()
+	config.Pending = func() (bool, error) { return false, nil }
+	everywhere(t, func() Config { return config }, func(_ *testing.T, p *mta) {
+		for range 3 {
+			p.mail()
+			p.expect(milter.ActAccept)
+		}
+	})
+}
+
+func TestOrdinaryMail(t *testing.T) {
+	everywhere(t, testConfig, func(_ *testing.T, p *mta) {
+		for range 3 {
+			p.ordinaryMail()
+		}
+	})
+}
+
+func TestVerdicts(t *testing.T) {
+	for _, c := range []struct {
+		verdict challenge.Verdict
+		action  Action
+		want    milter.ActionCode
+		text    string
+	}{
+		{challenge.None, Discard, milter.ActAccept, ""},
+		{challenge.Refused, Discard, milter.ActAccept, ""},
+		{challenge.Later, Accept, milter.ActReplyCode, "451 4.7.1 cannot verify the challenge now, try again later\x00"},
+		{challenge.Answered, Accept, milter.ActAccept, ""},
+		{challenge.Answered, Discard, milter.ActDiscard, ""},
+	} {
+		t.Run(fmt.Sprint(c.verdict, c.action), func(t *testing.T) {
+			a := &answers{outcome: challenge.Outcome{Verdict: c.verdict}}
+			config := testConfig()
+			config.Answer, config.OnAnswered = a.answer, c.action
+			everywhere(t, func() Config { return config }, func(t *testing.T, p *mta) {
+				for range 2 {
+					p.challengeMail()
+					if text := p.expect(c.want); text != c.text {
+						t.Errorf("reply text %q, want %q", text, c.text)
+					}
+				}
+				p.ordinaryMail()
+			})
+			if got, want := len(a.all()), 2*2*len(offers); got != want {
+				t.Errorf("asked %d times, want %d", got, want)
+			}
+		})
+	}
+}
+
+// What Answer gets must be what was signed, and of this message alone.
+func TestMessage(t *testing.T) {
+	a := new(answers)
+	config := testConfig()
+	config.Answer = a.answer
+	_, addr := serve(t, "unix", config)
+	p := connect(t, addr, 6, allSteps)
+
+	p.mail()
+	p.expect(milter.ActContinue)
+	p.rcpt("gone@example.test")
+	p.header("X-Gone: yes", acme)
+	p.send(milter.CodeAbort, "")
+
+	p.mail()
+	p.expect(milter.ActContinue)
+	p.rcpt("alice@example.test")
+	p.rcpt("Bob@example.test")
+	p.header("DKIM-Signature: a=b;\n\tc=d;\n e=f", "from:  \t<ca@example.net>  ", "SUBJECT:ACME:\n V4nE8N", "X-Empty:", "X-Last: 1")
+	p.send(milter.CodeEOH, "")
+	p.expect(milter.ActContinue)
+	p.body("one\r\n", "", "two\r\n")
+	p.send(milter.CodeMacro, "Ei\x004XyZ\x00")
+	p.send(milter.CodeEOB, "three")
+	p.expect(milter.ActAccept)
+
+	want := challenge.Message{
+		Raw: []byte("DKIM-Signature: a=b;\r\n\tc=d;\r\n e=f\r\nfrom:  \t<ca@example.net>  \r\nSUBJECT:ACME:\r\n V4nE8N\r\n" +
+			"X-Empty:\r\nX-Last: 1\r\n\r\none\r\ntwo\r\nthree"),
+		Recipients: []string{"alice@example.test", "Bob@example.test"},
+	}
+	if got := a.all(); len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+		t.Errorf("got %d messages, the first\n%q %q\nwant\n%q", len(got), got[0].Raw, got[0].Recipients, want.Raw)
+	}
+}
+
+// Any of several Subjects makes a message one to look at: which of them counts is
+// the core's to say.
+func TestSeveralSubjects(t *testing.T) {
+	_, addr := serve(t, "unix", testConfig())
+	p := connect(t, addr, 6, allSteps)
+	for _, fields := range [][]string{{acme, "Subject: lunch"}, {"Subject: lunch", acme}} {
+		p.toBody(fields...)
+		p.send(milter.CodeEOB, "")
+		p.expect(milter.ActAccept)
+	}
+}
+
+// RFC 8823, Section 3.1, item 1 and the label rule of the verdict none.
+func TestNotSubjects(t *testing.T) {
+	config := testConfig()
+	config.Answer = func(context.Context, challenge.Message) challenge.Outcome {
+		t.Error("asked")
+		return challenge.Outcome{}
+	}
+	_, addr := serve(t, "unix", config)
+	p := connect(t, addr, 6, allSteps)
+	for _, field := range []string{"Subject: Re: " + acme, "Subject: acme: x", "X-Subject: ACME: x", "Subjects: ACME: x", "Subject:"} {
+		p.mail()
+		p.expect(milter.ActContinue)
+		p.header(field)
+		p.send(milter.CodeEOH, "")
+		p.expect(milter.ActAccept)
+	}
+}
+
+// A header over the bounds is none, and nothing more of it is kept.
+func TestHeaderBounds(t *testing.T) {
+	many := make([]string, challenge.MaxFields)
+	for i := range many {
+		many[i] = "X: y"
+	}
+	for name, fields := range map[string][]string{
+		"fields":         append(many, acme),
+		"one long field": {acme, "X: " + strings.Repeat("x", challenge.MaxHeader)},
+		"longer still":   {acme, "X: " + strings.Repeat("x", 1<<20-10)},
+		"in all":         {acme, "X: " + strings.Repeat("x", 40<<10), "Y: " + strings.Repeat("y", 40<<10)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, addr := serve(t, "unix", testConfig())
+			for _, o := range offers {
+				p := connect(t, addr, o.version, o.steps)
+				p.mail()
+				p.expect(milter.ActContinue)
+				p.rcpt("alice@example.test")
+				p.header(fields...)
+				p.send(milter.CodeEOH, "")
+				p.expect(milter.ActAccept)
+				p.challengeMail()
+				p.expect(milter.ActAccept)
+			}
+			if n := s.Stats().Decided.Load(); n != uint64(len(offers)) {
+				t.Errorf("%d messages were decided on, want only the %d small ones", n, len(offers))
+			}
+		})
+	}
+}
+
+func TestLongFields(t *testing.T) {
+	a := new(answers)
+	config := testConfig()
+	config.Answer = a.answer
+	_, addr := serve(t, "unix", config)
+	p := connect(t, addr, 6, allSteps)
+	long := "X: " + strings.Repeat("x", 30<<10)
+	p.toBody(long, acme)
+	p.send(milter.CodeEOB, "")
+	p.expect(milter.ActAccept)
+	if got, want := string(a.all()[0].Raw), long+"\r\n"+acme+"\r\n\r\n"; got != want {
+		t.Errorf("got %d bytes, want %d", len(got), len(want))
+	}
+}
+
+func TestLargeMessage(t *testing.T) {
+	chunk := strings.Repeat("x", milter.MaxBodyChunk)
+	for _, c := range []struct {
+		chunks    int
+		truncated bool
+	}{{15, false}, {17, true}, {40, true}} {
+		a := new(answers)
+		config := testConfig()
+		config.Answer = a.answer
+		_, addr := serve(t, "unix", config)
+		p := connect(t, addr, 6, allSteps)
+		p.toBody(acme)
+		for range c.chunks {
+			p.body(chunk)
+		}
+		p.send(milter.CodeEOB, "")
+		p.expect(milter.ActAccept)
+		m := a.all()[0]
+		if m.Truncated != c.truncated || len(m.Raw) > challenge.MaxMessage {
+			t.Errorf("%d chunks: truncated %v, %d bytes", c.chunks, m.Truncated, len(m.Raw))
+		}
+	}
+}
+
+func TestAbortedAndNewConnection(t *testing.T) {
+	a := new(answers)
+	config := testConfig()
+	config.Answer = a.answer
+	_, addr := serve(t, "unix", config)
+	p := connect(t, addr, 6, allSteps)
+	for _, code := range []milter.Code{milter.CodeAbort, milter.CodeQuitNewConn} {
+		p.toBody(acme)
+		p.body("of the first message")
+		p.send(code, "")
+		p.ordinaryMail()
+	}
+	if n := len(a.all()); n != 0 {
+		t.Errorf("%d messages were decided on, want none", n)
+	}
+	p.send(milter.CodeQuit, "")
+	p.closed()
+}
+
+// The same offer may come again after QUIT_NC.
+func TestNegotiateTwice(t *testing.T) {
+	_, addr := serve(t, "unix", testConfig())
+	p := connect(t, addr, 6, allSteps)
+	p.ordinaryMail()
+	p.send(milter.CodeQuitNewConn, "")
+	p.negotiate(2, 0)
+	p.ordinaryMail()
+}
+
+// Commands out of order change nothing about what is decided.
+func TestQuirkyOrder(t *testing.T) {
+	a := new(answers)
+	config := testConfig()
+	config.Answer = a.answer
+	_, addr := serve(t, "unix", config)
+	p := connect(t, addr, 2, 0)
+	p.send(milter.CodeAbort, "")
+	p.step(milter.CodeConn, "", 0)
+	p.step(milter.CodeConn, "host\x004\x00\x19127.0.0.1\x00", 0)
+	p.step(milter.CodeHelo, "host\x00", 0)
+	p.step(milter.CodeData, "", 0)
+	p.step('U', "EXPN\x00", 0)
+	p.rcpt("early@example.test")
+	p.header(acme)
+	p.body("early")
+	p.send(milter.CodeEOH, "")
+	p.expect(milter.ActAccept)
+	p.send(milter.CodeEOB, "")
+	p.expect(milter.ActAccept)
+	p.challengeMail()
+	p.expect(milter.ActAccept)
+	p.send(milter.CodeEOB, "")
+	p.expect(milter.ActAccept)
+	if got := a.all(); len(got) != 1 || strings.Contains(string(got[0].Raw), "early") || len(got[0].Recipients) != 1 {
+		t.Errorf("decided on %d messages: %q", len(got), got[0].Raw)
+	}
+}
+
+// A record is seen by the first MAIL after it was written.
+func TestPendingRace(t *testing.T) {
+	var pending atomic.Bool
+	config := testConfig()
+	config.Pending = func() (bool, error) { return pending.Load(), nil }
+	_, addr := serve(t, "unix", config)
+	p := connect(t, addr, 6, allSteps)
+	for range 500 {
+		p.mail()
+		p.expect(milter.ActAccept)
+		pending.Store(true)
+		p.challengeMail()
+		p.expect(milter.ActAccept)
+		pending.Store(false)
+	}
+}
+
+func TestPendingUnknown(t *testing.T) {
+	config := testConfig()
+	config.Pending = func() (bool, error) { return false, errors.New("no such directory") }
+	s, addr := serve(t, "unix", config)
+	p := connect(t, addr, 6, allSteps)
+	p.challengeMail()
+	p.expect(milter.ActAccept)
+	if s.Stats().Decided.Load() != 1 || s.Stats().PendingErrors.Load() != 1 {
+		t.Error("the challenge was not looked at")
+	}
+}
+
+// A panic ends one connection.
+func TestPanic(t *testing.T) {
+	config := testConfig()
+	config.Answer = func(context.Context, challenge.Message) challenge.Outcome { panic("test") }
+	_, addr := serve(t, "unix", config)
+	p := connect(t, addr, 6, allSteps)
+	p.challengeMail()
+	p.closed()
+	connect(t, addr, 6, allSteps).ordinaryMail()
+}
