@@ -21,7 +21,7 @@ const slots = 9
 
 // foreignNames bounds in how large a directory records under names that are not
 // ours are looked for, so that a look-up costs the same however many wait.
-const foreignNames = 1000
+const foreignNames = 100
 
 // maxName bounds a file name made from an address, in bytes; longer ones become
 // a digest. File systems stop at 255, and a slot and a temporary suffix follow.

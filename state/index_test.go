@@ -1,0 +1,123 @@
+package state
+
+import (
+	"fmt"
+	"os"
+	"testing"
+	"time"
+)
+
+func anyPending(t *testing.T, x *Index) bool {
+	t.Helper()
+	found, err := x.Any()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// A record that was written before the question is never missed, however little
+// before.
+func TestIndexMissesNothing(t *testing.T) {
+	d := newDir(t)
+	x := NewIndex(d)
+	defer x.Close()
+	for i := range 2000 {
+		p := record(fmt.Sprint(i), "alice@example.test", "ca")
+		put(t, d, p)
+		if !anyPending(t, x) {
+			t.Fatalf("round %d: the record is missed", i)
+		}
+		if err := d.Remove(p.Email, p.Server); err != nil {
+			t.Fatal(err)
+		}
+		if anyPending(t, x) {
+			t.Fatalf("round %d: the record is gone and still seen", i)
+		}
+	}
+}
+
+// The directory is not read while nothing changes in it.
+func TestIndexReadsOnlyChanges(t *testing.T) {
+	d := newDir(t)
+	x := NewIndex(d)
+	defer x.Close()
+	anyPending(t, x)
+	first := x.checked
+	for range 100 {
+		anyPending(t, x)
+	}
+	if x.checked != first {
+		t.Error("the directory was read though nothing changed")
+	}
+	x.now = func() time.Time { return first.Add(recheckEvery) }
+	anyPending(t, x)
+	if x.checked == first {
+		t.Error("the directory is never read without an event")
+	}
+}
+
+// Any is asked for each message.
+func BenchmarkIndexAny(b *testing.B) {
+	x := NewIndex(newDir(b))
+	defer x.Close()
+	for b.Loop() {
+		if _, err := x.Any(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func TestIndexWithoutDirectory(t *testing.T) {
+	d := newDir(t)
+	x := NewIndex(d)
+	defer x.Close()
+	anyPending(t, x)
+	if err := os.Rename(d.Path("pending"), d.Path("moved")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.Any(); err == nil {
+		t.Error("no error while the directory is missing")
+	}
+	if err := os.Rename(d.Path("moved"), d.Path("pending")); err != nil {
+		t.Fatal(err)
+	}
+	if anyPending(t, x) {
+		t.Error("a record that is not there")
+	}
+	put(t, d, record("1", "alice@example.test", "ca"))
+	if !anyPending(t, x) {
+		t.Error("after the directory came back a record is missed")
+	}
+}
+
+func benchmarkLookup(b *testing.B, n int) {
+	d := newDir(b)
+	for i := range n {
+		put(b, d, record(fmt.Sprint(i), fmt.Sprintf("user%d@example.test", i), "ca"))
+	}
+	for b.Loop() {
+		if found, err := d.Pending("user0@example.test", now); err != nil || len(found) != 1 {
+			b.Fatal(found, err)
+		}
+	}
+}
+
+func BenchmarkLookup1(b *testing.B)     { benchmarkLookup(b, 1) }
+func BenchmarkLookup1000(b *testing.B)  { benchmarkLookup(b, 1000) }
+func BenchmarkLookup10000(b *testing.B) { benchmarkLookup(b, 10000) }
+func BenchmarkClaimToSent(b *testing.B) {
+	d := newDir(b)
+	for i := 0; b.Loop(); i++ {
+		c, err := d.Claim(record(fmt.Sprint(i), "alice@example.test", "ca"), "<c>", "<r>", now)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := c.Sending(); err != nil {
+			b.Fatal(err)
+		}
+		if err := c.Sent(now); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

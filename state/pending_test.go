@@ -1,0 +1,224 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var now = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+
+// newDir returns a state directory as the issuing half makes it.
+func newDir(t testing.TB) *Dir {
+	t.Helper()
+	d := Open(filepath.Join(t.TempDir(), "state"))
+	if _, err := d.Create(); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func record(id, email, server string) *Pending {
+	return &Pending{
+		ID: id, Email: email, Server: server, From: "ca@ca.example", Token: "part2", Thumbprint: "thumb",
+		Join: "string", Created: now, Expires: now.Add(time.Hour),
+	}
+}
+
+func put(t testing.TB, d *Dir, p *Pending) {
+	t.Helper()
+	if err := d.Put(p); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ids(t testing.TB, d *Dir, addr string) string {
+	t.Helper()
+	found, err := d.Pending(addr, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, p := range found {
+		all = append(all, p.ID)
+	}
+	return strings.Join(all, " ")
+}
+
+func TestModesWhateverTheUmask(t *testing.T) {
+	for _, umask := range []int{0, 0o022, 0o077} {
+		old := syscall.Umask(umask)
+		d := newDir(t)
+		put(t, d, record("1", "alice@example.test", "ca"))
+		c, err := d.Claim(record("1", "alice@example.test", "ca"), "<c>", "<r>", now)
+		syscall.Umask(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.GiveBack()
+		for path, want := range map[string]fs.FileMode{
+			"accounts":                        fs.ModeDir | 0o700,
+			"orders":                          fs.ModeDir | 0o700,
+			"certs":                           fs.ModeDir | 0o700,
+			"pending":                         fs.ModeDir | fs.ModeSetgid | 0o750,
+			"answers":                         fs.ModeDir | fs.ModeSetgid | fs.ModeSticky | 0o770,
+			"pending/alice@example.test.json": 0o640,
+			"answers/1.json":                  0o640,
+		} {
+			info, err := os.Stat(d.Path(path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.Mode() != want {
+				t.Errorf("umask %03o: %s has mode %v, want %v", umask, path, info.Mode(), want)
+			}
+		}
+	}
+}
+
+func TestCreateLeavesWhatIsThere(t *testing.T) {
+	d := newDir(t)
+	if err := os.Chmod(d.Path("pending"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if note, err := d.Create(); err != nil || note != "" {
+		t.Errorf("second Create: %q, %v", note, err)
+	}
+	if info, _ := os.Stat(d.Path("pending")); info.Mode().Perm() != 0o700 {
+		t.Errorf("the admin's mode became %v", info.Mode())
+	}
+}
+
+func TestCreateOverFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path).Create(); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("got %v, want an error that names %s", err, path)
+	}
+}
+
+// An address cannot name a file outside of the directory, and one that differs
+// only in case is the same mailbox.
+func TestFileNames(t *testing.T) {
+	for addr, want := range map[string]string{
+		"Alice@Example.TEST":                 "alice@example.test.json",
+		"../../etc/passwd@x.test":            "%2E.%2F..%2Fetc%2Fpasswd@x.test.json",
+		"a/b@x.test":                         "a%2Fb@x.test.json",
+		".hidden@x.test":                     "%2Ehidden@x.test.json",
+		"jürgen@bücher.test":                 "j%C3%BCrgen@xn--bcher-kva.test.json",
+		"a+tag@x.test":                       "a+tag@x.test.json",
+		"a\x00\n@x.test":                     "a%00%0A@x.test.json",
+		strings.Repeat("a", 250) + "@x.test": "sha256-",
+	} {
+		if got := fileName(addr, 1); !strings.HasPrefix(got, want) || strings.Contains(got, "/") || len(got) > 220 {
+			t.Errorf("%q: %q, want %q", addr, got, want)
+		}
+		d := newDir(t)
+		put(t, d, record("1", addr, "ca"))
+		if got := ids(t, d, addr); got != "1" {
+			t.Errorf("%q is not found again", addr)
+		}
+		if !ours(fileName(addr, 1)) || !ours(fileName(addr, 2)) {
+			t.Errorf("%q is not recognised as a name of ours", fileName(addr, 1))
+		}
+	}
+}
+
+func TestPutReplacesItsOwn(t *testing.T) {
+	d := newDir(t)
+	put(t, d, record("1", "alice@example.test", "ca-1"))
+	put(t, d, record("2", "alice@example.test", "ca-2"))
+	put(t, d, record("3", "ALICE@example.test", "ca-1"))
+	if got := ids(t, d, "alice@example.test"); got != "3 2" {
+		t.Errorf("got %q, want the new record of ca-1 and that of ca-2", got)
+	}
+	if err := d.Remove("alice@example.test", "ca-1"); err != nil {
+		t.Fatal(err)
+	}
+	if got := ids(t, d, "Alice@example.test"); got != "2" {
+		t.Errorf("after Remove got %q", got)
+	}
+	put(t, d, record("4", "alice@example.test", "ca-3"))
+	if got := ids(t, d, "alice@example.test"); got != "4 2" {
+		t.Errorf("the free name is not used again: %q", got)
+	}
+}
+
+func TestExpiredIsNotPending(t *testing.T) {
+	d := newDir(t)
+	p := record("1", "alice@example.test", "ca")
+	p.Expires = now.Add(-time.Second)
+	put(t, d, p)
+	if got := ids(t, d, "alice@example.test"); got != "" {
+		t.Errorf("got %q", got)
+	}
+	if err := d.Purge(now); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := d.CountPending(); n != 0 {
+		t.Errorf("%d records after Purge", n)
+	}
+}
+
+// A torn or foreign file is reported by name and does not hide the others.
+func TestDamagedFiles(t *testing.T) {
+	d := newDir(t)
+	var damaged []string
+	d.Damaged = func(path string, err error) { damaged = append(damaged, filepath.Base(path)) }
+	put(t, d, record("1", "alice@example.test", "ca"))
+	for name, content := range map[string]string{
+		"garbage.json":              "\x00\xff{",
+		"alice@example.test.2.json": `{"version": 1, "id": "2", "em`,
+		"newer.json":                `{"version": 99, "id": "3", "email": "alice@example.test", "thumbprint": "t"}`,
+		"path.json":                 `{"version": 1, "id": "../../x", "email": "alice@example.test", "thumbprint": "t"}`,
+		".half-written.json":        `{`,
+		"README":                    `hello`,
+	} {
+		if err := os.WriteFile(d.Path("pending", name), []byte(content), 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := ids(t, d, "alice@example.test"); got != "1" {
+		t.Errorf("got %q", got)
+	}
+	if len(damaged) != 4 {
+		t.Errorf("reported %q, want four names", damaged)
+	}
+}
+
+// Records that somebody wrote under a name of their own count too.
+func TestForeignName(t *testing.T) {
+	d := newDir(t)
+	put(t, d, record("1", "alice@example.test", "ca"))
+	if err := os.Rename(d.Path("pending/alice@example.test.json"), d.Path("pending/order-17.json")); err != nil {
+		t.Fatal(err)
+	}
+	if got := ids(t, d, "alice@example.test"); got != "1" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestMissingDirectoryIsAnError(t *testing.T) {
+	d := Open(filepath.Join(t.TempDir(), "none"))
+	if _, err := d.Pending("alice@example.test", now); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want an error: it is not known that nobody waits", err)
+	}
+}
+
+func TestSlotsRunOut(t *testing.T) {
+	d := newDir(t)
+	for i := range slots {
+		put(t, d, record(fmt.Sprint(i), "alice@example.test", fmt.Sprint("ca-", i)))
+	}
+	if err := d.Put(record("x", "alice@example.test", "one more")); err == nil {
+		t.Error("a record was written where there is no name for it")
+	}
+}
