@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -160,7 +159,13 @@ func (s *Server) logOutcome(o challenge.Outcome, m *message) {
 	if !o.Concerns() {
 		return
 	}
-	s.config.Logger.Info("challenge "+o.Verdict.String(),
-		"address", o.Email, "ca", o.Server, "reason", o.Reason, "reply", o.ReplyID,
-		"queue", m.queueID, "recipients", strings.Join(m.recipients, " "))
+	level := slog.LevelInfo
+	if o.Verdict == challenge.Refused || o.Verdict == challenge.Later {
+		level = slog.LevelWarn
+	}
+	attrs := o.Attrs()
+	if m.queueID != "" {
+		attrs = append(attrs, "queue", m.queueID)
+	}
+	s.config.Logger.Log(s.answering, level, "challenge "+o.Verdict.String(), attrs...)
 }

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/activation"
+
+	"postseal/internal/cli"
+)
+
+const listenExample = "for example: --listen unix:/var/spool/postfix/postseal/milter.sock, or --listen inet:8891@127.0.0.1"
+
+// sockets are what mail servers connect to.
+type sockets []net.Listener
+
+// Close removes a unix socket of our own; one of systemd's stays.
+func (s sockets) Close() {
+	for _, l := range s {
+		l.Close()
+	}
+}
+
+func (s sockets) names() []string {
+	var names []string
+	for _, l := range s {
+		names = append(names, l.Addr().Network()+":"+l.Addr().String())
+	}
+	return names
+}
+
+// listeners returns the sockets of systemd if there are any, else the one of
+// --listen. The file that holds --listen may serve both ways of starting.
+func (f *flags) listeners() (sockets, error) {
+	given, err := activation.Listeners()
+	if err != nil {
+		return nil, cli.Failed("", "socket activation: %v", err)
+	}
+	if len(given) > 0 {
+		return activated(given)
+	}
+	if f.Listen == "" {
+		return nil, cli.Usage(listenExample, "--listen is missing")
+	}
+	network, addr, err := parseListen(f.Listen)
+	if err != nil {
+		return nil, err
+	}
+	mode, err := strconv.ParseUint(f.SocketMode, 8, 9)
+	if err != nil {
+		return nil, cli.Usage("the default is 0660", "--socket-mode: %q is no octal mode", f.SocketMode)
+	}
+	if network == "unix" {
+		return one(listenUnix(addr, fs.FileMode(mode)))
+	}
+	return one(listenTCP(addr))
+}
+
+func one(l net.Listener, err error) (sockets, error) {
+	if err != nil {
+		return nil, err
+	}
+	return sockets{l}, nil
+}
+
+func activated(given []net.Listener) (sockets, error) {
+	for _, l := range given {
+		if l == nil {
+			return nil, cli.Config("use ListenStream= in the socket unit", "systemd passed a socket that is no stream socket")
+		}
+	}
+	return given, nil
+}
+
+// parseListen reads unix:PATH and inet:PORT@HOST, which is how milters name
+// sockets.
+func parseListen(s string) (network, addr string, err error) {
+	kind, rest, _ := strings.Cut(s, ":")
+	switch kind {
+	case "unix":
+		if rest != "" {
+			return "unix", rest, nil
+		}
+	case "inet":
+		port, host, ok := strings.Cut(rest, "@")
+		if _, err := strconv.ParseUint(port, 10, 16); err == nil && ok && host != "" {
+			return "tcp", net.JoinHostPort(strings.Trim(host, "[]"), port), nil
+		}
+	}
+	return "", "", cli.Usage(listenExample, "--listen: %q is neither unix:PATH nor inet:PORT@HOST", s)
+}
+
+func listenTCP(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, cli.Failed("is another program at this port? see: ss -ltnp", "cannot listen at %s: %v", addr, cause(err))
+	}
+	return l, nil
+}
+
+// maxSocketPath is sun_path of sockaddr_un(7) without its final NUL.
+const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
+
+func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
+	if len(path) > maxSocketPath {
+		return nil, cli.Usage("choose a shorter path", "--listen: %q has %d bytes, and the path of a socket at most %d",
+			path, len(path), maxSocketPath)
+	}
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	// No other user may connect before the mode is set.
+	old := syscall.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	syscall.Umask(old)
+	if err != nil {
+		return nil, cli.Failed(directoryHint(path), "cannot make the socket %s: %v", path, cause(err))
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		l.Close()
+		return nil, cli.Failed("", "cannot set the mode of the socket %s: %v", path, cause(err))
+	}
+	return l, nil
+}
+
+func directoryHint(path string) string {
+	return fmt.Sprintf("the directory %s must exist and this user must be able to write in it", filepath.Dir(path))
+}
+
+// removeStale removes a socket that nobody listens on: that of a process that was
+// killed.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return cli.Failed(directoryHint(path), "cannot look at %s: %v", path, cause(err))
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return cli.Failed("choose another path, or remove the file", "%s exists and is no socket", path)
+	}
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		c.Close()
+		return cli.Failed("stop it, or choose another path", "another process listens on %s", path)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return cli.Failed("remove it if nobody uses it", "cannot tell whether %s is in use: %v", path, cause(err))
+	}
+	if err := os.Remove(path); err != nil {
+		return cli.Failed(directoryHint(path), "cannot remove the stale socket %s: %v", path, cause(err))
+	}
+	return nil
+}
+
+// cause drops what the text around it says already.
+func cause(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}

@@ -1,0 +1,122 @@
+// Command postseal-milter answers ACME mail challenges inside Postfix or Sendmail.
+//
+// It is a milter: mail servers show it each message while the client waits. See
+// postseal-milter(8), and package milter for what happens to a message.
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"postseal/internal/challenge"
+	"postseal/internal/cli"
+	"postseal/internal/mailconf"
+	"postseal/milter"
+	"postseal/state"
+)
+
+func main() { os.Exit(Main()) }
+
+type flags struct {
+	cli.Common
+	mailconf.Flags
+
+	Listen         string `placeholder:"ADDR" help:"Where mail servers connect: unix:PATH or inet:PORT@HOST. Not needed under systemd socket activation."`
+	SocketMode     string `placeholder:"MODE" default:"0660" help:"Permissions of a unix socket (default: ${default})."`
+	OnAnswered     string `enum:"accept,discard" default:"accept" help:"What becomes of a challenge that was answered: accept (deliver it; the default) or discard."`
+	Metrics        string `placeholder:"HOST:PORT" help:"Serve Prometheus metrics at http://HOST:PORT/metrics (default: off)."`
+	MaxConnections int    `placeholder:"N" default:"1024" help:"Connections of mail servers at a time (default: ${default})."`
+}
+
+func (f *flags) program() cli.Program {
+	return cli.Program{
+		Name: "postseal-milter",
+		Description: "Answer ACME mail challenges (RFC 8823) inside Postfix or Sendmail. Ordinary mail is accepted " +
+			"before its body is read.",
+		Example: "postseal-milter --listen unix:/var/spool/postfix/postseal/milter.sock",
+		Flags:   f,
+	}
+}
+
+// Main runs the program and returns its exit status.
+func Main() int {
+	f := new(flags)
+	return f.program().Main(f.run)
+}
+
+// memoryLimit makes the garbage collector work harder before it lets the process
+// grow: a flood of large messages is held to a quarter of it in any case.
+const memoryLimit = 48 << 20
+
+func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	milter.BridgeLog(log)
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
+	if f.MaxConnections < 1 {
+		return cli.Usage("the default is 1024", "--max-connections: %d is too few", f.MaxConnections)
+	}
+	dir := f.StateDir(log)
+	responder, err := f.Responder(parsed.File, dir, log)
+	if err != nil {
+		return err
+	}
+	listeners, err := f.listeners()
+	if err != nil {
+		return err
+	}
+	return f.serve(ctx, log, dir, responder, listeners)
+}
+
+// serve answers until the context ends, and then in good order.
+func (f *flags) serve(ctx context.Context, log *slog.Logger, dir *state.Dir, r *challenge.Responder, l sockets) error {
+	defer l.Close()
+	index := state.NewIndex(dir)
+	defer index.Close()
+	m := newMeter(dir, r)
+	server := milter.New(milter.Config{
+		Pending:        index.Any,
+		Answer:         m.answer,
+		OnAnswered:     f.action(),
+		Logger:         log,
+		MaxConnections: f.MaxConnections,
+	})
+	m.watch(server.Stats())
+	stopMetrics, err := m.serve(f.Metrics)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
+
+	defer superviseBy(ctx, log)()
+	f.logStart(log, dir, index, l)
+	err = server.Serve(ctx, l...)
+	if errors.Is(err, milter.ErrCutOff) {
+		log.Warn("stopped before every message was done", "error", err)
+		err = nil
+	}
+	log.Info("stopped", "messages", server.Stats().Messages.Load())
+	return err
+}
+
+func (f *flags) action() milter.Action {
+	if f.OnAnswered == "discard" {
+		return milter.Discard
+	}
+	return milter.Accept
+}
+
+// logStart writes the line that admins look for after a restart, and a second one
+// if there is nothing to answer from: that is no error, for the first order makes
+// the directory.
+func (f *flags) logStart(log *slog.Logger, dir *state.Dir, index *state.Index, l sockets) {
+	log.Info("listening", "on", strings.Join(l.names(), " "), "state", dir.Path(), "smtp", f.SMTP, "version", cli.Version())
+	if _, err := index.Any(); err != nil {
+		log.Warn("the state directory cannot be read; until then every message is looked at", "error", err)
+	}
+}
