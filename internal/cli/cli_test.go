@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+type testFlags struct {
+	Common
+	State   string        `placeholder:"DIR" help:"Where."`
+	SMTP    string        `name:"smtp" default:"smtp://localhost:25"`
+	Email   []string      `short:"e"`
+	Timeout time.Duration `default:"30m"`
+	Verbose bool          `short:"v"`
+}
+
+// parse parses args with a configuration file of the given content and mode.
+func parse(t *testing.T, file string, mode os.FileMode, args ...string) (*testFlags, *Parsed, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "postseal.toml")
+	if err := os.WriteFile(path, []byte(file), mode); err != nil {
+		t.Fatal(err)
+	}
+	f := new(testFlags)
+	parsed, err := Program{Name: "test", Example: "test -v", Flags: f}.Parse(append(args, "--config", path), io.Discard)
+	return f, parsed, err
+}
+
+func TestPrecedence(t *testing.T) {
+	const file = "state = \"/file\"\nsmtp = \"smtp://file\"\ntimeout = \"5s\"\nverbose = true\nemail = [\"a@x\", \"b@x\"]\n"
+	t.Setenv("POSTSEAL_STATE", "/env")
+	t.Setenv("POSTSEAL_SMTP", "smtp://env")
+	f, _, err := parse(t, file, 0o600, "--state", "/flag")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.State != "/flag" {
+		t.Errorf("state %q, want that of the flag", f.State)
+	}
+	if f.SMTP != "smtp://env" {
+		t.Errorf("smtp %q, want that of the environment", f.SMTP)
+	}
+	if f.Timeout != 5*time.Second || !f.Verbose || strings.Join(f.Email, " ") != "a@x b@x" {
+		t.Errorf("got %v %v %q, want the values of the file", f.Timeout, f.Verbose, f.Email)
+	}
+	os.Unsetenv("POSTSEAL_STATE")
+	os.Unsetenv("POSTSEAL_SMTP")
+	if f, _, err = parse(t, "", 0o600); err != nil || f.SMTP != "smtp://localhost:25" || f.Timeout != 30*time.Minute {
+		t.Errorf("got %q %v %v, want the defaults", f.SMTP, f.Timeout, err)
+	}
+}
+
+// A misspelt option that is silently ignored is found months later.
+func TestErrors(t *testing.T) {
+	for _, c := range []struct {
+		name, file string
+		mode       os.FileMode
+		args       []string
+		code       int
+		want       string
+	}{
+		{"unknown flag", "", 0o600, []string{"--nonsense"}, ExitUsage, "--nonsense"},
+		{"bad value of a flag", "", 0o600, []string{"--timeout", "soon"}, ExitUsage, "--timeout"},
+		{"unexpected argument", "", 0o600, []string{"argument"}, ExitUsage, "argument"},
+		{"unknown key", "statr = \"/x\"\n", 0o600, nil, ExitConfig, `unknown key "statr"`},
+		{"unknown table", "[smtp-server]\nhost = \"x\"\n", 0o600, nil, ExitConfig, "smtp-server"},
+		{"unknown key in a table", "[smime]\nroot = \"x\"\n", 0o600, nil, ExitConfig, "smime.root"},
+		{"unknown key of a CA", "[ca.\"*\"]\nsettel = \"2s\"\n", 0o600, nil, ExitConfig, "settel"},
+		{"bad value of a CA", "[ca.\"*\"]\ndkim = \"lax\"\n", 0o600, nil, ExitConfig, `dkim = "lax"`},
+		{"bad duration of a CA", "[ca.\"*\"]\nsettle = \"soon\"\n", 0o600, nil, ExitConfig, "settle"},
+		{"bad compat", "[ca.\"*\"]\ncompat = [\"lego\"]\n", 0o600, nil, ExitConfig, "lego"},
+		{"no TOML", "state = \n", 0o600, nil, ExitConfig, "postseal.toml"},
+		{"bad value in the file", "timeout = \"soon\"\n", 0o600, nil, ExitConfig, "--timeout"},
+		{"incomplete key", "[[dkim]]\ndomain = \"x\"\n", 0o600, nil, ExitConfig, "[[dkim]] table 1"},
+		{"password for all", "smtp-password = \"x\"\n", 0o644, nil, ExitConfig, "everybody may read"},
+		{"password in a URL for all", "state = \"redis://u:p@localhost\"\n", 0o644, nil, ExitConfig, "everybody may read"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, _, err := parse(t, c.file, c.mode, c.args...)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if ExitCode(err) != c.code || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("exit %d, %q; want exit %d, %q", ExitCode(err), err, c.code, c.want)
+			}
+			if Hint(err) == "" {
+				t.Error("no hint")
+			}
+		})
+	}
+}
+
+func TestMissingFile(t *testing.T) {
+	_, err := Program{Name: "test", Flags: new(testFlags)}.Parse([]string{"--config", "/nonexistent/x.toml"}, io.Discard)
+	if ExitCode(err) != ExitConfig || !strings.Contains(err.Error(), "/nonexistent/x.toml") {
+		t.Errorf("exit %d, %v", ExitCode(err), err)
+	}
+	t.Setenv("POSTSEAL_CONFIG", "/nonexistent/env.toml")
+	_, err = Program{Name: "test", Flags: new(testFlags)}.Parse(nil, io.Discard)
+	if ExitCode(err) != ExitConfig || !strings.Contains(err.Error(), "/nonexistent/env.toml") {
+		t.Errorf("exit %d, %v", ExitCode(err), err)
+	}
+}
+
+func TestBadEnvironment(t *testing.T) {
+	t.Setenv("POSTSEAL_TIMEOUT", "soon")
+	_, _, err := parse(t, "", 0o600)
+	if ExitCode(err) != ExitConfig || !strings.Contains(err.Error(), "POSTSEAL_TIMEOUT") {
+		t.Errorf("exit %d, %v", ExitCode(err), err)
+	}
+}
+
+func TestTables(t *testing.T) {
+	_, parsed, err := parse(t, `
+smtp-password = "secret"
+[smime]
+roots = "/roots.pem"
+[[dkim]]
+domain = "example.org"
+selector = "s1"
+key = "/key.pem"
+[ca."https://one.example/directory"]
+token-join = "bytes"
+[ca."*"]
+settle = "5s"
+`, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := parsed.File
+	if f.SMTPPassword != "secret" || f.SMIME.Roots != "/roots.pem" || len(f.DKIM) != 1 || f.DKIM[0].Selector != "s1" {
+		t.Errorf("got %+v", f)
+	}
+	if f.CAFor("https://one.example/directory").TokenJoin != "bytes" || f.CAFor("https://other.example").Settle != "5s" {
+		t.Error("the table of a CA is not found, or that of all others")
+	}
+}
+
+func TestHelpEndsWithExample(t *testing.T) {
+	var stdout bytes.Buffer
+	_, err := Program{Name: "test", Example: "test -v", Flags: new(testFlags)}.Parse([]string{"--help"}, &stdout)
+	if ExitCode(err) != ExitOK || !strings.HasSuffix(stdout.String(), "Example:\n  test -v\n") {
+		t.Errorf("exit %d, %v: %s", ExitCode(err), err, stdout.String())
+	}
+	if !strings.Contains(stdout.String(), "POSTSEAL_STATE") {
+		t.Error("the help does not name the environment variables")
+	}
+}
+
+// A server's text must not break the one-line rule or drive the terminal.
+func TestReport(t *testing.T) {
+	var stderr bytes.Buffer
+	code := Report(&stderr, "test", WithHint(errors.New("the server says: 550\r\n\x1b[31mno"), "ask\nit"))
+	if want := "test: error: the server says: 550 [31mno\ntest: hint: ask it\n"; stderr.String() != want || code != ExitFailed {
+		t.Errorf("exit %d, %q, want %q", code, stderr.String(), want)
+	}
+	if code := Report(&stderr, "test", WithHint(Later("", "x"), "again")); code != ExitTempFail {
+		t.Errorf("a hint changed the exit status to %d", code)
+	}
+}
