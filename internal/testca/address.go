@@ -44,13 +44,19 @@ func splitAddress(s string) (local, domain string, ok bool) {
 	return s[:i], s[i+1:], true
 }
 
-// asciiDomain is a domain in A-labels and lower case.
+// asciiDomain is a domain in A-labels and lower case, without a last dot. It
+// goes label by label, for names in DNS have labels IDNA does not allow, such
+// as _domainkey.
 func asciiDomain(domain string) string {
-	a, err := idna.Lookup.ToASCII(strings.TrimSuffix(domain, "."))
-	if err != nil {
-		return strings.ToLower(domain)
+	labels := strings.Split(strings.TrimSuffix(domain, "."), ".")
+	for i, label := range labels {
+		a, err := idna.Lookup.ToASCII(label)
+		if err != nil || isASCII(label) {
+			a = strings.ToLower(label)
+		}
+		labels[i] = a
 	}
-	return strings.ToLower(a)
+	return strings.Join(labels, ".")
 }
 
 // certificateName is how an address is written in a certificate: with

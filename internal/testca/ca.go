@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/emersion/go-smtp"
@@ -28,8 +29,11 @@ type CA struct {
 	MailDomain    string // what the challenges' From addresses end in
 	EAB           EAB    // a binding that newAccount accepts
 
-	cfg     Config
-	base    string // https://HOST:PORT
+	cfg  Config
+	base string // https://HOST:PORT
+	// start makes the directory's URL a new one at each start, because
+	// clients remember directories by URL, and ports come back.
+	start   string
 	ctx     context.Context
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup
@@ -80,8 +84,8 @@ func Start(ctx context.Context, cfg Config) (*CA, error) {
 		return nil, err
 	}
 	ca := &CA{
-		MailDomain: cfg.Domain,
-		cfg:        cfg, journal: newJournal(cfg.OnEvent), nonces: newNonces(),
+		MailDomain: cfg.Domain, start: strings.ToLower(randomAlnum(8)),
+		cfg: cfg, journal: newJournal(cfg.OnEvent), nonces: newNonces(),
 		relay: cfg.Relay, finalizeErrors: cfg.FinalizeErrors, refusals: cfg.RefuseMail,
 		deliveries: make(chan struct{}, maxDeliveries),
 		accounts:   map[string]*account{}, byThumb: map[string]*account{}, orders: map[string]*order{},

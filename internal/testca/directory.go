@@ -60,7 +60,7 @@ func (ca *CA) url(kind, id string) string {
 	case kindOrders:
 		return ca.base + "/acme/account/" + id + "/orders"
 	case kindDirectory:
-		return ca.base + "/directory"
+		return ca.base + "/directory/" + ca.start
 	}
 	if id == "" {
 		return ca.base + "/acme/" + kind
@@ -78,6 +78,7 @@ func (ca *CA) routes() http.Handler {
 		mux.HandleFunc(pattern, ca.serve(kind, http.MethodPost, ca.signed(h)))
 	}
 	get("/directory", kindDirectory, ca.directory)
+	get("/directory/{start}", kindDirectory, ca.directory)
 	get("/acme/new-nonce", kindNewNonce, ca.newNonce)
 	post("/acme/new-account", kindNewAccount, ca.newAccount)
 	post("/acme/account/{id}", kindAccount, ca.accountResource)

@@ -3,6 +3,7 @@ package testca
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"mime"
@@ -55,12 +56,22 @@ func subjectOf(form SubjectForm, part1 string) string {
 		half := len(part1) / 2
 		return "ACME:\r\n " + part1[:half] + "\r\n " + part1[half:]
 	case SubjectEncoded:
-		// mime leaves ASCII alone, so the word is put together by hand;
-		// "=" is the only character of the token that Q must escape.
-		text := strings.ReplaceAll("ACME: "+part1, "=", "=3D")
-		return "=?us-ascii?Q?" + strings.ReplaceAll(text, " ", "_") + "?="
+		return encodedWords("ACME: " + part1)
 	}
 	return "ACME: " + part1
+}
+
+// encodedWords writes ASCII text in the B encoding of RFC 2047, which package
+// mime would not do as there is no need.
+func encodedWords(text string) string {
+	const chunk = 30 // far from the 75 characters a word may have
+	var words []string
+	for len(text) > 0 {
+		n := min(chunk, len(text))
+		words = append(words, "=?us-ascii?B?"+base64.StdEncoding.EncodeToString([]byte(text[:n]))+"?=")
+		text = text[n:]
+	}
+	return strings.Join(words, "\r\n ")
 }
 
 // post sends a challenge mail in the background, when its time has come.

@@ -242,3 +242,5 @@ func TestTokenJoin(t *testing.T) {
 		}
 	}
 }
+
+func orderFor(addrs ...string) acme.Order { return acme.Order{Identifiers: emails(addrs...)} }
