@@ -104,6 +104,9 @@ func Report(w io.Writer, name string, err error) int {
 	return ExitCode(err)
 }
 
+// OneLine makes a text from outside fit to stand in one line on a terminal.
+func OneLine(s string) string { return oneLine(s) }
+
 // oneLine keeps server texts and file names from breaking the one-line rule or
 // from driving the terminal.
 func oneLine(s string) string {

@@ -27,7 +27,7 @@ var Keys = []string{
 	"email", "each", "from-file", "jobs", "contact", "agree-tos", "eab-kid", "eab-hmac-key-file", "profile",
 	"key-type", "key-path", "usage", "passphrase", "passphrase-file", "no-passphrase", "p12", "out", "force",
 	"dry-run", "timeout", "settle", "token-join", "trigger", "compat", "interactive", "deploy-hook",
-	"reuse-key", "cert-path", "reason", "mail-to", "jitter",
+	"reuse-key", "cert-path", "reason", "mail-to", "jitter", "reset-learned",
 	// postseal-pipe
 	"print", "passthrough", "answered-exit", "recipient", "explain",
 	// postseal-milter
