@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"postseal/internal/cli"
+	"postseal/issuer"
+)
+
+// certCmd are the flags of "postseal cert".
+type certCmd struct {
+	Email    []string `short:"e" placeholder:"ADDR" help:"An address to certify (repeatable)."`
+	Each     bool     `help:"One certificate for each address, instead of one naming all."`
+	FromFile string   `placeholder:"FILE" help:"Addresses, one a line, each for a certificate of its own; - is stdin."`
+	Jobs     int      `placeholder:"N" default:"16" help:"How many orders go on at a time (default: ${default})."`
+
+	Contact        []string `placeholder:"ADDR" help:"Where the CA may reach the account's holder."`
+	AgreeTOS       bool     `name:"agree-tos" help:"Agree to the CA's terms of service."`
+	EABKid         string   `name:"eab-kid" placeholder:"ID" help:"Key identifier of an external account binding."`
+	EABHMACKeyFile string   `name:"eab-hmac-key-file" placeholder:"FILE" help:"Its key, in base64url."`
+	Profile        string   `placeholder:"NAME" help:"ACME profile; 'postseal account show' lists them."`
+
+	KeyType string   `placeholder:"TYPE" help:"rsa2048 (default), rsa3072, rsa4096, p256, p384."`
+	KeyPath string   `placeholder:"FILE" help:"Use this private key (PEM) instead of a new one."`
+	Usage   []string `placeholder:"USE" help:"digitalSignature, contentCommitment, keyEncipherment, keyAgreement (repeatable; default: the CA's)."`
+
+	passFlags
+	P12 string `name:"p12" placeholder:"FORMAT" help:"modern (default) or legacy: 3DES, for old phones and gpgsm."`
+	Out string `placeholder:"FILE" help:"Copy the PKCS#12 container there too."`
+
+	Force   bool          `help:"Order though nothing is due."`
+	DryRun  bool          `help:"Go all the way at the staging directory, or at --server, and store nothing."`
+	Timeout time.Duration `default:"30m" placeholder:"D" help:"How long to wait for the mail (default: ${default})."`
+	caFlags
+	Interactive bool   `help:"Answer the challenge mail by hand."`
+	DeployHook  string `placeholder:"CMD" help:"Run this after success."`
+}
+
+// caFlags say how to deal with the CA.
+type caFlags struct {
+	Settle    *time.Duration `placeholder:"D" help:"Pause between our reply and telling the CA (default: 2s, or what the CA has taught)."`
+	TokenJoin string         `placeholder:"HOW" help:"How the CA joins the token's parts: auto (default), string, bytes."`
+	Trigger   string         `placeholder:"WHEN" help:"When to tell the CA: auto (default), reply (after it), post (at once)."`
+	Compat    []string       `placeholder:"WHAT" help:"certbot: for CAs built around certbot; serial: one validation at a time."`
+}
+
+// passFlags say how the container is locked.
+type passFlags struct {
+	Passphrase     string `placeholder:"P" help:"Passphrase of the container; better in a file."`
+	PassphraseFile string `placeholder:"FILE" help:"Read it from the first line of a file."`
+	NoPassphrase   bool   `help:"Leave it empty."`
+}
+
+func (p *passFlags) check() error {
+	given := 0
+	for _, is := range []bool{p.Passphrase != "", p.PassphraseFile != "", p.NoPassphrase} {
+		if is {
+			given++
+		}
+	}
+	if given > 1 {
+		return cli.Usage("give one of them", "--passphrase, --passphrase-file and --no-passphrase contradict each other")
+	}
+	return nil
+}
+
+// choose returns how to lock a new container. Nobody to ask means a random one.
+func (p *passFlags) choose(t *terminal) (issuer.Passphrase, error) {
+	switch {
+	case p.NoPassphrase:
+		return issuer.Passphrase{Kind: issuer.PassNone}, nil
+	case p.PassphraseFile != "":
+		_, err := issuer.ReadPassphrase(p.PassphraseFile)
+		return issuer.Passphrase{Kind: issuer.PassFile, Path: p.PassphraseFile}, err
+	case p.Passphrase != "":
+		return issuer.Passphrase{Kind: issuer.PassGiven, Value: p.Passphrase}, nil
+	case t == nil:
+		return issuer.Passphrase{Kind: issuer.PassGenerated}, nil
+	}
+	value, err := t.newPassphrase()
+	return issuer.Passphrase{Kind: issuer.PassGiven, Value: value}, err
+}
+
+func (c *certCmd) run(ctx context.Context, s *session) error {
+	emails, each, err := c.addresses()
+	if err != nil {
+		return err
+	}
+	if err := c.check(s, each); err != nil {
+		return err
+	}
+	req, err := c.request(s)
+	if err != nil {
+		return err
+	}
+	if err := s.account(issuer.AccountOptions{
+		Contact: c.Contact, AgreeTerms: c.AgreeTOS, EABKid: c.EABKid, EABKeyFile: c.EABHMACKeyFile,
+	}); err != nil {
+		return err
+	}
+	if each {
+		return c.batch(ctx, s, req, emails)
+	}
+	req.Emails = emails
+	return s.one(ctx, req)
+}
+
+// addresses returns the addresses, and whether each gets its own certificate.
+func (c *certCmd) addresses() (emails []string, each bool, err error) {
+	emails, each = c.Email, c.Each
+	if c.FromFile != "" {
+		more, err := readAddresses(c.FromFile)
+		if err != nil {
+			return nil, false, err
+		}
+		emails, each = append(emails, more...), true
+	}
+	if len(emails) == 0 {
+		return nil, false, cli.Usage("give one with -e, or a list with --from-file", "no address is given")
+	}
+	return emails, each, nil
+}
+
+// readAddresses reads one address a line; blank lines and those that begin with
+// # are left out.
+func readAddresses(path string) ([]string, error) {
+	in := io.Reader(os.Stdin)
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, cli.Config("give a file with one address a line", "--from-file: %v", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	var addrs []string
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		if line := strings.TrimSpace(lines.Text()); line != "" && line[0] != '#' {
+			addrs = append(addrs, line)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, cli.Config("give a file with one address a line", "--from-file: %v", err)
+	}
+	return addrs, nil
+}
+
+// check refuses what contradicts itself.
+func (c *certCmd) check(s *session, each bool) error {
+	switch {
+	case c.Interactive && s.NonInteractive:
+		return cli.Usage("leave one out", "--interactive and --non-interactive contradict each other")
+	case c.Interactive && c.FromFile == "-":
+		return cli.Usage("give the list in a file", "--interactive and --from-file - both read stdin")
+	case each && c.Out != "":
+		return cli.Usage("the containers are in certs/ of the state directory", "--out is for one certificate")
+	case each && c.KeyPath != "":
+		return cli.Usage("leave --key-path out", "--key-path is for one certificate: two people must not share a key")
+	case c.Jobs < 1:
+		return cli.Usage("the default is 16", "--jobs %d is too few", c.Jobs)
+	case c.Timeout <= 0:
+		return cli.Usage("use a duration such as 30m", "--timeout must be more than nothing")
+	}
+	return c.passFlags.check()
+}
+
+func (c *certCmd) request(s *session) (issuer.Request, error) {
+	server := s.server()
+	if c.DryRun && s.Server == "" {
+		server = issuer.StagingServer
+	}
+	req := issuer.Request{
+		Settings: issuer.Settings{
+			Server: server, CABundle: s.CABundle, Profile: c.Profile, KeyType: c.KeyType, Usages: c.Usage,
+			P12: c.P12, Out: c.Out, DeployHook: c.DeployHook,
+		},
+		KeyPath: c.KeyPath, Force: c.Force, DryRun: c.DryRun, Timeout: c.Timeout,
+	}
+	c.caFlags.into(&req.Settings)
+	if c.Interactive {
+		req.Interactive = &issuer.Interactive{Ask: anyone(s.term).ask, Out: os.Stdout, Dir: draftDir(c.Out)}
+	}
+	if c.DryRun {
+		return req, nil
+	}
+	var err error
+	req.Passphrase, err = c.choose(s.term)
+	return req, err
+}
+
+func (c *caFlags) into(settings *issuer.Settings) {
+	settings.TokenJoin, settings.Trigger, settings.Compat = c.TokenJoin, c.Trigger, c.Compat
+	if c.Settle != nil {
+		settle := issuer.Duration(*c.Settle)
+		settings.Settle = &settle
+	}
+}

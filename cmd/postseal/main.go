@@ -1,0 +1,125 @@
+// Command postseal orders, renews and revokes S/MIME certificates over ACME.
+//
+// It is the issuing half: it holds the keys and never looks at mail. The
+// challenge mails are answered by postseal-milter or postseal-pipe. See
+// postseal(1), and package issuer for the life of an order.
+package main
+
+import (
+	"context"
+	"os"
+
+	"postseal/internal/cli"
+	"postseal/issuer"
+	"postseal/state"
+)
+
+func main() { os.Exit(Main()) }
+
+type flags struct {
+	cli.Common
+	common
+
+	Cert    certCmd    `cmd:"" help:"Order a certificate."`
+	Renew   renewCmd   `cmd:"" help:"Renew what is due."`
+	Revoke  revokeCmd  `cmd:"" help:"Revoke a certificate."`
+	Status  statusCmd  `cmd:"" help:"Show certificates, orders in flight, and challenges that are waited for."`
+	Account accountCmd `cmd:"" help:"Show or change the account at a CA."`
+}
+
+// common are the flags of all commands.
+type common struct {
+	State          string `placeholder:"DIR" help:"State directory (default: /var/lib/postseal as root, else the XDG state directory)."`
+	Server         string `placeholder:"URL" help:"ACME directory of the CA (default: CASTLE's)."`
+	Test           bool   `short:"t" help:"Use CASTLE's staging directory."`
+	CABundle       string `name:"ca-bundle" placeholder:"FILE" help:"PEM file with roots for the ACME server, beside the system's."`
+	NonInteractive bool   `short:"n" help:"Never ask."`
+	Verbose        bool   `short:"v" help:"Show each step."`
+	JSON           bool   `name:"json" help:"Write results as JSON."`
+}
+
+func (f *flags) program() cli.Program {
+	return cli.Program{
+		Name: "postseal",
+		Description: "Get S/MIME certificates over ACME (RFC 8823). The challenge mail is answered on the mail server " +
+			"by postseal-milter or postseal-pipe, which share the state directory.",
+		Example: "postseal cert -e alice@example.org --agree-tos",
+		Flags:   f,
+	}
+}
+
+// Main runs the program and returns its exit status.
+func Main() int {
+	f := new(flags)
+	return f.program().Main(f.run)
+}
+
+func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
+	s, err := f.session(parsed)
+	if err != nil {
+		return err
+	}
+	defer s.voice.done()
+	switch parsed.Kong.Command() {
+	case "cert":
+		return f.Cert.run(ctx, s)
+	case "renew":
+		return f.Renew.run(ctx, s)
+	case "revoke":
+		return f.Revoke.run(ctx, s)
+	case "status":
+		return f.Status.run(s)
+	default:
+		return f.Account.run(ctx, s, parsed.Kong.Command())
+	}
+}
+
+// session is what a command works with.
+type session struct {
+	common
+	voice  *voice
+	term   *terminal
+	issuer *issuer.Issuer
+	opts   issuer.Options
+}
+
+// session makes it from the flags of all commands.
+func (f *flags) session(parsed *cli.Parsed) (*session, error) {
+	if f.Test && f.Server != "" {
+		return nil, cli.Usage("leave one out", "--test and --server contradict each other")
+	}
+	if f.State == "" {
+		f.State = cli.DefaultState()
+	}
+	s := &session{common: f.common, voice: newVoice(f.Verbose, f.JSON), term: newTerminal(f.NonInteractive)}
+	dir := state.Open(f.State)
+	dir.Damaged = s.voice.damaged
+	s.opts = issuer.Options{Dir: dir, CA: parsed.File.CAFor, OnStep: s.voice.step}
+	s.issuer = issuer.New(s.opts)
+	return s, nil
+}
+
+// server returns the directory that is asked for, or the default.
+func (s *session) server() string {
+	switch {
+	case s.Server != "":
+		return s.Server
+	case s.Test:
+		return issuer.StagingServer
+	}
+	return issuer.DefaultServer
+}
+
+// account makes the session able to make accounts.
+func (s *session) account(a issuer.AccountOptions) error {
+	var err error
+	if a.Contact, err = issuer.ParseAddresses(a.Contact); err != nil {
+		return err
+	}
+	if s.term != nil {
+		a.Ask = s.term.agree
+	}
+	s.opts.Account = a
+	s.issuer = issuer.New(s.opts)
+	return nil
+}

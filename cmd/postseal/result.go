@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"postseal/internal/cli"
+	"postseal/issuer"
+)
+
+// What became of a certificate, in JSON and in the summary of a batch.
+const (
+	outcomeIssued  = "issued"
+	outcomeNotDue  = "not_due"
+	outcomeWaiting = "waiting" // run again to resume
+	outcomeFailed  = "failed"
+)
+
+// result is one certificate in the JSON of cert and renew. The names are stable.
+type result struct {
+	Status         string     `json:"status"`
+	Name           string     `json:"name,omitempty"`
+	Emails         []string   `json:"emails"`
+	Server         string     `json:"server,omitempty"`
+	DryRun         bool       `json:"dry_run,omitempty"`
+	Serial         string     `json:"serial,omitempty"`
+	SHA256         string     `json:"sha256,omitempty"`
+	NotBefore      *time.Time `json:"not_before,omitempty"`
+	NotAfter       *time.Time `json:"not_after,omitempty"`
+	Dir            string     `json:"dir,omitempty"`
+	P12            string     `json:"p12,omitempty"`
+	PassphraseFile string     `json:"passphrase_file,omitempty"`
+	Error          string     `json:"error,omitempty"`
+	Hint           string     `json:"hint,omitempty"`
+}
+
+// newResult describes what Obtain returned.
+func newResult(emails []string, res *issuer.Result, err error) result {
+	r := result{Status: outcomeIssued, Emails: emails}
+	if res != nil {
+		r.Name, r.Emails, r.Server, r.DryRun = res.Name, res.Emails, res.Server, res.DryRun
+		r.Serial, r.SHA256 = res.Serial, res.Fingerprint
+		r.NotBefore, r.NotAfter = &res.NotBefore, &res.NotAfter
+		r.Dir, r.P12, r.PassphraseFile = res.Dir, res.P12, res.PassphraseFile
+	}
+	if err == nil {
+		return r
+	}
+	r.Error, r.Hint = cli.OneLine(err.Error()), cli.Hint(err)
+	var notDue *issuer.NotDueError
+	switch {
+	case errors.As(err, &notDue):
+		r.Status, r.Name, r.Dir, r.NotAfter = outcomeNotDue, notDue.Name, notDue.Dir, &notDue.NotAfter
+	case cli.ExitCode(err) == cli.ExitTempFail:
+		r.Status = outcomeWaiting
+	default:
+		r.Status = outcomeFailed
+	}
+	return r
+}
+
+// results is the JSON document of cert and renew.
+type results struct {
+	Results []result `json:"results"`
+}
+
+// one orders one certificate and says what came of it.
+func (s *session) one(ctx context.Context, req issuer.Request) error {
+	res, err := s.issuer.Obtain(ctx, req)
+	s.voice.done()
+	if s.JSON {
+		if jsonErr := printJSON(results{[]result{newResult(req.Emails, res, err)}}); jsonErr != nil {
+			return jsonErr
+		}
+		return err
+	}
+	if res != nil {
+		fmt.Println(describe(res))
+	}
+	return err
+}
+
+// describe is the line about a new certificate.
+func describe(res *issuer.Result) string {
+	until := res.NotAfter.Format("2006-01-02")
+	if res.DryRun {
+		return fmt.Sprintf("%s: dry run succeeded: a certificate valid until %s was issued and thrown away", join(res.Emails), until)
+	}
+	line := fmt.Sprintf("%s: %s, valid until %s", join(res.Emails), res.P12, until)
+	if res.PassphraseFile != "" {
+		line += ", passphrase in " + res.PassphraseFile
+	}
+	return line
+}
+
+// anyone returns a person to ask even where stdin is no terminal: --interactive
+// was asked for.
+func anyone(t *terminal) *terminal {
+	if t == nil {
+		return &terminal{bufio.NewReader(os.Stdin)}
+	}
+	return t
+}
+
+// draftDir is where the drafts of --interactive go: beside --out, else here.
+func draftDir(out string) string {
+	if out == "" {
+		return "."
+	}
+	return filepath.Dir(out)
+}
+
+func join(items []string) string { return strings.Join(items, ", ") }

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"postseal/internal/cli"
+)
+
+// terminal is the person at the keyboard. A nil terminal is nobody.
+type terminal struct {
+	in *bufio.Reader
+}
+
+func newTerminal(nonInteractive bool) *terminal {
+	if nonInteractive || !term.IsTerminal(int(os.Stdin.Fd())) {
+		return nil
+	}
+	return &terminal{bufio.NewReader(os.Stdin)}
+}
+
+// ask reads one line.
+func (t *terminal) ask(ctx context.Context, prompt string) (string, error) {
+	fmt.Fprint(os.Stderr, prompt)
+	type line struct {
+		text string
+		err  error
+	}
+	read := make(chan line, 1)
+	go func() {
+		text, err := t.in.ReadString('\n')
+		read <- line{text, err}
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(os.Stderr)
+		return "", ctx.Err()
+	case l := <-read:
+		if l.err != nil && l.text == "" {
+			return "", cli.Failed("", "no answer: %v", l.err)
+		}
+		return strings.TrimSpace(l.text), nil
+	}
+}
+
+// agree shows the terms of service.
+func (t *terminal) agree(terms string) (bool, error) {
+	answer, err := t.ask(context.Background(), "The CA's terms of service: "+terms+"\nDo you agree to them? [y/N] ")
+	answer = strings.ToLower(answer)
+	return answer == "y" || answer == "yes", err
+}
+
+// newPassphrase asks twice, without echo.
+func (t *terminal) newPassphrase() (string, error) {
+	first, err := t.secret("Passphrase for the PKCS#12 container: ")
+	if err != nil {
+		return "", err
+	}
+	if first == "" {
+		return "", cli.Usage("use --no-passphrase for an empty one", "the passphrase is empty")
+	}
+	second, err := t.secret("The same again: ")
+	if err == nil && first != second {
+		err = cli.Usage("run the same command again", "the two passphrases differ")
+	}
+	return first, err
+}
+
+func (t *terminal) secret(prompt string) (string, error) {
+	fmt.Fprint(os.Stderr, prompt)
+	text, err := term.ReadPassword(int(os.Stdin.Fd()))
+	fmt.Fprintln(os.Stderr)
+	if err != nil {
+		return "", cli.Failed("use --passphrase-file", "the passphrase cannot be read: %v", err)
+	}
+	return string(text), nil
+}

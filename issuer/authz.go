@@ -1,0 +1,220 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/internal/cli"
+	"postseal/state"
+)
+
+// challengeType is the only one for addresses (RFC 8823, Section 5.2).
+const challengeType = "email-reply-00"
+
+// authorize brings all authorizations of an order to "valid" and returns the
+// order as it is then.
+func (r *run) authorize(ctx context.Context, order acme.Order) (acme.Order, error) {
+	var err error
+	if r.compat("serial") {
+		err = r.oneByOne(ctx, order)
+	} else {
+		err = r.allAtOnce(ctx, order)
+	}
+	if err != nil {
+		return order, err
+	}
+	return r.readOrder(ctx, order)
+}
+
+func (r *run) readOrder(ctx context.Context, order acme.Order) (acme.Order, error) {
+	err := r.ca.poll(ctx, "reading the order", func(ctx context.Context) (err error) {
+		order, err = r.ca.client.GetOrder(ctx, r.ca.current().acme(), order)
+		if err == nil && order.Status == acme.StatusPending {
+			err = errPending // a CA may need a moment to see that all are valid
+		}
+		return err
+	})
+	return order, err
+}
+
+// allAtOnce reads every authorization, then waits for all mails together.
+func (r *run) allAtOnce(ctx context.Context, order acme.Order) error {
+	var open []*challenge
+	for _, url := range order.Authorizations {
+		c, err := r.readAuthz(ctx, url)
+		if err != nil {
+			return err
+		}
+		if !c.Valid {
+			open = append(open, c)
+		}
+	}
+	if err := r.update(func(*orderFile) {}); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	errs := make([]error, len(open))
+	for n, c := range open {
+		wg.Go(func() {
+			if errs[n] = r.watch(ctx, c); errs[n] != nil {
+				cancel() // the order is lost, or the time is up
+			}
+		})
+	}
+	wg.Wait()
+	return firstCause(errs)
+}
+
+// firstCause prefers an error that is not the echo of another one's cancel.
+func firstCause(errs []error) error {
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// oneByOne serves a CA at which one look-up of a reply loses the others: the
+// next challenge is not even read, which would make the CA mail it, before the
+// last one is valid. No other order at this CA goes on meanwhile.
+func (r *run) oneByOne(ctx context.Context, order acme.Order) error {
+	unlock, err := r.ca.lockSerial(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for _, url := range order.Authorizations {
+		c, err := r.readAuthz(ctx, url)
+		if err != nil {
+			return err
+		}
+		if err := r.update(func(*orderFile) {}); err != nil {
+			return err
+		}
+		if !c.Valid {
+			if err := r.watch(ctx, c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// readAuthz reads an authorization and, if it waits for a mail, hands it to the
+// mail half.
+func (r *run) readAuthz(ctx context.Context, url string) (*challenge, error) {
+	authz, err := r.getAuthz(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	c := r.challengeFor(authz.Identifier)
+	if c == nil {
+		return nil, cli.Failed("", "the CA wants an authorization for %q, which was not ordered", authz.Identifier.Value)
+	}
+	c.Authz, c.Server = url, authz.Identifier.Value
+	switch authz.Status {
+	case acme.StatusValid:
+		c.Valid = true
+		r.unrecord(c)
+		r.step(StepValid, c.Email, "%s is authorized already: no mail comes", c.Email)
+		return c, nil
+	case acme.StatusPending:
+		return c, r.takeChallenge(c, authz)
+	}
+	return nil, r.authzError(c, authz)
+}
+
+// getAuthz reads one authorization (RFC 8555, Section 7.5).
+func (r *run) getAuthz(ctx context.Context, url string) (authz acme.Authorization, err error) {
+	err = r.ca.do(ctx, "reading the authorization", func(ctx context.Context) error {
+		authz, err = r.ca.client.GetAuthorization(ctx, r.ca.current().acme(), url)
+		return err
+	})
+	return authz, err
+}
+
+// challengeFor finds the address in the form in which the CA returned it.
+func (r *run) challengeFor(id acme.Identifier) *challenge {
+	n := slices.IndexFunc(r.order.Challenges, func(c *challenge) bool {
+		return state.Key(c.Email) == state.Key(id.Value)
+	})
+	if n < 0 {
+		return nil
+	}
+	return r.order.Challenges[n]
+}
+
+// takeChallenge completes the pending record.
+func (r *run) takeChallenge(c *challenge, authz acme.Authorization) error {
+	found := mailChallenge(authz)
+	if found == nil {
+		return &deadOrder{cli.Failed("this CA cannot give certificates for mail over ACME",
+			"the CA offers no %s challenge for %s, only %s", challengeType, c.Email, list(challengeTypes(authz))), false}
+	}
+	if found.Token == "" {
+		return &deadOrder{fmt.Errorf("the %s challenge for %s has no token", challengeType, c.Email), false}
+	}
+	c.URL, c.From, c.token = found.URL, found.From, found.Token
+	if found.Status == acme.StatusProcessing && c.Posted.IsZero() {
+		c.Posted = r.i.now().UTC() // an earlier run was killed right after posting
+	}
+	if err := r.record(c, authz.Expires); err != nil {
+		return err
+	}
+	r.step(StepChallenge, c.Email, "the CA mails a challenge from %s to %s", orUnknown(c.From), c.Email)
+	return nil
+}
+
+func orUnknown(from string) string {
+	if from == "" {
+		return "an address it does not tell"
+	}
+	return from
+}
+
+func mailChallenge(authz acme.Authorization) *acme.Challenge {
+	for n := range authz.Challenges {
+		if authz.Challenges[n].Type == challengeType {
+			return &authz.Challenges[n]
+		}
+	}
+	return nil
+}
+
+func challengeTypes(authz acme.Authorization) []string {
+	var types []string
+	for _, c := range authz.Challenges {
+		types = append(types, c.Type)
+	}
+	if types == nil {
+		types = []string{"none at all"}
+	}
+	return types
+}
+
+// authzError is the end of an order whose authorization failed.
+func (r *run) authzError(c *challenge, authz acme.Authorization) error {
+	says := "and the CA does not say why"
+	for _, ch := range authz.Challenges {
+		if ch.Error != nil {
+			says = "the CA says " + describeProblem(*ch.Error)
+		}
+	}
+	if authz.Status != acme.StatusInvalid {
+		return &deadOrder{fmt.Errorf("the authorization for %s is %s", c.Email, authz.Status), true}
+	}
+	other := "bytes"
+	if r.ca.join(r.req.TokenJoin) == "bytes" {
+		other = "string"
+	}
+	hint := fmt.Sprintf("if the reply did reach the CA with a good DKIM signature, order again with --token-join %s", other)
+	return &deadOrder{cli.Failed(hint, "the authorization for %s is invalid: %s", c.Email, says), false}
+}

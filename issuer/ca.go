@@ -1,0 +1,227 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/internal/cli"
+	"postseal/state"
+)
+
+// ca is one CA and our account there.
+type ca struct {
+	issuer *Issuer
+	server string // URL of the directory
+	table  cli.CA // what the configuration file says of it
+	client *acme.Client
+	http   *http.Client
+
+	mu      sync.Mutex
+	dir     *acme.Directory
+	account *account
+	resume  time.Time // no request before it: the CA asked for a pause
+}
+
+// ca returns the CA with that directory, the same for all orders of a run.
+func (i *Issuer) ca(server, bundle string) (*ca, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if c, ok := i.cas[server]; ok {
+		return c, nil
+	}
+	hc, err := newHTTPClient(bundle, func(text string) { i.step(StepHTTP, "", "", text) })
+	if err != nil {
+		return nil, err
+	}
+	c := &ca{issuer: i, server: server, http: hc, client: &acme.Client{
+		Directory: server, HTTPClient: hc, UserAgent: userAgent(),
+		PollTimeout: time.Nanosecond, // finalize once: we poll ourselves
+	}}
+	if i.CA != nil {
+		c.table = i.CA(server)
+	}
+	i.cas[server] = c
+	return c, nil
+}
+
+// directory returns the CA's directory, asked for once.
+func (c *ca) directory(ctx context.Context) (*acme.Directory, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dir != nil {
+		return c.dir, nil
+	}
+	dir, err := c.client.GetDirectory(ctx)
+	if err != nil {
+		return nil, c.explain("reading the directory", err)
+	}
+	if dir.Meta == nil {
+		dir.Meta = new(acme.DirectoryMeta)
+	}
+	c.dir = &dir
+	return c.dir, nil
+}
+
+// join returns how this CA joins the two parts of a token.
+func (c *ca) join(setting string) string {
+	for _, s := range []string{setting, c.table.TokenJoin} {
+		if s == "string" || s == "bytes" {
+			return s
+		}
+		if s == "auto" {
+			break
+		}
+	}
+	if host := hostOf(c.server); host == "castle.cloud" || strings.HasSuffix(host, ".castle.cloud") {
+		return "bytes"
+	}
+	return "string"
+}
+
+func (c *ca) policy() state.Policy {
+	return state.Policy{
+		DKIM: c.table.DKIM, AutoSubmitted: c.table.AutoSubmitted,
+		Unsigned: c.table.Unsigned, TrustedAuthservID: c.table.TrustedAuthservID,
+	}
+}
+
+// trigger returns when to POST: the setting, else the CA's table, else what this
+// CA has taught.
+func (c *ca) trigger(setting string) string {
+	for _, s := range []string{setting, c.table.Trigger} {
+		if s == "reply" || s == "post" {
+			return s
+		}
+		if s == "auto" {
+			break
+		}
+	}
+	if c.account.learned().MailAfterPost {
+		return "post"
+	}
+	return "auto"
+}
+
+// defaultSettle is the pause between our reply and the POST at a CA that has
+// taught nothing.
+const defaultSettle = 2 * time.Second
+
+func (c *ca) settle(setting *Duration) time.Duration {
+	if setting != nil {
+		return time.Duration(*setting)
+	}
+	if d, err := time.ParseDuration(c.table.Settle); err == nil {
+		return d
+	}
+	if d := time.Duration(c.account.learned().Settle); d > 0 {
+		return d
+	}
+	return defaultSettle
+}
+
+// do makes one request. A CA that says 429 is waited for, if the deadline allows:
+// a rate limit slows down and does not fail. All orders of the run wait with it.
+func (c *ca) do(ctx context.Context, what string, request func(context.Context) error) error {
+	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
+		if err := c.waitTurn(ctx); err != nil {
+			return err
+		}
+		reqCtx, x := withExchange(ctx)
+		err := request(reqCtx)
+		if err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		status, wait := x.last()
+		limited := status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable && wait > 0
+		if err == nil || !limited {
+			return c.explain(what, err)
+		}
+		if wait == 0 {
+			wait = pause
+		}
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
+			return cli.Later("run the same command again then",
+				"%s: the CA asks to wait %s, which is longer than --timeout allows", what, wait)
+		}
+		c.issuer.step(StepNote, "", "", "the CA asks to wait "+wait.String()+" ("+http.StatusText(status)+")")
+		c.pause(wait)
+	}
+}
+
+func (c *ca) pause(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if until := time.Now().Add(d); until.After(c.resume) {
+		c.resume = until
+	}
+}
+
+func (c *ca) waitTurn(ctx context.Context) error {
+	for {
+		c.mu.Lock()
+		wait := time.Until(c.resume)
+		c.mu.Unlock()
+		if wait <= 0 {
+			return ctx.Err()
+		}
+		if err := pauseFor(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// pauseFor waits for d or the end of the context.
+func pauseFor(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// errPending is what a poll returns while there is nothing final yet.
+var errPending = errors.New("still pending")
+
+// poll asks until the answer is final: look returns errPending until then. The
+// first pause is 100 ms, each one half as long again up to 10 s, and never
+// shorter than the CA's Retry-After. What is transient is asked again.
+func (c *ca) poll(ctx context.Context, what string, look func(context.Context) error) error {
+	p := newPace()
+	for {
+		ctx, x := withExchange(ctx)
+		err := c.do(ctx, what, look)
+		status, after := x.last()
+		if !errors.Is(err, errPending) && !(err != nil && transient(err, status)) {
+			return err
+		}
+		if err := pauseFor(ctx, p.next(after)); err != nil {
+			return err
+		}
+	}
+}
+
+// pace is the sequence of pauses between looks at the CA.
+type pace struct{ last, most time.Duration }
+
+const firstPoll = 100 * time.Millisecond
+
+func newPace() *pace { return &pace{most: 10 * time.Second} }
+
+// next returns the next pause, at least as long as the server asked for.
+func (p *pace) next(atLeast time.Duration) time.Duration {
+	if p.last == 0 {
+		p.last = firstPoll
+	} else {
+		p.last = min(p.last*3/2, p.most)
+	}
+	return max(p.last, atLeast)
+}

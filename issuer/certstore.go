@@ -1,0 +1,195 @@
+package issuer
+
+import (
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"postseal/state"
+)
+
+// Names of the files in certs/NAME beside renewal.json.
+const (
+	certFile       = "cert.pem"
+	chainFile      = "chain.pem"
+	fullchainFile  = "fullchain.pem"
+	keyFile        = "privkey.pem"
+	p12File        = "cert.p12"
+	passphraseName = "passphrase"
+)
+
+// previousDir keeps former generations: mail that was encrypted to an old
+// certificate can be read only with its key.
+const previousDir = ".previous"
+
+// generation is the content of certs/NAME.
+type generation struct {
+	key        crypto.Signer
+	chain      []*x509.Certificate
+	passphrase string
+	renewal    *renewalFile
+}
+
+// files returns the content by file name. All are 0600: the directory is the
+// issuer's alone, and a copy of it should stay so.
+func (g *generation) files() (map[string][]byte, error) {
+	key, err := marshalKey(g.key)
+	if err != nil {
+		return nil, err
+	}
+	p12, err := encodeContainer(g.renewal.P12, g.key, g.chain, g.passphrase)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{
+		certFile:      marshalChain(g.chain[:1]),
+		chainFile:     marshalChain(g.chain[1:]),
+		fullchainFile: marshalChain(g.chain),
+		keyFile:       key,
+		p12File:       p12,
+	}
+	if k := g.renewal.Passphrase.Kind; k == "" || k == PassGenerated {
+		files[passphraseName] = []byte(g.passphrase + "\n")
+	}
+	return files, nil
+}
+
+// store replaces certs/NAME as one set. A reader that opens the directory sees
+// the old generation or the new one, and so does one who looks after a crash.
+func (i *Issuer) store(name string, g *generation) error {
+	files, err := g.files()
+	if err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(i.Dir.Path("certs"), "."+name+newInfix)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	for file, data := range files {
+		if err := writeSynced(filepath.Join(tmp, file), data); err != nil {
+			return err
+		}
+	}
+	if err := g.renewal.write(tmp); err != nil {
+		return err
+	}
+	if err := i.keepPrevious(name); err != nil {
+		return err
+	}
+	if err := replaceDir(tmp, i.certDir(name)); err != nil {
+		return err
+	}
+	return syncDir(i.Dir.Path("certs"))
+}
+
+// writeSynced writes a new file that is on disk when it returns. Its directory
+// has no reader yet.
+func writeSynced(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// keepPrevious links the files of certs/NAME into certs/.previous/NAME/SERIAL.
+// Links cost nothing and are there before the set is exchanged.
+func (i *Issuer) keepPrevious(name string) error {
+	old := i.certDir(name)
+	entries, err := os.ReadDir(old)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	label := i.now().UTC().Format("20060102T150405Z")
+	if r, err := readRenewal(old); err == nil && r.Serial != "" {
+		label = r.Serial
+	}
+	dir := i.Dir.Path("certs", previousDir, name, label)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		err := os.Link(filepath.Join(old, e.Name()), filepath.Join(dir, e.Name()))
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return syncDir(dir)
+}
+
+// replaceDir makes tmp the directory path; what path was before is then tmp.
+func replaceDir(tmp, path string) error {
+	if err := syncDir(tmp); err != nil {
+		return err
+	}
+	err := os.Rename(tmp, path)
+	if err == nil || !exists(path) {
+		return err
+	}
+	if err := exchangeDirs(tmp, path); !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	// The file system cannot exchange: for a moment there is no such name.
+	aside := tmp + ".old"
+	if err := os.Rename(path, aside); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return os.RemoveAll(aside)
+}
+
+// newInfix marks a directory of certs/ that is being written.
+const newInfix = ".new-"
+
+// abandoned is the age at which a directory that is being written has lost its
+// writer: writing takes milliseconds.
+const abandoned = time.Hour
+
+// sweep removes what killed processes left in certs/.
+func (i *Issuer) sweep() error {
+	entries, err := os.ReadDir(i.Dir.Path("certs"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name()[0] != '.' || !strings.Contains(e.Name(), newInfix) {
+			continue
+		}
+		if info, err := e.Info(); err == nil && i.now().Sub(info.ModTime()) > abandoned {
+			if err := os.RemoveAll(i.Dir.Path("certs", e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// copyOut writes the container where --out says, too.
+func copyOut(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return state.WriteFile(to, data, 0o600)
+}
+
+func syncDir(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}

@@ -1,0 +1,52 @@
+// Package issuer is the issuing half of postseal: it orders certificates for
+// mail addresses over ACME (RFC 8555, RFC 8823) and never looks at mail.
+//
+// # The life of an order
+//
+// Each line is a state on disk. A kill in any of them leaves what the last column
+// says; the next cert or renew for the same addresses goes on from there.
+//
+//	step                        orders/NAME.json        pending/           a kill here leaves
+//	1 lock orders/.lock-FIRST   -                       -                  nothing
+//	2 account                   -                       -                  the account's key: the same account is found again
+//	3 order written             url empty               -                  an order that was never sent: sent by the next run
+//	4 records written           url empty               ordering           the same
+//	5 newOrder answered         url set                 ordering           the order; it is resumed by its URL
+//	6 authorizations read       url set                 token and from     the same; the mail half may answer meanwhile
+//	7 reply sent (mail half)    url set                 token and from     the same; the answer is found in answers/
+//	8 POST {} to the challenge  posted set              token and from     the same; it is not posted again
+//	9 authorization valid       valid set               -                  the order, ready to be finalized
+//	10 key kept, CSR sent       key, finalizing set     -                  the order and its key: downloaded by the next run
+//	11 leaf checked             the same                -                  the same; nothing was replaced
+//	12 certs/.NAME.new-* full   the same                -                  a directory that is removed later
+//	13 exchanged with NAME      the same                -                  the new generation; written once more by the next run
+//	14 stored                   stored set              -                  the hook, which the next run does
+//	15 hook run, order removed  -                       -                  nothing
+//
+// Between 3 and 5 the CA may know an order that we do not; the next run orders a
+// second time, since ACME has no way to ask that all CAs offer.
+//
+// An order that dies (invalid, expired, forgotten by the CA) is removed with its
+// records. If it died through no fault of the challenge, another one is ordered.
+//
+// # Files
+//
+//	accounts/CA/             account.json, key.pem; CA is the directory's URL with + for /
+//	accounts/CA/key.next.pem a rollover that the CA has not confirmed
+//	orders/NAME.json         an order in flight, with the certificate's private key
+//	orders/NAME.dry-run.json the same for --dry-run
+//	certs/NAME/              cert.pem chain.pem fullchain.pem privkey.pem cert.p12 renewal.json, passphrase
+//	certs/.previous/NAME/    former generations by serial number: old mail needs old keys
+//
+// NAME is the first address; another set of addresses that begins with the same
+// one gets NAME-2. All files are 0600.
+//
+// # When a certificate is due
+//
+// At a random moment in the window that the CA suggests (RFC 9773), else at the
+// beginning of the last third of its lifetime. The window is asked for right
+// after issuance and kept in renewal.json. It is asked for again when its
+// Retry-After has passed, but not before half of the lifetime has gone or the
+// day before the window known so far opens: a host with thousands of young
+// certificates asks nothing.
+package issuer

@@ -1,0 +1,148 @@
+package issuer
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/internal/cli"
+)
+
+// problemHints say what to do about a problem document's type (RFC 8555,
+// Section 6.7).
+var problemHints = map[string]string{
+	acme.ProblemTypeExternalAccountRequired: "get a key from the CA and give it with --eab-kid and --eab-hmac-key-file",
+	acme.ProblemTypeUserActionRequired:      "the CA wants something of you first: see its site, then run the same command again",
+	acme.ProblemTypeRejectedIdentifier:      "the CA does not serve this address",
+	acme.ProblemTypeUnsupportedIdentifier:   "the CA does not know addresses; one built around certbot may take --compat certbot",
+	acme.ProblemTypeBadCSR:                  "the CA refused the request itself: try another --key-type or --usage, or --compat certbot",
+	acme.ProblemTypeBadPublicKey:            "use a new key; if the old one was compromised: postseal revoke --cert-path FILE --reason keycompromise",
+	acme.ProblemTypeAccountDoesNotExist:     "the CA has forgotten this account: postseal account deactivate, then order again",
+	acme.ProblemTypeInvalidContact:          "give another --contact",
+	acme.ProblemTypeUnsupportedContact:      "give another --contact",
+	acme.ProblemTypeCAA:                     "the domain's CAA record (issuemail, RFC 9495) forbids this CA",
+	acme.ProblemTypeRateLimited:             "run the same command again later",
+}
+
+// explain turns an error of a request to the CA into one line and a hint.
+func (c *ca) explain(what string, err error) error {
+	var own *cli.Error
+	switch {
+	case err == nil, errors.As(err, &own), errors.Is(err, errPending), errors.Is(err, context.Canceled):
+		return err
+	}
+	if p, ok := problemOf(err); ok {
+		return cli.WithHint(&caError{what, p, err}, problemHints[p.Type])
+	}
+	switch {
+	case isUntrusted(err):
+		return cli.WithHint(&requestError{fmt.Sprintf("the certificate of %s is not trusted: %v", c.server, root(err)), err},
+			"if this is your own CA, give its root with --ca-bundle FILE")
+	case isNetwork(err):
+		return cli.WithHint(&requestError{fmt.Sprintf("cannot reach %s: %v", c.server, root(err)), err},
+			"check --server, the network, and HTTPS_PROXY")
+	}
+	return cli.WithHint(&requestError{fmt.Sprintf("%s: %s does not answer like an ACME server: %s", what, c.server, shorten(err.Error())), err},
+		"check --server")
+}
+
+// requestError is a request that failed without a problem document.
+type requestError struct {
+	text string
+	err  error
+}
+
+func (e *requestError) Error() string { return e.text }
+func (e *requestError) Unwrap() error { return e.err }
+
+// caError is a refusal in the CA's own words.
+type caError struct {
+	what    string
+	problem acme.Problem
+	err     error
+}
+
+func (e *caError) Error() string {
+	return fmt.Sprintf("%s: the CA says %s", e.what, describeProblem(e.problem))
+}
+
+func (e *caError) Unwrap() error { return e.err }
+
+// describeProblem writes a problem document in one line, subproblems included
+// (RFC 8555, Section 6.7.1).
+func describeProblem(p acme.Problem) string {
+	kind := strings.TrimPrefix(p.Type, acme.ProblemTypeNamespace)
+	text := fmt.Sprintf("%q", p.Detail)
+	if p.Detail == "" {
+		text = fmt.Sprintf("%q", p.Title)
+	}
+	if kind != "" && kind != "about:blank" {
+		text += " (" + kind + ")"
+	}
+	for _, sub := range p.Subproblems {
+		text += "; " + sub.Identifier.Value + " " + describeProblem(sub.Problem)
+	}
+	if p.Instance != "" {
+		text += "; see " + p.Instance
+	}
+	return text
+}
+
+func problemOf(err error) (acme.Problem, bool) {
+	var p acme.Problem
+	ok := errors.As(err, &p)
+	return p, ok
+}
+
+func isProblem(err error, kind string) bool {
+	p, ok := problemOf(err)
+	return ok && p.Type == kind
+}
+
+func isUntrusted(err error) bool {
+	var verification *tls.CertificateVerificationError
+	var unknown x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &verification) || errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &invalid)
+}
+
+func isNetwork(err error) bool {
+	var netErr net.Error
+	return errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+}
+
+// transient tells whether the same request may succeed a moment later.
+func transient(err error, status int) bool {
+	if p, ok := problemOf(err); ok {
+		return p.Status >= http.StatusInternalServerError
+	}
+	return isNetwork(err) && !isUntrusted(err) || status >= http.StatusInternalServerError
+}
+
+// root returns the innermost error: the layers above it repeat the URL.
+func root(err error) error {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err
+		}
+		err = next
+	}
+}
+
+func shorten(s string) string {
+	const most = 200
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,154 @@
+package issuer
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"net/http"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/internal/cli"
+)
+
+// finalize sends the CSR and returns the order once it has a certificate (RFC
+// 8555, Section 7.4). The key is on disk before: a certificate whose key is lost
+// is worth nothing.
+func (r *run) finalize(ctx context.Context, order acme.Order) (acme.Order, error) {
+	r.waitFor("the CA to issue the certificate")
+	key, err := r.newKey()
+	if err != nil {
+		return order, err
+	}
+	r.key = key
+	csr, err := newCSR(key, r.orderedNames(order), r.req.Usages, r.compat("certbot"))
+	if err != nil {
+		return order, err
+	}
+	if err := r.keepFinalizing(); err != nil {
+		return order, err
+	}
+	err = r.ca.poll(ctx, "finalizing", func(ctx context.Context) error {
+		order, err = r.advance(ctx, order, csr)
+		return err
+	})
+	return order, r.finalError(err)
+}
+
+func (r *run) keepFinalizing() error {
+	if r.order.Finalizing {
+		return nil
+	}
+	data, err := marshalKey(r.key)
+	if err != nil {
+		return err
+	}
+	return r.update(func(o *orderFile) { o.Key, o.Finalizing = string(data), true })
+}
+
+// orderedNames are the addresses as the CA returned them: some compare the CSR
+// byte by byte.
+func (r *run) orderedNames(order acme.Order) []string {
+	var names []string
+	for _, id := range order.Identifiers {
+		if r.challengeFor(id) != nil {
+			names = append(names, id.Value)
+		}
+	}
+	if !sameAddresses(names, r.req.Emails) {
+		return r.req.Emails
+	}
+	return names
+}
+
+// advance makes the one request that the order's state calls for.
+func (r *run) advance(ctx context.Context, order acme.Order, csr []byte) (acme.Order, error) {
+	acct := r.ca.current().acme()
+	switch order.Status {
+	case acme.StatusReady:
+		next, err := r.ca.client.FinalizeOrder(ctx, acct, order, csr)
+		if _, refused := problemOf(err); err == nil || refused && next.Status == acme.StatusInvalid {
+			err = nil
+		} else if refused || next.Status == acme.StatusReady {
+			return r.afterRefusal(ctx, order, err)
+		}
+		r.step(StepFinalize, "", "sent the request for the certificate")
+		return r.judge(next)
+	default:
+		next, err := r.ca.client.GetOrder(ctx, acct, order)
+		if err != nil {
+			return order, err
+		}
+		return r.judge(next)
+	}
+}
+
+// afterRefusal looks at what a refused finalize has left of the order. A CA's
+// 500 may be a hiccup, with the order as it was, or the order's end.
+func (r *run) afterRefusal(ctx context.Context, order acme.Order, refusal error) (acme.Order, error) {
+	next, err := r.ca.client.GetOrder(ctx, r.ca.current().acme(), order)
+	if err != nil {
+		return order, refusal
+	}
+	if next.Status == acme.StatusReady || next.Status == acme.StatusInvalid && next.Error == nil {
+		p, _ := problemOf(refusal)
+		if next.Status == acme.StatusReady && (p.Status >= http.StatusInternalServerError || p.Type == acme.ProblemTypeOrderNotReady) {
+			r.step(StepFinalize, "", "the CA could not finalize (%s): trying again", describeProblem(p))
+			return next, errPending
+		}
+		return next, &deadOrder{r.ca.explain("finalizing", refusal), false}
+	}
+	return r.judge(next)
+}
+
+// judge tells how an order that was finalized goes on.
+func (r *run) judge(order acme.Order) (acme.Order, error) {
+	switch order.Status {
+	case acme.StatusValid:
+		return order, nil
+	case acme.StatusInvalid:
+		return order, &deadOrder{orderError(order), false}
+	}
+	return order, errPending
+}
+
+func (r *run) finalError(err error) error {
+	var dead *deadOrder
+	if !errors.As(err, &dead) {
+		return err
+	}
+	if cli.Hint(dead.err) == "" {
+		dead.err = cli.WithHint(dead.err, "the CA's profile may not allow this --key-type or --usage; order again with another")
+	}
+	return dead
+}
+
+// download gets the certificate and checks that it is the one ordered, before
+// anything on disk is replaced.
+func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certificate, error) {
+	dir, err := r.ca.directory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var text []byte
+	err = r.ca.poll(withoutWindow(ctx, dir.RenewalInfo), "downloading the certificate", func(ctx context.Context) error {
+		chains, err := r.ca.client.GetCertificateChain(ctx, r.ca.current().acme(), order.Certificate)
+		if err == nil && len(chains) > 0 {
+			text = chains[0].ChainPEM
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	chain, err := parseChain(text)
+	if err == nil {
+		err = wanted{r.key, r.req.Emails, r.req.Usages, r.compat("certbot"), r.i.now()}.check(chain[0])
+	}
+	if err != nil {
+		return nil, &deadOrder{cli.Failed("nothing on disk was replaced; ask the CA", "the CA's certificate for %s is not usable: %v", list(r.req.Emails), err), false}
+	}
+	r.step(StepIssued, "", "got a certificate for %s, valid until %s, SHA-256 %s",
+		list(r.req.Emails), chain[0].NotAfter.Format("2006-01-02"), fingerprint(chain[0]))
+	return chain, nil
+}

@@ -1,0 +1,204 @@
+package issuer
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/mail"
+	"net/smtp"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"postseal/internal/testca"
+	"postseal/state"
+)
+
+const alice = "alice@example.test"
+
+// world is a test CA, a state directory, and a mail half that answers.
+type world struct {
+	t      testing.TB
+	ca     *testca.CA
+	dir    *state.Dir
+	bundle string
+
+	mu      sync.Mutex
+	steps   []Step
+	onStep  func(Step)
+	answer  func(w *world, p *state.Pending, part1, from, to string) error // nil: sendReply
+	answers sync.WaitGroup
+}
+
+func newWorld(t testing.TB, cfg testca.Config) *world {
+	t.Helper()
+	w := &world{t: t, dir: state.Open(filepath.Join(t.TempDir(), "state"))}
+	cfg.Dir = t.TempDir()
+	cfg.Deliver = func(_ context.Context, from, to string, msg []byte) error {
+		return w.deliver(from, to, msg)
+	}
+	ca, err := testca.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ca.Close(); w.answers.Wait() })
+	w.ca, w.bundle = ca, ca.RootFile
+	return w
+}
+
+// issuer returns a new one, as a new process would have it.
+func (w *world) issuer(change ...func(*Options)) *Issuer {
+	o := Options{
+		Dir: state.Open(w.dir.Path()), Account: AccountOptions{AgreeTerms: true},
+		OnStep: w.step,
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	return New(o)
+}
+
+func (w *world) step(s Step) {
+	w.mu.Lock()
+	w.steps = append(w.steps, s)
+	f := w.onStep
+	w.mu.Unlock()
+	if f != nil {
+		f(s)
+	}
+}
+
+// said tells whether a step of a kind contained a text.
+func (w *world) said(kind StepKind, text string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.steps {
+		if s.Kind == kind && strings.Contains(s.Text, text) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *world) transcript() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var b strings.Builder
+	for _, s := range w.steps {
+		fmt.Fprintf(&b, "%s %s\n", s.Kind, s.Text)
+	}
+	return b.String()
+}
+
+// request asks for a P-256 certificate, the quickest to make.
+func (w *world) request(emails ...string) Request {
+	return Request{
+		Settings: Settings{
+			Emails: emails, Server: w.ca.DirectoryURL, CABundle: w.bundle, KeyType: "p256",
+			Settle: new(Duration), TokenJoin: "string",
+		},
+		Timeout: 20 * time.Second,
+	}
+}
+
+func (w *world) obtain(req Request) *Result {
+	w.t.Helper()
+	res, err := w.issuer().Obtain(w.t.Context(), req)
+	if err != nil {
+		w.t.Fatalf("%v\n%s", err, w.transcript())
+	}
+	return res
+}
+
+// deliver is the mail half: it matches, claims, replies, records.
+func (w *world) deliver(_, to string, msg []byte) error {
+	m, err := mail.ReadMessage(bytes.NewReader(msg))
+	if err != nil {
+		return err
+	}
+	part1, ok := strings.CutPrefix(m.Header.Get("Subject"), "ACME: ")
+	if !ok {
+		return errors.New("no challenge")
+	}
+	records, err := w.dir.WaitToken(w.t.Context(), []string{to}, time.Now)
+	if err != nil {
+		return err
+	}
+	sender, err := mail.ParseAddress(m.Header.Get("From"))
+	if err != nil {
+		return err
+	}
+	for _, p := range records {
+		if p.From == sender.Address {
+			answer := w.answer
+			if answer == nil {
+				answer = sendReply
+			}
+			return answer(w, p, part1, p.Email, sender.Address)
+		}
+	}
+	return nil // nobody waits
+}
+
+func sendReply(w *world, p *state.Pending, part1, from, to string) error {
+	claim, err := w.dir.Claim(p, "<challenge@ca.example>", "<reply@example.test>", time.Now())
+	if err != nil {
+		return nil // somebody else has it
+	}
+	if err := claim.Sending(); err != nil {
+		return err
+	}
+	if err := w.mailReply(p, part1, from, to); err != nil {
+		return claim.Failed(err.Error(), time.Now())
+	}
+	return claim.Sent(time.Now())
+}
+
+func (w *world) mailReply(p *state.Pending, part1, from, to string) error {
+	msg := fmt.Sprintf("From: %s\r\nTo: %s\r\nSubject: Re: ACME: %s\r\nIn-Reply-To: <challenge@ca.example>\r\n"+
+		"MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n"+
+		"-----BEGIN ACME RESPONSE-----\r\n%s\r\n-----END ACME RESPONSE-----\r\n", from, to, part1, testDigest(p, part1))
+	return smtp.SendMail(w.ca.SMTPAddr, nil, from, []string{to}, []byte(msg))
+}
+
+func testDigest(p *state.Pending, part1 string) string {
+	token := part1 + p.Token
+	if p.Join == "bytes" {
+		a, _ := base64.RawURLEncoding.DecodeString(strings.TrimRight(part1, "="))
+		b, _ := base64.RawURLEncoding.DecodeString(p.Token)
+		token = base64.RawURLEncoding.EncodeToString(append(a, b...))
+	}
+	sum := sha256.Sum256([]byte(token + "." + p.Thumbprint))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+func mustRead(t testing.TB, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// entries lists the names in a directory of the state, those of locks left out.
+func (w *world) entries(elem ...string) []string {
+	w.t.Helper()
+	list, err := os.ReadDir(w.dir.Path(elem...))
+	if err != nil && !os.IsNotExist(err) {
+		w.t.Fatal(err)
+	}
+	var names []string
+	for _, e := range list {
+		if !strings.HasPrefix(e.Name(), ".lock-") {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}

@@ -1,0 +1,174 @@
+package issuer
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"postseal/internal/cli"
+)
+
+// requestTimeout bounds one HTTP request from dial to the end of the body.
+const requestTimeout = 30 * time.Second
+
+// maxBody bounds an answer of the CA. A chain of certificates is some KiB.
+const maxBody = 4 << 20
+
+// userAgent is what CAs see of us (RFC 8555, Section 6.1, requires one).
+func userAgent() string {
+	return "postseal/" + strings.Trim(cli.Version(), "()") + " (+https://www.rfc-editor.org/rfc/rfc8823)"
+}
+
+// newHTTPClient returns a client that trusts the system's roots and those in the
+// file bundle ("" for none), uses the proxy of the environment, and tells log of
+// each request.
+func newHTTPClient(bundle string, log func(string)) (*http.Client, error) {
+	roots, err := rootsWith(bundle)
+	if err != nil {
+		return nil, err
+	}
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	base.MaxIdleConnsPerHost = 64 // a batch runs many orders at one CA
+	return &http.Client{Timeout: requestTimeout, Transport: &transport{base: base, log: log}}, nil
+}
+
+// rootsWith returns nil, the system's roots, for no bundle.
+func rootsWith(bundle string) (*x509.CertPool, error) {
+	if bundle == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(bundle)
+	if err != nil {
+		return nil, cli.Config("give a PEM file with --ca-bundle", "--ca-bundle: %v", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, cli.Config("give a PEM file with --ca-bundle", "--ca-bundle: %q holds no certificate", bundle)
+	}
+	return pool, nil
+}
+
+// exchange is what a caller wants to know of the last HTTP answer to a call and
+// acmez does not tell.
+type exchange struct {
+	mu         sync.Mutex
+	status     int
+	retryAfter time.Duration // how long the server asks to wait; 0 if it does not
+}
+
+type exchangeKey struct{}
+
+// withExchange returns the exchange that the caller watches already, emptied, or
+// a new one.
+func withExchange(ctx context.Context) (context.Context, *exchange) {
+	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+		x.set(0, 0)
+		return ctx, x
+	}
+	x := new(exchange)
+	return context.WithValue(ctx, exchangeKey{}, x), x
+}
+
+func (x *exchange) set(status int, wait time.Duration) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.status, x.retryAfter = status, wait
+}
+
+func (x *exchange) last() (status int, wait time.Duration) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.status, x.retryAfter
+}
+
+// retryAfter reads the header field Retry-After (RFC 9110, Section 10.2.3).
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil && seconds > 0 {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil && at.After(now) {
+		return at.Sub(now)
+	}
+	return 0
+}
+
+// transport sees each request and its answer.
+type transport struct {
+	base http.RoundTripper
+	log  func(string)
+}
+
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if resp := cannedWindow(req); resp != nil {
+		return resp, nil
+	}
+	if req.Header.Get("User-Agent") == "" {
+		req = req.Clone(req.Context())
+		req.Header.Set("User-Agent", userAgent())
+	}
+	start := time.Now()
+	resp, err := t.base.RoundTrip(req)
+	t.tell(req, resp, err, time.Since(start))
+	if err != nil {
+		return nil, err
+	}
+	if x, ok := req.Context().Value(exchangeKey{}).(*exchange); ok {
+		x.set(resp.StatusCode, retryAfter(resp.Header, time.Now()))
+	}
+	resp.Body = limitedBody{io.LimitReader(resp.Body, maxBody), resp.Body}
+	return resp, nil
+}
+
+type limitedBody struct {
+	io.Reader
+	io.Closer
+}
+
+// tell logs a request without its body: that is where tokens and keys are.
+func (t *transport) tell(req *http.Request, resp *http.Response, err error, took time.Duration) {
+	if t.log == nil {
+		return
+	}
+	outcome := fmt.Sprint(err)
+	if err == nil {
+		outcome = strconv.Itoa(resp.StatusCode)
+	}
+	t.log(fmt.Sprintf("%s %s: %s (%s)", req.Method, req.URL.Redacted(), outcome, took.Round(100*time.Microsecond)))
+}
+
+type noWindowKey struct{}
+
+// withoutWindow keeps acmez from asking for the renewal window inside a download:
+// it would ask three times with pauses of seconds where the CA fails to answer.
+// We ask on our own when we want to know.
+func withoutWindow(ctx context.Context, renewalInfo string) context.Context {
+	return context.WithValue(ctx, noWindowKey{}, renewalInfo)
+}
+
+// cannedWindow answers a request for the renewal window with one that acmez takes.
+func cannedWindow(req *http.Request) *http.Response {
+	prefix, _ := req.Context().Value(noWindowKey{}).(string)
+	if prefix == "" || req.Method != http.MethodGet || !strings.HasPrefix(req.URL.String(), prefix) {
+		return nil
+	}
+	body := `{"suggestedWindow":{"start":"2000-01-01T00:00:00Z","end":"2000-01-02T00:00:00Z"}}`
+	return &http.Response{
+		Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"Content-Type": {"application/json"}},
+		Body:   io.NopCloser(bytes.NewReader([]byte(body))), Request: req,
+	}
+}

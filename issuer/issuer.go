@@ -1,0 +1,115 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/url"
+	"sync"
+	"time"
+
+	"postseal/internal/cli"
+	"postseal/state"
+)
+
+// Options hold for a whole run of a program.
+type Options struct {
+	Dir     *state.Dir
+	CA      func(server string) cli.CA // the table of a CA in the configuration file; may be nil
+	OnStep  func(Step)                 // told what happens, from several goroutines; may be nil
+	Account AccountOptions             // for a CA where there is no account yet
+	Now     func() time.Time           // nil for the clock
+	Timing  Timing                     // zero for the default
+}
+
+// Timing is how patient an order is. Tests are less so.
+type Timing struct {
+	Hint  time.Duration // without a mail: say so; default 1m
+	Post  time.Duration // without a mail, at trigger auto: POST once; default 10m
+	Doubt time.Duration // after a POST whose reply may never have left: order anew; default 1m
+	Slow  time.Duration // between looks at the CA while waiting for the mail; default 30s
+}
+
+func (t Timing) withDefaults() Timing {
+	for _, d := range []struct {
+		p   *time.Duration
+		def time.Duration
+	}{{&t.Hint, time.Minute}, {&t.Post, 10 * time.Minute}, {&t.Doubt, time.Minute}, {&t.Slow, 30 * time.Second}} {
+		if *d.p == 0 {
+			*d.p = d.def
+		}
+	}
+	return t
+}
+
+// Issuer orders, renews and revokes certificates from one state directory.
+type Issuer struct {
+	Options
+
+	mu       sync.Mutex
+	cas      map[string]*ca
+	prepared bool
+}
+
+// New returns an issuer. It touches neither disk nor network.
+func New(o Options) *Issuer {
+	o.Timing = o.Timing.withDefaults()
+	return &Issuer{Options: o, cas: map[string]*ca{}}
+}
+
+func (i *Issuer) now() time.Time {
+	if i.Now != nil {
+		return i.Now()
+	}
+	return time.Now()
+}
+
+// answersKept is how long answers stay for "status".
+const answersKept = 30 * 24 * time.Hour
+
+// prepare makes the state directory and removes what has had its time, once.
+func (i *Issuer) prepare() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.prepared {
+		return nil
+	}
+	note, err := i.Dir.Create()
+	if err != nil {
+		return stateError(i.Dir.Path(), err)
+	}
+	if note != "" {
+		i.step(StepHint, "", "", note)
+	}
+	if err := errors.Join(i.Dir.Purge(i.now()), i.Dir.Forget(answersKept, i.now()), i.sweep()); err != nil {
+		return stateError(i.Dir.Path(), err)
+	}
+	i.prepared = true
+	return nil
+}
+
+func stateError(path string, err error) error {
+	hint := "give a directory with --state DIR that this user can write"
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
+		path = pathErr.Path
+	}
+	return cli.Config(hint, "state directory: %q: %v", path, err)
+}
+
+func hostOf(server string) string {
+	u, err := url.Parse(server)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+// ctxWithTimeout bounds one order.
+func ctxWithTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if d <= 0 {
+		d = DefaultTimeout
+	}
+	return context.WithTimeout(ctx, d)
+}

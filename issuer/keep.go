@@ -1,0 +1,142 @@
+package issuer
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/internal/cli"
+)
+
+// keep stores a certificate that was checked, and ends its order.
+func (r *run) keep(ctx context.Context, chain []*x509.Certificate) (*Result, error) {
+	if r.req.DryRun {
+		r.forget()
+		return newResult(r, chain[0]), nil
+	}
+	dir := r.i.certDir(r.name)
+	passphrase, err := r.req.Passphrase.resolve(dir)
+	if err != nil {
+		return nil, err
+	}
+	g := &generation{key: r.key, chain: chain, passphrase: passphrase, renewal: r.newRenewal(ctx, chain[0])}
+	if err := r.i.store(r.name, g); err != nil {
+		return nil, stateError(dir, err)
+	}
+	r.step(StepStored, "", "wrote %s", filepath.Join(dir, p12File))
+	if err := r.update(func(o *orderFile) { o.Stored = true }); err != nil {
+		return nil, err
+	}
+	return r.finish(ctx)
+}
+
+// newRenewal writes down what a renewal needs.
+func (r *run) newRenewal(ctx context.Context, leaf *x509.Certificate) *renewalFile {
+	f := &renewalFile{
+		Version: fileVersion, Settings: r.req.Settings, Account: r.ca.current().acme().Location,
+		Issued: r.i.now().UTC().Truncate(time.Second), Serial: serialOf(leaf), Fingerprint: fingerprint(leaf),
+		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(),
+	}
+	if id, err := acme.ARIUniqueIdentifier(leaf); err == nil {
+		f.CertID = id
+	}
+	f.Window = r.ca.firstWindow(ctx, f)
+	return f
+}
+
+// finish does what is left after the certificate is stored: an earlier run may
+// have been killed right before.
+func (r *run) finish(ctx context.Context) (*Result, error) {
+	dir := r.i.certDir(r.name)
+	leaf, err := readLeaf(dir)
+	if err != nil {
+		return nil, stateError(dir, err)
+	}
+	res := newResult(r, leaf)
+	res.addPaths(dir)
+	if r.req.Out != "" {
+		if err := copyOut(res.P12, r.req.Out); err != nil {
+			err = cli.Failed("copy it from "+res.P12, "--out: %v", err)
+			r.forget()
+			return res, err
+		}
+	}
+	err = r.deploy(ctx, res)
+	r.forget()
+	return res, err
+}
+
+func readLeaf(dir string) (*x509.Certificate, error) {
+	data, err := os.ReadFile(filepath.Join(dir, certFile))
+	if err != nil {
+		return nil, err
+	}
+	chain, err := parseChain(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, certFile), err)
+	}
+	return chain[0], nil
+}
+
+func newResult(r *run, leaf *x509.Certificate) *Result {
+	return &Result{
+		Name: r.name, Emails: r.req.Emails, Server: r.req.Server, DryRun: r.req.DryRun,
+		Serial: serialOf(leaf), Fingerprint: fingerprint(leaf),
+		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(),
+	}
+}
+
+func (res *Result) addPaths(dir string) {
+	res.Dir = dir
+	res.Cert, res.Chain = filepath.Join(dir, certFile), filepath.Join(dir, chainFile)
+	res.Fullchain, res.Key = filepath.Join(dir, fullchainFile), filepath.Join(dir, keyFile)
+	res.P12 = filepath.Join(dir, p12File)
+	if path := filepath.Join(dir, passphraseName); exists(path) {
+		res.PassphraseFile = path
+	}
+}
+
+// NotDueError says that a certificate is there and need not be renewed.
+type NotDueError struct {
+	Name     string
+	Emails   []string
+	NotAfter time.Time
+	Days     int // that are left
+	Dir      string
+}
+
+func (e *NotDueError) Error() string {
+	return fmt.Sprintf("nothing is due: %s is valid until %s (%d %s), in %s",
+		list(e.Emails), e.NotAfter.Format("2006-01-02"), e.Days, plural(e.Days, "day"), e.Dir)
+}
+
+// nothingDue returns an error with exit status 2 if the certificate under a name
+// is good, from this CA, and not due.
+func (i *Issuer) nothingDue(name, server string) error {
+	dir := i.certDir(name)
+	r, err := readRenewal(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		i.step(StepNote, name, "", err.Error())
+		return nil
+	}
+	if r.Server != server || !r.Revoked.IsZero() || i.due(r) {
+		return nil
+	}
+	return &cli.Error{
+		Code: cli.ExitNothingDue, Hint: "use --force to order all the same",
+		Err: &NotDueError{name, r.Emails, r.NotAfter, i.daysLeft(r.NotAfter), dir},
+	}
+}
+
+func (i *Issuer) daysLeft(end time.Time) int {
+	return max(0, int(end.Sub(i.now())/(24*time.Hour)))
+}

@@ -1,0 +1,211 @@
+package issuer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/state"
+)
+
+// place returns the order at the CA: the one on disk as it stands now, else a new
+// one.
+func (r *run) place(ctx context.Context) (acme.Order, error) {
+	if r.order != nil && r.order.URL != "" {
+		return r.resume(ctx)
+	}
+	if err := r.begin(); err != nil {
+		return acme.Order{}, err
+	}
+	return r.newOrder(ctx)
+}
+
+// begin writes the order file and, before the order is sent, a record for each
+// address: a CA may mail the challenge before we have read the authorization.
+func (r *run) begin() error {
+	r.order = &orderFile{
+		Version: fileVersion, Settings: r.req.Settings, DryRun: r.req.DryRun,
+		Created: r.i.now().UTC().Truncate(time.Second), Replaces: r.req.replaces,
+	}
+	for _, email := range r.req.Emails {
+		r.order.Challenges = append(r.order.Challenges, &challenge{ID: rand.Text(), Email: email})
+	}
+	if err := r.save(); err != nil {
+		return err
+	}
+	for _, c := range r.order.Challenges {
+		if err := r.record(c, time.Time{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// orderingFor is how long a record may wait for its order to be read back.
+const orderingFor = time.Hour
+
+// recordFor is how long a record waits if the CA does not say how long the
+// authorization lives. A random value lives 24 h at most (CA/B Forum S/MIME BR,
+// Section 3.2.2.2).
+const recordFor = 24 * time.Hour
+
+// record writes the pending record of a challenge, in the "ordering" form while
+// the token is not known. A person who answers on their own needs none.
+func (r *run) record(c *challenge, expires time.Time) error {
+	if r.req.Interactive != nil {
+		return nil
+	}
+	thumbprint, err := r.ca.current().thumbprint()
+	if err != nil {
+		return err
+	}
+	if expires.IsZero() {
+		expires = r.order.Created.Add(recordFor)
+		if c.token == "" {
+			expires = r.i.now().Add(orderingFor)
+		}
+	}
+	err = r.i.Dir.Put(&state.Pending{
+		ID: c.ID, Email: c.name(), Server: r.ca.server, From: c.From, Token: c.token,
+		Thumbprint: thumbprint, Join: r.ca.join(r.req.TokenJoin),
+		Created: r.order.Created, Expires: expires.UTC().Truncate(time.Second), Policy: r.ca.policy(),
+	})
+	if err != nil {
+		return stateError(r.i.Dir.Path("pending"), err)
+	}
+	return nil
+}
+
+// newOrder sends the order (RFC 8555, Section 7.4; RFC 8823, Section 3, item 2).
+func (r *run) newOrder(ctx context.Context) (acme.Order, error) {
+	order := acme.Order{Profile: r.req.Profile, Replaces: r.order.Replaces}
+	kind := "email"
+	if r.compat("certbot") {
+		kind = "dns"
+	}
+	for _, email := range r.req.Emails {
+		order.Identifiers = append(order.Identifiers, acme.Identifier{Type: kind, Value: email})
+	}
+	r.waitFor("the CA to take the order")
+	placed, err := r.send(ctx, order)
+	if err != nil {
+		r.forgetUnless(ctx)
+		return placed, err
+	}
+	r.step(StepOrder, "", "ordered for %s at %s: %s", list(r.req.Emails), hostOf(r.ca.server), placed.Location)
+	return placed, r.update(func(o *orderFile) { o.URL = placed.Location })
+}
+
+// send makes the request. A CA that takes the former certificate as replaced
+// already gets the order without it (RFC 9773, Section 5); one that has forgotten
+// the account gets that again.
+func (r *run) send(ctx context.Context, order acme.Order) (placed acme.Order, err error) {
+	for range 3 {
+		err = r.ca.do(ctx, "ordering", func(ctx context.Context) error {
+			placed, err = r.ca.client.NewOrder(ctx, r.ca.current().acme(), order)
+			return err
+		})
+		switch {
+		case err == nil && placed.Location == "":
+			return placed, errors.New("ordering: the CA did not say where the order is")
+		case order.Replaces != "" && refusesReplaces(err):
+			order.Replaces = ""
+		case isProblem(err, acme.ProblemTypeAccountDoesNotExist):
+			if err := r.ca.registerAgain(ctx); err != nil {
+				return placed, err
+			}
+		default:
+			return placed, err
+		}
+	}
+	return placed, err
+}
+
+func refusesReplaces(err error) bool {
+	p, ok := problemOf(err)
+	return ok && (p.Type == acme.ProblemTypeAlreadyReplaced || p.Status == http.StatusConflict)
+}
+
+// registerAgain makes the account anew with the same key, where the CA has lost
+// it. The terms were agreed to.
+func (c *ca) registerAgain(ctx context.Context) error {
+	dir, err := c.directory(ctx)
+	if err != nil {
+		return err
+	}
+	a := c.current()
+	c.issuer.step(StepNote, "", "", "the CA does not know our account any more: making it anew")
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := c.register(ctx, a, dir.Meta.ExternalAccountRequired); err != nil {
+		return err
+	}
+	return a.save()
+}
+
+// resume looks at the order of an earlier run.
+func (r *run) resume(ctx context.Context) (acme.Order, error) {
+	order := acme.Order{Location: r.order.URL}
+	err := r.ca.do(ctx, "reading the order", func(ctx context.Context) (err error) {
+		order, err = r.ca.client.GetOrder(ctx, r.ca.current().acme(), order)
+		return err
+	})
+	if p, ok := problemOf(err); ok && p.Status < http.StatusInternalServerError {
+		return order, &deadOrder{fmt.Errorf("the CA does not know the earlier order any more: %s", describeProblem(p)), true}
+	}
+	if err != nil {
+		return order, err
+	}
+	if order.Status == acme.StatusInvalid {
+		return order, &deadOrder{orderError(order), true}
+	}
+	r.step(StepOrder, "", "resuming the order for %s, which is %s: %s", list(r.req.Emails), order.Status, order.Location)
+	return order, nil
+}
+
+// orderError says why an order is invalid, in the CA's words if it has any.
+func orderError(order acme.Order) error {
+	if order.Error != nil {
+		return fmt.Errorf("the order is invalid: the CA says %s", describeProblem(*order.Error))
+	}
+	return errors.New("the order is invalid, and the CA does not say why")
+}
+
+// forget removes the order and its records.
+func (r *run) forget() {
+	if r.order == nil {
+		return
+	}
+	for _, c := range r.order.Challenges {
+		r.unrecord(c)
+	}
+	if err := os.Remove(r.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		r.note("", "an order file could not be removed: "+err.Error())
+	}
+	r.order = nil
+}
+
+// forgetUnless keeps an order whose fate is not known because the time was up.
+func (r *run) forgetUnless(ctx context.Context) {
+	if ctx.Err() == nil {
+		r.forget()
+	}
+}
+
+// unrecord ends the wait for a challenge: nobody may answer it any more.
+func (r *run) unrecord(c *challenge) {
+	if r.req.Interactive != nil {
+		return
+	}
+	for _, addr := range []string{c.Email, c.name()} {
+		if err := r.i.Dir.Remove(addr, r.order.Server); err != nil {
+			r.note(c.Email, "a pending record could not be removed: "+err.Error())
+		}
+	}
+}

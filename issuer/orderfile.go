@@ -1,0 +1,109 @@
+package issuer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"postseal/state"
+)
+
+// fileVersion is that of orders/, accounts/ and renewal.json.
+const fileVersion = state.Version
+
+// orderFile is orders/NAME.json: all that the next run needs to go on.
+type orderFile struct {
+	Version int `json:"version"`
+	Settings
+	DryRun     bool         `json:"dry-run,omitempty"`
+	Created    time.Time    `json:"created"`
+	URL        string       `json:"url,omitempty"` // of the order; "" until the CA answered
+	Replaces   string       `json:"replaces,omitempty"`
+	Key        string       `json:"key,omitempty"` // PEM; set before the CSR is sent
+	Finalizing bool         `json:"finalizing,omitempty"`
+	Stored     bool         `json:"stored,omitempty"` // certs/NAME is written, the hook not yet done
+	Challenges []*challenge `json:"challenges"`
+}
+
+// challenge is one address of an order.
+type challenge struct {
+	ID     string    `json:"id"`              // of the pending record
+	Email  string    `json:"email"`           // as ordered
+	Server string    `json:"value,omitempty"` // as the CA wrote it
+	Authz  string    `json:"authorization,omitempty"`
+	URL    string    `json:"url,omitempty"`
+	From   string    `json:"from,omitempty"` // who sends the mail
+	Posted time.Time `json:"posted,omitzero"`
+	Valid  bool      `json:"valid,omitempty"`
+
+	token string
+}
+
+// name returns the address in the CA's form, which is the one to use in mail and
+// in the CSR.
+func (c *challenge) name() string {
+	if c.Server != "" {
+		return c.Server
+	}
+	return c.Email
+}
+
+const drySuffix = ".dry-run"
+
+func (i *Issuer) orderPath(name string, dry bool) string {
+	if dry {
+		name += drySuffix
+	}
+	return i.Dir.Path("orders", name+".json")
+}
+
+// readOrder returns nil if there is no order.
+func readOrder(path string) (*orderFile, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	o := new(orderFile)
+	if err := json.Unmarshal(data, o); err != nil {
+		return nil, fmt.Errorf("%s: no whole order: %w", path, err)
+	}
+	if o.Version != fileVersion || len(o.Emails) == 0 {
+		return nil, fmt.Errorf("%s: version %d, and this is postseal for version %d", path, o.Version, fileVersion)
+	}
+	return o, nil
+}
+
+func writeJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return state.WriteFile(path, append(data, '\n'), 0o600)
+}
+
+// orderNames returns the names of the orders on disk, dry runs among them.
+func (i *Issuer) orderNames() ([]string, error) {
+	entries, err := os.ReadDir(i.Dir.Path("orders"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ".json"); ok && name[0] != '.' {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

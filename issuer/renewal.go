@@ -1,0 +1,68 @@
+package issuer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// renewalName is the file in certs/NAME that makes a certificate renewable.
+const renewalName = "renewal.json"
+
+// renewalFile is renewal.json: the options of the order and what is known of the
+// certificate, so that deciding whether it is due needs no other file.
+type renewalFile struct {
+	Version int `json:"version"`
+	Settings
+	Account     string    `json:"account"` // URL
+	Issued      time.Time `json:"issued"`
+	Serial      string    `json:"serial"`
+	Fingerprint string    `json:"sha256"`
+	NotBefore   time.Time `json:"not-before"`
+	NotAfter    time.Time `json:"not-after"`
+	CertID      string    `json:"cert-id,omitempty"` // RFC 9773, Section 4.1
+	Window      *window   `json:"window,omitempty"`  // what the CA suggests, as last asked
+	Revoked     time.Time `json:"revoked,omitzero"`
+}
+
+func (i *Issuer) certDir(name string) string { return i.Dir.Path("certs", name) }
+
+// readRenewal reads the renewal.json of a directory in certs/.
+func readRenewal(dir string) (*renewalFile, error) {
+	path := filepath.Join(dir, renewalName)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r := new(renewalFile)
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("%s: no whole record: %w", path, err)
+	}
+	if r.Version != fileVersion || len(r.Emails) == 0 {
+		return nil, fmt.Errorf("%s: version %d, and this is postseal for version %d", path, r.Version, fileVersion)
+	}
+	return r, nil
+}
+
+func (r *renewalFile) write(dir string) error {
+	return writeJSON(filepath.Join(dir, renewalName), r)
+}
+
+// certNames returns the names in certs/.
+func (i *Issuer) certNames() ([]string, error) {
+	entries, err := os.ReadDir(i.Dir.Path("certs"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() && e.Name()[0] != '.' {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}

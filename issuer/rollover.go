@@ -1,0 +1,95 @@
+package issuer
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/internal/cli"
+	"postseal/state"
+)
+
+// Rollover changes the account's key (RFC 8555, Section 7.3.5). It refuses while
+// orders are in flight: their replies are made with the thumbprint of the old one.
+func (i *Issuer) Rollover(ctx context.Context, server, bundle string) error {
+	c, a, err := i.account(ctx, server, bundle)
+	if err != nil {
+		return err
+	}
+	if err := i.refuseInFlight(server); err != nil {
+		return err
+	}
+	key, err := newKey("p256")
+	if err != nil {
+		return err
+	}
+	data, err := marshalKey(key)
+	if err != nil {
+		return err
+	}
+	// Both keys are on disk before the CA decides: one of them is the account's.
+	if err := state.WriteFile(filepath.Join(a.dir, nextKey), data, 0o600); err != nil {
+		return stateError(a.dir, err)
+	}
+	err = c.do(ctx, "changing the account key", func(ctx context.Context) error {
+		_, err := c.client.AccountKeyRollover(ctx, a.acme(), key)
+		return err
+	})
+	if p, ok := problemOf(err); ok && p.Status < 500 {
+		os.Remove(filepath.Join(a.dir, nextKey))
+	}
+	if err != nil {
+		return err
+	}
+	return a.take(key)
+}
+
+// take makes the next key the account's.
+func (a *account) take(key crypto.Signer) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.key = key
+	return os.Rename(filepath.Join(a.dir, nextKey), filepath.Join(a.dir, accountKey))
+}
+
+// finishRollover finds out which key the CA knows after a rollover that was
+// killed.
+func (c *ca) finishRollover(ctx context.Context, a *account) error {
+	next, err := readAccountKey(filepath.Join(a.dir, nextKey))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = c.do(ctx, "looking for the account", func(ctx context.Context) error {
+		_, err := c.client.GetAccount(ctx, acme.Account{PrivateKey: next})
+		return err
+	})
+	if isProblem(err, acme.ProblemTypeAccountDoesNotExist) {
+		return os.Remove(filepath.Join(a.dir, nextKey))
+	}
+	if err != nil {
+		return err
+	}
+	return a.take(next)
+}
+
+func (i *Issuer) refuseInFlight(server string) error {
+	names, err := i.orderNames()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		o, err := readOrder(i.Dir.Path("orders", name+".json"))
+		if err == nil && o != nil && o.Server == server && !o.Stored {
+			return cli.Failed("finish it first: run its command again", "the order for %s is in flight", list(o.Emails))
+		}
+	}
+	return nil
+}

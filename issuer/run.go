@@ -1,0 +1,279 @@
+package issuer
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/internal/cli"
+)
+
+// Result is a certificate that was issued.
+type Result struct {
+	Name        string
+	Emails      []string
+	Server      string
+	DryRun      bool
+	Serial      string
+	Fingerprint string // SHA-256
+	NotBefore   time.Time
+	NotAfter    time.Time
+	// Paths; "" after a dry run.
+	Dir, Cert, Chain, Fullchain, Key, P12 string
+	PassphraseFile                        string // "" unless it was generated
+}
+
+// run is one order on its way to a certificate.
+type run struct {
+	i    *Issuer
+	ca   *ca
+	req  Request
+	name string
+	path string // of the order file
+
+	mu      sync.Mutex // guards order and its file
+	order   *orderFile
+	waiting string                                // for what, in words
+	newKey  func() (key crypto.Signer, err error) // the key, generated meanwhile
+	key     crypto.Signer
+}
+
+// Obtain gets one certificate: it resumes the order that is on disk, or orders.
+func (i *Issuer) Obtain(ctx context.Context, req Request) (*Result, error) {
+	if err := req.check(); err != nil {
+		return nil, err
+	}
+	if err := req.absolute(); err != nil {
+		return nil, err
+	}
+	if err := i.prepare(); err != nil {
+		return nil, err
+	}
+	unlock, err := i.lockName(req.Emails[0])
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	r := &run{i: i, req: req}
+	ctx, cancel := ctxWithTimeout(ctx, req.Timeout)
+	defer cancel()
+	res, err := r.obtain(ctx)
+	return res, r.lastWords(ctx, err)
+}
+
+func (r *run) obtain(ctx context.Context) (res *Result, err error) {
+	if r.name, err = r.i.pickName(r.req.Emails); err != nil {
+		return nil, err
+	}
+	r.path = r.i.orderPath(r.name, r.req.DryRun)
+	if r.ca, err = r.i.ca(r.req.Server, r.req.CABundle); err != nil {
+		return nil, err
+	}
+	r.loadOrder()
+	if r.order != nil && r.order.Stored {
+		return r.finish(ctx)
+	}
+	if r.order == nil && !r.req.Force && !r.req.DryRun {
+		if err := r.i.nothingDue(r.name, r.req.Server); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.prepareKey(); err != nil {
+		return nil, err
+	}
+	if err := r.ca.ready(ctx); err != nil {
+		return nil, err
+	}
+	chain, err := r.certificate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.keep(ctx, chain)
+}
+
+// loadOrder takes up the order of an earlier run, if it is one for the same
+// thing. One at another CA is given up.
+func (r *run) loadOrder() {
+	o, err := readOrder(r.path)
+	if err != nil {
+		r.note("", "an order file was damaged and is left out: "+err.Error())
+		return
+	}
+	if o == nil {
+		return
+	}
+	if o.Server != r.req.Server || !sameAddresses(o.Emails, r.req.Emails) {
+		r.note("", "giving up an unfinished order at "+o.Server)
+		r.order = o
+		r.forget()
+		return
+	}
+	r.order = o
+	r.adopt()
+}
+
+// adopt lets the present options win over those of the order's first run, as far
+// as the CA has not seen them yet.
+func (r *run) adopt() {
+	o := r.order
+	if o.Key == "" {
+		o.Settings = r.req.Settings
+		return
+	}
+	key, err := parseKey([]byte(o.Key))
+	fits := err == nil
+	if fits && !o.Finalizing {
+		kind, _ := keyTypeOf(key)
+		fits = kind == r.req.KeyType && (r.req.key == nil || samePublicKey(r.req.key.Public(), key))
+	}
+	if o.Finalizing {
+		r.req.KeyType, r.req.Usages = o.KeyType, o.Usages
+	}
+	o.Settings = r.req.Settings
+	if !fits {
+		o.Key = ""
+	}
+}
+
+// prepareKey takes the key that was given or kept, or begins to generate one: an
+// RSA key takes as long as the mail.
+func (r *run) prepareKey() error {
+	switch {
+	case r.order != nil && r.order.Key != "":
+		key, err := parseKey([]byte(r.order.Key))
+		r.newKey = func() (crypto.Signer, error) { return key, err }
+	case r.req.key != nil:
+		r.newKey = func() (crypto.Signer, error) { return r.req.key, nil }
+	default:
+		type result struct {
+			key crypto.Signer
+			err error
+		}
+		done := make(chan result, 1)
+		go func() {
+			key, err := newKey(r.req.KeyType)
+			done <- result{key, err}
+		}()
+		r.newKey = sync.OnceValues(func() (crypto.Signer, error) { res := <-done; return res.key, res.err })
+	}
+	return nil
+}
+
+// deadOrder is an order that will never give a certificate.
+type deadOrder struct {
+	err   error
+	again bool // another order may
+}
+
+func (e *deadOrder) Error() string { return e.err.Error() }
+func (e *deadOrder) Unwrap() error { return e.err }
+
+// maxOrders bounds how often one command orders anew.
+const maxOrders = 3
+
+// certificate brings an order to its end. One that died through no fault of the
+// challenge is replaced by another.
+func (r *run) certificate(ctx context.Context) (chain []*x509.Certificate, err error) {
+	for n := 1; ; n++ {
+		chain, err = r.attempt(ctx)
+		var dead *deadOrder
+		if !errors.As(err, &dead) {
+			return chain, err
+		}
+		r.forget()
+		if !dead.again || n == maxOrders {
+			return nil, dead.err
+		}
+		r.note("", "ordering anew: "+dead.err.Error())
+	}
+}
+
+func (r *run) attempt(ctx context.Context) ([]*x509.Certificate, error) {
+	order, err := r.place(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if order.Status == acme.StatusPending || order.Status == "" {
+		if order, err = r.authorize(ctx, order); err != nil {
+			return nil, err
+		}
+	}
+	if order, err = r.finalize(ctx, order); err != nil {
+		return nil, err
+	}
+	return r.download(ctx, order)
+}
+
+// save writes the order file. The caller holds mu or is alone.
+func (r *run) save() error {
+	if err := writeJSON(r.path, r.order); err != nil {
+		return stateError(r.path, err)
+	}
+	return nil
+}
+
+// update changes the order and writes it down.
+func (r *run) update(change func(*orderFile)) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change(r.order)
+	return r.save()
+}
+
+// lastWords turns the end of the time or an interrupt into one line that says
+// what is left on disk.
+func (r *run) lastWords(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	var own *cli.Error
+	if errors.As(err, &own) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	r.mu.Lock()
+	waiting := r.waiting
+	r.mu.Unlock()
+	why := "interrupted"
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		why = "the time is up"
+	}
+	if waiting != "" {
+		why += " while waiting for " + waiting
+	}
+	if r.order == nil || !exists(r.path) {
+		return cli.Later("run the same command again", "%s; nothing is left on disk", why)
+	}
+	return cli.Later("run the same command again to resume it", "%s; the order stays in %s", why, r.path)
+}
+
+func (r *run) waitFor(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting = what
+}
+
+func (r *run) step(kind StepKind, email, format string, args ...any) {
+	r.i.step(kind, r.name, email, fmt.Sprintf(format, args...))
+}
+
+func (r *run) note(email, text string) { r.i.step(StepNote, r.name, email, text) }
+
+func (r *run) hint(email, text string) { r.i.step(StepHint, r.name, email, text) }
+
+func (r *run) compat(word string) bool { return compat(r.req.Compat, r.ca.table.Compat, word) }
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
+}
+
+func list(items []string) string { return strings.Join(items, ", ") }

@@ -1,0 +1,170 @@
+package issuer
+
+import (
+	"crypto"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"postseal/internal/cli"
+)
+
+// The directories that are used unless the user names one.
+const (
+	DefaultServer = "https://acme.castle.cloud/acme/directory"
+	StagingServer = "https://acme-staging.castle.cloud/acme/directory"
+)
+
+// DefaultTimeout is how long an order waits for its mail in one run.
+const DefaultTimeout = 30 * time.Minute
+
+// Settings are the options of a certificate that its renewals keep. Empty fields
+// mean what the configuration file says of the CA, else the default.
+type Settings struct {
+	Emails     []string   `json:"emails"`
+	Server     string     `json:"server"`
+	CABundle   string     `json:"ca-bundle,omitempty"`
+	Profile    string     `json:"profile,omitempty"`
+	KeyType    string     `json:"key-type"`
+	Usages     []string   `json:"usage,omitempty"`
+	P12        string     `json:"p12,omitempty"`
+	Passphrase Passphrase `json:"passphrase"`
+	Out        string     `json:"out,omitempty"`
+	DeployHook string     `json:"deploy-hook,omitempty"`
+	TokenJoin  string     `json:"token-join,omitempty"`
+	Trigger    string     `json:"trigger,omitempty"`
+	Settle     *Duration  `json:"settle,omitempty"`
+	Compat     []string   `json:"compat,omitempty"`
+}
+
+// Duration is written as in "2s".
+type Duration time.Duration
+
+// MarshalJSON implements json.Marshaler.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (d *Duration) UnmarshalJSON(data []byte) error {
+	var s string
+	if err := json.Unmarshal(data, &s); err != nil {
+		return err
+	}
+	parsed, err := time.ParseDuration(s)
+	*d = Duration(parsed)
+	return err
+}
+
+// Request asks for one certificate.
+type Request struct {
+	Settings
+	KeyPath     string        // a private key to use instead of a new one
+	ReuseKey    bool          // use the key of the certificate that is replaced
+	Force       bool          // though nothing is due
+	DryRun      bool          // store nothing in certs/
+	Timeout     time.Duration // of this run; 0 means DefaultTimeout
+	Interactive *Interactive  // a person answers the mail; nil for the mail half
+
+	key      crypto.Signer // of KeyPath or the former certificate
+	replaces string        // RFC 9773, Section 5
+}
+
+// check refuses what makes no sense before anything is ordered, and fills in the
+// defaults that the key decides.
+func (r *Request) check() (err error) {
+	if len(r.Emails) == 0 {
+		return cli.Usage("give one with -e", "no address is given")
+	}
+	if r.Emails, err = ParseAddresses(r.Emails); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(r.Server, "https://") {
+		return cli.Usage("give the URL of an ACME directory", "--server: %q is no https URL", r.Server)
+	}
+	if err := r.checkKey(); err != nil {
+		return err
+	}
+	if err := r.checkWords(); err != nil {
+		return err
+	}
+	if r.Passphrase.Kind == PassGiven {
+		err = checkPassphrase(r.Passphrase.Value)
+	}
+	return err
+}
+
+func (r *Request) checkKey() (err error) {
+	if r.KeyPath != "" && r.key == nil {
+		if r.key, err = readKey(r.KeyPath); err != nil {
+			return err
+		}
+	}
+	if r.key != nil {
+		actual, err := keyTypeOf(r.key)
+		if err != nil {
+			return err
+		}
+		if r.KeyType != "" && r.KeyType != actual {
+			return cli.Usage("leave --key-type out", "--key-type %s does not fit --key-path, which holds a key of type %s", r.KeyType, actual)
+		}
+		r.KeyType = actual
+	}
+	if r.KeyType == "" {
+		r.KeyType = DefaultKeyType
+	}
+	if r.key == nil && !slices.Contains(KeyTypes, r.KeyType) {
+		return cli.Usage("use one of "+strings.Join(KeyTypes, ", "), "key type %q is none", r.KeyType)
+	}
+	return checkUsages(r.Usages, r.KeyType)
+}
+
+func (r *Request) checkWords() error {
+	words := []struct {
+		flag   string
+		values []string
+		legal  []string
+	}{
+		{"--p12", []string{r.P12}, Formats},
+		{"--token-join", []string{r.TokenJoin}, []string{"auto", "string", "bytes"}},
+		{"--trigger", []string{r.Trigger}, []string{"auto", "reply", "post"}},
+		{"--compat", r.Compat, []string{"certbot", "serial"}},
+	}
+	for _, w := range words {
+		for _, v := range w.values {
+			if v != "" && !slices.Contains(w.legal, v) {
+				return cli.Usage("use "+strings.Join(w.legal, ", "), "%s: %q is none", w.flag, v)
+			}
+		}
+	}
+	if r.Settle != nil && *r.Settle < 0 {
+		return cli.Usage("use a duration such as 2s", "--settle is negative")
+	}
+	return nil
+}
+
+// absolute makes file names survive a change of the working directory: a renewal
+// runs elsewhere.
+func (s *Settings) absolute() error {
+	for _, p := range []*string{&s.CABundle, &s.Out, &s.Passphrase.Path} {
+		if *p == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return fmt.Errorf("%q: %w", *p, err)
+		}
+		*p = abs
+	}
+	return nil
+}
+
+// compat tells whether a workaround is asked for, by the settings or else by the
+// CA's table.
+func compat(list, table []string, word string) bool {
+	if list == nil {
+		list = table
+	}
+	return slices.Contains(list, word)
+}

@@ -1,0 +1,262 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/state"
+)
+
+// vigil is the wait for one authorization to become valid: for the mail half's
+// answer, for the moment to POST, and for the CA.
+type vigil struct {
+	r       *run
+	c       *challenge
+	trigger string
+	settle  time.Duration
+	pace    *pace
+	answer  *state.Answer // the last one; nil while the mail has not come
+
+	poll    *time.Timer // look at the CA
+	nag     *time.Timer // no mail yet: say so
+	early   *time.Timer // no mail for long: POST
+	settled *time.Timer // the reply had time to arrive: POST
+	doubt   *time.Timer // the reply probably never left: give up
+}
+
+// watch returns when the authorization is valid, dead, or the context ends.
+func (r *run) watch(ctx context.Context, c *challenge) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	v := &vigil{r: r, c: c, trigger: r.ca.trigger(r.req.Trigger), settle: r.ca.settle(r.req.Settle), pace: newPace()}
+	v.startTimers()
+	defer v.stopTimers()
+	r.announce(c)
+	answers := make(chan *state.Answer)
+	failed := make(chan error, 1)
+	go func() { failed <- r.answers(ctx, c, answers) }()
+	if v.trigger == "post" && c.Posted.IsZero() {
+		if err := v.post(ctx); err != nil {
+			return err
+		}
+	}
+	return v.loop(ctx, answers, failed)
+}
+
+func (r *run) announce(c *challenge) {
+	what := fmt.Sprintf("the challenge mail from %s to %s", orUnknown(c.From), c.Email)
+	r.waitFor(what)
+	if r.req.Interactive == nil {
+		timeout := r.req.Timeout
+		if timeout <= 0 {
+			timeout = DefaultTimeout
+		}
+		r.step(StepWait, c.Email, "waiting for %s; up to %s", what, shortDuration(timeout))
+	}
+}
+
+func (v *vigil) startTimers() {
+	t := v.r.i.Timing
+	v.poll = time.NewTimer(t.Slow)
+	v.nag, v.early = time.NewTimer(t.Hint), time.NewTimer(t.Post)
+	v.settled, v.doubt = stopped(), stopped()
+	if !v.c.Posted.IsZero() || v.trigger != "auto" {
+		v.early.Stop()
+	}
+	if !v.c.Posted.IsZero() || v.r.req.Interactive != nil {
+		v.nag.Stop()
+	}
+}
+
+func stopped() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}
+
+func (v *vigil) stopTimers() {
+	for _, t := range []*time.Timer{v.poll, v.nag, v.early, v.settled, v.doubt} {
+		t.Stop()
+	}
+}
+
+func (v *vigil) loop(ctx context.Context, answers <-chan *state.Answer, failed <-chan error) error {
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err = <-failed:
+			if err == nil {
+				failed = nil
+			}
+		case a := <-answers:
+			v.answered(a)
+		case <-v.nag.C:
+			v.complain()
+		case <-v.early.C:
+			v.r.note(v.c.Email, "no challenge mail so far: telling the CA that it may look, since some mail only then")
+			err = v.post(ctx)
+		case <-v.settled.C:
+			err = v.post(ctx)
+		case <-v.doubt.C:
+			return &deadOrder{fmt.Errorf("the reply for %s was lost: %s", v.c.Email, v.answer.Reason), true}
+		case <-v.poll.C:
+			var done bool
+			if done, err = v.look(ctx); done {
+				return err
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// answers passes on what the mail half, or the person at the terminal, did.
+func (r *run) answers(ctx context.Context, c *challenge, to chan<- *state.Answer) error {
+	if r.req.Interactive != nil {
+		return r.askPerson(ctx, c, to)
+	}
+	var seen *state.Answer
+	for {
+		a, err := r.i.Dir.WaitAnswer(ctx, c.ID, seen)
+		if err != nil {
+			return err
+		}
+		select {
+		case to <- a:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if a.Phase == state.Sent {
+			return nil
+		}
+		seen = a
+	}
+}
+
+// answered goes on after the mail half's answer. A failure is told at once; the
+// wait goes on, since a later delivery may try again.
+func (v *vigil) answered(a *state.Answer) {
+	switch a.Phase {
+	case state.Failed:
+		v.r.note(v.c.Email, fmt.Sprintf("the reply for %s was refused by the mail server: %s", v.c.Email, a.Reason))
+		v.r.hint(v.c.Email, "put that right; a repeated challenge mail is answered again")
+		return
+	case state.Unknown:
+		v.r.note(v.c.Email, fmt.Sprintf("whether the reply for %s was sent is not known (%s): asking the CA", v.c.Email, a.Reason))
+	default:
+		v.r.step(StepAnswer, v.c.Email, "the reply for %s was sent", v.c.Email)
+	}
+	v.answer = a
+	v.r.waitFor("the CA to look at the reply for " + v.c.Email)
+	v.nag.Stop()
+	v.early.Stop()
+	v.hurry()
+	switch {
+	case v.c.Posted.IsZero():
+		v.settled.Reset(v.settle)
+	case a.Phase == state.Unknown:
+		v.doubt.Reset(v.r.i.Timing.Doubt)
+	}
+}
+
+// hurry begins to look at the CA often.
+func (v *vigil) hurry() {
+	v.pace = newPace()
+	v.poll.Reset(v.pace.next(0))
+}
+
+func (v *vigil) complain() {
+	v.r.note(v.c.Email, fmt.Sprintf("no challenge mail for %s after %s", v.c.Email, shortDuration(v.r.i.Timing.Hint)))
+	v.r.hint(v.c.Email, "look into the mail server's log; some CAs mail only after --trigger post")
+}
+
+// post tells the CA to look (RFC 8823, Section 3, item 7), once.
+func (v *vigil) post(ctx context.Context) error {
+	if !v.c.Posted.IsZero() {
+		return nil
+	}
+	v.early.Stop()
+	acct := v.r.ca.current().acme()
+	err := v.r.ca.poll(ctx, "telling the CA to look", func(ctx context.Context) error {
+		_, err := v.r.ca.client.InitiateChallenge(ctx, acct, acme.Challenge{URL: v.c.URL})
+		return err
+	})
+	if p, ok := problemOf(err); ok && p.Status < 500 {
+		// It may be valid or invalid already: looking tells.
+		v.r.note(v.c.Email, "the CA did not take the POST: "+describeProblem(p))
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	v.r.step(StepPost, v.c.Email, "told the CA to look at the reply for %s", v.c.Email)
+	if v.answer != nil {
+		v.hurry()
+		if v.answer.Phase == state.Unknown {
+			v.doubt.Reset(v.r.i.Timing.Doubt)
+		}
+	}
+	return v.r.update(func(*orderFile) { v.c.Posted = v.r.i.now().UTC() })
+}
+
+// look asks the CA how the authorization stands.
+func (v *vigil) look(ctx context.Context) (done bool, err error) {
+	ctx, x := withExchange(ctx)
+	authz, err := v.r.getAuthz(ctx, v.c.Authz)
+	status, after := x.last()
+	v.poll.Reset(v.nextLook(after))
+	switch {
+	case err != nil && ctx.Err() == nil && transient(err, status):
+		return false, nil
+	case err != nil:
+		return true, err
+	case authz.Status == acme.StatusPending:
+		return false, nil
+	case authz.Status == acme.StatusValid:
+		return true, v.valid()
+	}
+	v.r.learnInvalid(v.c, v.answer, v.settle)
+	err = v.r.authzError(v.c, authz)
+	var dead *deadOrder
+	if errors.As(err, &dead) && v.answer != nil && v.answer.Phase == state.Unknown {
+		dead.again = true // the reply never arrived
+	}
+	return true, err
+}
+
+// nextLook: while no mail has come there is no hurry; a reply that somebody sent
+// by hand shows only at the CA.
+func (v *vigil) nextLook(after time.Duration) time.Duration {
+	if v.answer == nil {
+		return max(v.r.i.Timing.Slow, after)
+	}
+	return v.pace.next(after)
+}
+
+func (v *vigil) valid() error {
+	v.r.learnValid(v.c, v.answer)
+	v.r.step(StepValid, v.c.Email, "the CA accepted the reply for %s", v.c.Email)
+	return v.r.update(func(*orderFile) {
+		v.c.Valid = true
+		v.r.unrecord(v.c)
+	})
+}
+
+// shortDuration writes 30m0s as 30m.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if d >= time.Minute && d%time.Minute == 0 {
+		s = s[:len(s)-len("0s")]
+	}
+	if d >= time.Hour && d%time.Hour == 0 {
+		s = s[:len(s)-len("0m")]
+	}
+	return s
+}
