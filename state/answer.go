@@ -22,7 +22,7 @@ func (d *Dir) answerPath(id string, attempt int) string {
 // An attempt whose process died after "sending" is returned as Unknown; one whose
 // process died before is returned as nil, since a new delivery may claim it.
 func (d *Dir) Answer(id string) (*Answer, error) {
-	if !legalID.MatchString(id) {
+	if !legalID(id) {
 		return nil, fmt.Errorf("id %q is none", id)
 	}
 	var last *Answer
@@ -96,7 +96,7 @@ func (d *Dir) answerIDs() ([]string, error) {
 	var ids []string
 	for _, e := range entries {
 		id := strings.TrimSuffix(e.Name(), ".json")
-		if isRecord(e.Name()) && legalID.MatchString(id) {
+		if isRecord(e.Name()) && legalID(id) {
 			ids = append(ids, id)
 		}
 	}

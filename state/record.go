@@ -3,7 +3,6 @@ package state
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -72,7 +71,11 @@ type MessageIDs struct {
 }
 
 // legalID bounds what may become part of a file name.
-var legalID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+func legalID(id string) bool {
+	return id != "" && len(id) <= 64 && strings.IndexFunc(id, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	}) < 0
+}
 
 func parsePending(data []byte) (*Pending, error) {
 	p := new(Pending)
@@ -114,7 +117,7 @@ func checkRecord(version int, id string) error {
 	if version != Version {
 		return fmt.Errorf("version %d, and this is postseal for version %d", version, Version)
 	}
-	if !legalID.MatchString(id) {
+	if !legalID(id) {
 		return fmt.Errorf("id %q is none", id)
 	}
 	return nil

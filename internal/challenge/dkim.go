@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/emersion/go-msgauth/dkim"
-	"golang.org/x/net/publicsuffix"
 
 	"postseal/state"
 )
@@ -147,13 +146,10 @@ func (x *exam) aligned() (signatures []*signature, others []string) {
 	return signatures, others
 }
 
-// isParent tells whether a domain is above another and not a registry's.
+// isParent tells whether a domain is above another and no top-level domain. A
+// registry's co.uk passes, and nobody but the registry can publish a key there.
 func isParent(parent, domain string) bool {
-	if !within(domain, parent) {
-		return false
-	}
-	suffix, _ := publicsuffix.PublicSuffix(domain)
-	return len(parent) > len(suffix)
+	return within(domain, parent) && strings.Contains(parent, ".")
 }
 
 func (x *exam) unsigned(others []string) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/net/idna"
@@ -15,7 +16,9 @@ const dnsTimeout = 5 * time.Second
 
 // names converts U-labels to A-labels (RFC 8616, Section 4) and lets the
 // underscore of "_domainkey" pass.
-var names = idna.New(idna.MapForLookup(), idna.StrictDomainName(false), idna.BidiRule())
+var names = sync.OnceValue(func() *idna.Profile {
+	return idna.New(idna.MapForLookup(), idna.StrictDomainName(false), idna.BidiRule())
+})
 
 // Resolver returns a look-up of TXT records at the DNS server addr (HOST:PORT), or
 // at the system's if addr is empty.
@@ -45,7 +48,7 @@ func Resolver(addr string) func(ctx context.Context, name string) ([]string, err
 // absolute returns a name that no search list is applied to. What cannot be a
 // name in the DNS has no record.
 func absolute(name string) (string, error) {
-	ascii, err := names.ToASCII(strings.TrimSuffix(name, "."))
+	ascii, err := names().ToASCII(strings.TrimSuffix(name, "."))
 	if err != nil || len(ascii) > 253 || strings.IndexFunc(ascii, notInName) >= 0 {
 		return "", &net.DNSError{Err: "not a name", Name: printable(name), IsNotFound: true}
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -20,17 +19,20 @@ type reply struct {
 	digest    string
 }
 
-// messageID is the form of a Message-ID that can stand in a header field as it is.
-var messageID = regexp.MustCompile(`^<[!-;=?-~]{1,500}>$`)
+// maxMessageID keeps In-Reply-To on a line that no mail server folds.
+const maxMessageID = 500
 
 // echo returns a challenge's Message-ID if it can be repeated, "" otherwise.
 // The reply is then still valid (RFC 8823, Section 3.2, item 5).
 func echo(id string) string {
-	if messageID.MatchString(id) {
-		return id
+	inner := strings.TrimSuffix(strings.TrimPrefix(id, "<"), ">")
+	if inner == "" || id != "<"+inner+">" || len(id) > maxMessageID || strings.IndexFunc(inner, notInID) >= 0 {
+		return ""
 	}
-	return ""
+	return id
 }
+
+func notInID(r rune) bool { return r <= ' ' || r >= 0x7f || r == '<' || r == '>' }
 
 // newMessageID makes a Message-ID at the domain of an address.
 func newMessageID(addr string) string {

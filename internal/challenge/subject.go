@@ -6,6 +6,7 @@ import (
 	"mime"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // label starts the Subject of a challenge (RFC 8823, Section 3.1, item 1).
@@ -29,12 +30,16 @@ func IsChallenge(subject string) bool {
 }
 
 // encodedWord is RFC 2047's form with the language that RFC 2231, Section 5 adds.
-var encodedWord = regexp.MustCompile(`=\?([^?*\s]+)(\*[^?\s]*)?\?([bBqQ])\?([^?\s]*)\?=`)
+// It is compiled when the first encoded Subject comes: postseal-pipe starts for
+// each ordinary message.
+var encodedWord = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`=\?([^?*\s]+)(\*[^?\s]*)?\?([bBqQ])\?([^?\s]*)\?=`)
+})
 
 // decodeWords decodes encoded words of any charset that Go knows: the legal ones
 // are a matter of a check, and this decides only what is a challenge's Subject.
 func decodeWords(s string) (string, error) {
-	s = encodedWord.ReplaceAllString(s, "=?$1?$3?$4?=")
+	s = encodedWord().ReplaceAllString(s, "=?$1?$3?$4?=")
 	dec := mime.WordDecoder{CharsetReader: func(string, io.Reader) (io.Reader, error) {
 		return nil, errHeader
 	}}
@@ -45,7 +50,7 @@ func decodeWords(s string) (string, error) {
 // White space from folding is dropped, padding is kept: CAs that join the parts
 // as strings count it.
 func tokenPart1(subject string) (string, error) {
-	for _, word := range encodedWord.FindAllStringSubmatch(subject, -1) {
+	for _, word := range encodedWord().FindAllStringSubmatch(subject, -1) {
 		if c := strings.ToLower(word[1]); c != "utf-8" && c != "us-ascii" {
 			return "", refuse("the Subject is encoded in %s, and only UTF-8 and US-ASCII are allowed", printable(word[1]))
 		}
@@ -65,16 +70,19 @@ func tokenPart1(subject string) (string, error) {
 // space are foreign to a token.
 func isFold(r rune) bool { return r == ' ' || r == '\t' }
 
-var legalToken = regexp.MustCompile(`^[A-Za-z0-9_-]+={0,2}$`)
+// foreign finds what is not base64url.
+func foreign(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+}
 
 func checkToken(token string) (string, error) {
-	digits := strings.TrimRight(token, "=")
+	digits := strings.TrimSuffix(strings.TrimSuffix(token, "="), "=")
 	switch {
 	case len(token) > maxToken:
 		return "", refuse("token-part1 is longer than %d characters", maxToken)
 	case token == "":
 		return "", refuse("the Subject holds no token-part1")
-	case !legalToken.MatchString(token):
+	case strings.IndexFunc(digits, foreign) >= 0:
 		return "", refuse("token-part1 has characters that are not base64url")
 	case len(digits) < minToken:
 		return "", refuse("token-part1 has less than 128 bits")
