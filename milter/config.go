@@ -35,7 +35,7 @@ type Config struct {
 	Logger     *slog.Logger // slog.Default() by default
 
 	MaxConnections int   // 1024
-	MaxHeld        int64 // bytes kept of messages, over all connections: 16 MiB
+	MaxHeld        int64 // bytes kept of messages, over all connections: 8 MiB
 
 	IdleTimeout   time.Duration // between two packets: 10 minutes, above Postfix's own 5
 	PacketTimeout time.Duration // from a packet's first byte to its last: 30 s
@@ -46,7 +46,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.MaxConnections, 1024)
-	setDefault(&c.MaxHeld, 16<<20)
+	setDefault(&c.MaxHeld, 8<<20)
 	setDefault(&c.IdleTimeout, 10*time.Minute)
 	setDefault(&c.PacketTimeout, 30*time.Second)
 	setDefault(&c.WriteTimeout, 10*time.Second)

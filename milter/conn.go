@@ -108,9 +108,9 @@ func (c *conn) Write(p []byte) (int, error) {
 func (c *conn) Close() error {
 	c.message.reset()
 	c.release()
-	err := c.Conn.Close()
+	// First: a peer that sees the end finds room for its next connection.
 	c.server.remove(c)
-	return err
+	return c.Conn.Close()
 }
 
 // release gives the buffer back.

@@ -1,0 +1,75 @@
+package milter
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-milter"
+
+	"postseal/internal/challenge"
+)
+
+// A message whose header is under way when the server is told to stop is decided
+// on; the next one is not begun.
+func TestDrainMessage(t *testing.T) {
+	s := New(testConfig())
+	addr, stop := serveWith(t, "unix", s)
+	p, idle := connect(t, addr, 6, allSteps), connect(t, addr, 2, 0)
+	p.mail()
+	p.expect(milter.ActContinue)
+	p.header(acme)
+	p.send(milter.CodeEOH, "")
+	p.expect(milter.ActContinue)
+
+	done := make(chan error, 1)
+	go func() { done <- stop() }()
+	idle.closed()
+	p.body("still there")
+	p.send(milter.CodeEOB, "")
+	p.expect(milter.ActAccept)
+	p.closed()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n := s.Stats().Decided.Load(); n != 1 {
+		t.Errorf("%d messages were decided on, want 1", n)
+	}
+}
+
+// An aborted message ends the wait too.
+func TestDrainAborted(t *testing.T) {
+	s := New(testConfig())
+	addr, stop := serveWith(t, "tcp", s)
+	p, idle := connect(t, addr, 6, allSteps), connect(t, addr, 6, allSteps)
+	p.mail()
+	p.expect(milter.ActContinue)
+	done := make(chan error, 1)
+	go func() { done <- stop() }()
+	idle.closed()
+	p.send(milter.CodeAbort, "")
+	p.closed()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// What does not end is cut off.
+func TestDrainTimeout(t *testing.T) {
+	config := testConfig()
+	config.DrainTimeout = time.Millisecond
+	asked := make(chan bool)
+	config.Answer = func(ctx context.Context, _ challenge.Message) challenge.Outcome {
+		asked <- true
+		<-ctx.Done()
+		return challenge.Outcome{Verdict: challenge.Later}
+	}
+	addr, stop := serveWith(t, "unix", New(config))
+	p := connect(t, addr, 6, allSteps)
+	p.challengeMail()
+	<-asked
+	if err := stop(); !errors.Is(err, ErrCutOff) {
+		t.Errorf("Serve: %v, want ErrCutOff", err)
+	}
+}

@@ -1,0 +1,403 @@
+package milter
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-milter"
+
+	"postseal/internal/challenge"
+)
+
+const crowd = 1000 // peers at a time
+
+// logged is a log that can be read while it is written.
+type logged struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logged) lines() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Count(l.buf.Bytes(), []byte("\n"))
+}
+
+func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// memory returns what the process has asked of the system for heap and stacks:
+// a high-water mark.
+func memory() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapSys - m.HeapReleased + m.StackSys
+}
+
+// likeTheProgram sets the limit at which postseal-milter makes the garbage
+// collector work harder.
+func likeTheProgram(t *testing.T) {
+	old := debug.SetMemoryLimit(48 << 20)
+	t.Cleanup(func() { debug.SetMemoryLimit(old) })
+}
+
+// wantMemory fails if more was asked for since before.
+func wantMemory(t *testing.T, before uint64, limit int64) {
+	t.Helper()
+	grown := int64(memory()) - int64(before)
+	t.Logf("memory grew by %d KiB", grown>>10)
+	if grown > limit {
+		t.Errorf("memory grew by %d KiB, want at most %d", grown>>10, limit>>10)
+	}
+}
+
+// forCrowd runs f for each of many peers, on few goroutines.
+func forCrowd(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			for i := worker; i < n; i += 8 {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Peers that stop one byte short of a 1 MiB packet: go-milter alone would hold a
+// gigabyte for them.
+func TestOneByteShort(t *testing.T) {
+	for name, start := range map[string]func(p *mta) milter.Code{
+		"command":     func(*mta) milter.Code { return milter.CodeRcpt },
+		"macros":      func(*mta) milter.Code { return milter.CodeMacro },
+		"body":        func(*mta) milter.Code { return milter.CodeBody },
+		"wanted body": func(p *mta) milter.Code { p.toBody(acme); return milter.CodeBody },
+		"header": func(p *mta) milter.Code {
+			p.mail()
+			p.expect(milter.ActContinue)
+			return milter.CodeHeader
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			likeTheProgram(t)
+			_, addr := serve(t, "unix", testConfig())
+			data := packet(0, strings.Repeat("x", 1<<20-1))
+			before := memory()
+			peers := make([]*mta, crowd)
+			for i := range peers {
+				peers[i] = connect(t, addr, 6, allSteps)
+				data[4] = byte(start(peers[i]))
+			}
+			forCrowd(crowd, func(i int) {
+				// Where the packet is refused at its head, this fails.
+				_, _ = peers[i].Write(data[:len(data)-1])
+			})
+			connect(t, addr, 6, allSteps).ordinaryMail()
+			wantMemory(t, before, 56<<20)
+		})
+	}
+}
+
+// Peers that each send a message of allowed size and never end it.
+func TestManyLargeMessages(t *testing.T) {
+	likeTheProgram(t)
+	s, addr := serve(t, "unix", testConfig())
+	peers := make([]*mta, crowd)
+	for i := range peers {
+		peers[i] = connect(t, addr, 6, allSteps)
+	}
+	before := memory()
+	chunk := strings.Repeat("x", milter.MaxBodyChunk)
+	forCrowd(crowd, func(i int) {
+		peers[i].toBody(acme)
+		for range 4 {
+			peers[i].body(chunk)
+		}
+	})
+	forCrowd(crowd, func(i int) {
+		peers[i].send(milter.CodeEOB, "")
+		peers[i].reply()
+	})
+	connect(t, addr, 6, allSteps).ordinaryMail()
+	wantMemory(t, before, 56<<20)
+	late := s.Stats().OutOfMemory.Load()
+	t.Logf("%d of %d messages were put off", late, crowd)
+	if late == 0 || late == crowd {
+		t.Errorf("%d messages were put off, want some", late)
+	}
+}
+
+func TestBudget(t *testing.T) {
+	config := testConfig()
+	config.MaxHeld = 64 << 10
+	s, addr := serve(t, "unix", config)
+	p := connect(t, addr, 6, allSteps)
+	for range 2 {
+		p.toBody(acme)
+		p.body(strings.Repeat("x", 40<<10), strings.Repeat("y", 40<<10))
+		p.send(milter.CodeEOB, "")
+		p.expect(milter.ActReplyCode)
+		p.challengeMail()
+		p.expect(milter.ActAccept)
+		// Ordinary mail passes, whatever its size.
+		p.mail()
+		p.expect(milter.ActContinue)
+		p.header("X: "+strings.Repeat("x", 60<<10), "Y: "+strings.Repeat("y", 60<<10))
+		p.send(milter.CodeEOH, "")
+		p.expect(milter.ActAccept)
+	}
+	if n := s.Stats().OutOfMemory.Load(); n != 2 {
+		t.Errorf("%d messages were put off, want 2", n)
+	}
+}
+
+func TestEndlessHeader(t *testing.T) {
+	_, addr := serve(t, "unix", testConfig())
+	for _, o := range offers {
+		p := connect(t, addr, o.version, o.steps|milter.OptNoHeaderReply)
+		p.mail()
+		p.expect(milter.ActContinue)
+		before := memory()
+		field := packet(milter.CodeHeader, "X\x00"+strings.Repeat("x", 60<<10)+"\x00")
+		for range 200 {
+			if _, err := p.Write(field); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantMemory(t, before, 8<<20)
+		p.send(milter.CodeEOH, "")
+		p.expect(milter.ActAccept)
+	}
+}
+
+// Messages without end on one connection: nothing may collect.
+func TestManyMessages(t *testing.T) {
+	_, addr := serve(t, "unix", testConfig())
+	p := connect(t, addr, 6, allSteps)
+	before := memory()
+	for range 3000 {
+		p.ordinaryMail()
+	}
+	wantMemory(t, before, 8<<20)
+}
+
+func TestIdleCrowd(t *testing.T) {
+	s, addr := serve(t, "unix", testConfig())
+	runtime.GC()
+	before := memory()
+	peers := make([]*mta, crowd)
+	for i := range peers {
+		peers[i] = connect(t, addr, 6, allSteps)
+	}
+	connect(t, addr, 6, allSteps).ordinaryMail()
+	if n := s.Stats().Connections.Load(); n != crowd+1 {
+		t.Errorf("%d connections, want %d", n, crowd+1)
+	}
+	// Both ends are in this process; the peers' share is about half.
+	wantMemory(t, before, crowd*(32<<10))
+}
+
+func TestMaxConnections(t *testing.T) {
+	config := testConfig()
+	config.MaxConnections = 2
+	s, addr := serve(t, "unix", config)
+	a, b := connect(t, addr, 6, allSteps), connect(t, addr, 6, allSteps)
+	dial(t, addr).closed()
+	a.ordinaryMail()
+	b.send(milter.CodeQuit, "")
+	b.closed()
+	connect(t, addr, 6, allSteps).ordinaryMail()
+	if n := s.Stats().RefusedOverCap.Load(); n != 1 {
+		t.Errorf("%d connections were refused, want 1", n)
+	}
+}
+
+func TestMalformed(t *testing.T) {
+	offer := packet(milter.CodeOptNeg, u32(6)+u32(0x1ff)+u32(uint32(allSteps)))
+	for name, data := range map[string]string{
+		"empty packet":         "\x00\x00\x00\x00O",
+		"2 GiB":                "\x80\x00\x00\x00O",
+		"4 GiB":                "\xff\xff\xff\xffO",
+		"no negotiation":       string(packet(milter.CodeMail, "<>\x00")),
+		"short negotiation":    string(packet(milter.CodeOptNeg, "\x00\x00\x00\x06")),
+		"version 1":            string(packet(milter.CodeOptNeg, u32(1)+u32(0)+u32(0))),
+		"unknown code":         string(offer) + string(packet('z', "")),
+		"reply code":           string(offer) + string(packet('c', "")),
+		"long command":         string(offer) + string(packet(milter.CodeRcpt, strings.Repeat("x", maxCommand))),
+		"long negotiation":     string(packet(milter.CodeOptNeg, strings.Repeat("x", maxCommand))),
+		"HTTP":                 "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"over 1 MiB":           string(offer) + "\x00\x10\x00\x02B",
+		"body before an offer": string(packet(milter.CodeBody, "x")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, addr := serve(t, "unix", testConfig())
+			p := dial(t, addr)
+			if _, err := io.WriteString(p, data); err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(data, string(offer)) {
+				p.reply()
+			}
+			p.closed()
+			if n := s.Stats().BrokenConnections.Load(); n != 1 {
+				t.Errorf("%d connections count as broken, want 1", n)
+			}
+		})
+	}
+}
+
+// The end of a connection is in order between two packets only.
+func TestEndsAnywhere(t *testing.T) {
+	offer := packet(milter.CodeOptNeg, u32(6)+u32(0x1ff)+u32(uint32(allSteps)))
+	for cut := range len(offer) + 1 {
+		s, addr := serve(t, "unix", testConfig())
+		p := dial(t, addr)
+		if _, err := p.Write(offer[:cut]); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Conn.(*net.UnixConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if cut == len(offer) {
+			p.reply()
+		}
+		p.closed()
+		want := uint64(1)
+		if cut == 0 || cut == len(offer) {
+			want = 0
+		}
+		if n := s.Stats().BrokenConnections.Load(); n != want {
+			t.Errorf("cut at %d: %d connections count as broken, want %d", cut, n, want)
+		}
+	}
+}
+
+func TestDeadlines(t *testing.T) {
+	config := testConfig()
+	config.IdleTimeout, config.PacketTimeout = 30*time.Millisecond, 30*time.Millisecond
+	for name, c := range map[string]struct {
+		send   string
+		broken uint64
+	}{
+		"silence":        {"", 0},
+		"half a length":  {"\x00\x00", 1},
+		"half a command": {"\x00\x00\x00\x0dO\x00", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, addr := serve(t, "unix", config)
+			p := dial(t, addr)
+			if _, err := io.WriteString(p, c.send); err != nil {
+				t.Fatal(err)
+			}
+			p.closed()
+			if n := s.Stats().BrokenConnections.Load(); n != c.broken {
+				t.Errorf("%d connections count as broken, want %d", n, c.broken)
+			}
+		})
+	}
+}
+
+// A packet's deadline holds though bytes keep coming.
+func TestDrip(t *testing.T) {
+	config := testConfig()
+	config.PacketTimeout = 30 * time.Millisecond
+	s, addr := serve(t, "unix", config)
+	p := connect(t, addr, 6, allSteps)
+	p.toBody(acme)
+	_, err := io.WriteString(p, "\x00\x10\x00\x00B")
+	for err == nil {
+		_, err = p.Write([]byte("x"))
+	}
+	if n := s.Stats().BrokenConnections.Load(); n != 1 {
+		t.Errorf("%d connections count as broken, want 1", n)
+	}
+}
+
+// A peer that sends and sends and reads nothing.
+func TestNeverReads(t *testing.T) {
+	config := testConfig()
+	config.WriteTimeout = 30 * time.Millisecond
+	_, addr := serve(t, "unix", config)
+	p := connect(t, addr, 6, allSteps)
+	mails := bytes.Repeat(packet(milter.CodeMail, "<>\x00"), 1000)
+	var err error
+	for err == nil {
+		_, err = p.Write(mails)
+	}
+	connect(t, addr, 6, allSteps).ordinaryMail()
+}
+
+// Noise costs few lines and nobody else's mail.
+func TestNoise(t *testing.T) {
+	log := new(logged)
+	config := testConfig()
+	config.Logger = log.logger()
+	_, addr := serve(t, "unix", config)
+	ordinary := connect(t, addr, 6, allSteps)
+	forCrowd(crowd, func(i int) {
+		nc, err := net.Dial(addr.Network(), addr.String())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer nc.Close()
+		_, _ = nc.Write(noise(uint64(i)))
+		_, _ = io.Copy(io.Discard, nc) // until the server ends it
+	})
+	ordinary.ordinaryMail()
+	if n := log.lines(); n == 0 || n > 3*perWindow {
+		t.Errorf("%d lines in the log, want a few", n)
+	}
+}
+
+// noise is random bytes, half of the time after a negotiation, and ends with a
+// packet that no server takes.
+func noise(seed uint64) []byte {
+	r := rand.New(rand.NewPCG(seed, 1))
+	var b []byte
+	if seed%2 == 0 {
+		b = packet(milter.CodeOptNeg, u32(6)+u32(0x1ff)+u32(r.Uint32()))
+	}
+	for range r.IntN(50) {
+		codes := "ABCDEHKLMNORTU"
+		data := make([]byte, r.IntN(300))
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		b = append(b, packet(milter.Code(codes[r.IntN(len(codes))]), string(data))...)
+	}
+	return append(b, 0xff, 0xff, 0xff, 0xff, 'B')
+}
+
+// A decision under way does not keep others from their mail.
+func TestSlowDecision(t *testing.T) {
+	asked, answer := make(chan bool), make(chan bool)
+	config := testConfig()
+	config.Answer = func(context.Context, challenge.Message) challenge.Outcome {
+		asked <- true
+		<-answer
+		return challenge.Outcome{}
+	}
+	_, addr := serve(t, "unix", config)
+	slow := connect(t, addr, 6, allSteps)
+	slow.challengeMail()
+	<-asked
+	connect(t, addr, 6, allSteps).ordinaryMail()
+	answer <- true
+	slow.expect(milter.ActAccept)
+}
