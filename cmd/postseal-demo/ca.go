@@ -50,6 +50,17 @@ type caCmd struct {
 	PresentHeaders bool              `help:"List in h= only the header fields present."`
 	ParentDomain   bool              `help:"Sign with d= the parent of the From domain."`
 	SMIMEForm      string            `name:"smime-form" default:"hp" enum:"hp,message/rfc822" help:"S/MIME header protection: hp or message/rfc822."`
+	SubjectForm    string            `default:"plain" enum:"plain,folded,encoded" help:"Spelling of the Subject: plain, folded or encoded."`
+	PadPart1       bool              `name:"pad-part1" help:"Pad token-part1 with =."`
+	DKIMBits       int               `name:"dkim-bits" default:"2048" placeholder:"N" help:"Size of the DKIM key (2048)."`
+	DKIMTesting    bool              `name:"dkim-testing" help:"Put the DKIM key in testing mode (t=y)."`
+	RefuseMail     int               `placeholder:"N" help:"Answer the first N replies 451."`
+	PostAnswer     string            `default:"" enum:",pending,processing" help:"Status told at POST: pending or processing."`
+	AlwaysReady    bool              `help:"Answer newOrder ready and send no mail."`
+	AlwaysReplaced bool              `help:"Refuse each order with replaces as alreadyReplaced."`
+	FinalizeErrors int               `placeholder:"N" help:"Answer the first N finalize requests 500."`
+	FinalizeFatal  bool              `help:"Answer finalize 500 and give the order up."`
+	OmitEKU        bool              `name:"omit-eku" help:"Leave emailProtection out of signing-only certificates."`
 	Picky          bool              `help:"Take only the plainest of replies."`
 	Serial         bool              `help:"Break when validations run in parallel."`
 	Certbot        bool              `help:"Identifiers are of type dns; CSRs need dNSName too."`
@@ -146,6 +157,10 @@ func (c *caCmd) config() (testca.Config, error) {
 		RequireEAB: c.RequireEAB, Profiles: c.Profiles, Certbot: c.Certbot, IdentifierCase: c.IdentifierCase,
 		ReuseAuthz: c.ReuseAuthz, Processing: c.Processing, RetryAfter: c.RetryAfter, Lifetime: c.Lifetime,
 		EmptySubject: c.EmptySubject, ClientAuth: c.ClientAuth, NoARI: c.NoARI, ARIDue: c.ARIDue,
+		SubjectForm: testca.SubjectForm(c.SubjectForm), PadPart1: c.PadPart1,
+		DKIMBits: c.DKIMBits, DKIMTesting: c.DKIMTesting, RefuseMail: c.RefuseMail, PostAnswer: c.PostAnswer,
+		AlwaysReady: c.AlwaysReady, AlwaysReplaced: c.AlwaysReplaced, FinalizeErrors: c.FinalizeErrors,
+		FinalizeFatal: c.FinalizeFatal, OmitEKU: c.OmitEKU,
 		BadNonce: float64(c.BadNonce), Fail: float64(c.Fail),
 	}
 	for _, s := range c.Faults {

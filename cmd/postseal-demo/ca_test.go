@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -144,5 +145,58 @@ func TestChance(t *testing.T) {
 		if _, err := parse(t, "--fail="+in); err == nil {
 			t.Errorf("--fail=%s is accepted", in)
 		}
+	}
+}
+
+// Each flag must change the configuration it stands for.
+func TestFlagsReachConfig(t *testing.T) {
+	base, err := parse(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := base.config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for f := range reflect.TypeFor[caCmd]().Fields() {
+		cmd := *base
+		setOther(t, reflect.ValueOf(&cmd).Elem().FieldByIndex(f.Index), f)
+		after, err := cmd.config()
+		if err != nil {
+			t.Errorf("%s: %v", f.Name, err)
+		}
+		if reflect.DeepEqual(before, after) {
+			t.Errorf("%s changes nothing", f.Name)
+		}
+	}
+}
+
+// setOther gives a field a value that is valid and not its default.
+func setOther(t *testing.T, v reflect.Value, f reflect.StructField) {
+	t.Helper()
+	enum := strings.Split(f.Tag.Get("enum"), ",")
+	switch {
+	case len(enum) > 1:
+		for _, e := range enum {
+			if e != f.Tag.Get("default") {
+				v.SetString(e)
+			}
+		}
+	case f.Name == "Faults":
+		v.Set(reflect.ValueOf([]string{"finalize:500"}))
+	case f.Name == "Profiles":
+		v.Set(reflect.ValueOf(map[string]string{"a": "b"}))
+	case v.Kind() == reflect.String:
+		v.SetString("127.0.0.1:1")
+	case v.Kind() == reflect.Bool:
+		v.SetBool(true)
+	case v.Kind() == reflect.Float64:
+		v.SetFloat(0.5)
+	case v.Kind() == reflect.Int64: // a duration
+		v.SetInt(int64(time.Hour))
+	case v.Kind() == reflect.Int:
+		v.SetInt(3000)
+	default:
+		t.Fatalf("%s is a %s", f.Name, v.Kind())
 	}
 }

@@ -3,6 +3,7 @@ package testca
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 )
@@ -94,6 +95,7 @@ func (ca *CA) routes() http.Handler {
 	if !ca.cfg.NoARI {
 		get("/acme/renewal-info/{id}", kindRenewalInfo, ca.renewalInfo)
 	}
+	mux.HandleFunc("/terms", terms)
 	mux.HandleFunc("/", ca.serve("unknown", http.MethodGet, func(*http.Request) (*answer, error) {
 		return nil, notFound("resource")
 	}))
@@ -210,6 +212,12 @@ func (ca *CA) directory(*http.Request) (*answer, error) {
 }
 
 func (ca *CA) termsURL() string { return ca.base + "/terms" }
+
+// terms is what a person finds who looks before agreeing.
+func terms(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	io.WriteString(w, "These certificates are for trying things out. Nobody should trust them.\n")
+}
 
 // newNonce is RFC 8555, Section 7.2: 200 for HEAD, 204 for GET.
 func (ca *CA) newNonce(r *http.Request) (*answer, error) {

@@ -84,19 +84,37 @@ func (z *zone) lookupFile(name string) (txt []string, fault DNSFault) {
 	}
 	lines := bufio.NewScanner(bytes.NewReader(b))
 	for lines.Scan() {
-		owner, rest, _ := strings.Cut(strings.TrimSpace(lines.Text()), " ")
+		owner, rest := cutWord(lines.Text())
 		if owner == "" || owner[0] == '#' || owner[0] == ';' || canonicalName(owner) != name {
 			continue
 		}
-		kind, value, _ := strings.Cut(strings.TrimSpace(rest), " ")
+		kind, value := cutWord(rest)
 		switch kind = strings.ToUpper(kind); {
 		case kind == "TXT":
-			txt = append(txt, strings.TrimSpace(value))
+			txt = append(txt, unquote(value))
 		case oneOf(DNSFault(kind), DNSServFail, DNSRefused, DNSTimeout, DNSTruncate):
 			fault = DNSFault(kind)
 		}
 	}
 	return txt, fault
+}
+
+// cutWord cuts the first word off a line; neither part has white space around.
+func cutWord(s string) (word, rest string) {
+	s = strings.TrimSpace(s)
+	i := strings.IndexAny(s, " \t")
+	if i < 0 {
+		return s, ""
+	}
+	return s[:i], strings.TrimSpace(s[i:])
+}
+
+// unquote takes off the quotes that people who know zone files write.
+func unquote(s string) string {
+	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
+		return s[1 : len(s)-1]
+	}
+	return s
 }
 
 // ServeDNS answers one query.

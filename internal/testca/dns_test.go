@@ -53,7 +53,7 @@ func TestZoneFile(t *testing.T) {
 	if _, err := lookup(t, ca, "a.test"); err == nil {
 		t.Error("a name is found without a file")
 	}
-	write("# a comment\n\n  a.test   TXT  v=DKIM1; k=rsa; p=AA \nA.Test txt second\nb.test SERVFAIL\n; x\n")
+	write("# a comment\n\n  a.test   TXT  v=DKIM1; k=rsa; p=AA \nA.Test\ttxt\t\"second\"\nb.test SERVFAIL\n; x\n")
 	if got, err := lookup(t, ca, "a.test"); err != nil || !slices.Equal(got, []string{"v=DKIM1; k=rsa; p=AA", "second"}) {
 		t.Errorf("%q, %v", got, err)
 	}

@@ -40,5 +40,6 @@
 //	NAME TXT value up to the end of the line
 //	NAME SERVFAIL | REFUSED | TIMEOUT | TRUNCATE
 //
-// where blank lines and lines that start with # or ; are skipped.
+// where blank lines and lines that start with # or ; are skipped. A value in
+// double quotes goes without them; nothing is an escape.
 package testca

@@ -282,6 +282,23 @@ func TestDirectory(t *testing.T) {
 	}
 }
 
+// What the directory links to is there, and so is the directory at the URL a
+// person would guess.
+func TestPages(t *testing.T) {
+	ca := start(t, Config{})
+	for _, url := range []string{ca.termsURL(), ca.base + "/directory", ca.DirectoryURL} {
+		res, err := httpClient(t, ca).Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || res.StatusCode != 200 || len(body) == 0 {
+			t.Errorf("%s: %d %q, %v", url, res.StatusCode, body, err)
+		}
+	}
+}
+
 // keyChangeInner signs the inner JWS of a key change.
 func keyChangeInner(t *testing.T, c *jwsClient, newKey any, url, nonce, account string, old any) string {
 	t.Helper()

@@ -20,6 +20,7 @@ func emails(addrs ...string) []acme.Identifier {
 func TestNewOrderRefused(t *testing.T) {
 	c := newClient(t, start(t, Config{}))
 	far := time.Now().Add(10 * 365 * 24 * time.Hour).Truncate(time.Second)
+	past := time.Now().Add(-time.Hour).Truncate(time.Second)
 	tests := []struct {
 		name   string
 		order  acme.Order
@@ -37,6 +38,7 @@ func TestNewOrderRefused(t *testing.T) {
 		{"twice", acme.Order{Identifiers: emails(alice, alice)}, 400, "malformed"},
 		{"several", acme.Order{Identifiers: emails("*@example.test", "b")}, 400, "compound"},
 		{"notAfter", acme.Order{Identifiers: emails(alice), NotAfter: &far}, 400, "malformed"},
+		{"notAfter in the past", acme.Order{Identifiers: emails(alice), NotAfter: &past}, 400, "malformed"},
 		{"notBefore", acme.Order{Identifiers: emails(alice), NotBefore: &far}, 400, "malformed"},
 		{"replaces", acme.Order{Identifiers: emails(alice), Replaces: "AA.BB"}, 400, "malformed"},
 	}

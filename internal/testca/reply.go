@@ -112,10 +112,10 @@ func checkFrom(e *entity, address string) error {
 	}
 	list, err := mail.ParseAddressList(from)
 	if err != nil || len(list) != 1 {
-		return fmt.Errorf("From %q does not hold exactly one address", from)
+		return fmt.Errorf("the From %q does not hold exactly one address", from)
 	}
 	if !strings.EqualFold(certificateName(list[0].Address), certificateName(address)) {
-		return fmt.Errorf("From is %q, the order is for %q (RFC 8823, Section 3.2, item 2)", list[0].Address, address)
+		return fmt.Errorf("the From is %q, the order is for %q (RFC 8823, Section 3.2, item 2)", list[0].Address, address)
 	}
 	return nil
 }
@@ -125,7 +125,7 @@ func checkFrom(e *entity, address string) error {
 func checkExactFrom(r Reply, e *entity, want expected) error {
 	from, _ := e.one("From")
 	if from = strings.TrimSpace(from); from != want.address && from != "<"+want.address+">" {
-		return fmt.Errorf("From is %q, not exactly %q (RFC 8823, Section 3.2, item 2)", from, want.address)
+		return fmt.Errorf("the From is %q, not exactly %q (RFC 8823, Section 3.2, item 2)", from, want.address)
 	}
 	if r.From != want.address {
 		return fmt.Errorf("the envelope sender is %q, not %q as in From", r.From, want.address)
@@ -156,7 +156,7 @@ func checkTo(_ Reply, e *entity, want expected) error {
 	}
 	list, err := mail.ParseAddressList(to)
 	if err != nil || len(list) != 1 || !strings.EqualFold(list[0].Address, want.replyTo) {
-		return fmt.Errorf("To is %q, not %q (RFC 8823, Section 3.2, item 3)", to, want.replyTo)
+		return fmt.Errorf("the To is %q, not %q (RFC 8823, Section 3.2, item 3)", to, want.replyTo)
 	}
 	return nil
 }
@@ -169,7 +169,7 @@ func checkInReplyTo(_ Reply, e *entity, want expected) error {
 	}
 	got, err := e.one("In-Reply-To")
 	if err != nil || strings.TrimSpace(got) != want.messageID {
-		return fmt.Errorf("In-Reply-To is %q, not the challenge's Message-ID %q (RFC 8823, Section 3.2, item 5)", strings.TrimSpace(got), want.messageID)
+		return fmt.Errorf("the In-Reply-To is %q, not the challenge's Message-ID %q (RFC 8823, Section 3.2, item 5)", strings.TrimSpace(got), want.messageID)
 	}
 	return nil
 }
@@ -357,7 +357,7 @@ func (e *entity) subjectToken() (string, error) {
 	}
 	_, token, ok := strings.Cut(s, "ACME:")
 	if !ok {
-		return "", fmt.Errorf("the Subject %q has no label ACME:", s)
+		return "", fmt.Errorf("the Subject %q lacks the label ACME: (RFC 8823, Section 3.2, item 1)", s)
 	}
 	return strings.Join(strings.Fields(token), ""), nil
 }
