@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -126,6 +128,10 @@ func (c *caCmd) serve(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return caUsageError{err}
 	}
+	// Whoever waits for the file must not find that of an earlier run.
+	if err := os.Remove(filepath.Join(c.Dir, caFileName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	w = &lockedWriter{w: w}
 	cfg.OnEvent = func(e testca.Event) { io.WriteString(w, eventLine(e)) }
 	ca, err := testca.Start(ctx, cfg)
@@ -173,6 +179,8 @@ func (c *caCmd) config() (testca.Config, error) {
 	return cfg, cfg.Check()
 }
 
+const caFileName = "ca.json"
+
 // caFile is DIR/ca.json: what other programs need to find the CA.
 type caFile struct {
 	Directory string         `json:"directory"`
@@ -214,7 +222,7 @@ func (f caFile) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(filepath.Join(dir, "ca.json"), append(b, '\n'), 0o644, renameio.WithTempDir(dir))
+	return renameio.WriteFile(filepath.Join(dir, caFileName), append(b, '\n'), 0o644, renameio.WithTempDir(dir))
 }
 
 // print shows the same to people, in one go.

@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -106,6 +108,28 @@ func getDirectory(t *testing.T, f caFile) {
 	var dir struct{ NewOrder string }
 	if err := json.NewDecoder(res.Body).Decode(&dir); err != nil || dir.NewOrder == "" {
 		t.Errorf("directory %+v, %v", dir, err)
+	}
+}
+
+// A CA that cannot start leaves no file that says it did.
+func TestStaleFile(t *testing.T) {
+	dir := t.TempDir()
+	cmd, err := parse(t, "--dir", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, _ := serveUntilFile(t, cmd)
+	taken, err := url.Parse(f.Directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := *cmd
+	second.Listen = taken.Host
+	if err := second.serve(t.Context(), io.Discard); err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("a second CA at the same address: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "ca.json")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("ca.json is still there: %v", err)
 	}
 }
 
