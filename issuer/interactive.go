@@ -2,7 +2,17 @@ package issuer
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
 	"io"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
 
 	"postseal/state"
 )
@@ -12,9 +22,147 @@ import (
 type Interactive struct {
 	Ask func(ctx context.Context, prompt string) (string, error) // reads one line
 	Out io.Writer
-	Dir string // where drafts go
+	Dir string // where drafts go: ADDRESS-reply.eml
+
+	one sync.Mutex // one question at a time
 }
 
+// askPerson shows the reply to a challenge and waits until it was sent.
 func (r *run) askPerson(ctx context.Context, c *challenge, to chan<- *state.Answer) error {
+	p := r.req.Interactive
+	p.one.Lock()
+	defer p.one.Unlock()
+	fmt.Fprintf(p.Out, "\nThe CA mails a challenge from %s to %s. Answer only that one.\n", orUnknown(c.From), c.Email)
+	part1, err := p.askToken(ctx)
+	if err != nil {
+		return err
+	}
+	thumbprint, err := r.ca.current().thumbprint()
+	if err != nil {
+		return err
+	}
+	digest, err := responseDigest(r.ca.join(r.req.TokenJoin), part1, c.token, thumbprint)
+	if err != nil {
+		return err
+	}
+	if err := p.show(draft{from: c.name(), to: c.From, part1: part1, digest: digest}); err != nil {
+		return err
+	}
+	if _, err := p.Ask(ctx, "Send the reply, then press Enter: "); err != nil {
+		return err
+	}
+	select {
+	case to <- &state.Answer{ID: c.ID, Phase: state.Sent, Email: c.Email, Claimed: r.i.now().UTC(), Ended: r.i.now().UTC()}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *Interactive) askToken(ctx context.Context) (string, error) {
+	for {
+		line, err := p.Ask(ctx, "Paste its Subject: ")
+		if err != nil {
+			return "", err
+		}
+		part1, err := parseSubject(line)
+		if err == nil {
+			return part1, nil
+		}
+		fmt.Fprintf(p.Out, "That is no challenge's Subject: %v.\n", err)
+	}
+}
+
+var tokenForm = regexp.MustCompile(`^[A-Za-z0-9_-]+=*$`)
+
+// minPart1 is the length of 128 bits in base64url (RFC 8823, Section 3.1, item 1).
+const minPart1 = 22
+
+// parseSubject returns token-part1 of a Subject as people paste it.
+func parseSubject(line string) (string, error) {
+	line = strings.TrimSpace(line)
+	if rest, ok := cutLabel(line, "subject:"); ok {
+		line = strings.TrimSpace(rest)
+	}
+	if _, isReply := cutLabel(line, "re:"); isReply {
+		return "", errors.New(`it is a reply ("Re:")`)
+	}
+	rest, ok := strings.CutPrefix(line, "ACME:")
+	if !ok {
+		return "", errors.New(`it begins with "ACME:"`)
+	}
+	// RFC 8823, Section 3.1, item 1: white space from folding is ignored.
+	part1 := strings.Join(strings.Fields(rest), "")
+	switch {
+	case !tokenForm.MatchString(part1):
+		return "", errors.New("the token has characters that are not base64url")
+	case len(strings.TrimRight(part1, "=")) < minPart1:
+		return "", errors.New("the token is shorter than 128 bits")
+	}
+	return part1, nil
+}
+
+func cutLabel(s, label string) (string, bool) {
+	if len(s) < len(label) || !strings.EqualFold(s[:len(label)], label) {
+		return s, false
+	}
+	return s[len(label):], true
+}
+
+// responseDigest is what the reply carries: the digest of the key authorization
+// (RFC 8823, Section 3, item 6), which the RFC leaves open to two readings.
+func responseDigest(join, part1, part2, thumbprint string) (string, error) {
+	token := part1 + part2
+	if join == "bytes" {
+		a, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(part1, "="))
+		if err != nil {
+			return "", fmt.Errorf("token-part1: %w", err)
+		}
+		b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(part2, "="))
+		if err != nil {
+			return "", fmt.Errorf("token-part2: %w", err)
+		}
+		token = base64.RawURLEncoding.EncodeToString(append(a, b...))
+	}
+	sum := sha256.Sum256([]byte(token + "." + thumbprint))
+	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
+}
+
+// draft is a reply that a person is to send.
+type draft struct{ from, to, part1, digest string }
+
+func (d draft) subject() string { return "Re: ACME: " + d.part1 }
+
+// block is the part of the body that counts (RFC 8823, Section 3.2, item 7).
+func (d draft) block() string {
+	return "-----BEGIN ACME RESPONSE-----\r\n" + d.digest + "\r\n-----END ACME RESPONSE-----\r\n"
+}
+
+// mailto is a link that opens the reply in a mail program (RFC 6068).
+func (d draft) mailto() string {
+	return "mailto:" + url.PathEscape(d.to) + "?subject=" + url.PathEscape(d.subject()) + "&body=" + url.PathEscape(d.block())
+}
+
+// eml is a draft for Outlook and Thunderbird, which open a file with X-Unsent as
+// one to be sent.
+func (d draft) eml(now time.Time) []byte {
+	return []byte("X-Unsent: 1\r\n" +
+		"From: " + d.from + "\r\n" +
+		"To: " + d.to + "\r\n" +
+		"Subject: " + d.subject() + "\r\n" +
+		"Date: " + now.Format(time.RFC1123Z) + "\r\n" +
+		"MIME-Version: 1.0\r\n" +
+		"Content-Type: text/plain; charset=us-ascii\r\n" +
+		"Content-Transfer-Encoding: 7bit\r\n\r\n" + d.block())
+}
+
+func (p *Interactive) show(d draft) error {
+	file := filepath.Join(p.Dir, baseName(d.from)+"-reply.eml")
+	if err := state.WriteFile(file, d.eml(time.Now()), 0o600); err != nil {
+		return fmt.Errorf("the draft: %w", err)
+	}
+	fmt.Fprintf(p.Out, "\nReply to it, from %s and to %s (or its Reply-To), as plain text with nothing but:\n\n%s\n"+
+		"The same as a link:\n%s\n\nThe same as a draft to open and send: %s\n\n",
+		d.from, d.to, strings.ReplaceAll(d.block(), "\r\n", "\n"), d.mailto(), file)
 	return nil
 }

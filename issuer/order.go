@@ -127,9 +127,11 @@ func (r *run) send(ctx context.Context, order acme.Order) (placed acme.Order, er
 	return placed, err
 }
 
+// refusesReplaces: besides alreadyReplaced (409), CAs say in words of their own
+// that they do not know the former certificate.
 func refusesReplaces(err error) bool {
 	p, ok := problemOf(err)
-	return ok && (p.Type == acme.ProblemTypeAlreadyReplaced || p.Status == http.StatusConflict)
+	return ok && p.Status < http.StatusInternalServerError && p.Type != acme.ProblemTypeAccountDoesNotExist
 }
 
 // registerAgain makes the account anew with the same key, where the CA has lost

@@ -85,12 +85,13 @@ func (r *run) obtain(ctx context.Context) (res *Result, err error) {
 			return nil, err
 		}
 	}
-	if err := r.prepareKey(); err != nil {
-		return nil, err
-	}
 	if err := r.ca.ready(ctx); err != nil {
+		return nil, &accountError{err}
+	}
+	if err := r.formerly(ctx); err != nil {
 		return nil, err
 	}
+	r.prepareKey()
 	chain, err := r.certificate(ctx)
 	if err != nil {
 		return nil, err
@@ -144,7 +145,7 @@ func (r *run) adopt() {
 
 // prepareKey takes the key that was given or kept, or begins to generate one: an
 // RSA key takes as long as the mail.
-func (r *run) prepareKey() error {
+func (r *run) prepareKey() {
 	switch {
 	case r.order != nil && r.order.Key != "":
 		key, err := parseKey([]byte(r.order.Key))
@@ -163,7 +164,6 @@ func (r *run) prepareKey() error {
 		}()
 		r.newKey = sync.OnceValues(func() (crypto.Signer, error) { res := <-done; return res.key, res.err })
 	}
-	return nil
 }
 
 // deadOrder is an order that will never give a certificate.

@@ -64,10 +64,11 @@ func (v *vigil) startTimers() {
 	v.poll = time.NewTimer(t.Slow)
 	v.nag, v.early = time.NewTimer(t.Hint), time.NewTimer(t.Post)
 	v.settled, v.doubt = stopped(), stopped()
-	if !v.c.Posted.IsZero() || v.trigger != "auto" {
+	byHand := v.r.req.Interactive != nil
+	if !v.c.Posted.IsZero() || v.trigger != "auto" || byHand {
 		v.early.Stop()
 	}
-	if !v.c.Posted.IsZero() || v.r.req.Interactive != nil {
+	if !v.c.Posted.IsZero() || byHand {
 		v.nag.Stop()
 	}
 }

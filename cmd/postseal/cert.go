@@ -30,7 +30,7 @@ type certCmd struct {
 	Usage   []string `placeholder:"USE" help:"digitalSignature, contentCommitment, keyEncipherment, keyAgreement (repeatable; default: the CA's)."`
 
 	passFlags
-	P12 string `name:"p12" placeholder:"FORMAT" help:"modern (default) or legacy: 3DES, for old phones and gpgsm."`
+	P12 string `name:"p12" env:"POSTSEAL_P12" placeholder:"FORMAT" help:"modern (default) or legacy: 3DES, for old phones and gpgsm."`
 	Out string `placeholder:"FILE" help:"Copy the PKCS#12 container there too."`
 
 	Force   bool          `help:"Order though nothing is due."`

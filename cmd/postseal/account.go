@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"postseal/issuer"
+)
+
+// accountCmd are the commands of "postseal account".
+type accountCmd struct {
+	Show       struct{}         `cmd:"" help:"Show the account, the CA's profiles, and what the CA has taught."`
+	Update     accountUpdateCmd `cmd:"" help:"Change the contact, or forget what the CA has taught."`
+	Rollover   struct{}         `cmd:"" help:"Change the account's key."`
+	Deactivate struct{}         `cmd:"" help:"End the account for good."`
+}
+
+type accountUpdateCmd struct {
+	Contact      []string `placeholder:"ADDR" help:"Where the CA may reach the account's holder."`
+	ResetLearned bool     `help:"Forget what the CA has taught."`
+}
+
+func (c *accountCmd) run(ctx context.Context, s *session, command string) error {
+	switch command {
+	case "account update":
+		u := issuer.AccountUpdate{Contact: c.Update.Contact, ResetLearned: c.Update.ResetLearned}
+		if err := s.issuer.UpdateAccount(ctx, s.server(), s.CABundle, u); err != nil {
+			return err
+		}
+		return s.tell("updated", "the account at %s was updated", s.server())
+	case "account rollover":
+		if err := s.issuer.Rollover(ctx, s.server(), s.CABundle); err != nil {
+			return err
+		}
+		return s.tell("rolled_over", "the account at %s has a new key", s.server())
+	case "account deactivate":
+		kept, err := s.issuer.DeactivateAccount(ctx, s.server(), s.CABundle)
+		if err != nil {
+			return err
+		}
+		return s.tell("deactivated", "the account at %s is deactivated; its files are kept in %s", s.server(), kept)
+	}
+	return c.show(ctx, s)
+}
+
+// tell says what was done, as JSON on demand.
+func (s *session) tell(status, format string, args ...any) error {
+	if s.JSON {
+		return printJSON(map[string]string{"status": status, "server": s.server()})
+	}
+	fmt.Printf(format+"\n", args...)
+	return nil
+}
+
+func (c *accountCmd) show(ctx context.Context, s *session) error {
+	info, err := s.issuer.ShowAccount(ctx, s.server(), s.CABundle)
+	if err != nil {
+		return err
+	}
+	if s.JSON {
+		return printJSON(info)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%s\t%s\n", name, value)
+		}
+	}
+	row("CA", info.Server)
+	row("account", info.URL)
+	row("status", info.Status)
+	row("contact", join(info.Contact))
+	row("made", info.Created.Format(time.RFC3339))
+	row("terms agreed to", info.Terms)
+	if info.NewTerms != info.Terms {
+		row("terms now", info.NewTerms)
+	}
+	row("external account", info.EABKid)
+	row("key thumbprint", info.Thumbprint)
+	row("key file", info.Key)
+	row("renewal windows", yesNo(info.ARI))
+	row("mails after POST", yesNo(info.Learned.MailAfterPost)+learnedNote)
+	row("settle", info.Learned.Settle+learnedNote)
+	for _, name := range sorted(info.Profiles) {
+		row("profile "+name, info.Profiles[name])
+	}
+	return w.Flush()
+}
+
+const learnedNote = " (learned; forget it with: postseal account update --reset-learned)"
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func sorted(m map[string]string) []string {
+	var names []string
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}

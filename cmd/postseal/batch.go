@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"postseal/internal/cli"
+	"postseal/issuer"
+)
+
+// batch orders one certificate for each address.
+func (c *certCmd) batch(ctx context.Context, s *session, req issuer.Request, emails []string) error {
+	emails, err := issuer.ParseAddresses(emails)
+	if err != nil {
+		return err
+	}
+	reqs := make([]issuer.Request, len(emails))
+	for n, email := range emails {
+		reqs[n] = req
+		reqs[n].Emails = []string{email}
+	}
+	jobs := c.Jobs
+	if c.Interactive {
+		jobs = 1
+	}
+	return s.many(ctx, reqs, jobs)
+}
+
+// tally is what came of a batch.
+type tally struct {
+	counts map[string]int
+	failed []result // and waiting ones
+	all    []result // for JSON only: a batch may be large
+}
+
+func (t *tally) add(r result, keep bool) {
+	t.counts[r.Status]++
+	if r.Status == outcomeFailed || r.Status == outcomeWaiting {
+		t.failed = append(t.failed, r)
+	}
+	if keep {
+		t.all = append(t.all, r)
+	}
+}
+
+// many obtains certificates and says a line about each, or draws a bar on a
+// terminal; failures with their reasons come at the end.
+func (s *session) many(ctx context.Context, reqs []issuer.Request, jobs int) error {
+	t := &tally{counts: map[string]int{}}
+	s.voice.batch(len(reqs))
+	s.issuer.Batch(ctx, reqs, jobs, func(n int, res *issuer.Result, err error) {
+		r := newResult(reqs[n].Emails, res, err)
+		t.add(r, s.JSON)
+		s.voice.result(r)
+	})
+	s.voice.done()
+	if s.JSON {
+		if err := printJSON(results{t.all}); err != nil {
+			return err
+		}
+	} else {
+		t.summary(len(reqs))
+	}
+	return t.err()
+}
+
+// batch begins to count.
+func (v *voice) batch(total int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.many = total > 1
+	if v.terminal && total > 1 && !v.verbose {
+		v.bar = &bar{total: total}
+		v.bar.draw()
+	}
+}
+
+// result is told of the end of one certificate, one at a time.
+func (v *voice) result(r result) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.bar == nil {
+		if !v.json {
+			fmt.Println(r.line())
+		}
+		return
+	}
+	v.bar.done++
+	if r.Status == outcomeFailed {
+		v.bar.failed++
+	}
+	v.bar.draw()
+}
+
+// line is the line about one result.
+func (r result) line() string {
+	switch r.Status {
+	case outcomeIssued:
+		return fmt.Sprintf("%s: issued, valid until %s", join(r.Emails), r.NotAfter.Format("2006-01-02"))
+	case outcomeNotDue:
+		return fmt.Sprintf("%s: nothing due, valid until %s", join(r.Emails), r.NotAfter.Format("2006-01-02"))
+	}
+	return fmt.Sprintf("%s: %s: %s", join(r.Emails), r.Status, r.Error)
+}
+
+// summary is the table at the end.
+func (t *tally) summary(total int) {
+	if total < 2 {
+		return
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "\nissued\tnot due\twaiting\tfailed\ttotal\n%d\t%d\t%d\t%d\t%d\n", t.counts[outcomeIssued],
+		t.counts[outcomeNotDue], t.counts[outcomeWaiting], t.counts[outcomeFailed], total)
+	w.Flush()
+	if len(t.failed) == 0 {
+		return
+	}
+	fmt.Println()
+	for _, r := range t.failed {
+		fmt.Println(strings.TrimSpace(r.line()))
+	}
+}
+
+// err is the exit status of a batch: what failed counts most, then what waits.
+func (t *tally) err() error {
+	failed, waiting := t.counts[outcomeFailed], t.counts[outcomeWaiting]
+	switch {
+	case failed > 0:
+		return cli.Failed(t.hint(outcomeFailed), "%d of %d failed, the first: %s", failed, t.total(), t.first(outcomeFailed).Error)
+	case waiting > 0:
+		return cli.Later("run the same command again: it does only what is left", "%d of %d are not done yet", waiting, t.total())
+	case t.counts[outcomeIssued] == 0:
+		return cli.WithHint(&cli.Error{Code: cli.ExitNothingDue, Err: fmt.Errorf("nothing is due: all %d certificates are valid", t.total())},
+			"use --force to order all the same")
+	}
+	return nil
+}
+
+func (t *tally) total() (n int) {
+	for _, c := range t.counts {
+		n += c
+	}
+	return n
+}
+
+func (t *tally) first(status string) result {
+	for _, r := range t.failed {
+		if r.Status == status {
+			return r
+		}
+	}
+	return result{}
+}
+
+func (t *tally) hint(status string) string {
+	if hint := t.first(status).Hint; hint != "" {
+		return hint
+	}
+	return "run the same command again: it does only what is left"
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"postseal/internal/cli"
+	"postseal/issuer"
+)
+
+// renewCmd are the flags of "postseal renew".
+type renewCmd struct {
+	Email    []string `short:"e" placeholder:"ADDR" help:"Only certificates that name one of these."`
+	Force    bool     `help:"Renew though not due."`
+	ReuseKey bool     `help:"Keep the private key."`
+	passFlags
+	Timeout time.Duration `default:"30m" placeholder:"D" help:"How long to wait for each mail (default: ${default})."`
+	Jobs    int           `placeholder:"N" default:"16" help:"How many orders go on at a time (default: ${default})."`
+	Jitter  time.Duration `placeholder:"D" help:"Wait up to so long at random before a CA is asked, for timers."`
+}
+
+func (c *renewCmd) run(ctx context.Context, s *session) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	// The terms were agreed to the first time.
+	if err := s.account(issuer.AccountOptions{}); err != nil {
+		return err
+	}
+	renewal := issuer.Renewal{
+		Emails: c.Email, Force: c.Force, ReuseKey: c.ReuseKey, CABundle: s.CABundle, Timeout: c.Timeout, Pause: c.pause,
+	}
+	var err error
+	if c.Passphrase != "" || c.PassphraseFile != "" || c.NoPassphrase {
+		if renewal.Passphrase, err = c.choose(nil); err != nil {
+			return err
+		}
+	}
+	reqs, err := s.issuer.DueRequests(ctx, renewal)
+	if err != nil {
+		return err
+	}
+	if len(reqs) == 0 {
+		return c.nothing(s)
+	}
+	return s.many(ctx, reqs, c.Jobs)
+}
+
+func (c *renewCmd) check() error {
+	switch {
+	case c.Jobs < 1:
+		return cli.Usage("the default is 16", "--jobs %d is too few", c.Jobs)
+	case c.Timeout <= 0:
+		return cli.Usage("use a duration such as 30m", "--timeout must be more than nothing")
+	case c.Jitter < 0:
+		return cli.Usage("use a duration such as 10m", "--jitter is negative")
+	}
+	return c.passFlags.check()
+}
+
+// pause keeps the timers of many hosts from meeting at one CA.
+func (c *renewCmd) pause(ctx context.Context) error {
+	if c.Jitter == 0 {
+		return nil
+	}
+	t := time.NewTimer(rand.N(c.Jitter))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// nothing ends a run with nothing to do: silent, since timers mail what is said.
+func (c *renewCmd) nothing(s *session) error {
+	if s.JSON {
+		if err := printJSON(results{[]result{}}); err != nil {
+			return err
+		}
+	}
+	text := ""
+	if s.Verbose {
+		text = "nothing is due"
+	}
+	return &cli.Error{Code: cli.ExitNothingDue, Err: errors.New(text)}
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"postseal/issuer"
+)
+
+// revokeCmd are the flags of "postseal revoke".
+type revokeCmd struct {
+	CertPath string `required:"" placeholder:"FILE" help:"The certificate: PEM or PKCS#12."`
+	KeyPath  string `placeholder:"FILE" help:"Sign with the certificate's key instead of the account's."`
+	passFlags
+	Reason string `placeholder:"R" default:"unspecified" help:"unspecified (default), keycompromise, affiliationchanged, superseded, cessationofoperation."`
+}
+
+func (c *revokeCmd) run(ctx context.Context, s *session) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	v := issuer.Revocation{
+		CertPath: c.CertPath, KeyPath: c.KeyPath, Reason: c.Reason,
+		Server: s.Server, CABundle: s.CABundle, Default: s.server(),
+	}
+	if s.Test {
+		v.Server = s.server()
+	}
+	if err := c.passphrase(s, &v); err != nil {
+		return err
+	}
+	done, err := s.issuer.Revoke(ctx, v)
+	if done == nil {
+		return err
+	}
+	word := "revoked"
+	if done.Already {
+		word = "was revoked already"
+	}
+	if s.JSON {
+		if jsonErr := printJSON(map[string]any{"emails": done.Emails, "serial": done.Serial, "server": done.Server, "already": done.Already}); jsonErr != nil {
+			return jsonErr
+		}
+		return err
+	}
+	fmt.Printf("%s: certificate %s %s\n", join(done.Emails), done.Serial, word)
+	return err
+}
+
+func (c *revokeCmd) passphrase(s *session, v *issuer.Revocation) error {
+	switch {
+	case c.NoPassphrase:
+		v.Passphrase = new(string)
+	case c.PassphraseFile != "":
+		word, err := issuer.ReadPassphrase(c.PassphraseFile)
+		if err != nil {
+			return err
+		}
+		v.Passphrase = &word
+	case c.Passphrase != "":
+		v.Passphrase = &c.Passphrase
+	case s.term != nil:
+		v.AskPass = func() (string, error) { return s.term.secret("Passphrase of " + c.CertPath + ": ") }
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"postseal/internal/cli"
+	"postseal/issuer"
+)
+
+// statusCmd has no flags of its own.
+type statusCmd struct{}
+
+func (statusCmd) run(s *session) error {
+	status, err := s.issuer.Status()
+	if err != nil {
+		return err
+	}
+	if s.JSON {
+		return printJSON(status)
+	}
+	writeStatus(os.Stdout, status)
+	return nil
+}
+
+func writeStatus(out io.Writer, s *issuer.Status) {
+	if len(s.Certificates)+len(s.Orders)+len(s.Pending)+len(s.Answers) == 0 {
+		fmt.Fprintln(out, "There are no certificates and no orders.")
+		return
+	}
+	section(out, "CERTIFICATE\tADDRESSES\tEXPIRES\tDAYS\tRENEWAL\tSTATE\tCA", len(s.Certificates), func(w io.Writer, n int) {
+		c := s.Certificates[n]
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", c.Name, strings.Join(c.Emails, " "), day(c.NotAfter), c.DaysLeft,
+			day(c.RenewAt)+" ("+c.RenewSource+")", c.State, host(c.Server))
+	})
+	section(out, "ORDER\tSINCE\tCA\tWAITS FOR", len(s.Orders), func(w io.Writer, n int) {
+		o := s.Orders[n]
+		waits := o.WaitingFor
+		if !o.Running {
+			waits += " (no process is running: the same command resumes it)"
+		}
+		name := o.Name
+		if o.DryRun {
+			name += " (dry run)"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, moment(o.Created), host(o.Server), waits)
+	})
+	section(out, "CHALLENGE FOR\tFROM\tSTATE\tUNTIL\tCA", len(s.Pending), func(w io.Writer, n int) {
+		p := s.Pending[n]
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", p.Email, p.From, p.State, moment(p.Expires), host(p.Server))
+	})
+	section(out, "ANSWER FOR\tTIME\tPHASE\tREASON", len(s.Answers), func(w io.Writer, n int) {
+		a := s.Answers[n]
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", a.Email, moment(a.Time), a.Phase, cli.OneLine(a.Reason))
+	})
+}
+
+// section writes a table with n rows, and nothing if there are none.
+func section(out io.Writer, head string, n int, row func(io.Writer, int)) {
+	if n == 0 {
+		return
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, head)
+	for k := range n {
+		row(w, k)
+	}
+	w.Flush()
+	fmt.Fprintln(out)
+}
+
+func day(t time.Time) string { return t.Format("2006-01-02") }
+
+func moment(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
+
+// host shortens the URL of a directory.
+func host(server string) string {
+	server = strings.TrimPrefix(server, "https://")
+	name, _, _ := strings.Cut(server, "/")
+	return name
+}

@@ -1,0 +1,244 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"postseal/internal/cli"
+	"postseal/state"
+)
+
+// Renewal says what to renew, and how other than the first time.
+type Renewal struct {
+	Emails     []string // certificates that name one of these; nil for all
+	Force      bool     // though not due
+	ReuseKey   bool
+	CABundle   string // "" for that of the first time
+	Passphrase Passphrase
+	Timeout    time.Duration
+	// Pause is called once before a CA is asked for anything, for --jitter.
+	Pause func(context.Context) error
+}
+
+// stored is a certificate in certs/.
+type stored struct {
+	name string
+	*renewalFile
+}
+
+// DueRequests returns the requests for what is to be renewed: orders that an
+// earlier run left unfinished, and certificates that are due.
+func (i *Issuer) DueRequests(ctx context.Context, o Renewal) ([]Request, error) {
+	if err := i.prepare(); err != nil {
+		return nil, err
+	}
+	emails, err := ParseAddresses(o.Emails)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := i.stored(emails)
+	if err != nil {
+		return nil, err
+	}
+	requests, err := i.unfinished(emails)
+	if err != nil {
+		return nil, err
+	}
+	if len(emails) > 0 && len(certs)+len(requests) == 0 {
+		return nil, cli.Failed("order one with: postseal cert -e ADDR", "no certificate names %s", list(emails))
+	}
+	due, err := i.dueOf(ctx, certs, o, len(requests) > 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range due {
+		known := func(r Request) bool { return sameAddresses(r.Emails, c.Emails) }
+		if !slices.ContainsFunc(requests, known) {
+			requests = append(requests, Request{Settings: c.Settings})
+		}
+	}
+	for n := range requests {
+		o.apply(&requests[n])
+	}
+	return requests, nil
+}
+
+// apply lets the options of this run win.
+func (o *Renewal) apply(r *Request) {
+	r.Force, r.ReuseKey, r.Timeout = o.Force, o.ReuseKey, o.Timeout
+	if o.CABundle != "" {
+		r.CABundle = o.CABundle
+	}
+	if o.Passphrase.Kind != "" {
+		r.Passphrase = o.Passphrase
+	}
+}
+
+// stored reads the certificates that name one of the addresses, or all.
+func (i *Issuer) stored(emails []string) ([]stored, error) {
+	names, err := i.certNames()
+	if err != nil {
+		return nil, stateError(i.Dir.Path("certs"), err)
+	}
+	all := make([]stored, len(names))
+	parallel(len(names), func(n int) {
+		r, err := readRenewal(i.certDir(names[n]))
+		if err != nil {
+			if !errors.Is(err, os.ErrNotExist) {
+				i.step(StepNote, names[n], "", err.Error())
+			}
+			return
+		}
+		all[n] = stored{names[n], r}
+	})
+	return slices.DeleteFunc(all, func(c stored) bool { return c.renewalFile == nil || !namesOneOf(c.Emails, emails) }), nil
+}
+
+// parallel calls f for 0 to n-1 on all cores.
+func parallel(n int, f func(int)) {
+	var wg sync.WaitGroup
+	workers := min(n, runtime.GOMAXPROCS(0))
+	for w := range workers {
+		wg.Go(func() {
+			for k := w; k < n; k += workers {
+				f(k)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func namesOneOf(emails, wanted []string) bool {
+	return len(wanted) == 0 || slices.ContainsFunc(emails, func(e string) bool {
+		return slices.ContainsFunc(wanted, func(w string) bool { return state.Key(w) == state.Key(e) })
+	})
+}
+
+// unfinished returns the orders that an earlier run left.
+func (i *Issuer) unfinished(emails []string) ([]Request, error) {
+	names, err := i.orderNames()
+	if err != nil {
+		return nil, stateError(i.Dir.Path("orders"), err)
+	}
+	var requests []Request
+	for _, name := range names {
+		o, err := readOrder(i.Dir.Path("orders", name+".json"))
+		if err != nil {
+			i.step(StepNote, name, "", err.Error())
+		}
+		if o != nil && !o.DryRun && !strings.HasSuffix(name, drySuffix) && namesOneOf(o.Emails, emails) {
+			requests = append(requests, Request{Settings: o.Settings})
+		}
+	}
+	return requests, nil
+}
+
+// askersAtOnce is how many certificates' windows are asked for at a time.
+const askersAtOnce = 8
+
+// dueOf returns the certificates to renew, the longest overdue first.
+func (i *Issuer) dueOf(ctx context.Context, certs []stored, o Renewal, pause bool) ([]stored, error) {
+	certs = slices.DeleteFunc(certs, func(c stored) bool { return !c.Revoked.IsZero() && !o.Force })
+	if o.Force {
+		return certs, nil
+	}
+	asks := slices.DeleteFunc(slices.Clone(certs), func(c stored) bool { return !i.askDue(c.renewalFile) })
+	pause = pause || len(asks) > 0 || slices.ContainsFunc(certs, func(c stored) bool { return i.due(c.renewalFile) })
+	if pause && o.Pause != nil {
+		if err := o.Pause(ctx); err != nil {
+			return nil, cli.Later("run the same command again", "interrupted before anything was ordered")
+		}
+	}
+	i.refreshWindows(ctx, asks, o.CABundle)
+	due := slices.DeleteFunc(certs, func(c stored) bool { return !i.due(c.renewalFile) })
+	slices.SortStableFunc(due, func(a, b stored) int { return renewAt(a.renewalFile).Compare(renewAt(b.renewalFile)) })
+	return due, nil
+}
+
+func (i *Issuer) refreshWindows(ctx context.Context, certs []stored, bundle string) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, askersAtOnce)
+	for _, c := range certs {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := i.refreshWindow(ctx, c, bundle); err != nil && ctx.Err() == nil {
+				i.step(StepHTTP, c.name, "", "renewal window of "+c.name+": "+err.Error())
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// refreshWindow asks the CA and writes the answer down. A CA that does not answer
+// leaves what was known before.
+func (i *Issuer) refreshWindow(ctx context.Context, c stored, bundle string) error {
+	if bundle == "" {
+		bundle = c.CABundle
+	}
+	ca, err := i.ca(c.Server, bundle)
+	if err != nil {
+		return err
+	}
+	w, err := ca.askWindow(ctx, c.CertID)
+	if err != nil || w == nil {
+		return err
+	}
+	if w.same(c.Window) {
+		w.At = c.Window.At
+	} else if w.Why != "" {
+		i.step(StepNote, c.name, "", fmt.Sprintf("the CA wants %s renewed at another time: %s", list(c.Emails), w.Why))
+	}
+	c.Window = w
+	return i.rewriteRenewal(c)
+}
+
+// rewriteRenewal changes renewal.json, unless the certificate was replaced
+// meanwhile.
+func (i *Issuer) rewriteRenewal(c stored) error {
+	unlock, err := i.lockName(c.Emails[0])
+	if err != nil {
+		return nil //nolint:nilerr // the other process knows better
+	}
+	defer unlock()
+	now, err := readRenewal(i.certDir(c.name))
+	if err != nil || now.Fingerprint != c.Fingerprint {
+		return err
+	}
+	return c.write(i.certDir(c.name))
+}
+
+// formerly prepares an order that replaces a certificate: its key, if that is to
+// be used again, and its name at the CA (RFC 9773, Section 5).
+func (r *run) formerly(ctx context.Context) error {
+	dir := r.i.certDir(r.name)
+	if r.req.ReuseKey {
+		data, err := os.ReadFile(filepath.Join(dir, keyFile))
+		if err != nil {
+			return cli.Failed("leave --reuse-key out", "--reuse-key: %v", err)
+		}
+		if r.req.key, err = parseKey(data); err != nil {
+			return cli.Failed("leave --reuse-key out", "--reuse-key: %s: %v", filepath.Join(dir, keyFile), err)
+		}
+	}
+	former, err := readRenewal(dir)
+	if err != nil || former.Server != r.req.Server || !former.Revoked.IsZero() || r.req.DryRun {
+		return nil //nolint:nilerr // nothing that this order could replace
+	}
+	d, err := r.ca.directory(ctx)
+	if err != nil {
+		return err
+	}
+	if d.RenewalInfo != "" {
+		r.req.replaces = former.CertID
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package issuer
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/mholt/acmez/v3/acme"
+	"software.sslmate.com/src/go-pkcs12"
+
+	"postseal/internal/cli"
+)
+
+// Reasons are the values of --reason (RFC 5280, Section 5.3.1).
+var Reasons = []string{"unspecified", "keycompromise", "affiliationchanged", "superseded", "cessationofoperation"}
+
+var reasonCodes = map[string]int{
+	"":                     acme.ReasonUnspecified,
+	"unspecified":          acme.ReasonUnspecified,
+	"keycompromise":        acme.ReasonKeyCompromise,
+	"affiliationchanged":   acme.ReasonAffiliationChanged,
+	"superseded":           acme.ReasonSuperseded,
+	"cessationofoperation": acme.ReasonCessationOfOperation,
+}
+
+// Revocation asks to revoke a certificate.
+type Revocation struct {
+	CertPath   string // PEM or PKCS#12
+	KeyPath    string // the certificate's key; "" for that in the container, else the account key
+	Passphrase *string
+	AskPass    func() (string, error) // nil if there is nobody to ask
+	Reason     string
+	Server     string // "" for the one that issued it, as far as known
+	CABundle   string
+	Default    string // the server if nothing else is known
+}
+
+// Revoked is what was revoked.
+type Revoked struct {
+	Emails      []string
+	Serial      string
+	Server      string
+	Already     bool
+	SignedByKey bool // the certificate's own
+}
+
+// Revoke revokes a certificate (RFC 8555, Section 7.6). One that is revoked
+// already is a success.
+func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
+	code, ok := reasonCodes[strings.ToLower(v.Reason)]
+	if !ok {
+		return nil, cli.Usage("use "+strings.Join(Reasons, ", "), "--reason: %q is none", v.Reason)
+	}
+	leaf, key, err := v.read()
+	if err != nil {
+		return nil, err
+	}
+	if err := i.prepare(); err != nil {
+		return nil, err
+	}
+	known := i.find(leaf)
+	server, bundle := v.where(known)
+	c, err := i.ca(server, bundle)
+	if err != nil {
+		return nil, err
+	}
+	account := acme.Account{}
+	if key == nil {
+		a, err := c.existing(ctx)
+		if err != nil {
+			return nil, cli.WithHint(err, "give the certificate's key with --key-path, or the CA with --server")
+		}
+		account = a.acme()
+	}
+	err = c.do(ctx, "revoking", func(ctx context.Context) error {
+		return c.client.RevokeCertificate(ctx, account, leaf, key, code)
+	})
+	already := isProblem(err, acme.ProblemTypeAlreadyRevoked)
+	if err != nil && !already {
+		return nil, err
+	}
+	emails, _, _ := leafNames(leaf)
+	return &Revoked{emails, serialOf(leaf), server, already, key != nil}, i.markRevoked(known)
+}
+
+// where returns the CA of the certificate.
+func (v *Revocation) where(known []stored) (server, bundle string) {
+	server, bundle = v.Server, v.CABundle
+	if len(known) > 0 {
+		if server == "" {
+			server = known[0].Server
+		}
+		if bundle == "" {
+			bundle = known[0].CABundle
+		}
+	}
+	if server == "" {
+		server = v.Default
+	}
+	return server, bundle
+}
+
+// find returns the entries of certs/ that hold a certificate.
+func (i *Issuer) find(leaf *x509.Certificate) []stored {
+	all, err := i.stored(nil)
+	if err != nil {
+		return nil
+	}
+	var found []stored
+	for _, c := range all {
+		if c.Fingerprint == fingerprint(leaf) {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// markRevoked keeps renewals from ordering what somebody wanted gone.
+func (i *Issuer) markRevoked(certs []stored) error {
+	for _, c := range certs {
+		c.Revoked = i.now().UTC().Truncate(time.Second)
+		if err := i.rewriteRenewal(c); err != nil {
+			return stateError(i.certDir(c.name), err)
+		}
+	}
+	return nil
+}
+
+// read reads the certificate, and the key to sign with: nil for the account's.
+func (v *Revocation) read() (*x509.Certificate, crypto.Signer, error) {
+	data, err := os.ReadFile(v.CertPath)
+	if err != nil {
+		return nil, nil, cli.Config("give a certificate in PEM or PKCS#12", "--cert-path: %v", err)
+	}
+	leaf, key, err := v.decode(data)
+	if err != nil {
+		return nil, nil, err
+	}
+	if v.KeyPath != "" {
+		if key, err = readKey(v.KeyPath); err != nil {
+			return nil, nil, err
+		}
+		if !samePublicKey(leaf.PublicKey, key) {
+			return nil, nil, cli.Usage("give the key of that certificate", "--key-path: %q is not the key of %q", v.KeyPath, v.CertPath)
+		}
+	}
+	return leaf, key, nil
+}
+
+func (v *Revocation) decode(data []byte) (*x509.Certificate, crypto.Signer, error) {
+	if chain, err := parseChain(data); err == nil {
+		key, err := parseKey(data)
+		if err != nil || !samePublicKey(chain[0].PublicKey, key) {
+			return chain[0], nil, nil
+		}
+		return chain[0], key, nil
+	}
+	if cert, err := x509.ParseCertificate(data); err == nil {
+		return cert, nil, nil
+	}
+	return v.open(data)
+}
+
+// open opens a container with the passphrases that there are.
+func (v *Revocation) open(data []byte) (*x509.Certificate, crypto.Signer, error) {
+	for _, pass := range v.passphrases() {
+		word, err := pass()
+		if err != nil {
+			return nil, nil, err
+		}
+		key, leaf, _, err := pkcs12.DecodeChain(data, word)
+		if errors.Is(err, pkcs12.ErrIncorrectPassword) {
+			continue
+		}
+		if err != nil {
+			return nil, nil, cli.Usage("give a certificate in PEM or PKCS#12", "--cert-path: %q is neither PEM nor PKCS#12: %v", v.CertPath, err)
+		}
+		signer, _ := key.(crypto.Signer)
+		return leaf, signer, nil
+	}
+	return nil, nil, cli.Failed("give it with --passphrase-file", "--cert-path: the passphrase does not open %q", v.CertPath)
+}
+
+// passphrases are tried in this order: the one given, none, the one beside a
+// container of ours, and what somebody types.
+func (v *Revocation) passphrases() []func() (string, error) {
+	constant := func(s string) func() (string, error) { return func() (string, error) { return s, nil } }
+	if v.Passphrase != nil {
+		return []func() (string, error){constant(*v.Passphrase)}
+	}
+	tries := []func() (string, error){constant("")}
+	dir := filepath.Dir(v.CertPath)
+	if data, err := os.ReadFile(filepath.Join(dir, passphraseName)); err == nil {
+		tries = append(tries, constant(strings.TrimSpace(string(data))))
+	}
+	if r, err := readRenewal(dir); err == nil && r.Passphrase.Kind == PassGiven {
+		tries = append(tries, constant(r.Passphrase.Value))
+	}
+	if v.AskPass != nil {
+		tries = append(tries, v.AskPass)
+	}
+	return tries
+}

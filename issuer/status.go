@@ -1,0 +1,216 @@
+package issuer
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"postseal/state"
+)
+
+// Status is what is in the state directory. The field names of its JSON are
+// stable.
+type Status struct {
+	Certificates []CertStatus    `json:"certificates"`
+	Orders       []OrderStatus   `json:"orders"`
+	Pending      []PendingStatus `json:"pending"`
+	Answers      []AnswerStatus  `json:"answers"`
+}
+
+// The states of a certificate.
+const (
+	CertValid   = "valid"
+	CertDue     = "due" // for renewal
+	CertExpired = "expired"
+	CertRevoked = "revoked"
+)
+
+// CertStatus is one certificate.
+type CertStatus struct {
+	Name        string     `json:"name"`
+	Emails      []string   `json:"emails"`
+	Server      string     `json:"server"`
+	State       string     `json:"state"`
+	Serial      string     `json:"serial"`
+	SHA256      string     `json:"sha256"`
+	KeyType     string     `json:"key_type"`
+	NotBefore   time.Time  `json:"not_before"`
+	NotAfter    time.Time  `json:"not_after"`
+	DaysLeft    int        `json:"days_left"`
+	RenewAt     time.Time  `json:"renew_at"`
+	RenewSource string     `json:"renew_source"` // "ari" or "lifetime"
+	WindowStart *time.Time `json:"window_start,omitempty"`
+	WindowEnd   *time.Time `json:"window_end,omitempty"`
+	Dir         string     `json:"dir"`
+}
+
+// OrderStatus is one order in flight.
+type OrderStatus struct {
+	Name       string    `json:"name"`
+	Emails     []string  `json:"emails"`
+	Server     string    `json:"server"`
+	DryRun     bool      `json:"dry_run"`
+	Created    time.Time `json:"created"`
+	URL        string    `json:"url,omitempty"`
+	WaitingFor string    `json:"waiting_for"`
+	Running    bool      `json:"running"` // a process is at it
+}
+
+// PendingStatus is one challenge that the mail half waits for.
+type PendingStatus struct {
+	Email   string    `json:"email"`
+	Server  string    `json:"server"`
+	From    string    `json:"from"`
+	State   string    `json:"state"` // "ordering" or "pending"
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires"`
+}
+
+// AnswerStatus is one answer of the mail half.
+type AnswerStatus struct {
+	Email  string    `json:"email"`
+	Server string    `json:"server"`
+	Phase  string    `json:"phase"`
+	Time   time.Time `json:"time"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// Status reads the state directory. It asks no CA and changes nothing.
+func (i *Issuer) Status() (*Status, error) {
+	s := &Status{Certificates: []CertStatus{}, Orders: []OrderStatus{}, Pending: []PendingStatus{}, Answers: []AnswerStatus{}}
+	if info, err := os.Stat(i.Dir.Path()); errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	} else if err == nil && !info.IsDir() {
+		return nil, stateError(i.Dir.Path(), errors.New("is not a directory"))
+	}
+	for _, read := range []func(*Status) error{i.certStatus, i.pendingStatus, i.answerStatus, i.orderStatus} {
+		if err := read(s); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, stateError(i.Dir.Path(), err)
+		}
+	}
+	return s, nil
+}
+
+func (i *Issuer) certStatus(s *Status) error {
+	certs, err := i.stored(nil)
+	for _, c := range certs {
+		s.Certificates = append(s.Certificates, i.describe(c))
+	}
+	slices.SortFunc(s.Certificates, func(a, b CertStatus) int { return strings.Compare(a.Name, b.Name) })
+	return err
+}
+
+func (i *Issuer) describe(c stored) CertStatus {
+	d := CertStatus{
+		Name: c.name, Emails: c.Emails, Server: c.Server, State: CertValid, Serial: c.Serial, SHA256: c.Fingerprint,
+		KeyType: c.KeyType, NotBefore: c.NotBefore, NotAfter: c.NotAfter, DaysLeft: i.daysLeft(c.NotAfter),
+		RenewAt: renewAt(c.renewalFile), RenewSource: "lifetime", Dir: i.certDir(c.name),
+	}
+	if c.Window != nil {
+		d.WindowStart, d.WindowEnd = &c.Window.Start, &c.Window.End
+		if d.RenewAt.Equal(c.Window.At) {
+			d.RenewSource = "ari"
+		}
+	}
+	switch {
+	case !c.Revoked.IsZero():
+		d.State = CertRevoked
+	case !i.now().Before(c.NotAfter):
+		d.State = CertExpired
+	case i.due(c.renewalFile):
+		d.State = CertDue
+	}
+	return d
+}
+
+func (i *Issuer) pendingStatus(s *Status) error {
+	records, err := i.Dir.All(i.now())
+	for _, p := range records {
+		d := PendingStatus{Email: p.Email, Server: p.Server, From: p.From, State: "pending", Created: p.Created, Expires: p.Expires}
+		if p.Ordering() {
+			d.State = "ordering"
+		}
+		s.Pending = append(s.Pending, d)
+	}
+	slices.SortFunc(s.Pending, func(a, b PendingStatus) int { return strings.Compare(a.Email, b.Email) })
+	return err
+}
+
+// mostAnswers bounds how many of the last answers are told.
+const mostAnswers = 20
+
+func (i *Issuer) answerStatus(s *Status) error {
+	answers, err := i.Dir.Answers()
+	for _, a := range answers {
+		d := AnswerStatus{Email: a.Email, Server: a.Server, Phase: string(a.Phase), Time: a.Ended, Reason: a.Reason}
+		if d.Time.IsZero() {
+			d.Time = a.Claimed
+		}
+		s.Answers = append(s.Answers, d)
+	}
+	slices.SortFunc(s.Answers, func(a, b AnswerStatus) int { return b.Time.Compare(a.Time) })
+	s.Answers = s.Answers[:min(len(s.Answers), mostAnswers)]
+	return err
+}
+
+func (i *Issuer) orderStatus(s *Status) error {
+	names, err := i.orderNames()
+	for _, name := range names {
+		o, err := readOrder(i.Dir.Path("orders", name+".json"))
+		if err != nil || o == nil {
+			if err != nil {
+				i.step(StepNote, name, "", err.Error())
+			}
+			continue
+		}
+		s.Orders = append(s.Orders, OrderStatus{
+			Name: strings.TrimSuffix(name, drySuffix), Emails: o.Emails, Server: o.Server, DryRun: o.DryRun,
+			Created: o.Created, URL: o.URL, WaitingFor: i.waitsFor(o), Running: i.running(o.Emails[0]),
+		})
+	}
+	return err
+}
+
+// waitsFor says in words what an order waits for.
+func (i *Issuer) waitsFor(o *orderFile) string {
+	switch {
+	case o.Stored:
+		return "the deploy hook"
+	case o.Finalizing:
+		return "the CA to issue the certificate"
+	case o.URL == "":
+		return "the CA to take the order"
+	}
+	var waits []string
+	for _, c := range o.Challenges {
+		if c.Valid {
+			continue
+		}
+		if a, err := i.Dir.Answer(c.ID); err == nil && a != nil && a.Phase != state.Failed && a.Phase != state.Claimed {
+			waits = append(waits, "the CA to look at the reply for "+c.Email)
+			continue
+		}
+		waits = append(waits, "the challenge mail from "+orUnknown(c.From)+" to "+c.Email)
+	}
+	if len(waits) == 0 {
+		return "the CA to issue the certificate"
+	}
+	return strings.Join(waits, "; ")
+}
+
+// running tells whether a process holds the lock of an address, without taking it.
+func (i *Issuer) running(addr string) bool {
+	path := i.Dir.Path("orders", ".lock-"+baseName(addr))
+	if !exists(path) {
+		return false
+	}
+	unlock, err := tryLock(path)
+	if err != nil {
+		return errors.Is(err, errLocked)
+	}
+	unlock()
+	return false
+}
