@@ -30,7 +30,7 @@ func ordinary() (envelope, header []byte) {
 }
 
 // exchange sends bytes and reads the reply, without allocating.
-func (p *mta) exchange(b []byte, want milter.ActionCode) {
+func (p *peer) exchange(b []byte, want milter.ActionCode) {
 	if _, err := p.Write(b); err != nil {
 		p.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func BenchmarkOrdinary(b *testing.B) {
 		for _, pending := range []bool{false, true} {
 			config := testConfig()
 			config.Pending = func() (bool, error) { return pending, nil }
-			message := func(p *mta) {
+			message := func(p *peer) {
 				if !pending {
 					p.exchange(envelope, milter.ActAccept)
 					return

@@ -86,10 +86,10 @@ func (c *conn) ended(err error) {
 		return
 	}
 	c.server.stats.BrokenConnections.Add(1)
-	c.server.log.Warn("connection of the mail server ended", "error", err, "peer", peer(c.Conn))
+	c.server.log.Warn("connection of the mail server ended", "error", err, "peer", nameOf(c.Conn))
 }
 
-func peer(nc net.Conn) string {
+func nameOf(nc net.Conn) string {
 	if addr := nc.RemoteAddr(); addr != nil && addr.String() != "" {
 		return addr.String()
 	}

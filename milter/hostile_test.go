@@ -39,6 +39,12 @@ func (l *logged) lines() int {
 	return bytes.Count(l.buf.Bytes(), []byte("\n"))
 }
 
+func (l *logged) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
 func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 // memory returns what the process has asked of the system for heap and stacks:
@@ -82,12 +88,12 @@ func forCrowd(n int, f func(i int)) {
 // Peers that stop one byte short of a 1 MiB packet: go-milter alone would hold a
 // gigabyte for them.
 func TestOneByteShort(t *testing.T) {
-	for name, start := range map[string]func(p *mta) milter.Code{
-		"command":     func(*mta) milter.Code { return milter.CodeRcpt },
-		"macros":      func(*mta) milter.Code { return milter.CodeMacro },
-		"body":        func(*mta) milter.Code { return milter.CodeBody },
-		"wanted body": func(p *mta) milter.Code { p.toBody(acme); return milter.CodeBody },
-		"header": func(p *mta) milter.Code {
+	for name, start := range map[string]func(p *peer) milter.Code{
+		"command":     func(*peer) milter.Code { return milter.CodeRcpt },
+		"macros":      func(*peer) milter.Code { return milter.CodeMacro },
+		"body":        func(*peer) milter.Code { return milter.CodeBody },
+		"wanted body": func(p *peer) milter.Code { p.toBody(acme); return milter.CodeBody },
+		"header": func(p *peer) milter.Code {
 			p.mail()
 			p.expect(milter.ActContinue)
 			return milter.CodeHeader
@@ -98,7 +104,7 @@ func TestOneByteShort(t *testing.T) {
 			_, addr := serve(t, "unix", testConfig())
 			data := packet(0, strings.Repeat("x", 1<<20-1))
 			before := memory()
-			peers := make([]*mta, crowd)
+			peers := make([]*peer, crowd)
 			for i := range peers {
 				peers[i] = connect(t, addr, 6, allSteps)
 				data[4] = byte(start(peers[i]))
@@ -117,7 +123,7 @@ func TestOneByteShort(t *testing.T) {
 func TestManyLargeMessages(t *testing.T) {
 	likeTheProgram(t)
 	s, addr := serve(t, "unix", testConfig())
-	peers := make([]*mta, crowd)
+	peers := make([]*peer, crowd)
 	for i := range peers {
 		peers[i] = connect(t, addr, 6, allSteps)
 	}
@@ -200,7 +206,7 @@ func TestIdleCrowd(t *testing.T) {
 	s, addr := serve(t, "unix", testConfig())
 	runtime.GC()
 	before := memory()
-	peers := make([]*mta, crowd)
+	peers := make([]*peer, crowd)
 	for i := range peers {
 		peers[i] = connect(t, addr, 6, allSteps)
 	}

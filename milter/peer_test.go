@@ -80,7 +80,7 @@ func listen(t testing.TB, network string) net.Listener {
 }
 
 // peer is a mail server that speaks bare packets and does nothing by itself.
-type mta struct {
+type peer struct {
 	testing.TB
 	net.Conn
 	in    *bufio.Reader
@@ -89,7 +89,7 @@ type mta struct {
 
 const patience = 20 * time.Second // for what must happen; tests wait for events, not for time
 
-func dial(t testing.TB, addr net.Addr) *mta {
+func dial(t testing.TB, addr net.Addr) *peer {
 	t.Helper()
 	nc, err := net.Dial(addr.Network(), addr.String())
 	if err != nil {
@@ -99,11 +99,11 @@ func dial(t testing.TB, addr net.Addr) *mta {
 	if err := nc.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	return &mta{t, nc, bufio.NewReader(nc), 0}
+	return &peer{t, nc, bufio.NewReader(nc), 0}
 }
 
 // connect dials and negotiates.
-func connect(t testing.TB, addr net.Addr, version uint32, steps milter.OptProtocol) *mta {
+func connect(t testing.TB, addr net.Addr, version uint32, steps milter.OptProtocol) *peer {
 	t.Helper()
 	p := dial(t, addr)
 	p.negotiate(version, steps)
@@ -115,7 +115,7 @@ func packet(code milter.Code, data string) []byte {
 	return append(append(b, byte(code)), data...)
 }
 
-func (p *mta) send(code milter.Code, data string) {
+func (p *peer) send(code milter.Code, data string) {
 	p.Helper()
 	if _, err := p.Write(packet(code, data)); err != nil {
 		p.Fatal(err)
@@ -123,7 +123,7 @@ func (p *mta) send(code milter.Code, data string) {
 }
 
 // reply reads one packet.
-func (p *mta) reply() (code byte, data string) {
+func (p *peer) reply() (code byte, data string) {
 	p.Helper()
 	var head [5]byte
 	if _, err := io.ReadFull(p.in, head[:]); err != nil {
@@ -137,7 +137,7 @@ func (p *mta) reply() (code byte, data string) {
 }
 
 // expect reads one packet and wants it to be the action.
-func (p *mta) expect(want milter.ActionCode) string {
+func (p *peer) expect(want milter.ActionCode) string {
 	p.Helper()
 	code, data := p.reply()
 	if code != byte(want) {
@@ -147,7 +147,7 @@ func (p *mta) expect(want milter.ActionCode) string {
 }
 
 // closed wants the connection to be closed without another byte.
-func (p *mta) closed() {
+func (p *peer) closed() {
 	p.Helper()
 	b, err := p.in.ReadByte()
 	if err == nil {
@@ -158,7 +158,7 @@ func (p *mta) closed() {
 	}
 }
 
-func (p *mta) negotiate(version uint32, steps milter.OptProtocol) {
+func (p *peer) negotiate(version uint32, steps milter.OptProtocol) {
 	p.Helper()
 	p.send(milter.CodeOptNeg, u32(version)+u32(0x1ff)+u32(uint32(steps)))
 	code, data := p.reply()
@@ -177,7 +177,7 @@ func (p *mta) negotiate(version uint32, steps milter.OptProtocol) {
 func u32(n uint32) string { return string(binary.BigEndian.AppendUint32(nil, n)) }
 
 // step sends a command and reads "continue" unless no reply was negotiated.
-func (p *mta) step(code milter.Code, data string, noReply milter.OptProtocol) {
+func (p *peer) step(code milter.Code, data string, noReply milter.OptProtocol) {
 	p.Helper()
 	p.send(code, data)
 	if p.steps&noReply == 0 {
@@ -185,14 +185,14 @@ func (p *mta) step(code milter.Code, data string, noReply milter.OptProtocol) {
 	}
 }
 
-func (p *mta) mail() { p.Helper(); p.send(milter.CodeMail, "<ca@example.net>\x00SIZE=1\x00") }
-func (p *mta) rcpt(a string) {
+func (p *peer) mail() { p.Helper(); p.send(milter.CodeMail, "<ca@example.net>\x00SIZE=1\x00") }
+func (p *peer) rcpt(a string) {
 	p.Helper()
 	p.step(milter.CodeRcpt, "<"+a+">\x00", milter.OptNoRcptReply)
 }
 
 // header sends fields written "Name: value", with LF for folds.
-func (p *mta) header(fields ...string) {
+func (p *peer) header(fields ...string) {
 	p.Helper()
 	for _, f := range fields {
 		name, value, _ := strings.Cut(f, ":")
@@ -203,7 +203,7 @@ func (p *mta) header(fields ...string) {
 	}
 }
 
-func (p *mta) body(chunks ...string) {
+func (p *peer) body(chunks ...string) {
 	p.Helper()
 	for _, c := range chunks {
 		p.step(milter.CodeBody, c, milter.OptNoBodyReply)
@@ -211,7 +211,7 @@ func (p *mta) body(chunks ...string) {
 }
 
 // toBody takes a message to the end of its header, where the body is asked for.
-func (p *mta) toBody(fields ...string) {
+func (p *peer) toBody(fields ...string) {
 	p.Helper()
 	p.mail()
 	p.expect(milter.ActContinue)
@@ -222,7 +222,7 @@ func (p *mta) toBody(fields ...string) {
 }
 
 // challengeMail sends a whole challenge but does not read the verdict.
-func (p *mta) challengeMail() {
+func (p *peer) challengeMail() {
 	p.Helper()
 	p.toBody("From: ca@example.net", "Subject: ACME: V4nE8NhYh6edBpfQTg5qqQ")
 	p.body("hello\r\n")
@@ -230,7 +230,7 @@ func (p *mta) challengeMail() {
 }
 
 // ordinaryMail sends a message that is accepted at the end of its header.
-func (p *mta) ordinaryMail() {
+func (p *peer) ordinaryMail() {
 	p.Helper()
 	p.mail()
 	p.expect(milter.ActContinue)

@@ -32,7 +32,7 @@ var offers = []struct {
 }
 
 // everywhere runs a test with each offer over unix and TCP.
-func everywhere(t *testing.T, config func() Config, test func(t *testing.T, p *mta)) {
+func everywhere(t *testing.T, config func() Config, test func(t *testing.T, p *peer)) {
 	for _, network := range []string{"unix", "tcp"} {
 		for _, o := range offers {
 			t.Run(network+"/"+o.name, func(t *testing.T) {
@@ -46,7 +46,7 @@ func everywhere(t *testing.T, config func() Config, test func(t *testing.T, p *m
 func TestNothingPending(t *testing.T) {
 	config := testConfig()
 	config.Pending = func() (bool, error) { return false, nil }
-	everywhere(t, func() Config { return config }, func(_ *testing.T, p *mta) {
+	everywhere(t, func() Config { return config }, func(_ *testing.T, p *peer) {
 		for range 3 {
 			p.mail()
 			p.expect(milter.ActAccept)
@@ -55,7 +55,7 @@ func TestNothingPending(t *testing.T) {
 }
 
 func TestOrdinaryMail(t *testing.T) {
-	everywhere(t, testConfig, func(_ *testing.T, p *mta) {
+	everywhere(t, testConfig, func(_ *testing.T, p *peer) {
 		for range 3 {
 			p.ordinaryMail()
 		}
@@ -79,7 +79,7 @@ func TestVerdicts(t *testing.T) {
 			a := &answers{outcome: challenge.Outcome{Verdict: c.verdict}}
 			config := testConfig()
 			config.Answer, config.OnAnswered = a.answer, c.action
-			everywhere(t, func() Config { return config }, func(t *testing.T, p *mta) {
+			everywhere(t, func() Config { return config }, func(t *testing.T, p *peer) {
 				for range 2 {
 					p.challengeMail()
 					if text := p.expect(c.want); text != c.text {
