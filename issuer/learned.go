@@ -44,9 +44,10 @@ func (i *Issuer) learn(a *account, change func(*learned)) {
 	}
 }
 
-// learnValid: a challenge was posted to before it was answered, and it worked.
+// learnValid: no mail came for long, then we posted, then it came. One that was
+// posted to at once teaches nothing: the mail might have come all the same.
 func (r *run) learnValid(c *challenge, a *state.Answer) {
-	if a == nil || c.Posted.IsZero() || !a.Claimed.After(c.Posted) {
+	if a == nil || c.Posted.IsZero() || !a.Claimed.After(c.Posted) || c.Posted.Sub(r.order.Created) < r.i.Timing.Hint {
 		return
 	}
 	r.i.learn(r.ca.current(), func(l *learned) { l.MailAfterPost = true })

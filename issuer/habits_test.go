@@ -1,0 +1,302 @@
+package issuer
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"postseal/internal/cli"
+	"postseal/internal/testca"
+	"postseal/state"
+)
+
+// Every habit of a CA that RFC8823.md reports is a row here: the order must end
+// with a certificate, whatever the CA makes of the room the RFCs leave.
+func TestHabits(t *testing.T) {
+	arrival := testca.ValidateOnArrival
+	tests := map[string]struct {
+		cfg    testca.Config
+		change func(*Request)
+	}{
+		"ready at once":               {cfg: testca.Config{AlwaysReady: true}},
+		"mail at newOrder":            {cfg: testca.Config{MailTrigger: testca.MailOnOrder, Validate: arrival}},
+		"mail at newOrder, POST":      {cfg: testca.Config{MailTrigger: testca.MailOnOrder}},
+		"mail at the authorization":   {cfg: testca.Config{MailTrigger: testca.MailOnAuthz}},
+		"mail after POST, told so":    {cfg: testca.Config{MailTrigger: testca.MailOnPost}, change: func(r *Request) { r.Trigger = "post" }},
+		"mail after POST, by arrival": {cfg: testca.Config{MailTrigger: testca.MailOnPost, Validate: arrival}, change: func(r *Request) { r.Trigger = "post" }},
+		"trigger reply":               {cfg: testca.Config{}, change: func(r *Request) { r.Trigger = "reply" }},
+		"mail twice":                  {cfg: testca.Config{MailCopies: 3, Validate: arrival}},
+		"pending after POST":          {cfg: testca.Config{PostAnswer: "pending"}},
+		"processing after POST":       {cfg: testca.Config{PostAnswer: "processing"}},
+		"finalize processing":         {cfg: testca.Config{Processing: 150 * time.Millisecond}},
+		"finalize with Retry-After":   {cfg: testca.Config{Processing: 150 * time.Millisecond, RetryAfter: time.Second}},
+		"finalize 500, transient":     {cfg: testca.Config{FinalizeErrors: 4}},
+		"identifiers lowered":         {cfg: testca.Config{IdentifierCase: "lower"}, change: func(r *Request) { r.Emails = []string{"Alice@Example.test"} }},
+		"identifiers in capitals":     {cfg: testca.Config{IdentifierCase: "upper"}},
+		"no subject":                  {cfg: testca.Config{EmptySubject: true}},
+		"clientAuth beside":           {cfg: testca.Config{ClientAuth: true}},
+		"no emailProtection, signing": {cfg: testca.Config{OmitEKU: true}, change: func(r *Request) { r.Usages = []string{"digitalSignature"} }},
+		"certbot":                     {cfg: testca.Config{Certbot: true}, change: func(r *Request) { r.Compat = []string{"certbot"} }},
+		"serial": {cfg: testca.Config{Serial: true}, change: func(r *Request) {
+			r.Compat, r.Emails = []string{"serial"}, []string{"a@x.test", "b@x.test", "c@x.test"}
+		}},
+		"several addresses":             {cfg: testca.Config{}, change: func(r *Request) { r.Emails = []string{"a@x.test", "b@x.test", "c@x.test"} }},
+		"tokens joined as bytes":        {cfg: testca.Config{Join: testca.JoinBytes, Part1Bytes: 20}, change: func(r *Request) { r.TokenJoin = "bytes" }},
+		"tokens joined as strings":      {cfg: testca.Config{Join: testca.JoinString, Part1Bytes: 20}},
+		"padded part1":                  {cfg: testca.Config{PadPart1: true, Part1Bytes: 32}},
+		"nonces refused":                {cfg: testca.Config{BadNonce: 0.1, Seed: 7}},
+		"one From for all":              {cfg: testca.Config{SharedFrom: true}},
+		"no ARI":                        {cfg: testca.Config{NoARI: true}},
+		"no terms":                      {cfg: testca.Config{NoTerms: true}},
+		"a profile":                     {cfg: testca.Config{Profiles: map[string]string{"smime": "for mail"}}, change: func(r *Request) { r.Profile = "smime" }},
+		"non-ASCII local part":          {cfg: testca.Config{}, change: func(r *Request) { r.Emails = []string{"jörg@example.test"} }},
+		"non-ASCII domain":              {cfg: testca.Config{}, change: func(r *Request) { r.Emails = []string{"jo@bücher.test"} }},
+		"RSA for encryption, legacy":    {cfg: testca.Config{AlwaysReady: true}, change: func(r *Request) { r.KeyType, r.Usages, r.P12 = "rsa2048", []string{"keyEncipherment"}, "legacy" }},
+		"P-384 for both":                {cfg: testca.Config{AlwaysReady: true}, change: func(r *Request) { r.KeyType, r.Usages = "p384", []string{"digitalSignature", "keyAgreement"} }},
+		"rate limit at newOrder":        {cfg: testca.Config{Faults: []testca.Fault{{Kind: "new-order", Type: testca.FaultRateLimit, Count: 1}}}},
+		"overload at the certificate":   {cfg: testca.Config{Faults: []testca.Fault{{Kind: "certificate", Type: testca.FaultDown, Count: 1}}}},
+		"broken connection at newOrder": {cfg: testca.Config{Faults: []testca.Fault{{Kind: "new-order", Type: testca.FaultDrop, Count: 1}}}},
+		"500 at the authorization":      {cfg: testca.Config{Faults: []testca.Fault{{Kind: "authz", Type: testca.FaultError, Count: 1}}}},
+		"500 at the challenge":          {cfg: testca.Config{Faults: []testca.Fault{{Kind: "challenge", Type: testca.FaultError, Count: 4}}}},
+		"an HTML page at the download":  {cfg: testca.Config{Faults: []testca.Fault{{Kind: "certificate", Type: testca.FaultDrop, Count: 1}}}},
+		"ARI fails":                     {cfg: testca.Config{Faults: []testca.Fault{{Kind: "renewal-info", Type: testca.FaultError}}}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, tc.cfg)
+			req := w.request(alice)
+			if tc.change != nil {
+				tc.change(&req)
+			}
+			res := w.obtain(req)
+			if !sameAddresses(res.Emails, req.Emails) || res.P12 == "" {
+				t.Errorf("got %+v", res)
+			}
+			if left := append(w.entries("orders"), w.entries("pending")...); len(left) != 0 {
+				t.Errorf("left over: %v", left)
+			}
+			if orders := w.ca.Counters().Events[testca.EventOrder]; orders != 1 {
+				t.Errorf("%d orders", orders)
+			}
+		})
+	}
+}
+
+// What cannot succeed ends with exit status 1, the CA's words, a hint, and
+// nothing on disk.
+func TestRefusals(t *testing.T) {
+	tests := map[string]struct {
+		cfg        testca.Config
+		change     func(*Request)
+		text, hint string
+	}{
+		"wrong join":       {cfg: testca.Config{Join: testca.JoinBytes, Part1Bytes: 17}, text: "authorization for alice@example.test is invalid: the CA says", hint: "--token-join bytes"},
+		"wrong join, mute": {cfg: testca.Config{Join: testca.JoinBytes, Part1Bytes: 17, MuteErrors: true}, text: "the CA does not say why", hint: "--token-join bytes"},
+		"dead order":       {cfg: testca.Config{FinalizeFatal: true, AlwaysReady: true}, text: "invalid", hint: "--key-type"},
+		"certbot CA":       {cfg: testca.Config{Certbot: true}, text: "the CA says", hint: "--compat certbot"},
+		"unknown profile":  {cfg: testca.Config{}, change: func(r *Request) { r.Profile = "none" }, text: "profile"},
+		"no emailProtection": {
+			cfg: testca.Config{OmitEKU: true, AlwaysReady: true}, change: func(r *Request) { r.Usages = []string{"keyAgreement"} },
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, tc.cfg)
+			req := w.request(alice)
+			if tc.change != nil {
+				tc.change(&req)
+			}
+			_, err := w.issuer().Obtain(t.Context(), req)
+			if tc.text == "" {
+				return // what the CA makes of it is its own business; no panic is ours
+			}
+			if cli.ExitCode(err) != cli.ExitFailed || !strings.Contains(err.Error(), tc.text) || !strings.Contains(cli.Hint(err), tc.hint) {
+				t.Errorf("exit %d: %v; hint %q", cli.ExitCode(err), err, cli.Hint(err))
+			}
+			if left := slices.Concat(w.entries("orders"), w.entries("pending"), w.entries("certs")); len(left) != 0 {
+				t.Errorf("left over: %v", left)
+			}
+		})
+	}
+}
+
+func TestAccountRefusals(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{RequireEAB: true})
+	obtain := func(change func(*Options)) error {
+		_, err := w.issuer(change).Obtain(t.Context(), w.request(alice))
+		return err
+	}
+	err := obtain(func(o *Options) { o.Account.AgreeTerms = false })
+	if cli.ExitCode(err) != cli.ExitFailed || !strings.Contains(err.Error(), "https://") || !strings.Contains(cli.Hint(err), "--agree-tos") {
+		t.Errorf("terms: %v", err)
+	}
+	if err := obtain(func(*Options) {}); !strings.Contains(cli.Hint(err), "--eab-kid") {
+		t.Errorf("no binding: %v", err)
+	}
+	file := filepath.Join(t.TempDir(), "hmac")
+	for content, ok := range map[string]bool{"!!!": false, "AAAA": false, w.ca.EAB.HMACKey + "\n": true} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := obtain(func(o *Options) { o.Account.EABKid, o.Account.EABKeyFile = w.ca.EAB.KeyID, file })
+		if ok != (err == nil) && !w.accountMade() {
+			t.Errorf("%q: %v", content, err)
+		}
+	}
+	if left := w.entries("orders"); len(left) != 0 {
+		t.Errorf("left over: %v", left)
+	}
+}
+
+func (w *world) accountMade() bool {
+	return exists(w.dir.Path("accounts", caName(w.ca.DirectoryURL), accountName))
+}
+
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{})
+	down := w.request(alice)
+	down.Server = "https://127.0.0.1:1/directory"
+	untrusted := w.request(alice)
+	untrusted.CABundle = ""
+	wrong := w.request(alice)
+	host, _, _ := strings.Cut(strings.TrimPrefix(w.ca.DirectoryURL, "https://"), "/")
+	wrong.Server = "https://" + host + "/nothing-here"
+	for req, want := range map[*Request][2]string{
+		&down:      {"cannot reach", "--server"},
+		&untrusted: {"not trusted", "--ca-bundle"},
+		&wrong:     {"reading the directory", ""},
+	} {
+		_, err := w.issuer().Obtain(t.Context(), *req)
+		if cli.ExitCode(err) != cli.ExitFailed || !strings.Contains(err.Error(), want[0]) || !strings.Contains(cli.Hint(err), want[1]) {
+			t.Errorf("%s: %v; hint %q", req.Server, err, cli.Hint(err))
+		}
+	}
+	for _, dir := range []string{"orders", "pending", "accounts", "certs"} {
+		if left := w.entries(dir); len(left) != 0 {
+			t.Errorf("%s: %v", dir, left)
+		}
+	}
+}
+
+// A CA that mails only after POST, at trigger auto: hint, POST, success, and the
+// next order posts at once.
+func TestLearnsMailAfterPost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{MailTrigger: testca.MailOnPost})
+	impatient := func(o *Options) { o.Timing = Timing{Hint: time.Millisecond, Post: 1100 * time.Millisecond} }
+	if _, err := w.issuer(impatient).Obtain(t.Context(), w.request(alice)); err != nil {
+		t.Fatal(err)
+	}
+	if !w.said(StepHint, "--trigger post") {
+		t.Error("no hint before the POST")
+	}
+	info, err := w.issuer().ShowAccount(t.Context(), w.ca.DirectoryURL, w.bundle)
+	if err != nil || !info.Learned.MailAfterPost {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	w.obtain(w.request("bob@example.test")) // would wait for ten minutes otherwise
+
+	if err := w.issuer().UpdateAccount(t.Context(), w.ca.DirectoryURL, w.bundle, AccountUpdate{ResetLearned: true}); err != nil {
+		t.Fatal(err)
+	}
+	info, err = w.issuer().ShowAccount(t.Context(), w.ca.DirectoryURL, w.bundle)
+	if err != nil || info.Learned.MailAfterPost {
+		t.Errorf("still known: %+v, %v", info, err)
+	}
+}
+
+// A CA that looks for the reply at once, while the reply is still on its way: the
+// order is lost, and the next one waits longer before it posts.
+func TestLearnsToSettle(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{ReplyWait: 50 * time.Millisecond})
+	w.answer = func(w *world, p *state.Pending, _, _, _ string) error {
+		claim, err := w.dir.Claim(p, "<c@ca>", "<r@us>", time.Now())
+		if err != nil {
+			return err
+		}
+		return errors.Join(claim.Sending(), claim.Sent(time.Now())) // greylisted further on
+	}
+	if _, err := w.issuer().Obtain(t.Context(), w.request(alice)); cli.ExitCode(err) != cli.ExitFailed {
+		t.Fatalf("%v", err)
+	}
+	info, err := w.issuer().ShowAccount(t.Context(), w.ca.DirectoryURL, w.bundle)
+	if err != nil || info.Learned.Settle != "2s" {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+// deliverAgain makes the CA deliver its mail a second time.
+type deliverAgain struct{}
+
+func (deliverAgain) Error() string   { return "451 try again" }
+func (deliverAgain) Temporary() bool { return true }
+
+// An SMTP failure is told at once; a later delivery answers, and the order ends well.
+func TestFailedReply(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{})
+	first := make(chan struct{}, 1)
+	first <- struct{}{}
+	w.answer = func(w *world, p *state.Pending, part1, from, to string) error {
+		select {
+		case <-first:
+			claim, err := w.dir.Claim(p, "<c@ca>", "<r@us>", time.Now())
+			if err != nil {
+				return err
+			}
+			return errors.Join(claim.Sending(), claim.Failed("550 5.7.26 not authenticated", time.Now()), deliverAgain{})
+		default:
+			return sendReply(w, p, part1, from, to)
+		}
+	}
+	w.obtain(w.request(alice))
+	if !w.said(StepNote, "550 5.7.26 not authenticated") {
+		t.Errorf("not told:\n%s", w.transcript())
+	}
+}
+
+// The mail half died after the final dot: the CA is asked. If it has the reply,
+// fine; if not, another order is made.
+func TestUnknownReply(t *testing.T) {
+	t.Parallel()
+	for name, arrived := range map[string]bool{"arrived": true, "lost": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, testca.Config{ReplyWait: 50 * time.Millisecond})
+			lost := make(chan struct{}, 1)
+			lost <- struct{}{}
+			w.answer = func(w *world, p *state.Pending, part1, from, to string) error {
+				select {
+				case <-lost:
+				default:
+					return sendReply(w, p, part1, from, to)
+				}
+				claim, err := w.dir.Claim(p, "<c@ca>", "<r@us>", time.Now())
+				if err != nil {
+					return err
+				}
+				if arrived {
+					err = w.mailReply(p, part1, from, to)
+				}
+				return errors.Join(err, claim.Sending(), claim.Unknown("connection lost", time.Now()))
+			}
+			w.obtain(w.request(alice))
+			want := 1
+			if !arrived {
+				want = 2
+			}
+			if got := w.ca.Counters().Events[testca.EventOrder]; got != want {
+				t.Errorf("%d orders, want %d\n%s", got, want, w.transcript())
+			}
+		})
+	}
+}
