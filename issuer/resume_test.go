@@ -1,0 +1,211 @@
+package issuer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"postseal/internal/cli"
+	"postseal/internal/testca"
+	"postseal/state"
+)
+
+// childJob makes this test binary a process that obtains a certificate and is
+// killed, as kill -9 would, at a step.
+type childJob struct {
+	State   string
+	Request Request
+	KillAt  StepKind
+}
+
+const childVariable = "POSTSEAL_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if job := os.Getenv(childVariable); job != "" {
+		os.Exit(child(job))
+	}
+	os.Exit(m.Run())
+}
+
+func child(job string) int {
+	var j childJob
+	if err := json.Unmarshal([]byte(job), &j); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 3
+	}
+	i := New(Options{Dir: state.Open(j.State), Account: AccountOptions{AgreeTerms: true}, OnStep: func(s Step) {
+		if s.Kind == j.KillAt {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}})
+	_, err := i.Obtain(context.Background(), j.Request)
+	return cli.Report(os.Stderr, "child", err)
+}
+
+// killedAt runs a process that is killed at a step, and returns false if it came
+// to its end before.
+func (w *world) killedAt(step StepKind, req Request) bool {
+	w.t.Helper()
+	job, err := json.Marshal(childJob{w.dir.Path(), req, step})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cmd := exec.CommandContext(w.t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), childVariable+"="+string(job))
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return false
+	}
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+		w.t.Fatalf("%v: %s", err, out)
+	}
+	return true
+}
+
+// An order survives kill -9 at any step and is finished by the next run, without
+// a second order, account or answer.
+func TestResumeAfterKill(t *testing.T) {
+	steps := []StepKind{
+		StepAccount, StepOrder, StepChallenge, StepWait, StepAnswer, StepPost, StepValid,
+		StepFinalize, StepIssued, StepStored, StepHook,
+	}
+	for _, step := range steps {
+		t.Run(string(step), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, testca.Config{MailTrigger: testca.MailOnOrder})
+			req := w.request(alice)
+			marker := filepath.Join(t.TempDir(), "hook")
+			req.DeployHook = "echo ran >>" + marker
+			if !w.killedAt(step, req) {
+				t.Fatal("was not killed")
+			}
+			res := w.obtain(req)
+			if res.P12 == "" || !exists(res.P12) {
+				t.Errorf("no container: %+v", res)
+			}
+			c := w.ca.Counters()
+			// The kill comes after newOrder was answered and before its URL is
+			// written: the one moment in which an order is lost.
+			orders := map[bool]int{true: 2, false: 1}[step == StepOrder]
+			if c.Events[testca.EventAccount] != 1 || c.Events[testca.EventOrder] != orders || c.Verdicts[testca.VerdictBad] != 0 {
+				t.Errorf("%+v", c)
+			}
+			if got := string(mustRead(t, marker)); !strings.HasPrefix(got, "ran\n") {
+				t.Errorf("hook: %q", got)
+			}
+			if left := append(w.entries("orders"), w.entries("pending")...); len(left) != 0 {
+				t.Errorf("left over: %v", left)
+			}
+		})
+	}
+}
+
+// The time is up: exit status 75, the order stays, and the same command goes on
+// with the same order, record and key.
+func TestResumeAfterTimeout(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{})
+	held := make(chan struct{})
+	w.answer = func(w *world, p *state.Pending, part1, from, to string) error {
+		<-held
+		return sendReply(w, p, part1, from, to)
+	}
+	req := w.request(alice)
+	req.Timeout = 300 * time.Millisecond
+	_, err := w.issuer().Obtain(t.Context(), req)
+	if cli.ExitCode(err) != cli.ExitTempFail || !strings.Contains(err.Error(), "waiting for the challenge mail") || !strings.Contains(err.Error(), "orders/"+alice) {
+		t.Fatalf("exit %d: %v", cli.ExitCode(err), err)
+	}
+	before, errBefore := w.dir.Pending(alice, time.Now())
+	close(held)
+	req.Timeout = 20 * time.Second
+	w.obtain(req)
+	if errBefore != nil || len(before) != 1 || w.ca.Counters().Events[testca.EventOrder] != 1 {
+		t.Errorf("records %v, %v; %+v", before, errBefore, w.ca.Counters())
+	}
+	if a, err := w.dir.Answer(before[0].ID); err != nil || a == nil || a.Phase != state.Sent {
+		t.Errorf("the answer belongs to another record: %+v, %v", a, err)
+	}
+}
+
+// An order that died while nobody looked is replaced by another.
+func TestResumeDeadOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{})
+	w.answer = func(*world, *state.Pending, string, string, string) error { return nil }
+	req := w.request(alice)
+	req.Timeout = 200 * time.Millisecond
+	if _, err := w.issuer().Obtain(t.Context(), req); cli.ExitCode(err) != cli.ExitTempFail {
+		t.Fatal(err)
+	}
+	path := w.dir.Path("orders", alice+".json")
+	o, err := readOrder(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.URL += "x"
+	if err := writeJSON(path, o); err != nil {
+		t.Fatal(err)
+	}
+	w.answer = nil
+	req.Timeout = 20 * time.Second
+	w.obtain(req)
+	if !w.said(StepNote, "ordering anew") {
+		t.Errorf("%s", w.transcript())
+	}
+}
+
+// A damaged order file, and one of another CA, are no obstacle.
+func TestResumeForeignFiles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{AlwaysReady: true})
+	if err := w.issuer().prepare(); err != nil {
+		t.Fatal(err)
+	}
+	path := w.dir.Path("orders", alice+".json")
+	other := &orderFile{Version: fileVersion, Settings: Settings{Emails: []string{alice}, Server: "https://other.example/dir"}}
+	for name, write := range map[string]func() error{
+		"torn":     func() error { return os.WriteFile(path, []byte(`{"version":`), 0o600) },
+		"future":   func() error { return os.WriteFile(path, []byte(`{"version":99,"emails":["a@x"]}`), 0o600) },
+		"other CA": func() error { return writeJSON(path, other) },
+	} {
+		if err := write(); err != nil {
+			t.Fatal(err)
+		}
+		req := w.request(alice)
+		req.Force = true
+		if _, err := w.issuer().Obtain(t.Context(), req); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if exists(path) {
+			t.Errorf("%s: the order file is still there", name)
+		}
+	}
+}
+
+func TestLocked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{AlwaysReady: true})
+	i := w.issuer()
+	if err := i.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := i.lockName(alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.issuer().Obtain(t.Context(), w.request(alice))
+	if cli.ExitCode(err) != cli.ExitTempFail || !strings.Contains(err.Error(), "another postseal") {
+		t.Errorf("%v", err)
+	}
+	unlock()
+	w.obtain(w.request(alice))
+}
