@@ -16,6 +16,7 @@ var built struct {
 	sync.Mutex
 	dir      string
 	programs map[string]bool
+	release  func() // never called
 }
 
 // Build compiles programs of cmd/ and returns the directory they are in, which
@@ -70,7 +71,9 @@ func makeBuildDir() error {
 	if err != nil {
 		return err
 	}
-	if _, err := startGuard(`rm -rf "$1"`, dir); err != nil {
+	// Kept, or the garbage collector closes the guard's pipe and the guard thinks
+	// that we are gone.
+	if built.release, err = startGuard(`rm -rf "$1"`, dir); err != nil {
 		return errors.Join(err, os.RemoveAll(dir))
 	}
 	built.dir, built.programs = dir, map[string]bool{}

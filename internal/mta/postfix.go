@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Postfix says what a Postfix instance is to do. The zero value takes mail for
@@ -106,8 +107,12 @@ func (in *Instance) start() error {
 			return err
 		}
 		in.SMTPAddr = addr
+		if err := in.settle(); err != nil {
+			return err
+		}
 		out, err := in.postfix("start")
 		if err == nil {
+			in.running = true
 			return nil
 		}
 		failed = fmt.Errorf("postfix start: %v\n%s%s", err, out, in.Log())
@@ -116,6 +121,17 @@ func (in *Instance) start() error {
 		}
 	}
 	return failed
+}
+
+// settle makes the configuration look old: Postfix waits up to two seconds
+// before it reads a file that has only just been written.
+func (in *Instance) settle() error {
+	past := time.Now().Add(-time.Minute)
+	return errors.Join(
+		os.Chtimes(in.conf("main.cf"), past, past),
+		os.Chtimes(in.conf("master.cf"), past, past),
+		os.Chtimes(in.conf("users"), past, past),
+	)
 }
 
 // freeAddr returns an address on loopback where nobody listens at the moment.
