@@ -1,0 +1,160 @@
+package issuer
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"postseal/internal/cli"
+	"postseal/internal/testca"
+	"postseal/state"
+)
+
+func TestAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{AlwaysReady: true, Profiles: map[string]string{"smime": "for mail"}})
+	url, ctx := w.ca.DirectoryURL, t.Context()
+	if _, err := w.issuer().ShowAccount(ctx, url, w.bundle); cli.ExitCode(err) != cli.ExitFailed {
+		t.Errorf("no account: %v", err)
+	}
+	w.obtain(w.request(alice))
+	info, err := w.issuer().ShowAccount(ctx, url, w.bundle)
+	if err != nil || info.Status != "valid" || info.Profiles["smime"] != "for mail" || !info.ARI {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	for _, name := range []string{accountName, accountKey} {
+		st, err := os.Stat(w.dir.Path("accounts", caName(url), name))
+		if err != nil || st.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", name, st, err)
+		}
+	}
+	if err := w.issuer().UpdateAccount(ctx, url, w.bundle, AccountUpdate{}); cli.ExitCode(err) != cli.ExitUsage {
+		t.Errorf("nothing to update: %v", err)
+	}
+	if err := w.issuer().UpdateAccount(ctx, url, w.bundle, AccountUpdate{Contact: []string{"admin@example.test"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.issuer().Rollover(ctx, url, w.bundle); err != nil {
+		t.Fatal(err)
+	}
+	after, err := w.issuer().ShowAccount(ctx, url, w.bundle)
+	if err != nil || after.Thumbprint == info.Thumbprint || !slices.Equal(after.Contact, []string{"mailto:admin@example.test"}) {
+		t.Errorf("%+v, %v", after, err)
+	}
+	w.obtain(w.request("bob@example.test"))
+
+	kept, err := w.issuer().DeactivateAccount(ctx, url, w.bundle)
+	if err != nil || !exists(filepath.Join(kept, accountKey)) {
+		t.Fatalf("%s, %v", kept, err)
+	}
+	w.obtain(w.request("carol@example.test"))
+	if n := w.ca.Counters().Events[testca.EventAccount]; n != 2 {
+		t.Errorf("%d accounts", n)
+	}
+}
+
+// A rollover that was killed: the next command finds out which key counts.
+func TestRolloverKilled(t *testing.T) {
+	t.Parallel()
+	for name, changed := range map[string]bool{"before the CA": false, "after the CA": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, testca.Config{AlwaysReady: true})
+			w.obtain(w.request(alice))
+			dir := w.dir.Path("accounts", caName(w.ca.DirectoryURL))
+			old := mustRead(t, filepath.Join(dir, accountKey))
+			next, err := newKey("p256")
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := marshalKey(next)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if changed {
+				if err := w.issuer().Rollover(t.Context(), w.ca.DirectoryURL, w.bundle); err != nil {
+					t.Fatal(err)
+				}
+				data = mustRead(t, filepath.Join(dir, accountKey))
+				if err := os.WriteFile(filepath.Join(dir, accountKey), old, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile(filepath.Join(dir, nextKey), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			w.obtain(w.request("bob@example.test"))
+			if exists(filepath.Join(dir, nextKey)) {
+				t.Error("undecided still")
+			}
+		})
+	}
+}
+
+// The replies of orders in flight carry the old key's thumbprint.
+func TestRolloverInFlight(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{})
+	w.answer = func(*world, *state.Pending, string, string, string) error { return nil }
+	req := w.request(alice)
+	req.Timeout = 200 * time.Millisecond
+	if _, err := w.issuer().Obtain(t.Context(), req); cli.ExitCode(err) != cli.ExitTempFail {
+		t.Fatal(err)
+	}
+	err := w.issuer().Rollover(t.Context(), w.ca.DirectoryURL, w.bundle)
+	if cli.ExitCode(err) != cli.ExitFailed || !strings.Contains(err.Error(), "in flight") {
+		t.Errorf("%v", err)
+	}
+	s, err := w.issuer().Status()
+	if err != nil || len(s.Orders) != 1 || len(s.Pending) != 1 || s.Orders[0].Running || !strings.Contains(s.Orders[0].WaitingFor, "challenge mail") {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// A CA that has lost its data base gets the account again.
+func TestForgottenAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{AlwaysReady: true})
+	w.obtain(w.request(alice))
+	path := w.dir.Path("accounts", caName(w.ca.DirectoryURL), accountKey)
+	key, err := newKey("p256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := marshalKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	accountFilePath := filepath.Join(filepath.Dir(path), accountName)
+	text := strings.ReplaceAll(string(mustRead(t, accountFilePath)), "/acme/account/", "/acme/account/x")
+	if err := os.WriteFile(accountFilePath, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.obtain(w.request("bob@example.test"))
+	if !w.said(StepNote, "making it anew") {
+		t.Errorf("%s", w.transcript())
+	}
+}
+
+func TestCAName(t *testing.T) {
+	seen := map[string]string{}
+	for _, url := range []string{
+		"https://acme.castle.cloud/acme/directory", "https://127.0.0.1:14000/dir", "http://127.0.0.1:14000/dir",
+		"https://a/b+c", "https://a/b/c", "https://a/b%2Bc", "https://../x",
+	} {
+		name := caName(url)
+		if strings.ContainsAny(name, "/") || name[0] == '.' || seen[name] != "" {
+			t.Errorf("%s: %q, as %q", url, name, seen[name])
+		}
+		seen[name] = url
+	}
+	if caName("https://acme.castle.cloud/acme/directory") != "acme.castle.cloud+acme+directory" {
+		t.Error("not readable")
+	}
+}

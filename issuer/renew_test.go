@@ -1,0 +1,264 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"postseal/internal/cli"
+	"postseal/internal/testca"
+	"postseal/state"
+)
+
+// renew does what "postseal renew" does and returns how many were issued.
+func (w *world) renew(i *Issuer, o Renewal) int {
+	w.t.Helper()
+	o.Timeout = 20 * time.Second
+	reqs, err := i.DueRequests(w.t.Context(), o)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	issued := 0
+	i.Batch(w.t.Context(), reqs, 4, func(n int, _ *Result, err error) {
+		if err != nil {
+			w.t.Errorf("%v: %v", reqs[n].Emails, err)
+			return
+		}
+		issued++
+	})
+	return issued
+}
+
+func TestNothingDue(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{AlwaysReady: true})
+	w.obtain(w.request(alice))
+	_, err := w.issuer().Obtain(t.Context(), w.request(alice))
+	var notDue *NotDueError
+	if cli.ExitCode(err) != cli.ExitNothingDue || !errors.As(err, &notDue) || notDue.Days < 80 {
+		t.Fatalf("%v", err)
+	}
+	if n := w.renew(w.issuer(), Renewal{}); n != 0 {
+		t.Errorf("%d renewed", n)
+	}
+	force := w.request(alice)
+	force.Force = true
+	w.obtain(force)
+	other := w.request(alice, "bob@example.test")
+	if res := w.obtain(other); res.Name != alice+"-2" {
+		t.Errorf("another set is named %q", res.Name)
+	}
+	again := w.request("BOB@example.test", alice)
+	if res := w.obtain(again); res.Name != "bob@example.test" {
+		t.Errorf("the same set in another order is named %q", res.Name)
+	}
+}
+
+// Renewal keeps key type, usages, format, passphrase and hook; the key is new.
+func TestRenewKeepsOptions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{ARIDue: true})
+	req := w.request(alice)
+	marker := filepath.Join(t.TempDir(), "hook")
+	req.Usages, req.P12, req.KeyType = []string{"digitalSignature"}, "legacy", "p384"
+	req.Passphrase = Passphrase{Kind: PassGiven, Value: "correct horse"}
+	req.DeployHook = `echo "$POSTSEAL_EMAILS" >>` + marker
+	first := w.obtain(req)
+	firstKey := string(mustRead(t, first.Key))
+
+	if n := w.renew(w.issuer(), Renewal{}); n != 1 {
+		t.Fatalf("%d renewed\n%s", n, w.transcript())
+	}
+	r, err := readRenewal(first.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Serial == first.Serial || !slices.Equal(r.Usages, req.Usages) || r.P12 != "legacy" || r.KeyType != "p384" {
+		t.Errorf("%+v", r)
+	}
+	if key := string(mustRead(t, first.Key)); key == firstKey {
+		t.Error("the key is the old one")
+	}
+	if exists(filepath.Join(first.Dir, passphraseName)) {
+		t.Error("a given passphrase was written into its own file")
+	}
+	if got := string(mustRead(t, marker)); got != alice+"\n"+alice+"\n" {
+		t.Errorf("hook: %q", got)
+	}
+	old := w.dir.Path("certs", previousDir, alice, first.Serial, keyFile)
+	if string(mustRead(t, old)) != firstKey {
+		t.Error("the former key is gone")
+	}
+	if left := w.entries("certs"); !slices.Equal(left, []string{previousDir, alice}) {
+		t.Errorf("certs: %v", left)
+	}
+
+	secondKey := string(mustRead(t, first.Key))
+	w.renew(w.issuer(), Renewal{ReuseKey: true, Force: true})
+	if string(mustRead(t, first.Key)) != secondKey {
+		t.Error("--reuse-key made another key")
+	}
+}
+
+func TestRenewReplaces(t *testing.T) {
+	t.Parallel()
+	for _, always := range []bool{false, true} {
+		w := newWorld(t, testca.Config{ARIDue: true, AlwaysReplaced: always, AlwaysReady: true})
+		w.obtain(w.request(alice))
+		if n := w.renew(w.issuer(), Renewal{}); n != 1 {
+			t.Errorf("always replaced %v: %d renewed", always, n)
+		}
+	}
+}
+
+// A generated passphrase stays the same: its owner has written it down.
+func TestRenewKeepsGeneratedPassphrase(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{ARIDue: true, AlwaysReady: true})
+	res := w.obtain(w.request(alice))
+	before := string(mustRead(t, res.PassphraseFile))
+	w.renew(w.issuer(), Renewal{})
+	if after := string(mustRead(t, res.PassphraseFile)); after != before {
+		t.Errorf("%q became %q", before, after)
+	}
+}
+
+func TestRenewSelects(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{ARIDue: true, AlwaysReady: true})
+	w.obtain(w.request(alice))
+	w.obtain(w.request("bob@example.test"))
+	if n := w.renew(w.issuer(), Renewal{Emails: []string{"ALICE@example.test"}}); n != 1 {
+		t.Errorf("%d renewed", n)
+	}
+	_, err := w.issuer().DueRequests(t.Context(), Renewal{Emails: []string{"nobody@example.test"}})
+	if cli.ExitCode(err) != cli.ExitFailed {
+		t.Errorf("%v", err)
+	}
+}
+
+// renew finishes what cert left.
+func TestRenewFinishesOrders(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{})
+	if !w.killedAt(StepWait, w.request(alice)) {
+		t.Fatal("was not killed")
+	}
+	if n := w.renew(w.issuer(), Renewal{}); n != 1 {
+		t.Errorf("%d renewed", n)
+	}
+	if orders := w.ca.Counters().Events[testca.EventOrder]; orders != 1 {
+		t.Errorf("%d orders", orders)
+	}
+}
+
+func TestDue(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	r := renewalFile{NotBefore: start, NotAfter: start.Add(90 * day)}
+	suggest := func(from, at, to, until int) *window {
+		return &window{Start: start.Add(time.Duration(from) * day), At: start.Add(time.Duration(at) * day),
+			End: start.Add(time.Duration(to) * day), Until: start.Add(time.Duration(until) * day)}
+	}
+	tests := []struct {
+		name     string
+		window   *window
+		day      int
+		due, ask bool
+	}{
+		{"young", nil, 10, false, false},
+		{"half", nil, 45, false, true},
+		{"last third", nil, 60, true, true},
+		{"expired", nil, 100, true, true},
+		{"early window", suggest(5, 7, 9, 1), 8, true, true},
+		{"early window ahead", suggest(20, 21, 22, 1), 10, false, false},
+		{"early window tomorrow", suggest(20, 21, 22, 1), 19, false, true},
+		{"late window", suggest(70, 75, 80, 1), 65, false, true},
+		{"asked a moment ago", suggest(70, 75, 80, 66), 65, false, false},
+		{"window after the end", suggest(95, 99, 100, 1), 61, true, true},
+	}
+	for _, tc := range tests {
+		i := New(Options{Now: func() time.Time { return start.Add(time.Duration(tc.day) * day) }})
+		c := r
+		c.Window = tc.window
+		if got := i.due(&c); got != tc.due {
+			t.Errorf("%s: due %v", tc.name, got)
+		}
+		if got := i.askDue(&c); got != tc.ask {
+			t.Errorf("%s: asks %v", tc.name, got)
+		}
+	}
+}
+
+func TestParseWindow(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	good := `{"suggestedWindow":{"start":"2026-03-01T00:00:00Z","end":"2026-03-02T00:00:00Z"},"explanationURL":"https://ca.example/why"}`
+	seen := map[time.Time]bool{}
+	for range 50 {
+		w, err := parseWindow([]byte(good), 0, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.At.Before(w.Start) || !w.At.Before(w.End) || w.Why == "" || !w.Until.Equal(now.Add(windowAge)) {
+			t.Fatalf("%+v", w)
+		}
+		seen[w.At] = true
+	}
+	if len(seen) < 40 {
+		t.Errorf("only %d moments in 50", len(seen))
+	}
+	for again, want := range map[time.Duration]time.Duration{time.Second: minWindowAge, 300 * day: maxWindowAge, time.Hour: time.Hour} {
+		if w, _ := parseWindow([]byte(good), again, now); !w.Until.Equal(now.Add(want)) {
+			t.Errorf("Retry-After %s: until %s", again, w.Until)
+		}
+	}
+	for _, bad := range []string{``, `{}`, `[]`, `{"suggestedWindow":{"start":"2026-03-02T00:00:00Z","end":"2026-03-01T00:00:00Z"}}`} {
+		if w, err := parseWindow([]byte(bad), 0, now); err == nil {
+			t.Errorf("%s: %+v", bad, w)
+		}
+	}
+}
+
+const day = 24 * time.Hour
+
+// storeMany puts n certificates into certs/ that are not due.
+func storeMany(t testing.TB, dir *state.Dir, n int) {
+	t.Helper()
+	if _, err := dir.Create(); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().UTC()
+	for k := range n {
+		email := fmt.Sprintf("user%05d@example.test", k)
+		path := dir.Path("certs", email)
+		if err := os.Mkdir(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		r := &renewalFile{
+			Version: fileVersion, Settings: Settings{Emails: []string{email}, Server: "https://127.0.0.1:1/directory", KeyType: "p256"},
+			Serial: fmt.Sprint(k), Fingerprint: strings.Repeat("0", 64), CertID: "x.y", NotBefore: now.Add(-day), NotAfter: now.Add(89 * day),
+		}
+		data := fmt.Appendf(nil, `{"version":1,"emails":[%q],"server":%q,"key-type":"p256","passphrase":{},"serial":%q,"sha256":%q,"cert-id":"x.y","not-before":%q,"not-after":%q}`,
+			email, r.Server, r.Serial, r.Fingerprint, r.NotBefore.Format(time.RFC3339), r.NotAfter.Format(time.RFC3339))
+		if err := os.WriteFile(filepath.Join(path, renewalName), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRenewNothingDue is "postseal renew" over 10,000 certificates.
+func BenchmarkRenewNothingDue(b *testing.B) {
+	dir := state.Open(filepath.Join(b.TempDir(), "state"))
+	storeMany(b, dir, 10_000)
+	for b.Loop() {
+		reqs, err := New(Options{Dir: dir}).DueRequests(context.Background(), Renewal{})
+		if err != nil || len(reqs) != 0 {
+			b.Fatal(len(reqs), err)
+		}
+	}
+}
