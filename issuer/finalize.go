@@ -67,11 +67,10 @@ func (r *run) advance(ctx context.Context, order acme.Order, csr []byte) (acme.O
 	switch order.Status {
 	case acme.StatusReady:
 		next, err := r.ca.client.FinalizeOrder(ctx, acct, order, csr)
-		if _, refused := problemOf(err); err == nil || refused && next.Status == acme.StatusInvalid {
-			err = nil
-		} else if refused || next.Status == acme.StatusReady {
+		if err != nil && next.Status == acme.StatusReady {
 			return r.afterRefusal(ctx, order, err)
 		}
+		// The CA took it. Any error is what acmez makes of an order not yet valid.
 		r.step(StepFinalize, "", "sent the request for the certificate")
 		return r.judge(next)
 	default:
@@ -84,19 +83,24 @@ func (r *run) advance(ctx context.Context, order acme.Order, csr []byte) (acme.O
 }
 
 // afterRefusal looks at what a refused finalize has left of the order. A CA's
-// 500 may be a hiccup, with the order as it was, or the order's end.
+// 500, or a broken connection, may be a hiccup, with the order as it was, or the
+// order's end.
 func (r *run) afterRefusal(ctx context.Context, order acme.Order, refusal error) (acme.Order, error) {
+	if status := lastStatus(ctx); status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+		return order, refusal // to be waited for
+	}
 	next, err := r.ca.client.GetOrder(ctx, r.ca.current().acme(), order)
 	if err != nil {
 		return order, refusal
 	}
-	if next.Status == acme.StatusReady || next.Status == acme.StatusInvalid && next.Error == nil {
-		p, _ := problemOf(refusal)
-		if next.Status == acme.StatusReady && (p.Status >= http.StatusInternalServerError || p.Type == acme.ProblemTypeOrderNotReady) {
-			r.step(StepFinalize, "", "the CA could not finalize (%s): trying again", describeProblem(p))
-			return next, errPending
-		}
+	p, refused := problemOf(refusal)
+	final := refused && p.Status < http.StatusInternalServerError && p.Type != acme.ProblemTypeOrderNotReady
+	switch {
+	case next.Status == acme.StatusReady && final, next.Status == acme.StatusInvalid && next.Error == nil:
 		return next, &deadOrder{r.ca.explain("finalizing", refusal), false}
+	case next.Status == acme.StatusReady:
+		r.step(StepFinalize, "", "the CA could not finalize (%s): trying again", shorten(refusal.Error()))
+		return next, errPending
 	}
 	return r.judge(next)
 }

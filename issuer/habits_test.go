@@ -63,6 +63,9 @@ func TestHabits(t *testing.T) {
 		"500 at the authorization":      {cfg: testca.Config{Faults: []testca.Fault{{Kind: "authz", Type: testca.FaultError, Count: 1}}}},
 		"500 at the challenge":          {cfg: testca.Config{Faults: []testca.Fault{{Kind: "challenge", Type: testca.FaultError, Count: 4}}}},
 		"an HTML page at the download":  {cfg: testca.Config{Faults: []testca.Fault{{Kind: "certificate", Type: testca.FaultDrop, Count: 1}}}},
+		"rate limit at finalize":        {cfg: testca.Config{Faults: []testca.Fault{{Kind: "finalize", Type: testca.FaultRateLimit, Count: 1}}}},
+		"overload at finalize":          {cfg: testca.Config{Faults: []testca.Fault{{Kind: "finalize", Type: testca.FaultDown, Count: 1}}}},
+		"broken connection at finalize": {cfg: testca.Config{Faults: []testca.Fault{{Kind: "finalize", Type: testca.FaultDrop, Count: 4}}}},
 		"ARI fails":                     {cfg: testca.Config{Faults: []testca.Fault{{Kind: "renewal-info", Type: testca.FaultError}}}},
 	}
 	for name, tc := range tests {

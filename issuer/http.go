@@ -94,6 +94,16 @@ func (x *exchange) last() (status int, wait time.Duration) {
 	return x.status, x.retryAfter
 }
 
+// lastStatus returns the status of the last answer that the watched exchange saw.
+func lastStatus(ctx context.Context) int {
+	x, ok := ctx.Value(exchangeKey{}).(*exchange)
+	if !ok {
+		return 0
+	}
+	status, _ := x.last()
+	return status
+}
+
 // retryAfter reads the header field Retry-After (RFC 9110, Section 10.2.3).
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	value := h.Get("Retry-After")
