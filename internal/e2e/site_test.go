@@ -89,14 +89,27 @@ func (s *site) configure(smtpAddr string) {
 	path := s.user.WriteFile(s.t, "dkim.pem", key.pem)
 	s.must(os.Chmod(path, 0o600))
 	s.ca.SetTXT(selector+"._domainkey."+domain, key.record)
+	roots := s.user.WriteFile(s.t, "challenge-roots.pem", string(s.ca.SMIMERootPEM))
 	s.user.WriteFile(s.t, "postseal.toml", fmt.Sprintf(`state = %q
 smtp = "smtp://%s"
 resolver = %q
+[smime]
+roots = %q
 [[dkim]]
 domain = %q
 selector = %q
 key = %q
-`, s.state, smtpAddr, s.ca.DNSAddr, domain, selector, path))
+`, s.state, smtpAddr, s.ca.DNSAddr, roots, domain, selector, path))
+}
+
+// behindMilter starts a Postfix with postseal-milter in it.
+func (s *site) behindMilter(users ...string) *mta.Instance {
+	s.t.Helper()
+	post := mta.StartPostfix(s.t, mta.Postfix{Users: users, Milters: milters, Relay: s.ca.SMTPAddr})
+	s.ca.SetRelay(post.SMTPAddr)
+	s.configure(post.SMTPAddr)
+	s.startMilter(post.SocketDir(s.user.UID))
+	return post
 }
 
 type dkimKey struct{ pem, record string }
