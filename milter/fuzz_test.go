@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"math"
 	"net"
-	"runtime"
+	"runtime/metrics"
 	"testing"
 	"time"
 
@@ -67,10 +68,9 @@ func FuzzSession(f *testing.F) {
 			return challenge.Outcome{Verdict: challenge.Verdict(len(m.Raw) % 4)}
 		}
 		s := New(config)
-		before := allocated()
 		whole := play(s, bytes.NewReader(data))
 		// go-milter makes a buffer of 4 KiB for each reply of 5 bytes.
-		if asked, limit := allocated()-before, uint64(256<<10+len(data)*1100); asked > limit {
+		if asked, limit := leastAllocated(s, data), uint64(256<<10+len(data)*1100); asked > limit {
 			t.Errorf("%d bytes made it ask for %d, want at most %d", len(data), asked, limit)
 		}
 		if pieces := play(s, oneByte{bytes.NewReader(data)}); !bytes.Equal(whole, pieces) {
@@ -83,10 +83,25 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
+// leastAllocated plays a session up to five times and returns the least that was
+// asked for: the process has other goroutines, the fuzzer's, that ask too.
+func leastAllocated(s *Server, data []byte) uint64 {
+	least := uint64(math.MaxUint64)
+	for range 5 {
+		before := allocated()
+		play(s, bytes.NewReader(data))
+		least = min(least, allocated()-before)
+		if least < 256<<10 {
+			break
+		}
+	}
+	return least
+}
+
 func allocated() uint64 {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.TotalAlloc
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }
 
 // wantPackets wants a sequence of whole packets that a milter may send.

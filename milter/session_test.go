@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/emersion/go-milter"
 
 	"postseal/internal/challenge"
+	"postseal/state"
 )
 
 const acme = "Subject: ACME: V4nE8NhYh6edBpfQTg5qqQ"
@@ -292,18 +292,32 @@ func TestQuirkyOrder(t *testing.T) {
 
 // A record is seen by the first MAIL after it was written.
 func TestPendingRace(t *testing.T) {
-	var pending atomic.Bool
+	dir := state.Open(t.TempDir())
+	if _, err := dir.Create(); err != nil {
+		t.Fatal(err)
+	}
+	index := state.NewIndex(dir)
+	defer index.Close()
 	config := testConfig()
-	config.Pending = func() (bool, error) { return pending.Load(), nil }
-	_, addr := serve(t, "unix", config)
+	config.Pending = index.Any
+	s, addr := serve(t, "unix", config)
 	p := connect(t, addr, 6, allSteps)
-	for range 500 {
+	record := state.Pending{ID: "1", Email: "alice@example.test", Server: "https://ca.example.net/dir", Thumbprint: "x"}
+	const rounds = 200
+	for range rounds {
 		p.mail()
 		p.expect(milter.ActAccept)
-		pending.Store(true)
+		if err := dir.Put(&record); err != nil {
+			t.Fatal(err)
+		}
 		p.challengeMail()
 		p.expect(milter.ActAccept)
-		pending.Store(false)
+		if err := dir.Remove(record.Email, record.Server); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.Stats().Decided.Load(); n != rounds {
+		t.Errorf("%d of %d challenges were seen", n, rounds)
 	}
 }
 

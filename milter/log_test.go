@@ -1,0 +1,46 @@
+package milter
+
+import (
+	"log"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLimited(t *testing.T) {
+	out := new(logged)
+	l := Limited(out.logger())
+	now := time.Unix(0, 0)
+	l.Handler().(*limited).quota.now = func() time.Time { return now }
+	sub := l.With("a", 1).WithGroup("g")
+	for range 100 {
+		l.Warn("one")
+		sub.Warn("two")
+	}
+	if n := out.lines(); n != 2*perWindow {
+		t.Errorf("%d lines, want %d", n, 2*perWindow)
+	}
+	now = now.Add(window)
+	l.Warn("one")
+	if text := out.text(); !strings.Contains(text, "dropped-before=95") || out.lines() != 2*perWindow+1 {
+		t.Errorf("after a window:\n%s", text)
+	}
+	now = now.Add(window)
+	l.Warn("one")
+	if text := out.text(); strings.Count(text, "dropped-before") != 1 {
+		t.Errorf("after two windows:\n%s", text)
+	}
+}
+
+func TestBridgeLog(t *testing.T) {
+	flags, old := log.Flags(), log.Writer()
+	t.Cleanup(func() { log.SetFlags(flags); log.SetOutput(old) })
+	out := new(logged)
+	BridgeLog(out.logger())
+	for range 100 {
+		log.Printf("Error writing packet: %v\n%s", "no", "stack")
+	}
+	if n := out.lines(); n != perWindow {
+		t.Errorf("%d lines, want %d:\n%s", n, perWindow, out.text())
+	}
+}
