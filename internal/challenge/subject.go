@@ -19,47 +19,58 @@ const (
 	maxToken = 256
 )
 
+// maxSubject bounds how much of an encoded Subject is decoded. A token of maxToken
+// characters takes less than half of it, however it is encoded.
+const maxSubject = 4 << 10
+
 // IsChallenge tells whether a raw Subject, folded and encoded as it came, is
 // that of a challenge. It says nothing of whether the challenge is genuine.
 func IsChallenge(subject string) bool {
-	if !strings.Contains(subject, "=?") {
-		return strings.HasPrefix(strings.TrimLeft(subject, " \t\r\n"), label)
+	subject = strings.TrimLeft(subject, " \t\r\n")
+	if strings.Contains(subject, "=?") {
+		subject = decodeWords(subject[:min(len(subject), maxSubject)])
 	}
-	decoded, err := decodeWords(subject)
-	return err == nil && strings.HasPrefix(strings.TrimSpace(decoded), label)
+	return strings.HasPrefix(strings.TrimLeft(subject, " \t"), label)
 }
 
-// encodedWord is RFC 2047's form with the language that RFC 2231, Section 5 adds.
+// encodedWord is how RFC 2047's form starts, with the language that RFC 2231,
+// Section 5 adds. It finds all that Go decodes, also where a space makes it no
+// encoded word.
+//
 // It is compiled when the first encoded Subject comes: postseal-pipe starts for
 // each ordinary message.
 var encodedWord = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`=\?([^?*\s]+)(\*[^?\s]*)?\?([bBqQ])\?([^?\s]*)\?=`)
+	return regexp.MustCompile(`=\?([^?*]*)(\*[^?]*)?\?([bBqQ])\?`)
 })
 
-// decodeWords decodes encoded words of any charset that Go knows: the legal ones
-// are a matter of a check, and this decides only what is a challenge's Subject.
-func decodeWords(s string) (string, error) {
-	s = encodedWord().ReplaceAllString(s, "=?$1?$3?$4?=")
-	dec := mime.WordDecoder{CharsetReader: func(string, io.Reader) (io.Reader, error) {
-		return nil, errHeader
-	}}
-	return dec.DecodeHeader(s)
+// decodeWords decodes encoded words, and takes those of a charset that Go does not
+// know as they are: the legal ones are a matter of a check, and this decides only
+// what is a challenge's Subject.
+func decodeWords(s string) string {
+	s = encodedWord().ReplaceAllString(s, "=?$1?$3?")
+	dec := mime.WordDecoder{CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil }}
+	if decoded, err := dec.DecodeHeader(s); err == nil {
+		return decoded
+	}
+	return s
 }
 
-// tokenPart1 reads token-part1 from the Subject (RFC 8823, Section 3.1, item 1).
-// White space from folding is dropped, padding is kept: CAs that join the parts
-// as strings count it.
+// tokenPart1 reads token-part1 from an unfolded Subject (RFC 8823, Section 3.1,
+// item 1). White space from folding is dropped, padding is kept: CAs that join the
+// parts as strings count it.
 func tokenPart1(subject string) (string, error) {
-	for _, word := range encodedWord().FindAllStringSubmatch(subject, -1) {
-		if c := strings.ToLower(word[1]); c != "utf-8" && c != "us-ascii" {
-			return "", refuse("the Subject is encoded in %s, and only UTF-8 and US-ASCII are allowed", printable(word[1]))
+	if strings.Contains(subject, "=?") {
+		if len(subject) > maxSubject {
+			return "", refuse("the encoded Subject is longer than %d bytes", maxSubject)
 		}
+		for _, word := range encodedWord().FindAllStringSubmatch(subject, -1) {
+			if c := strings.ToLower(word[1]); c != "utf-8" && c != "us-ascii" {
+				return "", refuse("the Subject is encoded in %s, and only UTF-8 and US-ASCII are allowed", printable(word[1]))
+			}
+		}
+		subject = decodeWords(subject)
 	}
-	decoded, err := decodeWords(subject)
-	if err != nil {
-		return "", refuse("the Subject cannot be decoded")
-	}
-	token, ok := strings.CutPrefix(strings.TrimSpace(decoded), label)
+	token, ok := strings.CutPrefix(strings.TrimLeft(subject, " \t"), label)
 	if !ok {
 		return "", refuse("the Subject is not that of a challenge")
 	}
