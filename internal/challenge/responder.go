@@ -166,7 +166,7 @@ func (r *Responder) answer(ctx context.Context, x *exam, out Outcome) Outcome {
 		return out.later(err)
 	}
 	out.ReplyID = reply.id
-	claim, err := r.State.Claim(x.record, x.m.value("message-id"), reply.id, r.now())
+	claim, err := r.State.Claim(x.record, reply.inReplyTo, reply.id, r.now())
 	if err != nil {
 		return out.unclaimed(err)
 	}
