@@ -134,12 +134,18 @@ func Key(addr string) string {
 	return strings.ToLower(addr[:at]) + "@" + Domain(addr[at+1:])
 }
 
+// maxDomain bounds what is converted to A-labels, in bytes: 63 characters for each
+// of four labels take less, and the time is the square of the length.
+const maxDomain = 1 << 10
+
 // Domain returns the form of a domain in which domains are compared: A-labels,
 // lower case, no final dot.
 func Domain(name string) string {
 	name = strings.TrimSuffix(name, ".")
-	if ascii, err := idna.Lookup.ToASCII(name); err == nil {
-		return strings.ToLower(ascii)
+	if len(name) <= maxDomain {
+		if ascii, err := idna.Lookup.ToASCII(name); err == nil {
+			return strings.ToLower(ascii)
+		}
 	}
 	return strings.ToLower(name)
 }

@@ -14,6 +14,10 @@ import (
 // dnsTimeout bounds one look-up with all its retries.
 const dnsTimeout = 5 * time.Second
 
+// maxName bounds what is converted to A-labels, in bytes, since the time is the
+// square of the length. A name of 253 characters is shorter in UTF-8.
+const maxName = 1 << 10
+
 // names converts U-labels to A-labels (RFC 8616, Section 4) and lets the
 // underscore of "_domainkey" pass.
 var names = sync.OnceValue(func() *idna.Profile {
@@ -48,6 +52,9 @@ func Resolver(addr string) func(ctx context.Context, name string) ([]string, err
 // absolute returns a name that no search list is applied to. What cannot be a
 // name in the DNS has no record.
 func absolute(name string) (string, error) {
+	if len(name) > maxName {
+		return "", &net.DNSError{Err: "not a name", Name: printable(name), IsNotFound: true}
+	}
 	ascii, err := names().ToASCII(strings.TrimSuffix(name, "."))
 	if err != nil || len(ascii) > 253 || strings.IndexFunc(ascii, notInName) >= 0 {
 		return "", &net.DNSError{Err: "not a name", Name: printable(name), IsNotFound: true}
