@@ -1,9 +1,12 @@
 package challenge
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-msgauth/authres"
+
+	"postseal/state"
 )
 
 // authenticated believes the Authentication-Results that the admin's own border
@@ -16,20 +19,9 @@ func (x *exam) authenticated() (coverage, error) {
 	if host == "" || !x.passedAt(host) {
 		return coverage{}, errNotTried
 	}
-	signatures, _ := x.aligned()
-	if len(signatures) == 0 {
-		return coverage{}, errNotTried
-	}
-	cover := coverage{by: "DKIM signature by " + printable(signatures[0].shown) + ", verified by " + host}
-	required := relied
-	if x.policy().DKIM == "strict" {
-		required = strictList
-	}
-	for i, s := range signatures {
-		if s.cut {
-			return coverage{}, refuse("%s covers only part of the body (l=)", cover.by)
-		}
-		if err := (coverage{by: cover.by, names: s.names}).need(required...); err != nil {
+	cover := coverage{by: "DKIM signature by " + printable(x.signatures[0].shown) + ", verified by " + host}
+	for i, s := range x.signatures {
+		if err := x.couldCount(s, coverage{by: cover.by, names: s.names}); err != nil {
 			return coverage{}, err
 		}
 		cover.names = intersect(cover.names, s.names, i == 0)
@@ -54,13 +46,8 @@ func (x *exam) passedAt(host string) bool {
 }
 
 func (x *exam) alignedDomain(domain string) bool {
-	signatures, _ := x.aligned()
-	for _, s := range signatures {
-		if strings.EqualFold(s.shown, domain) {
-			return true
-		}
-	}
-	return false
+	domain = state.Domain(domain)
+	return slices.ContainsFunc(x.signatures, func(s *signature) bool { return s.domain == domain })
 }
 
 // intersect returns the names that both lists hold; the first list counts as

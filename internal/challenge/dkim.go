@@ -99,16 +99,14 @@ func parseTags(s string) (map[string]string, error) {
 func noSpace(s string) string { return strings.Join(strings.Fields(s), "") }
 
 // dkim verifies the signatures that could count, at most maxSignatures, until one
-// does. RFC 6376, Section 6.1 lets a verifier choose; the ones nearest to the
-// bottom are the oldest, and junk is put on top.
+// does. RFC 6376, Section 6.1 lets a verifier choose: from the bottom, where the
+// oldest are, since junk is put on top.
 func (x *exam) dkim() (coverage, error) {
-	signatures, others := x.aligned()
-	if len(signatures) == 0 {
-		return coverage{}, x.unsigned(others)
+	if len(x.signatures) == 0 {
+		return coverage{}, x.unsigned()
 	}
-	signatures = signatures[max(0, len(signatures)-maxSignatures):]
 	var first, later error
-	for _, s := range signatures {
+	for _, s := range slices.Backward(x.signatures[max(0, len(x.signatures)-maxSignatures):]) {
 		cover, err := x.verify(s)
 		if err == nil {
 			return cover, nil
@@ -152,21 +150,18 @@ func isParent(parent, domain string) bool {
 	return within(domain, parent) && strings.Contains(parent, ".")
 }
 
-func (x *exam) unsigned(others []string) error {
-	if len(others) == 0 {
+func (x *exam) unsigned() error {
+	if len(x.others) == 0 {
 		return refuse("the message is not signed")
 	}
-	return refuse("no DKIM signature by %s, the domain of From (found one %s)", domainOf(x.from), others[0])
+	return refuse("no DKIM signature by %s, the domain of From (found one %s)", domainOf(x.from), x.others[0])
 }
 
 // verify verifies one signature and applies the policy to it.
 func (x *exam) verify(s *signature) (coverage, error) {
 	cover := coverage{by: "DKIM signature by " + printable(s.shown), names: s.names}
-	if err := s.checkTimes(x.r.now()); err != nil {
-		return coverage{}, refuse("%s %v", cover.by, err)
-	}
-	if s.cut {
-		return coverage{}, refuse("%s covers only part of the body (l=)", cover.by)
+	if err := x.couldCount(s, cover); err != nil {
+		return coverage{}, err
 	}
 	key := keyLookup{ctx: x.ctx, lookup: x.r.LookupTXT}
 	err := verifyOne(s, x.m, key.txt)
@@ -180,10 +175,22 @@ func (x *exam) verify(s *signature) (coverage, error) {
 	case key.exact && s.agent != s.domain:
 		return coverage{}, refuse("%s is on behalf of a sub-domain, which its key forbids (t=s)", cover.by)
 	}
-	if x.policy().DKIM == "strict" {
-		return cover, cover.need(strictList...)
+	return cover, nil
+}
+
+// couldCount makes the checks that need no key: what fails them is not looked up,
+// and is not worth a second try either.
+func (x *exam) couldCount(s *signature, cover coverage) error {
+	if err := s.checkTimes(x.r.now()); err != nil {
+		return refuse("%s %v", cover.by, err)
 	}
-	return cover, cover.need(relied...)
+	if s.cut {
+		return refuse("%s covers only part of the body (l=)", cover.by)
+	}
+	if x.policy().DKIM == "strict" {
+		return cover.need(strictList...)
+	}
+	return cover.need(relied...)
 }
 
 func (s *signature) checkTimes(now time.Time) error {
@@ -251,8 +258,8 @@ func (k *keyLookup) txt(name string) ([]string, error) {
 			continue // the library says why
 		}
 		for _, flag := range strings.Split(tags["t"], ":") {
-			k.testing = k.testing || noSpace(flag) == "y"
-			k.exact = k.exact || noSpace(flag) == "s"
+			k.testing = k.testing || strings.EqualFold(noSpace(flag), "y")
+			k.exact = k.exact || strings.EqualFold(noSpace(flag), "s")
 		}
 	}
 	return records, err

@@ -29,8 +29,12 @@ type exam struct {
 	to      string
 	replyTo string // where the reply goes
 	part1   string
-	cover   coverage
-	detail  string // of the check that runs
+
+	signatures []*signature // of the domain of From
+	others     []string     // whose the other signatures are
+
+	cover  coverage
+	detail string // of the check that runs
 }
 
 // check is one rule of the package; the order is from cheap to dear, and DNS comes

@@ -39,6 +39,7 @@ func (x *exam) checkGenuine() error {
 	if x.from == "" {
 		return refuse("without From there is nobody whose signature could count")
 	}
+	x.signatures, x.others = x.aligned()
 	var reasons []string
 	var later error
 	for _, way := range []func() (coverage, error){x.authenticated, x.smime, x.dkim} {
