@@ -165,9 +165,7 @@ func (x *exam) matchFrom() error {
 	}
 	switch {
 	case len(match) == 1:
-		x.record = match[0]
-		x.detail = x.record.Email + " at " + x.record.Server
-		return nil
+		return x.accept(match[0])
 	case len(match) > 1:
 		return refuse("%d orders wait for a challenge from %s to %s and cannot be told apart", len(match), x.from, x.to)
 	case ordering:
@@ -176,6 +174,20 @@ func (x *exam) matchFrom() error {
 		return refuse("nobody waits for a challenge to %s", x.to)
 	}
 	return refuse("From is %s, and the challenge is to come from %s", x.from, x.pool[0].From)
+}
+
+// accept takes a record if it can be answered at all: what cannot is refused here
+// and not put off for ever.
+func (x *exam) accept(p *state.Pending) error {
+	x.record = p
+	x.detail = p.Email + " at " + p.Server
+	if !legalAddress(p.Email) {
+		return refuse("%s is no address that can be mailed from", printable(p.Email))
+	}
+	if _, err := Digest(x.part1, p); err != nil {
+		return refuse("%v", err)
+	}
+	return nil
 }
 
 // waitToken waits while the issuing half reads the authorizations: a CA may mail
