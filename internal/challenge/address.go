@@ -60,25 +60,38 @@ func legalAddress(addr string) bool {
 	}) < 0 && strings.Count(addr, "@") == 1
 }
 
-// isGroup finds the colon of RFC 5322's group syntax, outside of quotes and comments.
+// isGroup finds the colon of RFC 5322's group syntax.
 func isGroup(value string) bool {
+	value, ok := plain(value)
+	return !ok || strings.Contains(value, ":")
+}
+
+// plain returns the value of a structured field with a space for each comment (RFC
+// 5322, Section 3.2.2), and without quotes: what is syntax outside of them is
+// masked inside, so that a reader who knows neither is not misled by what strangers
+// have put there. It is not ok if one of them does not end.
+func plain(value string) (out string, ok bool) {
+	var b strings.Builder
 	quoted, depth := false, 0
 	for i := 0; i < len(value); i++ {
-		switch c := value[i]; {
-		case c == '\\':
+		c := value[i]
+		switch {
+		case c == '\\' && (quoted || depth > 0):
 			i++
 		case c == '"' && depth == 0:
 			quoted = !quoted
-		case quoted:
-		case c == '(':
+		case quoted && strings.IndexByte(" \t;:=,()<>", c) >= 0:
+			b.WriteByte('_')
+		case c == '(' && !quoted:
+			b.WriteByte(' ')
 			depth++
-		case c == ')':
+		case c == ')' && depth > 0:
 			depth--
-		case c == ':' && depth == 0:
-			return true
+		case depth == 0:
+			b.WriteByte(c)
 		}
 	}
-	return false
+	return b.String(), !quoted && depth == 0
 }
 
 // domainOf returns the domain of an address in the form that is compared.

@@ -32,6 +32,10 @@ func (x *exam) authenticated() (coverage, error) {
 // passedAt tells whether host says dkim=pass for the domain of an aligned signature.
 func (x *exam) passedAt(host string) bool {
 	for _, value := range x.m.values("authentication-results") {
+		value, ok := plain(value)
+		if !ok {
+			continue
+		}
 		id, results, err := authres.Parse(value)
 		if err != nil || !strings.EqualFold(id, host) {
 			continue
