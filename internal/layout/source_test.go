@@ -1,0 +1,67 @@
+package layout
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// Functions are to be read at one glance: none over 100 lines, nine of ten under
+// 40. Test files may be longer.
+const (
+	longest     = 100
+	ninthTenth  = 40
+	minMeasured = 50 // fewer functions say nothing about their distribution
+)
+
+func TestSource(t *testing.T) {
+	var lengths []int
+	for name, p := range packages(t) {
+		documented := false
+		for _, file := range p.GoFiles {
+			path := filepath.Join(p.Dir, file)
+			fset := token.NewFileSet()
+			parsed, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			documented = documented || parsed.Doc != nil
+			lengths = append(lengths, measure(t, name+"/"+file, fset, parsed)...)
+		}
+		if !documented && len(p.GoFiles) > 0 {
+			t.Errorf("%s has no package comment: say what it is for, in a paragraph a newcomer understands", name)
+		}
+	}
+	checkDistribution(t, lengths)
+}
+
+// measure returns the lengths of a file's functions and complains about long ones.
+func measure(t *testing.T, name string, fset *token.FileSet, file *ast.File) (lengths []int) {
+	for _, decl := range file.Decls {
+		f, ok := decl.(*ast.FuncDecl)
+		if !ok {
+			continue
+		}
+		lines := fset.Position(f.End()).Line - fset.Position(f.Pos()).Line + 1
+		if lines > longest {
+			t.Errorf("%s: %s has %d lines, %d is the limit: name its parts", name, f.Name.Name, lines, longest)
+		}
+		lengths = append(lengths, lines)
+	}
+	return lengths
+}
+
+func checkDistribution(t *testing.T, lengths []int) {
+	if len(lengths) < minMeasured {
+		return
+	}
+	slices.Sort(lengths)
+	t.Logf("%d functions, median %d lines, longest %d", len(lengths), lengths[len(lengths)/2], lengths[len(lengths)-1])
+	if nine := lengths[len(lengths)*9/10]; nine >= ninthTenth {
+		t.Errorf("nine of ten functions have up to %d lines, under %d is the aim", nine, ninthTenth)
+	}
+}
