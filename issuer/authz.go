@@ -50,12 +50,9 @@ func (r *run) allAtOnce(ctx context.Context, order acme.Order) error {
 		if err != nil {
 			return err
 		}
-		if !c.Valid {
+		if !c.valid {
 			open = append(open, c)
 		}
-	}
-	if err := r.update(func(*orderFile) {}); err != nil {
-		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -96,10 +93,7 @@ func (r *run) oneByOne(ctx context.Context, order acme.Order) error {
 		if err != nil {
 			return err
 		}
-		if err := r.update(func(*orderFile) {}); err != nil {
-			return err
-		}
-		if !c.Valid {
+		if !c.valid {
 			if err := r.watch(ctx, c); err != nil {
 				return err
 			}
@@ -119,10 +113,10 @@ func (r *run) readAuthz(ctx context.Context, url string) (*challenge, error) {
 	if c == nil {
 		return nil, cli.Failed("", "the CA wants an authorization for %q, which was not ordered", authz.Identifier.Value)
 	}
-	c.Authz, c.Server = url, authz.Identifier.Value
+	c.authz, c.value = url, authz.Identifier.Value
 	switch authz.Status {
 	case acme.StatusValid:
-		c.Valid = true
+		c.valid = true
 		r.unrecord(c)
 		r.step(StepValid, c.Email, "%s is authorized already: no mail comes", c.Email)
 		return c, nil
@@ -162,14 +156,14 @@ func (r *run) takeChallenge(c *challenge, authz acme.Authorization) error {
 	if found.Token == "" {
 		return &deadOrder{fmt.Errorf("the %s challenge for %s has no token", challengeType, c.Email), false}
 	}
-	c.URL, c.From, c.token = found.URL, found.From, found.Token
+	c.url, c.from, c.token = found.URL, found.From, found.Token
 	if found.Status == acme.StatusProcessing && c.Posted.IsZero() {
 		c.Posted = r.i.now().UTC() // an earlier run was killed right after posting
 	}
 	if err := r.record(c, authz.Expires); err != nil {
 		return err
 	}
-	r.step(StepChallenge, c.Email, "the CA mails a challenge from %s to %s", orUnknown(c.From), c.Email)
+	r.step(StepChallenge, c.Email, "the CA mails a challenge from %s to %s", orUnknown(c.from), c.Email)
 	return nil
 }
 

@@ -79,7 +79,7 @@ func (i *Issuer) store(name string, g *generation) error {
 	if err := g.renewal.write(tmp); err != nil {
 		return err
 	}
-	if err := i.keepPrevious(name); err != nil {
+	if err := i.keepPrevious(name, g.renewal.Serial); err != nil {
 		return err
 	}
 	if err := replaceDir(tmp, i.certDir(name)); err != nil {
@@ -99,9 +99,10 @@ func writeSynced(path string, data []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// keepPrevious links the files of certs/NAME into certs/.previous/NAME/SERIAL.
-// Links cost nothing and are there before the set is exchanged.
-func (i *Issuer) keepPrevious(name string) error {
+// keepPrevious links the files of certs/NAME into certs/.previous/NAME/SERIAL,
+// unless a run that was killed has stored the new generation already. Links cost
+// nothing and are there before the set is exchanged.
+func (i *Issuer) keepPrevious(name, serial string) error {
 	old := i.certDir(name)
 	entries, err := os.ReadDir(old)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -113,6 +114,9 @@ func (i *Issuer) keepPrevious(name string) error {
 	label := i.now().UTC().Format("20060102T150405Z")
 	if r, err := readRenewal(old); err == nil && r.Serial != "" {
 		label = r.Serial
+	}
+	if label == serial {
+		return nil
 	}
 	dir := i.Dir.Path("certs", previousDir, name, label)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -15,12 +15,12 @@
 //	6 authorizations read       url set                 token and from     the same; the mail half may answer meanwhile
 //	7 reply sent (mail half)    url set                 token and from     the same; the answer is found in answers/
 //	8 POST {} to the challenge  posted set              token and from     the same; it is not posted again
-//	9 authorization valid       valid set               -                  the order, ready to be finalized
+//	9 authorization valid       url set                 -                  the order, ready to be finalized
 //	10 key kept, CSR sent       key, finalizing set     -                  the order and its key: downloaded by the next run
 //	11 leaf checked             the same                -                  the same; nothing was replaced
 //	12 certs/.NAME.new-* full   the same                -                  a directory that is removed later
 //	13 exchanged with NAME      the same                -                  the new generation; written once more by the next run
-//	14 stored                   stored set              -                  the hook, which the next run does
+//	14 stored                   stored set              -                  --out and the hook, which the next run does
 //	15 hook run, order removed  -                       -                  nothing
 //
 // Between 3 and 5 the CA may know an order that we do not; the next run orders a

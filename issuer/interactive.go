@@ -32,7 +32,7 @@ func (r *run) askPerson(ctx context.Context, c *challenge, to chan<- *state.Answ
 	p := r.req.Interactive
 	p.one.Lock()
 	defer p.one.Unlock()
-	fmt.Fprintf(p.Out, "\nThe CA mails a challenge from %s to %s. Answer only that one.\n", orUnknown(c.From), c.Email)
+	fmt.Fprintf(p.Out, "\nThe CA mails a challenge from %s to %s. Answer only that one.\n", orUnknown(c.from), c.Email)
 	part1, err := p.askToken(ctx)
 	if err != nil {
 		return err
@@ -45,7 +45,7 @@ func (r *run) askPerson(ctx context.Context, c *challenge, to chan<- *state.Answ
 	if err != nil {
 		return err
 	}
-	if err := p.show(draft{from: c.name(), to: c.From, part1: part1, digest: digest}); err != nil {
+	if err := p.show(draft{from: c.name(), to: c.from, part1: part1, digest: digest}); err != nil {
 		return err
 	}
 	if _, err := p.Ask(ctx, "Send the reply, then press Enter: "); err != nil {

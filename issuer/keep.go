@@ -30,8 +30,10 @@ func (r *run) keep(ctx context.Context, chain []*x509.Certificate) (*Result, err
 		return nil, stateError(dir, err)
 	}
 	r.step(StepStored, "", "wrote %s", filepath.Join(dir, p12File))
-	if err := r.update(func(o *orderFile) { o.Stored = true }); err != nil {
-		return nil, err
+	if r.req.Out != "" || r.req.DeployHook != "" {
+		if err := r.update(func(o *orderFile) { o.Stored = true }); err != nil {
+			return nil, err
+		}
 	}
 	return r.finish(ctx)
 }

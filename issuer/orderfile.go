@@ -29,25 +29,26 @@ type orderFile struct {
 	Challenges []*challenge `json:"challenges"`
 }
 
-// challenge is one address of an order.
+// challenge is one address of an order. What the CA tells is not written down: it
+// is asked again by a run that resumes.
 type challenge struct {
-	ID     string    `json:"id"`              // of the pending record
-	Email  string    `json:"email"`           // as ordered
-	Server string    `json:"value,omitempty"` // as the CA wrote it
-	Authz  string    `json:"authorization,omitempty"`
-	URL    string    `json:"url,omitempty"`
-	From   string    `json:"from,omitempty"` // who sends the mail
+	ID     string    `json:"id"`    // of the pending record
+	Email  string    `json:"email"` // as ordered
 	Posted time.Time `json:"posted,omitzero"`
-	Valid  bool      `json:"valid,omitempty"`
 
+	value string // the address as the CA wrote it
+	authz string // URL
+	url   string
+	from  string // who sends the mail
 	token string
+	valid bool
 }
 
 // name returns the address in the CA's form, which is the one to use in mail and
 // in the CSR.
 func (c *challenge) name() string {
-	if c.Server != "" {
-		return c.Server
+	if c.value != "" {
+		return c.value
 	}
 	return c.Email
 }

@@ -168,14 +168,14 @@ func (i *Issuer) orderStatus(s *Status) error {
 		}
 		s.Orders = append(s.Orders, OrderStatus{
 			Name: strings.TrimSuffix(name, drySuffix), Emails: o.Emails, Server: o.Server, DryRun: o.DryRun,
-			Created: o.Created, URL: o.URL, WaitingFor: i.waitsFor(o), Running: i.running(o.Emails[0]),
+			Created: o.Created, URL: o.URL, WaitingFor: i.waitsFor(o, s.Pending), Running: i.running(o.Emails[0]),
 		})
 	}
 	return err
 }
 
 // waitsFor says in words what an order waits for.
-func (i *Issuer) waitsFor(o *orderFile) string {
+func (i *Issuer) waitsFor(o *orderFile, pending []PendingStatus) string {
 	switch {
 	case o.Stored:
 		return "the deploy hook"
@@ -186,17 +186,20 @@ func (i *Issuer) waitsFor(o *orderFile) string {
 	}
 	var waits []string
 	for _, c := range o.Challenges {
-		if c.Valid {
-			continue
+		a, err := i.Dir.Answer(c.ID)
+		answered := err == nil && a != nil && a.Phase != state.Failed && a.Phase != state.Claimed
+		for _, p := range pending { // a record that is gone means an authorization that is valid
+			switch {
+			case p.Server != o.Server || state.Key(p.Email) != state.Key(c.Email):
+			case answered:
+				waits = append(waits, "the CA to look at the reply for "+c.Email)
+			default:
+				waits = append(waits, "the challenge mail from "+orUnknown(p.From)+" to "+c.Email)
+			}
 		}
-		if a, err := i.Dir.Answer(c.ID); err == nil && a != nil && a.Phase != state.Failed && a.Phase != state.Claimed {
-			waits = append(waits, "the CA to look at the reply for "+c.Email)
-			continue
-		}
-		waits = append(waits, "the challenge mail from "+orUnknown(c.From)+" to "+c.Email)
 	}
 	if len(waits) == 0 {
-		return "the CA to issue the certificate"
+		return "the CA"
 	}
 	return strings.Join(waits, "; ")
 }

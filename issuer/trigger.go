@@ -48,7 +48,7 @@ func (r *run) watch(ctx context.Context, c *challenge) error {
 }
 
 func (r *run) announce(c *challenge) {
-	what := fmt.Sprintf("the challenge mail from %s to %s", orUnknown(c.From), c.Email)
+	what := fmt.Sprintf("the challenge mail from %s to %s", orUnknown(c.from), c.Email)
 	r.waitFor(what)
 	if r.req.Interactive == nil {
 		timeout := r.req.Timeout
@@ -185,8 +185,9 @@ func (v *vigil) post(ctx context.Context) error {
 	}
 	v.early.Stop()
 	acct := v.r.ca.current().acme()
+	posted := v.r.i.now().UTC() // before: the mail may come before the CA's answer
 	err := v.r.ca.poll(ctx, "telling the CA to look", func(ctx context.Context) error {
-		_, err := v.r.ca.client.InitiateChallenge(ctx, acct, acme.Challenge{URL: v.c.URL})
+		_, err := v.r.ca.client.InitiateChallenge(ctx, acct, acme.Challenge{URL: v.c.url})
 		return err
 	})
 	if p, ok := problemOf(err); ok && p.Status < 500 {
@@ -204,13 +205,13 @@ func (v *vigil) post(ctx context.Context) error {
 			v.doubt.Reset(v.r.i.Timing.Doubt)
 		}
 	}
-	return v.r.update(func(*orderFile) { v.c.Posted = v.r.i.now().UTC() })
+	return v.r.update(func(*orderFile) { v.c.Posted = posted })
 }
 
 // look asks the CA how the authorization stands.
 func (v *vigil) look(ctx context.Context) (done bool, err error) {
 	ctx, x := withExchange(ctx)
-	authz, err := v.r.getAuthz(ctx, v.c.Authz)
+	authz, err := v.r.getAuthz(ctx, v.c.authz)
 	status, after := x.last()
 	v.poll.Reset(v.nextLook(after))
 	switch {
@@ -244,10 +245,11 @@ func (v *vigil) nextLook(after time.Duration) time.Duration {
 func (v *vigil) valid() error {
 	v.r.learnValid(v.c, v.answer)
 	v.r.step(StepValid, v.c.Email, "the CA accepted the reply for %s", v.c.Email)
-	return v.r.update(func(*orderFile) {
-		v.c.Valid = true
-		v.r.unrecord(v.c)
-	})
+	v.r.mu.Lock()
+	defer v.r.mu.Unlock()
+	v.c.valid = true
+	v.r.unrecord(v.c)
+	return nil
 }
 
 // shortDuration writes 30m0s as 30m.

@@ -17,7 +17,7 @@ type certCmd struct {
 	Email    []string `short:"e" placeholder:"ADDR" help:"An address to certify (repeatable)."`
 	Each     bool     `help:"One certificate for each address, instead of one naming all."`
 	FromFile string   `placeholder:"FILE" help:"Addresses, one a line, each for a certificate of its own; - is stdin."`
-	Jobs     int      `placeholder:"N" default:"16" help:"How many orders go on at a time (default: ${default})."`
+	Jobs     int      `placeholder:"N" default:"32" help:"How many orders go on at a time (default: ${default})."`
 
 	Contact        []string `placeholder:"ADDR" help:"Where the CA may reach the account's holder."`
 	AgreeTOS       bool     `name:"agree-tos" help:"Agree to the CA's terms of service."`
@@ -163,7 +163,7 @@ func (c *certCmd) check(s *session, each bool) error {
 	case each && c.KeyPath != "":
 		return cli.Usage("leave --key-path out", "--key-path is for one certificate: two people must not share a key")
 	case c.Jobs < 1:
-		return cli.Usage("the default is 16", "--jobs %d is too few", c.Jobs)
+		return cli.Usage("the default is 32", "--jobs %d is too few", c.Jobs)
 	case c.Timeout <= 0:
 		return cli.Usage("use a duration such as 30m", "--timeout must be more than nothing")
 	}

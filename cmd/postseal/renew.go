@@ -17,7 +17,7 @@ type renewCmd struct {
 	ReuseKey bool     `help:"Keep the private key."`
 	passFlags
 	Timeout time.Duration `default:"30m" placeholder:"D" help:"How long to wait for each mail (default: ${default})."`
-	Jobs    int           `placeholder:"N" default:"16" help:"How many orders go on at a time (default: ${default})."`
+	Jobs    int           `placeholder:"N" default:"32" help:"How many orders go on at a time (default: ${default})."`
 	Jitter  time.Duration `placeholder:"D" help:"Wait up to so long at random before a CA is asked, for timers."`
 }
 
@@ -51,7 +51,7 @@ func (c *renewCmd) run(ctx context.Context, s *session) error {
 func (c *renewCmd) check() error {
 	switch {
 	case c.Jobs < 1:
-		return cli.Usage("the default is 16", "--jobs %d is too few", c.Jobs)
+		return cli.Usage("the default is 32", "--jobs %d is too few", c.Jobs)
 	case c.Timeout <= 0:
 		return cli.Usage("use a duration such as 30m", "--timeout must be more than nothing")
 	case c.Jitter < 0:
