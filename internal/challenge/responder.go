@@ -159,8 +159,15 @@ func (r *Responder) compose(x *exam) (*reply, []byte, error) {
 	return reply, raw, err
 }
 
+// sendingTime is what a submission should find left of the caller's patience: one
+// that is broken off after the final dot can never be sent again.
+const sendingTime = 5 * time.Second
+
 // answer claims the challenge, sends the reply and records what came of it.
 func (r *Responder) answer(ctx context.Context, x *exam, out Outcome) Outcome {
+	if end, ok := ctx.Deadline(); ok && time.Until(end) < sendingTime {
+		return out.later(errors.New("too little time is left to send it"))
+	}
 	reply, raw, err := r.compose(x)
 	if err != nil {
 		return out.later(err)
