@@ -61,15 +61,15 @@ func WithHint(err error, hint string) error {
 	return &Error{ExitCode(err), err, hint}
 }
 
-// ExitCode returns the exit status for err: that of an *Error in its chain,
-// else 1; 0 for nil.
+// ExitCode returns the exit status for err: that of the first error in its chain
+// that has one, such as *Error, else 1; 0 for nil.
 func ExitCode(err error) int {
 	if err == nil {
 		return ExitOK
 	}
-	var e *Error
-	if errors.As(err, &e) {
-		return e.Code
+	var coder interface{ ExitCode() int }
+	if errors.As(err, &coder) {
+		return coder.ExitCode()
 	}
 	return ExitFailed
 }

@@ -22,6 +22,7 @@ type Program struct {
 	Example     string // the end of --help
 	Flags       any    // pointer to kong's struct; it embeds Common
 	Options     []kong.Option
+	NoFile      bool // the program reads no configuration file, and has no --config
 }
 
 // Common are the flags that every program has.
@@ -45,7 +46,7 @@ var errDone = errors.New("")
 // and 78 for what is wrong in the environment or the file. --help and --version
 // write to stdout and return an error with status 0.
 func (p Program) Parse(args []string, stdout io.Writer) (_ *Parsed, err error) {
-	resolver := &resolver{defaultPath: DefaultConfig}
+	resolver := &resolver{defaultPath: DefaultConfig, loaded: p.NoFile}
 	done := false
 	parser, err := kong.New(p.Flags, append([]kong.Option{
 		kong.Name(p.Name),
