@@ -61,13 +61,28 @@ func StartPostfix(t testing.TB, config Postfix) *Instance {
 	return in
 }
 
+// abortScript ends an instance whose test has died. The daemons may write for a
+// moment after the abort, so removing the directory may take another try, and
+// the last one is preceded by the kill of what never ended.
+const abortScript = `
+PATH=$PATH:/usr/sbin
+pid=$(sed 1q "$1/queue/pid/master.pid" | tr -d ' ')
+postfix -c "$1/conf" abort
+for left in 3 2 1; do
+	rm -rf "$1" && [ -z "$pid" ] && exit 0
+	kill -0 -- "-$pid" || { rm -rf "$1" && exit 0; }
+	[ "$left" = 1 ] && kill -9 -- "-$pid"
+	sleep 1
+done
+rm -rf "$1"`
+
 // newInstance makes the directory of an instance, all but master.cf in it.
 func newInstance(t testing.TB, config Postfix) (*Instance, error) {
 	dir, err := tempDir("postseal-mta-")
 	if err != nil {
 		return nil, err
 	}
-	release, err := startGuard(`postfix -c "$1/conf" abort; rm -rf "$1"`, dir)
+	release, err := startGuard(abortScript, dir)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

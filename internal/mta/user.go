@@ -27,7 +27,7 @@ func NewUser(t testing.TB) *User {
 		t.Fatal(err)
 	}
 	u := &User{Name: "ps" + strings.ToLower(rand.Text()[:8]), Home: filepath.Join(dir, "home")}
-	release, err := startGuard(`userdel "$1"; rm -rf "$2" "/var/mail/$1"`, u.Name, dir)
+	release, err := startGuard(`PATH=$PATH:/usr/sbin; userdel "$1"; rm -rf "$2" "/var/mail/$1"`, u.Name, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
