@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"syscall"
@@ -162,7 +161,7 @@ func fill(f *os.File, data []byte) error {
 	if err := f.Chmod(0o640); err != nil {
 		return err
 	}
-	if _, err := io.WriteString(f, string(data)); err != nil {
+	if _, err := f.Write(data); err != nil {
 		return err
 	}
 	return f.Sync()

@@ -53,7 +53,7 @@ func ParseServer(s string) (*Server, error) {
 	}
 	scheme, ok := schemes[u.Scheme]
 	if !ok {
-		return nil, fmt.Errorf("%q is none of smtp://, smtp+starttls://, smtps:// and lmtp+unix:", s)
+		return nil, fmt.Errorf("%q is none of lmtp+unix:PATH, smtp://HOST, smtp+starttls://HOST and smtps://HOST", s)
 	}
 	if u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || (u.Path != "" && u.Path != "/") {
 		return nil, fmt.Errorf("%q is not %s://HOST:PORT", u.Redacted(), u.Scheme)
