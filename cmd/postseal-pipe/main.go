@@ -123,7 +123,11 @@ func (f *flags) report(log *slog.Logger, out challenge.Outcome) {
 	if out.Verdict == challenge.Refused || out.Verdict == challenge.Later {
 		level = slog.LevelWarn
 	}
-	log.Log(context.Background(), level, "challenge "+out.Verdict.String(), out.Attrs()...)
+	word := out.Verdict.String()
+	if out.Verdict == challenge.Answered && (f.Print || f.Explain) {
+		word = "genuine" // nothing was sent
+	}
+	log.Log(context.Background(), level, "challenge "+word, out.Attrs()...)
 }
 
 func (f *flags) status(out challenge.Outcome) int {

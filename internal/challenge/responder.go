@@ -82,7 +82,7 @@ func (r *Responder) Compose(ctx context.Context, m Message) (Outcome, []byte) {
 	if err != nil {
 		return out.later(err), nil
 	}
-	out.Verdict, out.ReplyID = Answered, reply.id
+	out.Verdict, out.ReplyID, out.Reason = Answered, reply.id, "genuine; the reply is written and not sent"
 	return out, raw
 }
 
@@ -219,7 +219,7 @@ func (o Outcome) unclaimed(err error) Outcome {
 	case errors.Is(err, state.ErrBusy):
 		o.Verdict, o.Reason = None, err.Error()
 	case errors.As(err, &done) && done.Answer.Phase == state.Sent:
-		o.Verdict, o.Reason = Answered, err.Error()
+		o.Verdict, o.Reason, o.ReplyID = Answered, err.Error(), done.Answer.MessageIDs.Reply
 	case errors.As(err, &done):
 		o.Verdict, o.Reason = Refused, err.Error()
 	default:
