@@ -18,8 +18,9 @@ import (
 
 // Bounds of what hostile signatures may cost.
 const (
-	maxSignatures = 5   // verified of one message: as many look-ups
-	maxSigned     = 200 // names in h=
+	maxSignatures = 5       // verified of one message: as many look-ups
+	maxHashed     = 2 << 20 // bytes of body that they may hash together
+	maxSigned     = 200     // names in h=
 )
 
 // strictList is what h= must name at least under the strict policy (RFC 8823,
@@ -106,7 +107,8 @@ func (x *exam) dkim() (coverage, error) {
 		return coverage{}, x.unsigned()
 	}
 	var first, later error
-	for _, s := range slices.Backward(x.signatures[max(0, len(x.signatures)-maxSignatures):]) {
+	most := min(maxSignatures, maxHashed/(1+len(x.m.body)))
+	for _, s := range slices.Backward(x.signatures[max(0, len(x.signatures)-most):]) {
 		cover, err := x.verify(s)
 		if err == nil {
 			return cover, nil

@@ -79,7 +79,8 @@ func (x *exam) run() (results []Check, first error) {
 func (x *exam) findPool() error {
 	to := x.toAddresses()
 	recipients := x.recipients[:min(len(x.recipients), maxRecipients)]
-	all, err := x.r.State.PendingAny(append(slices.Clone(to), recipients...), x.r.now())
+	addrs := slices.DeleteFunc(slices.Concat(to, recipients), func(addr string) bool { return !legalAddress(addr) })
+	all, err := x.r.State.PendingAny(addrs, x.r.now())
 	if err != nil {
 		return postpone("the state directory cannot be read: %v", err)
 	}
