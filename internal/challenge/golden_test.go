@@ -138,7 +138,7 @@ func (g *goldenCase) checkSent(t *testing.T, out Outcome) {
 	}
 }
 
-func (g *goldenCase) responder(t *testing.T) *Responder {
+func (g *goldenCase) responder(t testing.TB) *Responder {
 	now, err := time.Parse(time.RFC3339, g.now)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,36 @@
+package challenge
+
+import (
+	"context"
+	"fmt"
+	"testing"
+)
+
+// BenchmarkHostile is what a verdict about the worst messages costs. The goal is
+// 50 ms of CPU and 20 MB for each.
+func BenchmarkHostile(b *testing.B) {
+	_, r := hostileSite(b)
+	for _, c := range hostile {
+		m := Message{Raw: []byte(c.message())}
+		for i := range c.recipients {
+			m.Recipients = append(m.Recipients, fmt.Sprintf("user%d@other.example", i))
+		}
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				r.Compose(context.Background(), m)
+			}
+		})
+	}
+}
+
+// BenchmarkOrdinary is what mail that is no challenge costs.
+func BenchmarkOrdinary(b *testing.B) {
+	header := []byte(newDraft().with(subject("Minutes of Tuesday")...).String())
+	b.ReportAllocs()
+	for b.Loop() {
+		if Candidate(header) {
+			b.Fatal("a candidate")
+		}
+	}
+}

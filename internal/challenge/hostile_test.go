@@ -1,0 +1,202 @@
+package challenge
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+
+	"postseal/state"
+)
+
+// maxExtra is what one message may allocate beyond its own size before the
+// verdict, in bytes, all garbage counted.
+const maxExtra = 20 << 20
+
+// hostile are messages that somebody has made to cost us something. Each waits
+// for as much of the exam as it can get: From, To and Subject match a record.
+var hostile = []struct {
+	name       string
+	message    func() string
+	recipients int
+}{
+	{"genuine", newGenuine, 0},
+	{"h= of 20,000 names", func() string { return flooded(sig{h: usualH + strings.Repeat(":x", 20000), bad: true}) }, 0},
+	{"5 times h= of 200 names, 200 fields", func() string {
+		s := sig{h: usualH + strings.Repeat(":x", 187), bad: true}
+		return flooded(s, s, s, s, s)
+	}, 0},
+	{"6 signatures, 1 MiB of text", func() string { return sixTimes(strings.Repeat("hello \t world\r\n", 1<<20/15-400)) }, 0},
+	{"6 signatures, 1 MiB of line ends", func() string { return sixTimes(strings.Repeat("\r\n", 1<<19-4000) + "x\r\n") }, 0},
+	{"6 signatures, 1 MiB of spaces", func() string { return sixTimes(strings.Repeat(" ", 1<<20-8000) + "x\r\n") }, 0},
+	{"6 signatures, 1 MiB of LF", func() string { return toLF(sixTimes(strings.Repeat("\r\n", 1<<19-4000) + "x\r\n")) }, 0},
+	{"6 simple signatures, 1 MiB of text", func() string {
+		return sixTimes(strings.Repeat("hello \t world\r\n", 1<<20/15-400), "simple/simple")
+	}, 0},
+	{"6 simple signatures, 1 MiB of line ends", func() string { return sixTimes(strings.Repeat("\r\n", 1<<19-4000)+"x\r\n", "simple/simple") }, 0},
+	{"10 MB", func() string { return newGenuine() + strings.Repeat("hello world\r\n", 10<<20/13) }, 0},
+	{"10 MB of LF", func() string { return toLF(newGenuine()) + strings.Repeat("\n", 10<<20) }, 0},
+	{"10 MB of header", func() string { return strings.Repeat("X: y\r\n", 10<<20/6) + newGenuine() }, 0},
+	{"10 MB in one field", func() string { return "X: " + strings.Repeat("a", 10<<20) + "\r\n" + newGenuine() }, 0},
+	{"10 MB in one field, LF", func() string { return "X: y\nX: " + strings.Repeat("a", 10<<20) + "\n" + newGenuine() }, 0},
+	{"1,000 recipients", func() string { return newDraft().with(to("all@example.test")...).String() }, 1000},
+	{"16,000 mailboxes in To", func() string { return newDraft().with(to(strings.Repeat("a@b,", 15000) + alice)...).String() }, 0},
+	{"200 To", func() string {
+		return newDraft().with(del("To"), add(strings.Split(strings.Repeat("To: a@b, c@d, e@f\n", 180)+"To: "+alice, "\n")...)).String()
+	}, 0},
+	{"To of 20,000 characters", func() string { return newDraft().with(to("a@" + manyRunes() + ", " + alice)...).String() }, 0},
+	{"comments in To", func() string { return newDraft().with(to(strings.Repeat("(", 60000) + ", " + alice)...).String() }, 1},
+	{"comments in From", func() string { return newDraft().with(from(strings.Repeat("(a) ", 15000) + caFrom)...).String() }, 0},
+	{"quotes in From", func() string {
+		return newDraft().with(from(strings.Repeat(`"a" `, 15000) + "<" + caFrom + ">")...).String()
+	}, 0},
+	{"words in From", func() string {
+		return newDraft().with(from(strings.Repeat("=?utf-8?Q?a?= ", 4000) + "<" + caFrom + ">")...).String()
+	}, 0},
+	{"broken words in Subject", func() string {
+		return newDraft().with(subject("ACME: " + strings.Repeat("=?utf-8?Q?\x01", 5000) + "?=")...).String()
+	}, 0},
+	{"broken words in ordinary Subject", func() string {
+		return newDraft().with(subject(strings.Repeat("=?utf-8?B?\x01", 5000) + "?=")...).String()
+	}, 0},
+	{"spaces in Subject", func() string { return newDraft().with(subject("ACME:" + strings.Repeat(" a", 30000))...).String() }, 0},
+	{"d= of 20,000 characters", func() string { return signedAs(sig{d: manyRunes()}) }, 0},
+	{"i= of 20,000 characters", func() string { return signedAs(sig{more: "i=@" + manyRunes() + "; "}) }, 0},
+	{"s= of 20,000 characters", func() string { return signedAs(sig{s: manyRunes()}) }, 0},
+	{"60,000 semicolons", func() string { return signedAs(sig{more: strings.Repeat(";", 60000)}) }, 0},
+	{"10,000 tags", func() string {
+		var tags strings.Builder
+		for i := range 8000 {
+			fmt.Fprintf(&tags, "a%d=;", i)
+		}
+		return signedAs(sig{more: tags.String()})
+	}, 0},
+	{"190 signatures", func() string { return newDraft().with(top(fieldsOf(junk(190, "ca.example"))...)).String() }, 0},
+	{"190 foreign signatures", func() string { return newDraft().with(top(fieldsOf(junk(190, "evil.example"))...)).String() }, 0},
+	{"3,000 results", func() string {
+		return newDraft().with(top(fieldsOf(junk(60, "ca.example"))...), top("Authentication-Results: "+border+strings.Repeat("; dkim=pass header.d=x", 1700))).String()
+	}, 0},
+	{"comments in Date", func() string { return newDraft().with(date(strings.Repeat("(", 60000))...).String() }, 0},
+	{"comments in Auto-Submitted", func() string { return signedAs(sig{}, auto(strings.Repeat("(", 60000))...) }, 0},
+	{"Message-ID of 60,000", func() string { return signedAs(sig{}, set("Message-ID", "<"+strings.Repeat("a", 60000)+">")) }, 0},
+	{"parameters of Content-Type", func() string {
+		return newDraft().with(set("Content-Type", "multipart/signed; protocol=\"application/pkcs7-signature\""+strings.Repeat("; a=b", 12000))).String()
+	}, 0},
+	{"S/MIME of 1 MiB", func() string {
+		return newDraft().with(set("Content-Type", `multipart/signed; protocol="application/pkcs7-signature"; boundary=b`),
+			body(strings.Repeat("--b\r\n\r\n", 1<<20/7-300))).String()
+	}, 0},
+	{"opaque S/MIME of 1 MiB", func() string {
+		return newDraft().with(set("Content-Type", "application/pkcs7-mime; smime-type=signed-data"), set("Content-Transfer-Encoding", "base64"),
+			body(strings.Repeat("MIIw", 1<<18-500)+"\r\n")).String()
+	}, 0},
+}
+
+func newGenuine() string { return signedAs(sig{}) }
+
+func signedAs(s sig, edits ...edit) string {
+	d := newDraft().with(edits...)
+	return d.with(top(s.field(d.String()))).String()
+}
+
+func fieldsOf(all []sig) (fields []string) {
+	for i, s := range all {
+		fields = append(fields, fmt.Sprintf("DKIM-Signature: v=1; a=rsa-sha256; d=%s; s=%s%d; h=from:to:subject:auto-submitted; bh=AAAA; b=AAAA", s.d, s.s, i))
+	}
+	return fields
+}
+
+// flooded is a message of 200 fields with signatures on top.
+func flooded(all ...sig) string {
+	d := newDraft()
+	for len(d.fields) < MaxFields-len(all) {
+		d.fields = append(d.fields, "X: y")
+	}
+	for _, s := range all {
+		d.with(top(s.field(d.String())))
+	}
+	return d.String()
+}
+
+// sixTimes is a message that is signed six times, with body hashes that are right
+// and signatures that are not.
+func sixTimes(text string, c ...string) string {
+	d := newDraft().with(body(text))
+	for i := range 6 {
+		s := sig{bad: true, more: fmt.Sprintf("n=%d; ", i)}
+		if c != nil {
+			s.c = c[0]
+		}
+		d.with(top(s.field(d.String())))
+	}
+	return d.String()
+}
+
+// manyRunes is a domain that takes IDNA long to convert.
+func manyRunes() string {
+	var b strings.Builder
+	for r := rune(0x4e00); b.Len() < 50000; r++ {
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// hostileSite is a place where alice waits among a thousand.
+func hostileSite(t testing.TB) (*goldenCase, *Responder) {
+	g := &goldenCase{now: "2026-06-01T12:00:00Z", dns: map[string]answer{}}
+	if err := g.readDNS(corpusCase{}.zone("")); err != nil {
+		t.Fatal(err)
+	}
+	g.pending = []*state.Pending{order(func(p *state.Pending) { p.Policy.TrustedAuthservID = border })}
+	for i := range 1000 {
+		g.pending = append(g.pending, order(func(p *state.Pending) { p.ID, p.Email = fmt.Sprint("x", i), fmt.Sprintf("user%d@example.test", i) }))
+	}
+	return g, g.responder(t)
+}
+
+// No message costs more than maxLookups look-ups and maxExtra bytes. Time is for
+// the benchmark: it depends on the machine.
+func TestHostileCost(t *testing.T) {
+	g, r := hostileSite(t)
+	for _, c := range hostile {
+		m := Message{Raw: []byte(c.message())}
+		for i := range c.recipients {
+			m.Recipients = append(m.Recipients, fmt.Sprintf("user%d@other.example", i))
+		}
+		g.lookups = 0
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		r.Explain(context.Background(), m) // makes all checks, also after the first that fails
+		runtime.ReadMemStats(&after)
+		if g.lookups > maxLookups {
+			t.Errorf("%s: %d look-ups", c.name, g.lookups)
+		}
+		if extra := after.TotalAlloc - before.TotalAlloc; extra > maxExtra {
+			t.Errorf("%s: %d KiB allocated for a message of %d KiB", c.name, extra>>10, len(m.Raw)>>10)
+		}
+	}
+}
+
+// A CA, or who writes the record, cannot make an address into more than one: it
+// becomes From and MAIL FROM as it is.
+func TestRecordAddressIsNoInjection(t *testing.T) {
+	for _, addr := range []string{
+		"x\r\nBcc: eve@evil.example, y@example.test", "a b@example.test", "a>b@example.test", `"a"@example.test`,
+		"a@b@example.test", "@example.test", "alice@", "alice", "", "a\x00b@example.test", "a\xff@example.test",
+	} {
+		g := &goldenCase{now: "2026-06-01T12:00:00Z", dns: map[string]answer{}}
+		if err := g.readDNS(corpusCase{}.zone("")); err != nil {
+			t.Fatal(err)
+		}
+		g.pending = []*state.Pending{order(func(p *state.Pending) { p.Email = addr })}
+		x := &exam{r: g.responder(t), ctx: context.Background(), pool: g.pending, from: caFrom, part1: part1}
+		if err := x.checkRecord(); err == nil {
+			t.Errorf("%q is taken for an address", addr)
+		}
+		m := Message{Raw: []byte(newGenuine()), Recipients: []string{addr}}
+		if out := x.r.Answer(context.Background(), m); out.Verdict == Answered || len(g.sent) != 0 {
+			t.Errorf("%q: %v, sent %q", addr, out.Verdict, g.sent)
+		}
+	}
+}
