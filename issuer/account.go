@@ -17,7 +17,6 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 	"github.com/rogpeppe/go-internal/lockedfile"
 
-	"postseal/internal/cli"
 	"postseal/state"
 )
 
@@ -100,7 +99,7 @@ func (c *ca) loadAccount() (*account, error) {
 		return nil, stateError(a.dir, err)
 	}
 	if err := json.Unmarshal(data, &a.file); err != nil || a.file.Version != fileVersion {
-		return nil, cli.Config("restore it from a backup, or move it away to make a new account",
+		return nil, configError("restore it from a backup, or move it away to make a new account",
 			"%s is no account of version %d", filepath.Join(a.dir, accountName), fileVersion)
 	}
 	a.key, err = readAccountKey(filepath.Join(a.dir, accountKey))
@@ -114,7 +113,7 @@ func readAccountKey(path string) (crypto.Signer, error) {
 	}
 	key, err := parseKey(data)
 	if err != nil {
-		return nil, cli.Config("restore it from a backup", "%s: %v", path, err)
+		return nil, configError("restore it from a backup", "%s: %v", path, err)
 	}
 	return key, nil
 }
@@ -211,7 +210,7 @@ func (c *ca) agree(terms string) (string, error) {
 		}
 	}
 	if !agreed {
-		return "", cli.Failed("read them, then add --agree-tos", "the CA's terms of service are not agreed to: %s", terms)
+		return "", failed("read them, then add --agree-tos", "the CA's terms of service are not agreed to: %s", terms)
 	}
 	return terms, nil
 }
@@ -224,7 +223,7 @@ func (c *ca) register(ctx context.Context, a *account, needsEAB bool) error {
 	return c.do(ctx, "making an account", func(ctx context.Context) error {
 		made, err := c.client.NewAccount(ctx, request)
 		if err == nil && made.Status != "" && made.Status != acme.StatusValid {
-			err = cli.Failed("postseal account deactivate forgets it, then order again", "the account at %s is %s", c.server, made.Status)
+			err = failed("postseal account deactivate forgets it, then order again", "the account at %s is %s", c.server, made.Status)
 		}
 		a.file.URL = made.Location
 		return err
@@ -236,20 +235,20 @@ func (c *ca) bind(ctx context.Context, request *acme.Account, required bool) err
 	o := c.issuer.Account
 	if o.EABKid == "" && o.EABKeyFile == "" {
 		if required {
-			return cli.Failed(problemHints[acme.ProblemTypeExternalAccountRequired], "%s makes accounts only for its customers", c.server)
+			return failed(problemHints[acme.ProblemTypeExternalAccountRequired], "%s makes accounts only for its customers", c.server)
 		}
 		return nil
 	}
 	if o.EABKid == "" || o.EABKeyFile == "" {
-		return cli.Usage("give both, as the CA issued them", "--eab-kid and --eab-hmac-key-file go together")
+		return usageError("give both, as the CA issued them", "--eab-kid and --eab-hmac-key-file go together")
 	}
 	data, err := os.ReadFile(o.EABKeyFile)
 	if err != nil {
-		return cli.Config("give the file with the key the CA issued", "--eab-hmac-key-file: %v", err)
+		return configError("give the file with the key the CA issued", "--eab-hmac-key-file: %v", err)
 	}
 	mac, err := decodeHMACKey(string(data))
 	if err != nil {
-		return cli.Config("the file holds the key in base64url, as the CA issued it", "--eab-hmac-key-file: %q: %v", o.EABKeyFile, err)
+		return configError("the file holds the key in base64url, as the CA issued it", "--eab-hmac-key-file: %q: %v", o.EABKeyFile, err)
 	}
 	return request.SetExternalAccountBinding(ctx, c.client, acme.EAB{KeyID: o.EABKid, MACKey: mac})
 }
@@ -274,7 +273,7 @@ func mailURLs(addrs []string) []string {
 
 // errNoAccount says that there is nothing to show or change.
 func (c *ca) errNoAccount() error {
-	return cli.Failed("the first order makes one", "there is no account at %s", c.server)
+	return failed("the first order makes one", "there is no account at %s", c.server)
 }
 
 func (c *ca) existing(ctx context.Context) (*account, error) {

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"postseal/internal/cli"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -17,7 +16,7 @@ func TestAccount(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true, Profiles: map[string]string{"smime": "for mail"}})
 	url, ctx := w.ca.DirectoryURL, t.Context()
-	if _, err := w.issuer().ShowAccount(ctx, url, w.bundle); cli.ExitCode(err) != cli.ExitFailed {
+	if _, err := w.issuer().ShowAccount(ctx, url, w.bundle); KindOf(err) != Failed {
 		t.Errorf("no account: %v", err)
 	}
 	w.obtain(w.request(alice))
@@ -31,7 +30,7 @@ func TestAccount(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, st, err)
 		}
 	}
-	if err := w.issuer().UpdateAccount(ctx, url, w.bundle, AccountUpdate{}); cli.ExitCode(err) != cli.ExitUsage {
+	if err := w.issuer().UpdateAccount(ctx, url, w.bundle, AccountUpdate{}); KindOf(err) != Usage {
 		t.Errorf("nothing to update: %v", err)
 	}
 	if err := w.issuer().UpdateAccount(ctx, url, w.bundle, AccountUpdate{Contact: []string{"admin@example.test"}}); err != nil {
@@ -101,11 +100,11 @@ func TestRolloverInFlight(t *testing.T) {
 	w.answer = func(*world, *state.Pending, string, string, string) error { return nil }
 	req := w.request(alice)
 	req.Timeout = 200 * time.Millisecond
-	if _, err := w.issuer().Obtain(t.Context(), req); cli.ExitCode(err) != cli.ExitTempFail {
+	if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != Later {
 		t.Fatal(err)
 	}
 	err := w.issuer().Rollover(t.Context(), w.ca.DirectoryURL, w.bundle)
-	if cli.ExitCode(err) != cli.ExitFailed || !strings.Contains(err.Error(), "in flight") {
+	if KindOf(err) != Failed || !strings.Contains(err.Error(), "in flight") {
 		t.Errorf("%v", err)
 	}
 	s, err := w.issuer().Status()

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
-
-	"postseal/internal/cli"
 )
 
 // AccountInfo is what there is to know of an account and its CA. The field names
@@ -95,7 +93,7 @@ type AccountUpdate struct {
 // was learned.
 func (i *Issuer) UpdateAccount(ctx context.Context, server, bundle string, u AccountUpdate) error {
 	if u.Contact == nil && !u.ResetLearned {
-		return cli.Usage("give --contact or --reset-learned", "nothing to update")
+		return usageError("give --contact or --reset-learned", "nothing to update")
 	}
 	contact, err := ParseAddresses(u.Contact)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/net/idna"
 
-	"postseal/internal/cli"
 	"postseal/state"
 )
 
@@ -19,7 +18,7 @@ const addressHint = "write one plain address such as alice@example.org"
 // (RFC 9598, Section 3, wants them in certificates).
 func ParseAddress(s string) (string, error) {
 	bad := func(why string) (string, error) {
-		return "", cli.Usage(addressHint, "%q is no mail address: %s", s, why)
+		return "", usageError(addressHint, "%q is no mail address: %s", s, why)
 	}
 	if strings.ContainsRune(s, '*') {
 		// RFC 8823, Section 3: the identifier must not have a wildcard.
@@ -61,7 +60,7 @@ func ParseAddresses(list []string) ([]string, error) {
 		}
 		same := func(other string) bool { return state.Key(other) == state.Key(addr) }
 		if slices.ContainsFunc(addrs, same) {
-			return nil, cli.Usage("give it once", "%q is given twice", s)
+			return nil, usageError("give it once", "%q is given twice", s)
 		}
 		addrs = append(addrs, addr)
 	}

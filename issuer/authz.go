@@ -9,7 +9,6 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
-	"postseal/internal/cli"
 	"postseal/state"
 )
 
@@ -111,7 +110,7 @@ func (r *run) readAuthz(ctx context.Context, url string) (*challenge, error) {
 	}
 	c := r.challengeFor(authz.Identifier)
 	if c == nil {
-		return nil, cli.Failed("", "the CA wants an authorization for %q, which was not ordered", authz.Identifier.Value)
+		return nil, failed("", "the CA wants an authorization for %q, which was not ordered", authz.Identifier.Value)
 	}
 	c.authz, c.value = url, authz.Identifier.Value
 	switch authz.Status {
@@ -150,7 +149,7 @@ func (r *run) challengeFor(id acme.Identifier) *challenge {
 func (r *run) takeChallenge(c *challenge, authz acme.Authorization) error {
 	found := mailChallenge(authz)
 	if found == nil {
-		return &deadOrder{cli.Failed("this CA cannot give certificates for mail over ACME",
+		return &deadOrder{failed("this CA cannot give certificates for mail over ACME",
 			"the CA offers no %s challenge for %s, only %s", challengeType, c.Email, list(challengeTypes(authz))), false}
 	}
 	if found.Token == "" {
@@ -210,5 +209,5 @@ func (r *run) authzError(c *challenge, authz acme.Authorization) error {
 		other = "string"
 	}
 	hint := fmt.Sprintf("if the reply did reach the CA with a good DKIM signature, order again with --token-join %s", other)
-	return &deadOrder{cli.Failed(hint, "the authorization for %s is invalid: %s", c.Email, says), false}
+	return &deadOrder{failed(hint, "the authorization for %s is invalid: %s", c.Email, says), false}
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-
-	"postseal/internal/cli"
 )
 
 // accountError is a failure that all orders at a CA share: there is no account.
@@ -59,5 +57,5 @@ func notBegun(ctx context.Context) error {
 	if cause := context.Cause(ctx); errors.As(cause, &noAccount) {
 		return cause
 	}
-	return cli.Later("run the same command again", "interrupted before it was ordered")
+	return later("run the same command again", "interrupted before it was ordered")
 }

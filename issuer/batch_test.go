@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"postseal/internal/cli"
 	"postseal/internal/testca"
 )
 
@@ -30,20 +29,20 @@ func TestBatch(t *testing.T) {
 		{Kind: "finalize", Type: testca.FaultRateLimit, Count: 2},
 	}})
 	reqs := w.requests(20)
-	count := func(i *Issuer) map[int]int {
-		codes := map[int]int{}
+	count := func(i *Issuer) map[Kind]int {
+		codes := map[Kind]int{}
 		i.Batch(t.Context(), reqs, 8, func(n int, res *Result, err error) {
-			codes[cli.ExitCode(err)]++
+			codes[KindOf(err)]++
 			if err == nil && res.Emails[0] != reqs[n].Emails[0] {
 				t.Errorf("%v is the result of %v", res.Emails, reqs[n].Emails)
 			}
 		})
 		return codes
 	}
-	if codes := count(w.issuer()); codes[cli.ExitOK] != 20 {
+	if codes := count(w.issuer()); codes[None] != 20 {
 		t.Errorf("%v\n%s", codes, w.transcript())
 	}
-	if codes := count(w.issuer()); codes[cli.ExitNothingDue] != 20 {
+	if codes := count(w.issuer()); codes[NotDue] != 20 {
 		t.Errorf("again: %v", codes)
 	}
 	if c := w.ca.Counters(); c.Events[testca.EventOrder] != 20 || c.Events[testca.EventAccount] != 1 {
@@ -61,7 +60,7 @@ func TestBatchWithoutAccount(t *testing.T) {
 	})
 	failed := 0
 	i.Batch(t.Context(), w.requests(30), 1, func(_ int, _ *Result, err error) {
-		if cli.ExitCode(err) == cli.ExitFailed {
+		if KindOf(err) == Failed {
 			failed++
 		}
 	})
@@ -75,12 +74,12 @@ func TestBatchInterrupted(t *testing.T) {
 	w := newWorld(t, testca.Config{AlwaysReady: true})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	codes := map[int]int{}
+	codes := map[Kind]int{}
 	w.issuer().Batch(ctx, w.requests(30), 2, func(_ int, _ *Result, err error) {
-		codes[cli.ExitCode(err)]++
+		codes[KindOf(err)]++
 		cancel()
 	})
-	if codes[cli.ExitOK] < 1 || codes[cli.ExitOK] > 3 || codes[cli.ExitTempFail] != 30-codes[cli.ExitOK] {
+	if codes[None] < 1 || codes[None] > 3 || codes[Later] != 30-codes[None] {
 		t.Errorf("%v", codes)
 	}
 }
@@ -90,7 +89,7 @@ func TestRateLimitTooLong(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{Faults: []testca.Fault{{Kind: "new-order", Type: testca.FaultRateLimit, Delay: time.Hour}}})
 	_, err := w.issuer().Obtain(t.Context(), w.request(alice))
-	if cli.ExitCode(err) != cli.ExitTempFail || len(w.entries("orders")) != 0 {
+	if KindOf(err) != Later || len(w.entries("orders")) != 0 {
 		t.Errorf("%v, %v", err, w.entries("orders"))
 	}
 }

@@ -10,15 +10,24 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
-	"postseal/internal/cli"
 	"postseal/state"
 )
+
+// CASettings say how to deal with one CA, where a Request does not. Empty fields
+// mean the default.
+type CASettings struct {
+	TokenJoin string // auto | string | bytes
+	Trigger   string // auto | reply | post
+	Settle    string // a duration
+	Compat    []string
+	Policy    state.Policy
+}
 
 // ca is one CA and our account there.
 type ca struct {
 	issuer *Issuer
-	server string // URL of the directory
-	table  cli.CA // what the configuration file says of it
+	server string     // URL of the directory
+	table  CASettings // what the configuration file says of it
 	client *acme.Client
 	http   *http.Client
 
@@ -35,12 +44,12 @@ func (i *Issuer) ca(server, bundle string) (*ca, error) {
 	if c, ok := i.cas[server]; ok {
 		return c, nil
 	}
-	hc, err := newHTTPClient(bundle, func(text string) { i.step(StepHTTP, "", "", text) })
+	hc, err := newHTTPClient(bundle, userAgent(i.Version), func(text string) { i.step(StepHTTP, "", "", text) })
 	if err != nil {
 		return nil, err
 	}
 	c := &ca{issuer: i, server: server, http: hc, client: &acme.Client{
-		Directory: server, HTTPClient: hc, UserAgent: userAgent(),
+		Directory: server, HTTPClient: hc, UserAgent: userAgent(i.Version),
 		PollTimeout: time.Nanosecond, // finalize once: we poll ourselves
 	}}
 	if i.CA != nil {
@@ -82,13 +91,6 @@ func (c *ca) join(setting string) string {
 		return "bytes"
 	}
 	return "string"
-}
-
-func (c *ca) policy() state.Policy {
-	return state.Policy{
-		DKIM: c.table.DKIM, AutoSubmitted: c.table.AutoSubmitted,
-		Unsigned: c.table.Unsigned, TrustedAuthservID: c.table.TrustedAuthservID,
-	}
 }
 
 // trigger returns when to POST: the setting, else the CA's table, else what this
@@ -146,7 +148,7 @@ func (c *ca) do(ctx context.Context, what string, request func(context.Context) 
 			wait = pause
 		}
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
-			return cli.Later("run the same command again then",
+			return later("run the same command again then",
 				"%s: the CA asks to wait %s, which is longer than --timeout allows", what, wait)
 		}
 		c.issuer.step(StepNote, "", "", "the CA asks to wait "+wait.String()+" ("+http.StatusText(status)+")")

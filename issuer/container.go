@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"software.sslmate.com/src/go-pkcs12"
-
-	"postseal/internal/cli"
 )
 
 // Formats are the values of --p12: modern is AES-256 with PBKDF2-SHA256, legacy
@@ -26,7 +24,7 @@ func encodeContainer(format string, key crypto.Signer, chain []*x509.Certificate
 // checkPassphrase: importers disagree on the encoding of anything but ASCII.
 func checkPassphrase(s string) error {
 	if !isASCII(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return cli.Usage("use printable ASCII", "the passphrase has characters that not all mail programs read alike")
+		return usageError("use printable ASCII", "the passphrase has characters that not all mail programs read alike")
 	}
 	return nil
 }

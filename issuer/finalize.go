@@ -7,8 +7,6 @@ import (
 	"net/http"
 
 	"github.com/mholt/acmez/v3/acme"
-
-	"postseal/internal/cli"
 )
 
 // finalize sends the CSR and returns the order once it has a certificate (RFC
@@ -121,8 +119,8 @@ func (r *run) finalError(err error) error {
 	if !errors.As(err, &dead) {
 		return err
 	}
-	if cli.Hint(dead.err) == "" {
-		dead.err = cli.WithHint(dead.err, "the CA's profile may not allow this --key-type or --usage; order again with another")
+	if HintOf(dead.err) == "" {
+		dead.err = withHint(dead.err, "the CA's profile may not allow this --key-type or --usage; order again with another")
 	}
 	return dead
 }
@@ -150,7 +148,7 @@ func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certifica
 		err = wanted{r.key, r.req.Emails, r.req.Usages, r.compat("certbot"), r.i.now()}.check(chain[0])
 	}
 	if err != nil {
-		return nil, &deadOrder{cli.Failed("nothing on disk was replaced; ask the CA", "the CA's certificate for %s is not usable: %v", list(r.req.Emails), err), false}
+		return nil, &deadOrder{failed("nothing on disk was replaced; ask the CA", "the CA's certificate for %s is not usable: %v", list(r.req.Emails), err), false}
 	}
 	r.step(StepIssued, "", "got a certificate for %s, valid until %s, SHA-256 %s",
 		list(r.req.Emails), chain[0].NotAfter.Format("2006-01-02"), fingerprint(chain[0]))

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"postseal/internal/cli"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -119,8 +118,8 @@ func TestRefusals(t *testing.T) {
 			if tc.text == "" {
 				return // what the CA makes of it is its own business; no panic is ours
 			}
-			if cli.ExitCode(err) != cli.ExitFailed || !strings.Contains(err.Error(), tc.text) || !strings.Contains(cli.Hint(err), tc.hint) {
-				t.Errorf("exit %d: %v; hint %q", cli.ExitCode(err), err, cli.Hint(err))
+			if KindOf(err) != Failed || !strings.Contains(err.Error(), tc.text) || !strings.Contains(HintOf(err), tc.hint) {
+				t.Errorf("exit %d: %v; hint %q", KindOf(err), err, HintOf(err))
 			}
 			if left := slices.Concat(w.entries("orders"), w.entries("pending"), w.entries("certs")); len(left) != 0 {
 				t.Errorf("left over: %v", left)
@@ -137,10 +136,10 @@ func TestAccountRefusals(t *testing.T) {
 		return err
 	}
 	err := obtain(func(o *Options) { o.Account.AgreeTerms = false })
-	if cli.ExitCode(err) != cli.ExitFailed || !strings.Contains(err.Error(), "https://") || !strings.Contains(cli.Hint(err), "--agree-tos") {
+	if KindOf(err) != Failed || !strings.Contains(err.Error(), "https://") || !strings.Contains(HintOf(err), "--agree-tos") {
 		t.Errorf("terms: %v", err)
 	}
-	if err := obtain(func(*Options) {}); !strings.Contains(cli.Hint(err), "--eab-kid") {
+	if err := obtain(func(*Options) {}); !strings.Contains(HintOf(err), "--eab-kid") {
 		t.Errorf("no binding: %v", err)
 	}
 	file := filepath.Join(t.TempDir(), "hmac")
@@ -178,8 +177,8 @@ func TestUnreachable(t *testing.T) {
 		&wrong:     {"reading the directory", ""},
 	} {
 		_, err := w.issuer().Obtain(t.Context(), *req)
-		if cli.ExitCode(err) != cli.ExitFailed || !strings.Contains(err.Error(), want[0]) || !strings.Contains(cli.Hint(err), want[1]) {
-			t.Errorf("%s: %v; hint %q", req.Server, err, cli.Hint(err))
+		if KindOf(err) != Failed || !strings.Contains(err.Error(), want[0]) || !strings.Contains(HintOf(err), want[1]) {
+			t.Errorf("%s: %v; hint %q", req.Server, err, HintOf(err))
 		}
 	}
 	for _, dir := range []string{"orders", "pending", "accounts", "certs"} {
@@ -228,7 +227,7 @@ func TestLearnsToSettle(t *testing.T) {
 		}
 		return errors.Join(claim.Sending(), claim.Sent(time.Now())) // greylisted further on
 	}
-	if _, err := w.issuer().Obtain(t.Context(), w.request(alice)); cli.ExitCode(err) != cli.ExitFailed {
+	if _, err := w.issuer().Obtain(t.Context(), w.request(alice)); KindOf(err) != Failed {
 		t.Fatalf("%v", err)
 	}
 	info, err := w.issuer().ShowAccount(t.Context(), w.ca.DirectoryURL, w.bundle)

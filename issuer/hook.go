@@ -6,8 +6,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-
-	"postseal/internal/cli"
 )
 
 // secretVariables are not for the eyes of hooks.
@@ -30,7 +28,7 @@ func (r *run) deploy(ctx context.Context, res *Result) error {
 	)
 	r.step(StepHook, "", "running the deploy hook")
 	if err := cmd.Run(); err != nil {
-		return cli.Failed("the certificate is in "+res.Dir+"; run the hook by hand once it works", "deploy hook %q: %v", r.req.DeployHook, err)
+		return failed("the certificate is in "+res.Dir+"; run the hook by hand once it works", "deploy hook %q: %v", r.req.DeployHook, err)
 	}
 	return nil
 }

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"postseal/internal/cli"
 )
 
 // requestTimeout bounds one HTTP request from dial to the end of the body.
@@ -24,14 +22,18 @@ const requestTimeout = 30 * time.Second
 const maxBody = 4 << 20
 
 // userAgent is what CAs see of us (RFC 8555, Section 6.1, requires one).
-func userAgent() string {
-	return "postseal/" + strings.Trim(cli.Version(), "()") + " (+https://www.rfc-editor.org/rfc/rfc8823)"
+func userAgent(version string) string {
+	version = strings.Trim(version, "()")
+	if version == "" {
+		version = "devel"
+	}
+	return "postseal/" + version + " (+https://www.rfc-editor.org/rfc/rfc8823)"
 }
 
 // newHTTPClient returns a client that trusts the system's roots and those in the
 // file bundle ("" for none), uses the proxy of the environment, and tells log of
 // each request.
-func newHTTPClient(bundle string, log func(string)) (*http.Client, error) {
+func newHTTPClient(bundle, agent string, log func(string)) (*http.Client, error) {
 	roots, err := rootsWith(bundle)
 	if err != nil {
 		return nil, err
@@ -39,7 +41,7 @@ func newHTTPClient(bundle string, log func(string)) (*http.Client, error) {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	base.MaxIdleConnsPerHost = 64 // a batch runs many orders at one CA
-	return &http.Client{Timeout: requestTimeout, Transport: &transport{base: base, log: log}}, nil
+	return &http.Client{Timeout: requestTimeout, Transport: &transport{base: base, agent: agent, log: log}}, nil
 }
 
 // rootsWith returns nil, the system's roots, for no bundle.
@@ -49,14 +51,14 @@ func rootsWith(bundle string) (*x509.CertPool, error) {
 	}
 	data, err := os.ReadFile(bundle)
 	if err != nil {
-		return nil, cli.Config("give a PEM file with --ca-bundle", "--ca-bundle: %v", err)
+		return nil, configError("give a PEM file with --ca-bundle", "--ca-bundle: %v", err)
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(data) {
-		return nil, cli.Config("give a PEM file with --ca-bundle", "--ca-bundle: %q holds no certificate", bundle)
+		return nil, configError("give a PEM file with --ca-bundle", "--ca-bundle: %q holds no certificate", bundle)
 	}
 	return pool, nil
 }
@@ -118,8 +120,9 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 
 // transport sees each request and its answer.
 type transport struct {
-	base http.RoundTripper
-	log  func(string)
+	base  http.RoundTripper
+	agent string
+	log   func(string)
 }
 
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -128,7 +131,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if req.Header.Get("User-Agent") == "" {
 		req = req.Clone(req.Context())
-		req.Header.Set("User-Agent", userAgent())
+		req.Header.Set("User-Agent", t.agent)
 	}
 	start := time.Now()
 	resp, err := t.base.RoundTrip(req)

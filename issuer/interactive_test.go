@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"postseal/internal/cli"
 	"postseal/internal/testca"
 )
 
@@ -80,7 +79,7 @@ func TestInteractiveGivenUp(t *testing.T) {
 	w := newWorld(t, testca.Config{})
 	req := w.request(alice)
 	req.Interactive = &Interactive{Out: new(bytes.Buffer), Dir: t.TempDir(), Ask: func(context.Context, string) (string, error) {
-		return "", cli.Failed("", "no answer: EOF")
+		return "", failed("", "no answer: EOF")
 	}}
 	if _, err := w.issuer().Obtain(t.Context(), req); err == nil || !strings.Contains(err.Error(), "EOF") {
 		t.Errorf("%v", err)

@@ -8,18 +8,18 @@ import (
 	"sync"
 	"time"
 
-	"postseal/internal/cli"
 	"postseal/state"
 )
 
 // Options hold for a whole run of a program.
 type Options struct {
 	Dir     *state.Dir
-	CA      func(server string) cli.CA // the table of a CA in the configuration file; may be nil
-	OnStep  func(Step)                 // told what happens, from several goroutines; may be nil
-	Account AccountOptions             // for a CA where there is no account yet
-	Now     func() time.Time           // nil for the clock
-	Timing  Timing                     // zero for the default
+	Version string                         // of the program, for User-Agent
+	CA      func(server string) CASettings // how to deal with a CA; may be nil
+	OnStep  func(Step)                     // told what happens, from several goroutines; may be nil
+	Account AccountOptions                 // for a CA where there is no account yet
+	Now     func() time.Time               // nil for the clock
+	Timing  Timing                         // zero for the default
 }
 
 // Timing is how patient an order is. Tests are less so.
@@ -95,7 +95,7 @@ func stateError(path string, err error) error {
 		err = pathErr.Err
 		path = pathErr.Path
 	}
-	return cli.Config(hint, "state directory: %q: %v", path, err)
+	return configError(hint, "state directory: %q: %v", path, err)
 }
 
 func hostOf(server string) string {

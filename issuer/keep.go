@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
-
-	"postseal/internal/cli"
 )
 
 // keep stores a certificate that was checked, and ends its order.
@@ -64,7 +62,7 @@ func (r *run) finish(ctx context.Context) (*Result, error) {
 	res.addPaths(dir)
 	if r.req.Out != "" {
 		if err := copyOut(res.P12, r.req.Out); err != nil {
-			err = cli.Failed("copy it from "+res.P12, "--out: %v", err)
+			err = failed("copy it from "+res.P12, "--out: %v", err)
 			r.forget()
 			return res, err
 		}
@@ -133,8 +131,8 @@ func (i *Issuer) nothingDue(name, server string) error {
 	if r.Server != server || !r.Revoked.IsZero() || i.due(r) {
 		return nil
 	}
-	return &cli.Error{
-		Code: cli.ExitNothingDue, Hint: "use --force to order all the same",
+	return &Error{
+		Kind: NotDue, Hint: "use --force to order all the same",
 		Err: &NotDueError{name, r.Emails, r.NotAfter, i.daysLeft(r.NotAfter), dir},
 	}
 }

@@ -13,8 +13,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-
-	"postseal/internal/cli"
 )
 
 // KeyTypes are the values of --key-type.
@@ -37,7 +35,7 @@ func newKey(keyType string) (crypto.Signer, error) {
 	case "p384":
 		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	}
-	return nil, cli.Usage("use one of "+strings.Join(KeyTypes, ", "), "key type %q is none", keyType)
+	return nil, usageError("use one of "+strings.Join(KeyTypes, ", "), "key type %q is none", keyType)
 }
 
 // keyTypeOf names the type of a key, or says why no CA may take it (CA/B Forum
@@ -65,14 +63,14 @@ func keyTypeOf(key crypto.Signer) (string, error) {
 func readKey(path string) (crypto.Signer, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, cli.Config("give a PEM file with a private key", "--key-path: %v", err)
+		return nil, configError("give a PEM file with a private key", "--key-path: %v", err)
 	}
 	key, err := parseKey(data)
 	if err == nil {
 		_, err = keyTypeOf(key)
 	}
 	if err != nil {
-		return nil, cli.Usage("use an unencrypted PEM file with an RSA key of 2048 bits or more, P-256 or P-384",
+		return nil, usageError("use an unencrypted PEM file with an RSA key of 2048 bits or more, P-256 or P-384",
 			"--key-path: %q: %v", path, err)
 	}
 	return key, nil

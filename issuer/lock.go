@@ -4,8 +4,6 @@ import (
 	"errors"
 	"os"
 	"syscall"
-
-	"postseal/internal/cli"
 )
 
 // errLocked means that another process holds a lock.
@@ -49,7 +47,7 @@ func sameFile(f *os.File, path string) bool {
 func (i *Issuer) lockName(addr string) (unlock func(), err error) {
 	unlock, err = tryLock(i.Dir.Path("orders", ".lock-"+baseName(addr)))
 	if errors.Is(err, errLocked) {
-		return nil, cli.Later("let it end, or see what it waits for with: postseal status",
+		return nil, later("let it end, or see what it waits for with: postseal status",
 			"another postseal is working on the certificate of %s", addr)
 	}
 	return unlock, err

@@ -74,7 +74,7 @@ func (r *run) record(c *challenge, expires time.Time) error {
 	err = r.i.Dir.Put(&state.Pending{
 		ID: c.ID, Email: c.name(), Server: r.ca.server, From: c.from, Token: c.token,
 		Thumbprint: thumbprint, Join: r.ca.join(r.req.TokenJoin),
-		Created: r.order.Created, Expires: expires.UTC().Truncate(time.Second), Policy: r.ca.policy(),
+		Created: r.order.Created, Expires: expires.UTC().Truncate(time.Second), Policy: r.ca.table.Policy,
 	})
 	if err != nil {
 		return stateError(r.i.Dir.Path("pending"), err)

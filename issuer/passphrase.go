@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"postseal/internal/cli"
 )
 
 // Kinds of Passphrase.
@@ -48,12 +46,12 @@ func (p Passphrase) resolve(certDir string) (string, error) {
 func ReadPassphrase(path string) (string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return "", cli.Config("give a file with the passphrase in its first line", "--passphrase-file: %v", err)
+		return "", configError("give a file with the passphrase in its first line", "--passphrase-file: %v", err)
 	}
 	line, _, _ := strings.Cut(string(data), "\n")
 	line = strings.TrimSuffix(line, "\r")
 	if line == "" {
-		return "", cli.Config("use --no-passphrase for an empty one", "--passphrase-file: the first line of %q is empty", path)
+		return "", configError("use --no-passphrase for an empty one", "--passphrase-file: the first line of %q is empty", path)
 	}
 	return line, checkPassphrase(line)
 }

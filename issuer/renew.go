@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"postseal/internal/cli"
 	"postseal/state"
 )
 
@@ -53,7 +52,7 @@ func (i *Issuer) DueRequests(ctx context.Context, o Renewal) ([]Request, error) 
 		return nil, err
 	}
 	if len(emails) > 0 && len(certs)+len(requests) == 0 {
-		return nil, cli.Failed("order one with: postseal cert -e ADDR", "no certificate names %s", list(emails))
+		return nil, failed("order one with: postseal cert -e ADDR", "no certificate names %s", list(emails))
 	}
 	due, err := i.dueOf(ctx, certs, o, len(requests) > 0)
 	if err != nil {
@@ -154,7 +153,7 @@ func (i *Issuer) dueOf(ctx context.Context, certs []stored, o Renewal, pause boo
 	pause = pause || len(asks) > 0 || slices.ContainsFunc(certs, func(c stored) bool { return i.due(c.renewalFile) })
 	if pause && o.Pause != nil {
 		if err := o.Pause(ctx); err != nil {
-			return nil, cli.Later("run the same command again", "interrupted before anything was ordered")
+			return nil, later("run the same command again", "interrupted before anything was ordered")
 		}
 	}
 	i.refreshWindows(ctx, asks, o.CABundle)
@@ -223,10 +222,10 @@ func (r *run) formerly(ctx context.Context) error {
 	if r.req.ReuseKey {
 		data, err := os.ReadFile(filepath.Join(dir, keyFile))
 		if err != nil {
-			return cli.Failed("leave --reuse-key out", "--reuse-key: %v", err)
+			return failed("leave --reuse-key out", "--reuse-key: %v", err)
 		}
 		if r.req.key, err = parseKey(data); err != nil {
-			return cli.Failed("leave --reuse-key out", "--reuse-key: %s: %v", filepath.Join(dir, keyFile), err)
+			return failed("leave --reuse-key out", "--reuse-key: %s: %v", filepath.Join(dir, keyFile), err)
 		}
 	}
 	former, err := readRenewal(dir)

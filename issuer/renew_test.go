@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"postseal/internal/cli"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -41,7 +40,7 @@ func TestNothingDue(t *testing.T) {
 	w.obtain(w.request(alice))
 	_, err := w.issuer().Obtain(t.Context(), w.request(alice))
 	var notDue *NotDueError
-	if cli.ExitCode(err) != cli.ExitNothingDue || !errors.As(err, &notDue) || notDue.Days < 80 {
+	if KindOf(err) != NotDue || !errors.As(err, &notDue) || notDue.Days < 80 {
 		t.Fatalf("%v", err)
 	}
 	if n := w.renew(w.issuer(), Renewal{}); n != 0 {
@@ -138,7 +137,7 @@ func TestRenewSelects(t *testing.T) {
 		t.Errorf("%d renewed", n)
 	}
 	_, err := w.issuer().DueRequests(t.Context(), Renewal{Emails: []string{"nobody@example.test"}})
-	if cli.ExitCode(err) != cli.ExitFailed {
+	if KindOf(err) != Failed {
 		t.Errorf("%v", err)
 	}
 }

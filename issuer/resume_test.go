@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"postseal/internal/cli"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -47,7 +46,11 @@ func child(job string) int {
 		}
 	}})
 	_, err := i.Obtain(context.Background(), j.Request)
-	return cli.Report(os.Stderr, "child", err)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // killedAt runs a process that is killed at a step, and returns false if it came
@@ -121,8 +124,8 @@ func TestResumeAfterTimeout(t *testing.T) {
 	req := w.request(alice)
 	req.Timeout = 300 * time.Millisecond
 	_, err := w.issuer().Obtain(t.Context(), req)
-	if cli.ExitCode(err) != cli.ExitTempFail || !strings.Contains(err.Error(), "waiting for the challenge mail") || !strings.Contains(err.Error(), "orders/"+alice) {
-		t.Fatalf("exit %d: %v", cli.ExitCode(err), err)
+	if KindOf(err) != Later || !strings.Contains(err.Error(), "waiting for the challenge mail") || !strings.Contains(err.Error(), "orders/"+alice) {
+		t.Fatalf("exit %d: %v", KindOf(err), err)
 	}
 	before, errBefore := w.dir.Pending(alice, time.Now())
 	close(held)
@@ -143,7 +146,7 @@ func TestResumeDeadOrder(t *testing.T) {
 	w.answer = func(*world, *state.Pending, string, string, string) error { return nil }
 	req := w.request(alice)
 	req.Timeout = 200 * time.Millisecond
-	if _, err := w.issuer().Obtain(t.Context(), req); cli.ExitCode(err) != cli.ExitTempFail {
+	if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != Later {
 		t.Fatal(err)
 	}
 	path := w.dir.Path("orders", alice+".json")
@@ -203,7 +206,7 @@ func TestLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = w.issuer().Obtain(t.Context(), w.request(alice))
-	if cli.ExitCode(err) != cli.ExitTempFail || !strings.Contains(err.Error(), "another postseal") {
+	if KindOf(err) != Later || !strings.Contains(err.Error(), "another postseal") {
 		t.Errorf("%v", err)
 	}
 	unlock()

@@ -12,8 +12,6 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 	"software.sslmate.com/src/go-pkcs12"
-
-	"postseal/internal/cli"
 )
 
 // Reasons are the values of --reason (RFC 5280, Section 5.3.1).
@@ -54,7 +52,7 @@ type Revoked struct {
 func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	code, ok := reasonCodes[strings.ToLower(v.Reason)]
 	if !ok {
-		return nil, cli.Usage("use "+strings.Join(Reasons, ", "), "--reason: %q is none", v.Reason)
+		return nil, usageError("use "+strings.Join(Reasons, ", "), "--reason: %q is none", v.Reason)
 	}
 	leaf, key, err := v.read()
 	if err != nil {
@@ -73,7 +71,7 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	if key == nil {
 		a, err := c.existing(ctx)
 		if err != nil {
-			return nil, cli.WithHint(err, "give the certificate's key with --key-path, or the CA with --server")
+			return nil, withHint(err, "give the certificate's key with --key-path, or the CA with --server")
 		}
 		account = a.acme()
 	}
@@ -135,7 +133,7 @@ func (i *Issuer) markRevoked(certs []stored) error {
 func (v *Revocation) read() (*x509.Certificate, crypto.Signer, error) {
 	data, err := os.ReadFile(v.CertPath)
 	if err != nil {
-		return nil, nil, cli.Config("give a certificate in PEM or PKCS#12", "--cert-path: %v", err)
+		return nil, nil, configError("give a certificate in PEM or PKCS#12", "--cert-path: %v", err)
 	}
 	leaf, key, err := v.decode(data)
 	if err != nil {
@@ -146,7 +144,7 @@ func (v *Revocation) read() (*x509.Certificate, crypto.Signer, error) {
 			return nil, nil, err
 		}
 		if !samePublicKey(leaf.PublicKey, key) {
-			return nil, nil, cli.Usage("give the key of that certificate", "--key-path: %q is not the key of %q", v.KeyPath, v.CertPath)
+			return nil, nil, usageError("give the key of that certificate", "--key-path: %q is not the key of %q", v.KeyPath, v.CertPath)
 		}
 	}
 	return leaf, key, nil
@@ -178,12 +176,12 @@ func (v *Revocation) open(data []byte) (*x509.Certificate, crypto.Signer, error)
 			continue
 		}
 		if err != nil {
-			return nil, nil, cli.Usage("give a certificate in PEM or PKCS#12", "--cert-path: %q is neither PEM nor PKCS#12: %v", v.CertPath, err)
+			return nil, nil, usageError("give a certificate in PEM or PKCS#12", "--cert-path: %q is neither PEM nor PKCS#12: %v", v.CertPath, err)
 		}
 		signer, _ := key.(crypto.Signer)
 		return leaf, signer, nil
 	}
-	return nil, nil, cli.Failed("give it with --passphrase-file", "--cert-path: the passphrase does not open %q", v.CertPath)
+	return nil, nil, failed("give it with --passphrase-file", "--cert-path: the passphrase does not open %q", v.CertPath)
 }
 
 // passphrases are tried in this order: the one given, none, the one beside a

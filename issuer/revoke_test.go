@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"postseal/internal/cli"
 	"postseal/internal/testca"
 )
 
@@ -15,7 +14,7 @@ func TestRevoke(t *testing.T) {
 	wrong, none := "wrong", ""
 	tests := map[string]struct {
 		v    func(*Result) Revocation
-		code int
+		kind Kind
 		text string
 		own  bool // signed with the certificate's key
 	}{
@@ -24,12 +23,12 @@ func TestRevoke(t *testing.T) {
 		"container":          {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12} }, own: true},
 		"every reason":       {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, Reason: "Superseded"} }},
 		"key compromise":     {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Reason: "keycompromise"} }, own: true},
-		"wrong passphrase":   {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Passphrase: &wrong} }, code: 1, text: "does not open"},
-		"no passphrase":      {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Passphrase: &none} }, code: 1, text: "does not open"},
-		"no certificate":     {v: func(r *Result) Revocation { return Revocation{CertPath: r.PassphraseFile} }, code: 64, text: "neither PEM nor PKCS#12"},
-		"no file":            {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12 + "x"} }, code: 78, text: "--cert-path"},
-		"a reason of no RFC": {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, Reason: "bored"} }, code: 64, text: "bored"},
-		"another's key":      {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, KeyPath: otherKey(t)} }, code: 64, text: "not the key of"},
+		"wrong passphrase":   {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Passphrase: &wrong} }, kind: Failed, text: "does not open"},
+		"no passphrase":      {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Passphrase: &none} }, kind: Failed, text: "does not open"},
+		"no certificate":     {v: func(r *Result) Revocation { return Revocation{CertPath: r.PassphraseFile} }, kind: Usage, text: "neither PEM nor PKCS#12"},
+		"no file":            {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12 + "x"} }, kind: Config, text: "--cert-path"},
+		"a reason of no RFC": {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, Reason: "bored"} }, kind: Usage, text: "bored"},
+		"another's key":      {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, KeyPath: otherKey(t)} }, kind: Usage, text: "not the key of"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -37,9 +36,9 @@ func TestRevoke(t *testing.T) {
 			w := newWorld(t, testca.Config{AlwaysReady: true})
 			res := w.obtain(w.request(alice))
 			got, err := w.issuer().Revoke(t.Context(), tc.v(res))
-			if tc.code != 0 {
-				if cli.ExitCode(err) != tc.code || !strings.Contains(err.Error(), tc.text) {
-					t.Errorf("exit %d: %v", cli.ExitCode(err), err)
+			if tc.kind != None {
+				if KindOf(err) != tc.kind || !strings.Contains(err.Error(), tc.text) {
+					t.Errorf("exit %d: %v", KindOf(err), err)
 				}
 				return
 			}
@@ -109,7 +108,7 @@ func TestRevokeElsewhere(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	v.CertPath = res.Cert
-	if _, err := elsewhere.issuer().Revoke(t.Context(), v); !strings.Contains(cli.Hint(err), "--key-path") {
+	if _, err := elsewhere.issuer().Revoke(t.Context(), v); !strings.Contains(HintOf(err), "--key-path") {
 		t.Errorf("%v", err)
 	}
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
-	"postseal/internal/cli"
 	"postseal/state"
 )
 
@@ -88,7 +87,7 @@ func (i *Issuer) refuseInFlight(server string) error {
 	for _, name := range names {
 		o, err := readOrder(i.Dir.Path("orders", name+".json"))
 		if err == nil && o != nil && o.Server == server && !o.Stored {
-			return cli.Failed("finish it first: run its command again", "the order for %s is in flight", list(o.Emails))
+			return failed("finish it first: run its command again", "the order for %s is in flight", list(o.Emails))
 		}
 	}
 	return nil

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
-
-	"postseal/internal/cli"
 )
 
 // Result is a certificate that was issued.
@@ -233,7 +231,7 @@ func (r *run) lastWords(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
 	}
-	var own *cli.Error
+	var own *Error
 	if errors.As(err, &own) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
@@ -248,9 +246,9 @@ func (r *run) lastWords(ctx context.Context, err error) error {
 		why += " while waiting for " + waiting
 	}
 	if r.order == nil || !exists(r.path) {
-		return cli.Later("run the same command again", "%s; nothing is left on disk", why)
+		return later("run the same command again", "%s; nothing is left on disk", why)
 	}
-	return cli.Later("run the same command again to resume it", "%s; the order stays in %s", why, r.path)
+	return later("run the same command again to resume it", "%s; the order stays in %s", why, r.path)
 }
 
 func (r *run) waitFor(what string) {

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"postseal/internal/cli"
 )
 
 // The directories that are used unless the user names one.
@@ -75,13 +73,13 @@ type Request struct {
 // defaults that the key decides.
 func (r *Request) check() (err error) {
 	if len(r.Emails) == 0 {
-		return cli.Usage("give one with -e", "no address is given")
+		return usageError("give one with -e", "no address is given")
 	}
 	if r.Emails, err = ParseAddresses(r.Emails); err != nil {
 		return err
 	}
 	if !strings.HasPrefix(r.Server, "https://") {
-		return cli.Usage("give the URL of an ACME directory", "--server: %q is no https URL", r.Server)
+		return usageError("give the URL of an ACME directory", "--server: %q is no https URL", r.Server)
 	}
 	if err := r.checkKey(); err != nil {
 		return err
@@ -107,7 +105,7 @@ func (r *Request) checkKey() (err error) {
 			return err
 		}
 		if r.KeyType != "" && r.KeyType != actual {
-			return cli.Usage("leave --key-type out", "--key-type %s does not fit --key-path, which holds a key of type %s", r.KeyType, actual)
+			return usageError("leave --key-type out", "--key-type %s does not fit --key-path, which holds a key of type %s", r.KeyType, actual)
 		}
 		r.KeyType = actual
 	}
@@ -115,7 +113,7 @@ func (r *Request) checkKey() (err error) {
 		r.KeyType = DefaultKeyType
 	}
 	if r.key == nil && !slices.Contains(KeyTypes, r.KeyType) {
-		return cli.Usage("use one of "+strings.Join(KeyTypes, ", "), "key type %q is none", r.KeyType)
+		return usageError("use one of "+strings.Join(KeyTypes, ", "), "key type %q is none", r.KeyType)
 	}
 	return checkUsages(r.Usages, r.KeyType)
 }
@@ -134,12 +132,12 @@ func (r *Request) checkWords() error {
 	for _, w := range words {
 		for _, v := range w.values {
 			if v != "" && !slices.Contains(w.legal, v) {
-				return cli.Usage("use "+strings.Join(w.legal, ", "), "%s: %q is none", w.flag, v)
+				return usageError("use "+strings.Join(w.legal, ", "), "%s: %q is none", w.flag, v)
 			}
 		}
 	}
 	if r.Settle != nil && *r.Settle < 0 {
-		return cli.Usage("use a duration such as 2s", "--settle is negative")
+		return usageError("use a duration such as 2s", "--settle is negative")
 	}
 	return nil
 }

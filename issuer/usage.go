@@ -4,8 +4,6 @@ import (
 	"crypto/x509"
 	"slices"
 	"strings"
-
-	"postseal/internal/cli"
 )
 
 // Usages are the values of --usage (RFC 5280, Section 4.2.1.3).
@@ -23,15 +21,15 @@ var usageBits = map[string]x509.KeyUsage{
 func checkUsages(usages []string, keyType string) error {
 	for _, u := range usages {
 		if _, ok := usageBits[u]; !ok {
-			return cli.Usage("use "+strings.Join(Usages, ", "), "usage %q is none", u)
+			return usageError("use "+strings.Join(Usages, ", "), "usage %q is none", u)
 		}
 	}
 	if isEC(keyType) && slices.Contains(usages, "keyEncipherment") {
-		return cli.Usage("use --usage keyAgreement with an EC key, or an RSA key",
+		return usageError("use --usage keyAgreement with an EC key, or an RSA key",
 			"an EC key cannot encipher keys: keyEncipherment does not go with key type %s", keyType)
 	}
 	if !isEC(keyType) && slices.Contains(usages, "keyAgreement") {
-		return cli.Usage("use --usage keyEncipherment with an RSA key, or an EC key",
+		return usageError("use --usage keyEncipherment with an RSA key, or an EC key",
 			"an RSA key cannot agree on keys: keyAgreement does not go with key type %s", keyType)
 	}
 	return nil

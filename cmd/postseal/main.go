@@ -60,6 +60,10 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
 		return err
 	}
 	defer s.voice.done()
+	return asCLI(f.command(ctx, s, parsed))
+}
+
+func (f *flags) command(ctx context.Context, s *session, parsed *cli.Parsed) error {
 	switch parsed.Kong.Command() {
 	case "cert":
 		return f.Cert.run(ctx, s)
@@ -94,7 +98,7 @@ func (f *flags) session(parsed *cli.Parsed) (*session, error) {
 	s := &session{common: f.common, voice: newVoice(f.Verbose, f.JSON), term: newTerminal(f.NonInteractive)}
 	dir := state.Open(f.State)
 	dir.Damaged = s.voice.damaged
-	s.opts = issuer.Options{Dir: dir, CA: parsed.File.CAFor, OnStep: s.voice.step}
+	s.opts = issuer.Options{Dir: dir, Version: cli.Version(), CA: caSettings(parsed.File), OnStep: s.voice.step}
 	s.issuer = issuer.New(s.opts)
 	return s, nil
 }

@@ -52,6 +52,7 @@ func newResult(emails []string, res *issuer.Result, err error) result {
 	if err == nil {
 		return r
 	}
+	err = asCLI(err)
 	r.Error, r.Hint = cli.OneLine(err.Error()), cli.Hint(err)
 	var notDue *issuer.NotDueError
 	switch {
