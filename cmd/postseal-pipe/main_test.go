@@ -1,0 +1,321 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-msgauth/dkim"
+	"github.com/emersion/go-smtp"
+
+	"postseal/internal/mta"
+	"postseal/internal/testca"
+	"postseal/state"
+)
+
+const (
+	alice    = "alice@example.test"
+	caFrom   = "acme-challenge@ca.test"
+	ordinary = "From: bob@example.test\nTo: alice@example.test\nSubject: lunch\n\nAt noon?\n"
+)
+
+// TestMain lets the test binary be the program.
+func TestMain(m *testing.M) {
+	if os.Getenv("POSTSEAL_PIPE_TEST") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// result is what a mail server sees of the program.
+type result struct {
+	status         int
+	stdout, stderr string
+}
+
+func (r result) lines() int { return strings.Count(r.stderr, "\n") }
+
+func run(t *testing.T, stdin string, env []string, args ...string) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append([]string{"POSTSEAL_PIPE_TEST=1", "PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, env...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// site is a state directory in which alice waits, a DNS with the CA's key, and an
+// SMTP server.
+type site struct {
+	t    *testing.T
+	dir  *state.Dir
+	dns  *testca.CA
+	smtp *mta.Sink
+	key  ed25519.PrivateKey
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dns, err := testca.Start(context.Background(), testca.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dns.Close() })
+	dns.SetTXT("s1._domainkey.ca.test", "v=DKIM1; k=ed25519; p="+base64.StdEncoding.EncodeToString(public))
+	s := &site{t: t, dir: state.Open(filepath.Join(t.TempDir(), "state")), dns: dns, smtp: mta.StartSink(t), key: private}
+	if _, err := s.dir.Create(); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	if err := s.dir.Put(&state.Pending{
+		ID: "order-1", Email: alice, Server: "https://ca.test/directory", From: caFrom, Token: "x6I65YvEk6xC4KV0QMvdJw",
+		Thumbprint: "hC4xyXNn8ZDH4yrcp93Zj3qgQs7LyT_GUL45YD7IVMQ", Join: "string", Created: now, Expires: now.Add(time.Hour),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// challenge is a genuine challenge as a mail server stores it: with LF.
+func (s *site) challenge() string {
+	s.t.Helper()
+	mail := "From: " + caFrom + "\r\nTo: " + alice + "\r\nSubject: ACME: V4nE8NhYh6edBpfQTg5qqQ\r\n" +
+		"Message-ID: <1@ca.test>\r\nAuto-Submitted: auto-generated; type=acme\r\n\r\nA challenge.\r\n"
+	var signed bytes.Buffer
+	err := dkim.Sign(&signed, strings.NewReader(mail), &dkim.SignOptions{
+		Domain: "ca.test", Selector: "s1", Signer: s.key,
+		HeaderCanonicalization: dkim.CanonicalizationRelaxed, BodyCanonicalization: dkim.CanonicalizationRelaxed,
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return strings.ReplaceAll(signed.String(), "\r\n", "\n")
+}
+
+func (s *site) run(stdin string, args ...string) result {
+	s.t.Helper()
+	return run(s.t, stdin, nil, append([]string{
+		"--state", s.dir.Path(), "--smtp", "smtp://" + s.smtp.Addr, "--resolver", s.dns.DNSAddr,
+	}, args...)...)
+}
+
+// want checks what every mail server cares for: the status, silence on stdout, and
+// one line in the log for a message that is for somebody who waits.
+func (s *site) want(r result, status, lines int, says string) {
+	s.t.Helper()
+	if r.status != status || r.stdout != "" || r.lines() != lines || !strings.Contains(r.stderr, says) {
+		s.t.Errorf("exit %d, stdout %q, stderr %q; want exit %d, %d lines, %q", r.status, r.stdout, r.stderr, status, lines, says)
+	}
+}
+
+func (s *site) wantReplies(n int) {
+	s.t.Helper()
+	if got := len(s.smtp.Received()); got != n {
+		s.t.Errorf("%d replies were sent, want %d", got, n)
+	}
+}
+
+func TestAnsweredOnce(t *testing.T) {
+	s := newSite(t)
+	s.want(s.run(s.challenge()), 0, 1, "challenge answered")
+	s.want(s.run(s.challenge(), "--answered-exit", "99"), 99, 1, "already answered")
+	s.wantReplies(1)
+	reply := s.smtp.Received()[0]
+	if reply.From != alice || len(reply.To) != 1 || reply.To[0] != caFrom {
+		t.Errorf("envelope %q %q", reply.From, reply.To)
+	}
+	if !strings.Contains(string(reply.Data), "\ngtzugYfQ1gO_Pi-ripWZTUtKP_xzPoQe-brDkSOvX5c\n") {
+		t.Errorf("the digest is not in\n%s", reply.Data)
+	}
+}
+
+func TestOrdinaryMail(t *testing.T) {
+	s := newSite(t)
+	s.want(s.run(ordinary), 0, 0, "")
+	s.want(s.run(""), 0, 0, "")
+	nobody := strings.ReplaceAll(s.challenge(), alice, "bob@example.test")
+	s.want(s.run(nobody), 0, 0, "")
+}
+
+func TestForged(t *testing.T) {
+	s := newSite(t)
+	s.want(s.run(strings.Replace(s.challenge(), "A challenge.", "Another one.", 1)), 0, 1, "body hash did not verify")
+	s.wantReplies(0)
+}
+
+// Each kind of trouble outside keeps the message in the mail server's queue, and
+// what the SMTP server refuses for good does not.
+func TestTroubleOutside(t *testing.T) {
+	s := newSite(t)
+	s.want(s.run(s.challenge(), "--smtp", "smtp://127.0.0.1:1"), 75, 1, "connection refused")
+	s.want(s.run(s.challenge(), "--resolver", "127.0.0.1:1"), 75, 1, "cannot be looked up now")
+	s.dns.SetDNSFault("s1._domainkey.ca.test", testca.DNSFault("SERVFAIL"))
+	s.want(s.run(s.challenge()), 75, 1, "cannot be looked up now")
+	s.dns.SetDNSFault("s1._domainkey.ca.test", testca.DNSFault("REFUSED"))
+	s.want(s.run(s.challenge()), 75, 1, "cannot be looked up now")
+	s.dns.SetDNSFault("s1._domainkey.ca.test", testca.DNSWorks)
+	s.smtp.Refuse(&smtp.SMTPError{Code: 451, Message: "greylisted"})
+	s.want(s.run(s.challenge()), 75, 1, "greylisted")
+	s.smtp.Refuse(&smtp.SMTPError{Code: 550, Message: "not authenticated"})
+	s.want(s.run(s.challenge()), 0, 1, "550 not authenticated")
+	if a, err := s.dir.Answer("order-1"); err != nil || a.Phase != state.Failed || !strings.Contains(a.Reason, "not authenticated") {
+		t.Errorf("answer %+v, %v; want failed, in the server's words", a, err)
+	}
+	s.smtp.Refuse(nil)
+	s.want(s.run(s.challenge()), 0, 1, "challenge answered")
+	s.wantReplies(1)
+}
+
+func TestStateMissing(t *testing.T) {
+	s := newSite(t)
+	none := filepath.Join(t.TempDir(), "none")
+	s.want(s.run(ordinary, "--state", none), 0, 0, "")
+	s.want(s.run(s.challenge(), "--state", none), 75, 1, none)
+}
+
+func TestDamagedFileIsNamed(t *testing.T) {
+	s := newSite(t)
+	if err := os.WriteFile(s.dir.Path("pending", "torn.json"), []byte("{"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	s.want(s.run(s.challenge()), 0, 2, "torn.json")
+	s.wantReplies(1)
+}
+
+// An alias: To names the list, the envelope names alice.
+func TestRecipient(t *testing.T) {
+	for _, env := range []string{"ORIGINAL_RECIPIENT", "RECIPIENT"} {
+		s := newSite(t)
+		r := run(t, s.challenge(), []string{env + "=" + alice}, "--state", s.dir.Path(), "--smtp", "smtp://"+s.smtp.Addr,
+			"--resolver", s.dns.DNSAddr, "--explain")
+		if r.status != 0 || !strings.Contains(r.stdout, "verdict: answered") {
+			t.Errorf("%s: exit %d\n%s", env, r.status, r.stdout)
+		}
+	}
+}
+
+func TestPrint(t *testing.T) {
+	s := newSite(t)
+	r := s.run(s.challenge(), "--print")
+	if r.status != 0 || !strings.HasPrefix(r.stdout, "From: "+alice+"\r\n") || r.lines() != 1 {
+		t.Errorf("exit %d, %q, %q", r.status, r.stdout, r.stderr)
+	}
+	if a, err := s.dir.Answer("order-1"); a != nil || err != nil {
+		t.Errorf("something was recorded: %+v, %v", a, err)
+	}
+	s.wantReplies(0)
+	if r := s.run(ordinary, "--print"); r.status != 0 || r.stdout != "" || r.lines() != 1 {
+		t.Errorf("ordinary mail: exit %d, %q, %q; want to be told why nothing is printed", r.status, r.stdout, r.stderr)
+	}
+}
+
+func TestPassthroughOnTrouble(t *testing.T) {
+	s := newSite(t)
+	mail := s.challenge()
+	r := s.run(mail, "--passthrough", "--smtp", "smtp://127.0.0.1:1")
+	if r.status != 75 || !strings.HasPrefix(r.stdout, "Postseal-Status: none; ") || !strings.HasSuffix(r.stdout, mail) {
+		t.Errorf("exit %d, %q; want 75 and the whole message", r.status, r.stdout)
+	}
+}
+
+// A mistake is found with the first message, not with the first challenge: one line
+// for the error and one for what to do.
+func TestUsageAndConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, content string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for _, c := range []struct {
+		name   string
+		args   []string
+		status int
+		says   string
+	}{
+		{"unknown flag", []string{"--nonsense"}, 64, "--nonsense"},
+		{"argument", []string{"message.eml"}, 64, "message.eml"},
+		{"print and passthrough", []string{"--print", "--passthrough"}, 64, "--passthrough"},
+		{"print and explain", []string{"--print", "--explain"}, 64, "--explain"},
+		{"no exit status", []string{"--answered-exit", "256"}, 64, "256"},
+		{"not a number", []string{"--answered-exit", "x"}, 64, "--answered-exit"},
+		{"no SMTP URL", []string{"--smtp", "localhost:25"}, 64, "--smtp"},
+		{"password in the URL", []string{"--smtp", "smtps://me:secret@mail.example.org"}, 64, "password"},
+		{"no resolver", []string{"--resolver", "localhost"}, 64, "--resolver"},
+		{"missing file", []string{"--config", dir + "/none.toml"}, 78, "none.toml"},
+		{"unknown key", []string{"--config", file("key.toml", "statr = \"/x\"\n", 0o600)}, 78, "statr"},
+		{"password for all to read", []string{"--config", file("open.toml", "smtp-password = \"x\"\n", 0o644)}, 78, "everybody"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := run(t, ordinary, nil, c.args...)
+			if r.status != c.status || r.stdout != "" || !strings.Contains(r.stderr, c.says) {
+				t.Errorf("exit %d, %q, %q; want exit %d, %q", r.status, r.stdout, r.stderr, c.status, c.says)
+			}
+			if !strings.HasPrefix(r.stderr, "postseal-pipe: error: ") || !strings.Contains(r.stderr, "\npostseal-pipe: hint: ") || r.lines() != 2 {
+				t.Errorf("not one error and one hint: %q", r.stderr)
+			}
+			if strings.Contains(r.stderr, "secret") {
+				t.Errorf("a password is shown: %q", r.stderr)
+			}
+		})
+	}
+}
+
+// What only a challenge needs is looked at when one comes; ordinary mail passes.
+func TestBrokenKeyFile(t *testing.T) {
+	s := newSite(t)
+	config := filepath.Join(t.TempDir(), "postseal.toml")
+	if err := os.WriteFile(config, []byte("[[dkim]]\ndomain = \"example.test\"\nselector = \"s\"\nkey = \"/none.pem\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.want(s.run(ordinary, "--config", config), 0, 0, "")
+	s.want(s.run(s.challenge(), "--config", config), 78, 2, "/none.pem")
+	s.wantReplies(0)
+}
+
+func TestFlagsAreKeys(t *testing.T) {
+	unknown, err := new(flags).program().UnknownFlags()
+	if err != nil || len(unknown) > 0 {
+		t.Errorf("no configuration file can set %q; %v", unknown, err)
+	}
+}
+
+// The answer file is what "postseal status" shows, so its form is fixed.
+func TestAnswerFile(t *testing.T) {
+	s := newSite(t)
+	s.want(s.run(s.challenge()), 0, 1, "challenge answered")
+	data, err := os.ReadFile(s.dir.Path("answers", "order-1.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a struct {
+		Version    int               `json:"version"`
+		ID         string            `json:"id"`
+		Phase      string            `json:"phase"`
+		MessageIDs map[string]string `json:"message-ids"`
+	}
+	if err := json.Unmarshal(data, &a); err != nil {
+		t.Fatal(err)
+	}
+	if a.Version != 1 || a.ID != "order-1" || a.Phase != "sent" || a.MessageIDs["challenge"] != "<1@ca.test>" || a.MessageIDs["reply"] == "" {
+		t.Errorf("got %s", data)
+	}
+}
