@@ -25,11 +25,11 @@ func ordering(p *state.Pending) { p.Token, p.From = "", "" }
 // orderCases are the pending records, Date and Auto-Submitted.
 var orderCases = []corpusCase{
 	{name: "unknown", why: "Section 3, item 7: nobody waits. The mail is delivered and nothing else.",
-		pending: []*state.Pending{}, want: none("nobody waits")},
+		pending: []*state.Pending{}, want: ignored("nobody waits")},
 	{name: "expired", why: "An order that has expired waits no more.",
-		pending: []*state.Pending{order(func(p *state.Pending) { p.Expires = received.Add(-time.Second) })}, want: none("nobody waits")},
+		pending: []*state.Pending{order(func(p *state.Pending) { p.Expires = received.Add(-time.Second) })}, want: ignored("nobody waits")},
 	{name: "expires-now", why: "Its last second is over when it begins.",
-		pending: []*state.Pending{order(func(p *state.Pending) { p.Expires = received })}, want: none("nobody waits")},
+		pending: []*state.Pending{order(func(p *state.Pending) { p.Expires = received })}, want: ignored("nobody waits")},
 	{name: "no-expiry", why: "A record without a time of expiry waits until it is removed.",
 		pending: []*state.Pending{order(func(p *state.Pending) { p.Expires = time.Time{} })}},
 	{name: "other-from", why: "Someone waits at this address for another CA.",

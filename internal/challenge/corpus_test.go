@@ -58,7 +58,7 @@ func refused(lookups int, reason string) want {
 func later(lookups int, reason string) want {
 	return want{verdict: Later, lookups: lookups, reason: reason}
 }
-func none(reason string) want { return want{verdict: None, reason: reason} }
+func ignored(reason string) want { return want{verdict: None, reason: reason} }
 
 // unsigned is a list of no signatures.
 var unsigned = []sig{}

@@ -19,18 +19,23 @@ const (
 	maxToken = 256
 )
 
-// maxSubject bounds how much of an encoded Subject is decoded. A token of maxToken
-// characters takes less than half of it, however it is encoded.
+// maxSubject bounds how much of a Subject is decoded. A token of maxToken characters
+// takes less than half of it, however it is encoded.
 const maxSubject = 4 << 10
 
 // IsChallenge tells whether a raw Subject, folded and encoded as it came, is
 // that of a challenge. It says nothing of whether the challenge is genuine.
 func IsChallenge(subject string) bool {
+	return strings.HasPrefix(legible(subject[:min(len(subject), maxSubject)]), label)
+}
+
+// legible decodes a Subject, without the white space in front of it.
+func legible(subject string) string {
 	subject = strings.TrimLeft(subject, " \t\r\n")
 	if strings.Contains(subject, "=?") {
-		subject = decodeWords(subject[:min(len(subject), maxSubject)])
+		subject = strings.TrimLeft(decodeWords(subject), " \t")
 	}
-	return strings.HasPrefix(strings.TrimLeft(subject, " \t"), label)
+	return subject
 }
 
 // encodedWord is how RFC 2047's form starts, with the language that RFC 2231,
@@ -68,9 +73,8 @@ func tokenPart1(subject string) (string, error) {
 				return "", refuse("the Subject is encoded in %s, and only UTF-8 and US-ASCII are allowed", printable(word[1]))
 			}
 		}
-		subject = decodeWords(subject)
 	}
-	token, ok := strings.CutPrefix(strings.TrimLeft(subject, " \t"), label)
+	token, ok := strings.CutPrefix(legible(subject), label)
 	if !ok {
 		return "", refuse("the Subject is not that of a challenge")
 	}

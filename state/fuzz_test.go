@@ -1,0 +1,52 @@
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+)
+
+// FuzzRecord reads what may stand in a file: what is read and written again must
+// be read as the same, and written as the same once more.
+func FuzzRecord(f *testing.F) {
+	for _, v := range []any{
+		record("1", "alice@example.test", "https://ca.example/directory"),
+		&Pending{Version: 1, ID: "x", Email: "\u7528\u6237@b\u00fccher.example", Thumbprint: "t", Policy: Policy{DKIM: "strict"}},
+		&Answer{Version: 1, ID: "1", Phase: Failed, Email: "a@b", MessageIDs: MessageIDs{"<c>", "<r>"}, Claimed: now, Ended: now, Reason: "550 no"},
+		&Answer{Version: 1, ID: "1", Phase: Claimed},
+	} {
+		data, err := json.Marshal(v)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte(`{"version":1,"ID":"a","email":"a","thumbprint":"t","created":"2026-06-01T12:00:00.123+23:59","extra":[{}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if p, err := parsePending(data); err == nil {
+			again(t, p, func(data []byte) (any, error) { return parsePending(data) })
+			if !legalID(p.ID) || fileName(p.Email, 1) == "" {
+				t.Errorf("id %q, email %q", p.ID, p.Email)
+			}
+		}
+		if a, err := parseAnswer(data); err == nil {
+			again(t, a, func(data []byte) (any, error) { return parseAnswer(data) })
+		}
+	})
+}
+
+func again(t *testing.T, v any, parse func([]byte) (any, error)) {
+	t.Helper()
+	first, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := parse(first)
+	if err != nil {
+		t.Fatalf("what was written is not read: %v in %s", err, first)
+	}
+	second, err := json.Marshal(read)
+	if err != nil || !bytes.Equal(first, second) {
+		t.Errorf("%s became %s, %v", first, second, err)
+	}
+}
