@@ -1,0 +1,240 @@
+package challenge
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-msgauth/dkim"
+
+	"postseal/state"
+)
+
+// signers are the keys that replies may be signed with, and their key records.
+var signers = map[string]struct{ key, record string }{
+	"rsa-sha256":     {"rsa2048", "v=DKIM1; k=rsa; "},
+	"ed25519-sha256": {"ed25519", "v=DKIM1; k=ed25519; "},
+}
+
+// signedReply is a reply as it is sent, signed with a key of the address' domain.
+func signedReply(t *testing.T, addr, key string) string {
+	t.Helper()
+	r := &reply{
+		from: addr, to: caFrom, part1: part1, inReplyTo: "<challenge-1@ca.example>",
+		id: newMessageID(addr), date: received, digest: expectedDigest(part1, pending()),
+	}
+	signer, err := LoadKey("testdata/keys/" + key + ".pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := sign(r.bytes(), addr, []Key{{"other.example", "no", nil}, {"Example.TEST", "sel", signer}, {"b\u00fccher.example", "sel", signer}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// verifiers are who must agree that a reply is signed: the library that signs, and
+// two that have nothing in common with it. opendkim-testmsg reads keys from the
+// DNS alone; opendkim -t is the same library with a file in its place.
+var verifiers = map[string]func(t *testing.T, mail, name, record string) error{
+	"go-msgauth": verifyLibrary,
+	"dkimpy":     verifyDkimpy,
+	"opendkim":   verifyOpendkim,
+}
+
+func verifyLibrary(_ *testing.T, mail, name, record string) error {
+	results, err := dkim.VerifyWithOptions(strings.NewReader(mail), &dkim.VerifyOptions{LookupTXT: func(n string) ([]string, error) {
+		if n != name {
+			return nil, fmt.Errorf("%s is looked up", n)
+		}
+		return []string{record}, nil
+	}})
+	if err == nil && len(results) == 1 {
+		err = results[0].Err
+	}
+	return err
+}
+
+const dkimpy = `
+import sys, dkim
+name, record = sys.argv[1].encode(), sys.argv[2].encode()
+mail = sys.stdin.buffer.read()
+answer = lambda n, timeout=5: record if n.rstrip(b".") == name else None
+sys.exit(0 if dkim.DKIM(mail).verify(dnsfunc=answer) else 1)
+`
+
+func verifyDkimpy(_ *testing.T, mail, name, record string) error {
+	return run("/usr/bin/python3", mail, "-c", dkimpy, name, record)
+}
+
+func verifyOpendkim(t *testing.T, mail, name, record string) error {
+	dir := t.TempDir()
+	for file, text := range map[string]string{
+		"keys": name + " " + record + "\n",
+		"conf": "Mode v\nSyslog no\nTestDNSData file:" + dir + "/keys\n",
+		"mail": mail,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("/usr/sbin/opendkim", "-t", dir+"/mail", "-x", dir+"/conf", "-v")
+	out, err := cmd.CombinedOutput()
+	if err == nil && !bytes.Contains(out, []byte("verification (s=sel,")) || !bytes.Contains(out, []byte(") succeeded")) {
+		err = fmt.Errorf("opendkim says %s", out) // its exit status is 0 either way
+	}
+	return err
+}
+
+func run(program, stdin string, args ...string) error {
+	cmd := exec.Command(program, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", filepath.Base(program), err, out)
+	}
+	return nil
+}
+
+func TestSignedReply(t *testing.T) {
+	for algorithm, s := range signers {
+		mail := signedReply(t, alice, s.key)
+		record := s.record + "p=" + testKey(s.key).public()
+		for who, verify := range verifiers {
+			if err := verify(t, mail, "sel._domainkey.example.test", record); err != nil {
+				t.Errorf("%s does not accept %s: %v\n%s", who, algorithm, err, mail)
+			}
+			if err := verify(t, strings.Replace(mail, "BEGIN ACME", "BEGIN  ACNE", 1), "sel._domainkey.example.test", record); err == nil {
+				t.Errorf("%s accepts anything", who)
+			}
+		}
+		for tag, want := range map[string]string{"a": algorithm, "d": "example.test", "s": "sel", "c": "relaxed/relaxed"} {
+			if !strings.Contains(mail, " "+tag+"="+want+";") {
+				t.Errorf("%s: no %s=%s in %s", algorithm, tag, want, mail)
+			}
+		}
+	}
+}
+
+// A field of RFC 8823, Section 3.2, item 9 that is absent cannot be added on the way.
+func TestSignedReplyCannotBeAddedTo(t *testing.T) {
+	mail := signedReply(t, alice, "ed25519")
+	record := "k=ed25519; p=" + testKey("ed25519").public()
+	for _, name := range []string{
+		"Sender", "Reply-To", "Cc", "References", "Resent-Date", "Resent-From", "Resent-To", "Resent-Cc",
+		"List-Id", "List-Help", "List-Unsubscribe", "List-Subscribe", "List-Post", "List-Owner", "List-Archive",
+		"List-Unsubscribe-Post",
+	} {
+		if err := verifyLibrary(t, name+": x\r\n"+mail, "sel._domainkey.example.test", record); err == nil {
+			t.Errorf("%s can be added", name)
+		}
+	}
+}
+
+// The reply itself is the same below the signature, and lines are as SMTP has them.
+func TestSignedReplyIsTheReply(t *testing.T) {
+	mail := signedReply(t, alice, "rsa2048")
+	i := strings.Index(mail, "\r\nFrom: ")
+	if got, err := readReply(mail[i+2:]); err != nil || got.from != alice {
+		t.Errorf("%v in %q", err, mail)
+	}
+	for _, line := range strings.Split(mail, "\r\n") {
+		if len(line) > 998 || strings.ContainsAny(line, "\r\n") {
+			t.Errorf("line %q", line)
+		}
+	}
+}
+
+func TestSignChoosesByDomain(t *testing.T) {
+	for addr, want := range map[string]string{
+		alice:                         "example.test",
+		"alice@EXAMPLE.test":          "example.test",
+		"alice@b\u00fccher.example":   "xn--bcher-kva.example",
+		"alice@xn--bcher-kva.example": "xn--bcher-kva.example",
+		"alice@mail.example.test":     "",
+		"alice@evilexample.test":      "",
+	} {
+		mail := signedReply(t, addr, "ed25519")
+		m := regexp.MustCompile(`^DKIM-Signature:(?s:.)* d=([^;]*);`).FindStringSubmatch(mail)
+		if got := append(m, "", "")[1]; got != want {
+			t.Errorf("%s is signed by %q, want %q", addr, got, want)
+		}
+	}
+}
+
+func TestLoadKey(t *testing.T) {
+	dir := t.TempDir()
+	pkcs1 := filepath.Join(dir, "pkcs1.pem")
+	if err := run("/usr/bin/openssl", "", "rsa", "-traditional", "-in", "testdata/keys/rsa2048.pem", "-out", pkcs1); err != nil {
+		t.Fatal(err)
+	}
+	ec := filepath.Join(dir, "ec.pem")
+	if err := run("/usr/bin/openssl", "", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", ec); err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(dir, "empty.pem")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, reason := range map[string]string{
+		"testdata/keys/rsa2048.pem": "", "testdata/keys/ed25519.pem": "", pkcs1: "",
+		ec: "use RSA or Ed25519", empty: "holds no PEM block", dir + "/none.pem": "no such file",
+	} {
+		_, err := LoadKey(path)
+		if (reason == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), reason) {
+			t.Errorf("%s: %v, want %q", path, err, reason)
+		}
+	}
+}
+
+// What other implementations sign is answered: the field on top, its folds and
+// its tags are theirs. opendkim-testmsg signs with SHA-1, which no verifier may
+// take (RFC 8301).
+func TestForeignSigners(t *testing.T) {
+	challenge := newDraft().with(set("Date", time.Now().Format(time.RFC1123Z))).String()
+	const dkimpySign = `
+import sys, dkim
+mail = sys.stdin.buffer.read()
+key = open(sys.argv[1], "rb").read()
+if sys.argv[2] == "ed25519-sha256":
+    import base64
+    key = base64.b64encode(base64.b64decode(b"".join(key.splitlines()[1:-1]))[-32:])
+sys.stdout.buffer.write(dkim.sign(mail, b"s1", b"ca.example", key, signature_algorithm=sys.argv[2].encode(),
+    canonicalize=(b"relaxed", b"simple"), include_headers=b"From To Subject Date Message-ID Auto-Submitted Reply-To Cc".split()))
+`
+	for name, c := range map[string]struct {
+		args []string
+		key  string
+		want Verdict
+	}{
+		"dkimpy, RSA":      {[]string{"/usr/bin/python3", "-c", dkimpySign, "testdata/keys/rsa2048.pem", "rsa-sha256"}, "rsa-sha256", Answered},
+		"dkimpy, Ed25519":  {[]string{"/usr/bin/python3", "-c", dkimpySign, "testdata/keys/ed25519.pem", "ed25519-sha256"}, "ed25519-sha256", Answered},
+		"opendkim-testmsg": {[]string{"/usr/sbin/opendkim-testmsg", "-C", "-d", "ca.example", "-s", "s1", "-k", "testdata/keys/rsa2048.pem"}, "rsa-sha256", Refused},
+	} {
+		cmd := exec.Command(c.args[0], c.args[1:]...)
+		cmd.Stdin = strings.NewReader(challenge)
+		var trouble bytes.Buffer
+		cmd.Stderr = &trouble
+		out, err := cmd.Output()
+		if err != nil {
+			t.Errorf("%s: %v: %s", name, err, trouble.Bytes())
+			continue
+		}
+		if strings.HasPrefix(name, "dkimpy") {
+			out = append(out, challenge...)
+		}
+		s := signers[c.key]
+		g := &goldenCase{now: time.Now().Format(time.RFC3339), dns: map[string]answer{
+			"s1._domainkey.ca.example": {records: []string{s.record + "p=" + testKey(s.key).public()}},
+		}, pending: []*state.Pending{order(func(p *state.Pending) { p.Expires = time.Time{} })}}
+		if got := g.responder(t).Answer(t.Context(), Message{Raw: out}); got.Verdict != c.want {
+			t.Errorf("%s: %v (%s), want %v\n%s", name, got.Verdict, got.Reason, c.want, out)
+		}
+	}
+}
