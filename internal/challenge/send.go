@@ -18,6 +18,9 @@ import (
 // challenge waits meanwhile.
 const smtpTimeout = 15 * time.Second
 
+// quitTimeout is how long a server may take to say good-bye.
+const quitTimeout = time.Second
+
 // Envelope is who a reply is from and to.
 type Envelope struct {
 	From, To string
@@ -48,7 +51,9 @@ func (s *Server) Send(ctx context.Context, env Envelope, raw []byte, beforeDot f
 	if err := s.transact(c, env, raw, beforeDot); err != nil {
 		return classify(err)
 	}
-	c.Quit() // the message is taken; what comes after does not matter
+	// The message is taken; what comes after does not matter.
+	c.CommandTimeout = quitTimeout
+	_ = c.Quit()
 	return nil
 }
 
@@ -111,9 +116,19 @@ func classify(err error) error {
 		return own
 	}
 	if answer := serverSaid(err); answer != nil {
-		return &SendError{Permanent: answer.Code >= 500, Err: fmt.Errorf("%d %s", answer.Code, printable(answer.Message))}
+		return &SendError{Permanent: answer.Code >= 500, Err: errors.New(said(answer))}
 	}
 	return &SendError{Err: err}
+}
+
+// said writes an answer as the server did; the library takes the enhanced code
+// (RFC 2034) out of the text.
+func said(answer *smtp.SMTPError) string {
+	code := fmt.Sprint(answer.Code)
+	if e := answer.EnhancedCode; e[0] > 0 {
+		code += fmt.Sprintf(" %d.%d.%d", e[0], e[1], e[2])
+	}
+	return code + " " + printable(answer.Message)
 }
 
 // connect opens a connection that ends with the context, says EHLO and secures it.
