@@ -45,6 +45,9 @@ func Resolver(addr string) func(ctx context.Context, name string) ([]string, err
 		ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
 		defer cancel()
 		records, err := resolver.LookupTXT(ctx, name)
+		if failed := (*net.DNSError)(nil); addr != "" && errors.As(err, &failed) {
+			failed.Server = addr // net.Resolver names a server of the system's that it never asked
+		}
 		return records, temporary(name, err)
 	}
 }
