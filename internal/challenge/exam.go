@@ -232,7 +232,7 @@ func (x *exam) checkReplyTo() (err error) {
 // checkDate refuses the challenge of an earlier order. What the signature does not
 // cover, or nobody can read, tells nothing.
 func (x *exam) checkDate() error {
-	date, err := mail.ParseDate(x.m.value("date"))
+	date, err := mail.ParseDate(x.value("date"))
 	if err != nil || !x.cover.has("date") || x.record == nil {
 		x.detail = "absent, unreadable or unsigned"
 		return nil
@@ -251,7 +251,7 @@ func (x *exam) checkAutoSubmitted() error {
 		x.detail = "not asked for"
 		return nil
 	}
-	value := x.m.value("auto-submitted")
+	value := x.value("auto-submitted")
 	x.detail = value
 	switch {
 	case value == "":

@@ -10,9 +10,10 @@ import (
 
 // coverage is what a signature vouches for: nothing, unless it was verified.
 type coverage struct {
-	by    string   // whose signature, in words
-	names []string // header fields, lower case
-	all   bool     // an unsigned message of a CA that may send such
+	by    string            // whose signature, in words
+	names []string          // header fields, lower case
+	inner map[string]string // values of fields that need not be the same outside
+	all   bool              // an unsigned message of a CA that may send such
 }
 
 func (c coverage) has(name string) bool { return c.all || slices.Contains(c.names, name) }
@@ -86,16 +87,33 @@ func (x *exam) smime() (coverage, error) {
 	if !slices.ContainsFunc(signed.Mailboxes, func(a string) bool { return sameAddress(a, x.from) }) {
 		return coverage{}, refuse("the S/MIME signer is not %s", x.from)
 	}
-	cover := coverage{by: "S/MIME signature by " + x.from}
+	cover := coverage{by: "S/MIME signature by " + x.from, inner: map[string]string{}}
 	for _, f := range signed.Header {
 		name := strings.ToLower(f.Name)
-		if unfold(f.Value) == unfold(x.m.value(name)) {
+		switch same := unfold(f.Value) == unfold(x.m.value(name)); {
+		case slices.Contains(unseen, name):
+			cover.inner[name] = unfold(f.Value)
 			cover.names = append(cover.names, name)
-		} else if slices.Contains(relied, name) || name == "reply-to" {
+		case same:
+			cover.names = append(cover.names, name)
+		case slices.Contains(relied, name) || name == "reply-to":
 			return coverage{}, refuse("the signed %s differs from the one outside", title(name))
 		}
 	}
 	return cover, cover.need(relied...)
+}
+
+// unseen are fields that decide something and that nobody replies by, so they may
+// differ outside: relays add and drop them.
+var unseen = []string{"date", "auto-submitted"}
+
+// value returns the value of a field as it was signed, if that is known, and as
+// the message has it otherwise.
+func (x *exam) value(name string) string {
+	if inner, ok := x.cover.inner[name]; ok {
+		return inner
+	}
+	return x.m.value(name)
 }
 
 // unfold drops what folding may have changed.
