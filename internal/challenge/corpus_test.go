@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,7 @@ type corpusCase struct {
 	name, why  string
 	edit       []edit // before the message is signed
 	sign       []sig  // each goes on top of those before it; nil means one good signature
+	smime      *smimeSig
 	after      []edit // on the way: what the signature should notice
 	bytes      func(string) string
 	dns        map[string]string // over the usual one; "" takes a name out
@@ -96,6 +98,12 @@ func (d *draft) with(edits ...edit) *draft {
 
 func (d *draft) String() string { return strings.Join(d.fields, "\r\n") + "\r\n\r\n" + d.body }
 
+// readDraft takes a message apart.
+func readDraft(mail string) *draft {
+	header, body, _ := strings.Cut(mail, "\r\n\r\n")
+	return &draft{fields: regexp.MustCompile(`\r\n\b`).Split(header, -1), body: body}
+}
+
 func (d *draft) index(name string) int {
 	for i, f := range d.fields {
 		if own, _, _ := strings.Cut(f, ":"); strings.EqualFold(own, name) {
@@ -151,6 +159,9 @@ func txt(tags, file string) string { return "TXT " + strconv.Quote(tags+"p="+tes
 // message makes the bytes of the case.
 func (c corpusCase) message() string {
 	d := newDraft().with(c.edit...)
+	if c.smime != nil {
+		d = readDraft(c.smime.mail(d))
+	}
 	signatures := c.sign
 	if signatures == nil {
 		signatures = []sig{{}}
@@ -194,6 +205,9 @@ func (c corpusCase) file() []byte {
 		panic(err)
 	}
 	section("pending.json", string(data))
+	if c.smime != nil {
+		section("roots.pem", rootPEM())
+	}
 	if c.recipients != nil {
 		section("recipients", strings.Join(c.recipients, "\n"))
 	}
@@ -282,6 +296,7 @@ var corpus = []struct {
 	{700, transportCases},
 	{800, policyCases},
 	{900, internationalCases},
+	{930, smimeCases},
 }
 
 // TestCorpus makes sure that the files are those of the table. With -update it

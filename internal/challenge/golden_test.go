@@ -3,6 +3,7 @@ package challenge
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -31,6 +32,7 @@ const maxLookups = 8
 //	dns           NAME TXT "string"... (strings of one record are joined), or
 //	              NAME servfail|refused|timeout|nxdomain
 //	pending.json  the records of who waits
+//	roots.pem     whom to trust with S/MIME; may be missing
 //	recipients    of the envelope, one a line; may be missing
 //	result        verdict, part of the reason, look-ups; of a reply its To, Subject,
 //	              In-Reply-To and digest
@@ -39,6 +41,7 @@ type goldenCase struct {
 	msg         []byte
 	dns         map[string]answer
 	pending     []*state.Pending
+	roots       *x509.CertPool
 	recipients  []string
 	result      map[string]string
 	lookups     int
@@ -154,7 +157,8 @@ func (g *goldenCase) responder(t testing.TB) *Responder {
 	}
 	return &Responder{
 		State: dir, LookupTXT: g.lookup, Send: g.send, TokenWait: time.Millisecond,
-		Now: func() time.Time { return now },
+		Now:   func() time.Time { return now },
+		Roots: func() (*x509.CertPool, error) { return g.roots, nil },
 	}
 }
 
@@ -203,6 +207,11 @@ func (g *goldenCase) section(name string, data []byte) (err error) {
 		err = g.readDNS(text)
 	case "pending.json":
 		err = json.Unmarshal(data, &g.pending)
+	case "roots.pem":
+		g.roots = x509.NewCertPool()
+		if !g.roots.AppendCertsFromPEM(data) {
+			err = fmt.Errorf("no certificate")
+		}
 	case "recipients":
 		g.recipients = strings.Fields(text)
 	case "result":
