@@ -4,11 +4,13 @@
 GO        ?= go
 TESTFLAGS ?= -race -timeout 15m -p 2
 FUZZTIME  ?= 1m
+# How many machines run side by side; they wait more than they work.
+DOORS     ?= 3
 
 # The programs that run inside mail servers, which are not all on Linux.
 MAIL_HALF = ./cmd/postseal-milter ./cmd/postseal-pipe
 
-.PHONY: build test check deps root fmt vet staticcheck freebsd unit fuzz bench clean
+.PHONY: build test doors check deps root fmt vet staticcheck freebsd unit fuzz bench clean
 
 # The version is that of the Git tag or commit, which Go stamps by itself.
 build:
@@ -50,6 +52,13 @@ freebsd:
 unit:
 	@echo "== go test $(TESTFLAGS)"
 	@$(GO) test $(TESTFLAGS) ./...
+
+# The recipes of contrib/, each with the real mail server on a machine of its own.
+# In its directory, because there go test shows the table that the tests print.
+doors: root deps
+	@echo "== doors"
+	@$(GO) vet -tags doors ./internal/doors
+	@cd internal/doors && CGO_ENABLED=0 $(GO) test -tags doors -count 1 -parallel $(DOORS) -timeout 15m
 
 fuzz:
 	@.ci/fuzz $(FUZZTIME)
