@@ -103,16 +103,22 @@ func (d *Dir) answerIDs() ([]string, error) {
 	return ids, nil
 }
 
-// Forget removes answers that ended more than age ago, and the leftovers of
-// processes that died. It is for the issuing half, which owns the directory.
+// Forget removes answers whose last attempt ended more than age ago, and the
+// leftovers of processes that died. It is for the issuing half, which owns the
+// directory. Attempts go together: a gap would hide those after it.
 func (d *Dir) Forget(age time.Duration, now time.Time) error {
 	entries, err := os.ReadDir(d.Path("answers"))
 	if err != nil {
 		return err
 	}
+	fresh := map[string]bool{}
 	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || now.Sub(info.ModTime()) < age {
+		if info, err := e.Info(); err != nil || now.Sub(info.ModTime()) < age {
+			fresh[attemptOf(e.Name())] = true
+		}
+	}
+	for _, e := range entries {
+		if fresh[attemptOf(e.Name())] {
 			continue
 		}
 		if err := os.Remove(d.Path("answers", e.Name())); err != nil && !missing(err) {
@@ -120,4 +126,12 @@ func (d *Dir) Forget(age time.Duration, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// attemptOf returns the id in the name of an answer, and other names as they are.
+func attemptOf(name string) string {
+	if id, _, ok := strings.Cut(name, "."); ok && legalID(id) {
+		return id
+	}
+	return name
 }
