@@ -77,10 +77,13 @@ func (d *Dir) tryPath(path string) (free bool, err error) {
 		return false, ErrBusy
 	}
 	data, err := readBounded(f)
-	if err != nil {
+	if err != nil && !isDamage(err) {
 		return false, err
 	}
-	a, err := parseAnswer(data)
+	var a *Answer
+	if err == nil {
+		a, err = parseAnswer(data)
+	}
 	if err != nil {
 		d.damaged(path, err)
 		return false, nil

@@ -61,7 +61,7 @@ func readRecord(path string) ([]byte, error) {
 func readBounded(r io.Reader) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxRecord+1))
 	if err == nil && len(data) > maxRecord {
-		err = fmt.Errorf("larger than %d bytes", maxRecord)
+		err = damage{fmt.Errorf("larger than %d bytes", maxRecord)}
 	}
 	return data, err
 }

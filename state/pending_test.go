@@ -222,3 +222,25 @@ func TestSlotsRunOut(t *testing.T) {
 		t.Error("a record was written where there is no name for it")
 	}
 }
+
+// A file that is too large to be a record of ours is damaged, and no more.
+func TestHugeFiles(t *testing.T) {
+	d := newDir(t)
+	damaged := 0
+	d.Damaged = func(string, error) { damaged++ }
+	put(t, d, record("1", "alice@example.test", "ca"))
+	for _, name := range []string{"pending/alice@example.test.2.json", "pending/huge.json", "answers/1.json"} {
+		if err := os.WriteFile(d.Path(name), make([]byte, maxRecord+1), 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := ids(t, d, "alice@example.test"); got != "1" || damaged != 2 {
+		t.Errorf("got %q, %d files reported", got, damaged)
+	}
+	if err := mustClaim(t, d).Sent(now); err != nil {
+		t.Fatal(err)
+	}
+	if got := phase(t, d); got != Sent {
+		t.Errorf("phase %q", got)
+	}
+}
