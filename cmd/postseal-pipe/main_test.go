@@ -173,7 +173,7 @@ func TestTroubleOutside(t *testing.T) {
 	s.smtp.Refuse(&smtp.SMTPError{Code: 451, Message: "greylisted"})
 	s.want(s.run(s.challenge()), 75, 1, "greylisted")
 	s.smtp.Refuse(&smtp.SMTPError{Code: 550, Message: "not authenticated"})
-	s.want(s.run(s.challenge()), 0, 1, "550 not authenticated")
+	s.want(s.run(s.challenge()), 0, 1, "not authenticated")
 	if a, err := s.dir.Answer("order-1"); err != nil || a.Phase != state.Failed || !strings.Contains(a.Reason, "not authenticated") {
 		t.Errorf("answer %+v, %v; want failed, in the server's words", a, err)
 	}
