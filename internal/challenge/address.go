@@ -5,6 +5,7 @@ import (
 	"mime"
 	"net/mail"
 	"strings"
+	"unicode"
 
 	"postseal/state"
 )
@@ -56,7 +57,7 @@ func legalAddress(addr string) bool {
 		return false
 	}
 	return strings.IndexFunc(addr, func(r rune) bool {
-		return r <= ' ' || r == 0x7f || r == 0xfffd || strings.ContainsRune(`<>()[]\,;:"`, r)
+		return r == 0xfffd || unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(`<>()[]\,;:"`, r)
 	}) < 0 && strings.Count(addr, "@") == 1
 }
 

@@ -184,6 +184,7 @@ func TestRecordAddressIsNoInjection(t *testing.T) {
 	for _, addr := range []string{
 		"x\r\nBcc: eve@evil.example, y@example.test", "a b@example.test", "a>b@example.test", `"a"@example.test`,
 		"a@b@example.test", "@example.test", "alice@", "alice", "", "a\x00b@example.test", "a\xff@example.test",
+		"a\u0085b@example.test", "a\u2028b@example.test", "a\u009bb@example.test", "a\u3000b@example.test",
 	} {
 		g := &goldenCase{now: "2026-06-01T12:00:00Z", dns: map[string]answer{}}
 		if err := g.readDNS(corpusCase{}.zone("")); err != nil {

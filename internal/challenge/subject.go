@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"unicode"
 )
 
 // label starts the Subject of a challenge (RFC 8823, Section 3.1, item 1).
@@ -114,7 +115,7 @@ func printable(s string) string {
 		s = s[:200] + "…"
 	}
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == 0xfffd {
+		if r == 0xfffd || !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r
