@@ -97,7 +97,7 @@ func TestRolloverKilled(t *testing.T) {
 func TestRolloverInFlight(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
-	w.answer = func(*world, *state.Pending, string, string, string) error { return nil }
+	w.answerWith(func(*world, *state.Pending, string, string, string) error { return nil })
 	req := w.request(alice)
 	req.Timeout = 200 * time.Millisecond
 	if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != Later {

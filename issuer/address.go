@@ -42,7 +42,8 @@ func ParseAddress(s string) (string, error) {
 		return bad("an IP address is no mail domain here")
 	}
 	ascii, err := idna.Lookup.ToASCII(strings.TrimSuffix(domain, "."))
-	if err != nil || ascii == "" || len(ascii) > 255 {
+	longLabel := func(label string) bool { return len(label) > 63 }
+	if err != nil || ascii == "" || len(ascii) > 253 || slices.ContainsFunc(strings.Split(ascii, "."), longLabel) {
 		return bad("its domain is none")
 	}
 	return local + "@" + strings.ToLower(ascii), nil

@@ -143,7 +143,12 @@ func replaceDir(tmp, path string) error {
 	if err := exchangeDirs(tmp, path); !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
-	// The file system cannot exchange: for a moment there is no such name.
+	return replaceByRenames(tmp, path)
+}
+
+// replaceByRenames is for file systems that cannot exchange: for a moment there is
+// no such name.
+func replaceByRenames(tmp, path string) error {
 	aside := tmp + ".old"
 	if err := os.Rename(path, aside); err != nil {
 		return err

@@ -220,13 +220,13 @@ func TestLearnsMailAfterPost(t *testing.T) {
 func TestLearnsToSettle(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{ReplyWait: 50 * time.Millisecond})
-	w.answer = func(w *world, p *state.Pending, _, _, _ string) error {
+	w.answerWith(func(w *world, p *state.Pending, _, _, _ string) error {
 		claim, err := w.dir.Claim(p, "<c@ca>", "<r@us>", time.Now())
 		if err != nil {
 			return err
 		}
 		return errors.Join(claim.Sending(), claim.Sent(time.Now())) // greylisted further on
-	}
+	})
 	if _, err := w.issuer().Obtain(t.Context(), w.request(alice)); KindOf(err) != Failed {
 		t.Fatalf("%v", err)
 	}
@@ -248,7 +248,7 @@ func TestFailedReply(t *testing.T) {
 	w := newWorld(t, testca.Config{})
 	first := make(chan struct{}, 1)
 	first <- struct{}{}
-	w.answer = func(w *world, p *state.Pending, part1, from, to string) error {
+	w.answerWith(func(w *world, p *state.Pending, part1, from, to string) error {
 		select {
 		case <-first:
 			claim, err := w.dir.Claim(p, "<c@ca>", "<r@us>", time.Now())
@@ -259,7 +259,7 @@ func TestFailedReply(t *testing.T) {
 		default:
 			return sendReply(w, p, part1, from, to)
 		}
-	}
+	})
 	w.obtain(w.request(alice))
 	if !w.said(StepNote, "550 5.7.26 not authenticated") {
 		t.Errorf("not told:\n%s", w.transcript())
@@ -276,7 +276,7 @@ func TestUnknownReply(t *testing.T) {
 			w := newWorld(t, testca.Config{ReplyWait: 50 * time.Millisecond})
 			lost := make(chan struct{}, 1)
 			lost <- struct{}{}
-			w.answer = func(w *world, p *state.Pending, part1, from, to string) error {
+			w.answerWith(func(w *world, p *state.Pending, part1, from, to string) error {
 				select {
 				case <-lost:
 				default:
@@ -290,7 +290,7 @@ func TestUnknownReply(t *testing.T) {
 					err = w.mailReply(p, part1, from, to)
 				}
 				return errors.Join(err, claim.Sending(), claim.Unknown("connection lost", time.Now()))
-			}
+			})
 			w.obtain(w.request(alice))
 			want := 1
 			if !arrived {

@@ -40,7 +40,9 @@ func newWorld(t testing.TB, cfg testca.Config) *world {
 	t.Helper()
 	w := &world{t: t, dir: state.Open(filepath.Join(t.TempDir(), "state"))}
 	cfg.Dir = t.TempDir()
+	ready := make(chan struct{})
 	cfg.Deliver = func(_ context.Context, from, to string, msg []byte) error {
+		<-ready
 		return w.deliver(from, to, msg)
 	}
 	ca, err := testca.Start(t.Context(), cfg)
@@ -49,6 +51,7 @@ func newWorld(t testing.TB, cfg testca.Config) *world {
 	}
 	t.Cleanup(func() { ca.Close(); w.answers.Wait() })
 	w.ca, w.bundle = ca, ca.RootFile
+	close(ready)
 	return w
 }
 
@@ -116,6 +119,13 @@ func (w *world) obtain(req Request) *Result {
 	return res
 }
 
+// answerWith changes what the mail half does about a challenge.
+func (w *world) answerWith(f func(w *world, p *state.Pending, part1, from, to string) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answer = f
+}
+
 // deliver is the mail half: it matches, claims, replies, records.
 func (w *world) deliver(_, to string, msg []byte) error {
 	m, err := mail.ReadMessage(bytes.NewReader(msg))
@@ -136,7 +146,9 @@ func (w *world) deliver(_, to string, msg []byte) error {
 	}
 	for _, p := range records {
 		if p.From == sender.Address {
+			w.mu.Lock()
 			answer := w.answer
+			w.mu.Unlock()
 			if answer == nil {
 				answer = sendReply
 			}

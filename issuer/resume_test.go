@@ -117,10 +117,10 @@ func TestResumeAfterTimeout(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
 	held := make(chan struct{})
-	w.answer = func(w *world, p *state.Pending, part1, from, to string) error {
+	w.answerWith(func(w *world, p *state.Pending, part1, from, to string) error {
 		<-held
 		return sendReply(w, p, part1, from, to)
-	}
+	})
 	req := w.request(alice)
 	req.Timeout = 300 * time.Millisecond
 	_, err := w.issuer().Obtain(t.Context(), req)
@@ -143,7 +143,7 @@ func TestResumeAfterTimeout(t *testing.T) {
 func TestResumeDeadOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
-	w.answer = func(*world, *state.Pending, string, string, string) error { return nil }
+	w.answerWith(func(*world, *state.Pending, string, string, string) error { return nil })
 	req := w.request(alice)
 	req.Timeout = 200 * time.Millisecond
 	if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != Later {
@@ -158,7 +158,7 @@ func TestResumeDeadOrder(t *testing.T) {
 	if err := writeJSON(path, o); err != nil {
 		t.Fatal(err)
 	}
-	w.answer = nil
+	w.answerWith(nil)
 	req.Timeout = 20 * time.Second
 	w.obtain(req)
 	if !w.said(StepNote, "ordering anew") {

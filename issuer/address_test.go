@@ -1,0 +1,96 @@
+package issuer
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseAddress(t *testing.T) {
+	for in, want := range map[string]string{
+		"alice@example.test":                      "alice@example.test",
+		"Alice@Example.TEST":                      "Alice@example.test",
+		"o'brien+tag@example.test":                "o'brien+tag@example.test",
+		"jo@bücher.test":                          "jo@xn--bcher-kva.test",
+		"jörg@example.test":                       "jörg@example.test",
+		"alice":                                   "",
+		"":                                        "",
+		"@example.test":                           "",
+		"alice@":                                  "",
+		"*@example.test":                          "",
+		"alice@*.example.test":                    "",
+		"Alice <alice@example.test>":              "",
+		"<alice@example.test>":                    "",
+		`"a b"@example.test`:                      "",
+		"a b@example.test":                        "",
+		"alice@example.test, b@x.test":            "",
+		"alice@[127.0.0.1]":                       "",
+		"alice@example.test\r\nBcc: x@y":          "",
+		"alice\x00@example.test":                  "",
+		"alice@-example.test":                     "",
+		strings.Repeat("a", 65) + "@example.test": "",
+		"a@" + strings.Repeat("a.", 200) + "example.test": "",
+		"a@" + strings.Repeat("a", 64) + ".example.test":  "",
+		"a@example..test":                         "",
+		strings.Repeat("a", 64) + "@example.test": strings.Repeat("a", 64) + "@example.test",
+	} {
+		got, err := ParseAddress(in)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", in, got, err)
+		}
+		if err != nil && (KindOf(err) != Usage || HintOf(err) == "") {
+			t.Errorf("%q: kind %v, hint %q", in, KindOf(err), HintOf(err))
+		}
+	}
+}
+
+func FuzzParseAddress(f *testing.F) {
+	for _, s := range []string{"alice@example.test", "jörg@bücher.test", `"x"@y`, "*@z"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		addr, err := ParseAddress(s)
+		if err != nil {
+			return
+		}
+		again, err := ParseAddress(addr)
+		if err != nil || again != addr {
+			t.Errorf("%q became %q, which became %q, %v", s, addr, again, err)
+		}
+		if name := baseName(addr); strings.ContainsAny(name, "/\\\x00") || name[0] == '.' || len(name) > 250 {
+			t.Errorf("%q has the file name %q", addr, name)
+		}
+	})
+}
+
+func TestBaseName(t *testing.T) {
+	for addr, want := range map[string]string{
+		"alice@example.test":                       "alice@example.test",
+		"Alice@Example.test":                       "alice@example.test",
+		"a/b@example.test":                         "a%2Fb@example.test",
+		"a%2Fb@example.test":                       "a%252fb@example.test",
+		".hidden@example.test":                     "%2Ehidden@example.test",
+		"o'brien@example.test":                     "o'brien@example.test",
+		"jörg@example.test":                        "jörg@example.test",
+		strings.Repeat("/", 100) + "@example.test": "",
+	} {
+		got := baseName(addr)
+		if want == "" {
+			if !strings.HasPrefix(got, "sha256-") {
+				t.Errorf("%q: %q", addr, got)
+			}
+			continue
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", addr, got, want)
+		}
+	}
+}
+
+func TestSameAddresses(t *testing.T) {
+	if !sameAddresses([]string{"A@x.test", "b@x.test"}, []string{"b@X.test", "a@x.test"}) {
+		t.Error("order or case counted")
+	}
+	if sameAddresses([]string{"a@x.test"}, []string{"a@x.test", "b@x.test"}) {
+		t.Error("a subset is not the same")
+	}
+}

@@ -1,0 +1,272 @@
+package issuer
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"software.sslmate.com/src/go-pkcs12"
+)
+
+func testKey(t testing.TB) crypto.Signer {
+	t.Helper()
+	key, err := newKey("p256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// A request holds subjectAltName, keyUsage if asked for, and nothing else.
+func TestCSR(t *testing.T) {
+	for name, tc := range map[string]struct {
+		emails, usages []string
+		certbot        bool
+		extensions     int
+		usage          x509.KeyUsage
+	}{
+		"plain":       {emails: []string{alice}, extensions: 1},
+		"two":         {emails: []string{alice, "bob@example.test"}, extensions: 1},
+		"non-ASCII":   {emails: []string{"jörg@example.test"}, extensions: 1},
+		"certbot":     {emails: []string{alice}, certbot: true, extensions: 1},
+		"signing":     {emails: []string{alice}, usages: []string{"digitalSignature", "contentCommitment"}, extensions: 2, usage: x509.KeyUsageDigitalSignature | x509.KeyUsageContentCommitment},
+		"encryption":  {emails: []string{alice}, usages: []string{"keyAgreement"}, extensions: 2, usage: x509.KeyUsageKeyAgreement},
+		"RSA encrypt": {emails: []string{alice}, usages: []string{"keyEncipherment"}, extensions: 2, usage: x509.KeyUsageKeyEncipherment},
+	} {
+		der, err := newCSR(testKey(t), tc.emails, tc.usages, tc.certbot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		csr, err := x509.ParseCertificateRequest(der)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if csr.CheckSignature() != nil || len(csr.Extensions) != tc.extensions || csr.Subject.String() != "" {
+			t.Errorf("%s: %d extensions, subject %q", name, len(csr.Extensions), csr.Subject)
+		}
+		emails, dns, err := parseNames(csr.Extensions[0].Value)
+		if err != nil || !slices.Equal(emails, tc.emails) || tc.certbot != slices.Equal(dns, tc.emails) {
+			t.Errorf("%s: %v, %v, %v", name, emails, dns, err)
+		}
+		if tc.usage != 0 && parsedUsage(t, csr.Extensions[1]) != tc.usage {
+			t.Errorf("%s: usage %v", name, csr.Extensions[1].Value)
+		}
+	}
+}
+
+// parsedUsage lets crypto/x509 read a keyUsage extension.
+func parsedUsage(t *testing.T, ext pkix.Extension) x509.KeyUsage {
+	t.Helper()
+	return selfSigned(t, testKey(t), func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, ext) }).KeyUsage
+}
+
+func selfSigned(t testing.TB, key crypto.Signer, change func(*x509.Certificate)) *x509.Certificate {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(4711), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		EmailAddresses: []string{alice}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
+	}
+	change(template)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+func TestLeaf(t *testing.T) {
+	key := testKey(t)
+	for name, tc := range map[string]struct {
+		change func(*x509.Certificate)
+		want   func(*wanted)
+		err    string
+	}{
+		"good":               {},
+		"other case":         {change: func(c *x509.Certificate) { c.EmailAddresses = []string{"ALICE@Example.test"} }},
+		"clientAuth beside":  {change: func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) }},
+		"any usage":          {change: func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }},
+		"begins in a moment": {change: func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }},
+		"another key":        {want: func(w *wanted) { w.key = testKey(t) }, err: "another key"},
+		"another address":    {change: func(c *x509.Certificate) { c.EmailAddresses = []string{"eve@example.test"} }, err: "were ordered"},
+		"one too many":       {change: func(c *x509.Certificate) { c.EmailAddresses = append(c.EmailAddresses, "eve@example.test") }, err: "were ordered"},
+		"one missing":        {want: func(w *wanted) { w.emails = []string{alice, "bob@example.test"} }, err: "were ordered"},
+		"no names":           {change: func(c *x509.Certificate) { c.EmailAddresses = nil }, err: "no subjectAltName"},
+		"for servers":        {change: func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, err: "emailProtection"},
+		"no EKU":             {change: func(c *x509.Certificate) { c.ExtKeyUsage = nil }, err: "emailProtection"},
+		"no EKU, signing":    {change: func(c *x509.Certificate) { c.ExtKeyUsage = nil }, want: func(w *wanted) { w.usages = []string{"digitalSignature"} }},
+		"expired":            {change: func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, err: "expired"},
+		"not yet": {change: func(c *x509.Certificate) {
+			c.NotBefore = time.Now().Add(time.Hour)
+			c.NotAfter = time.Now().Add(2 * time.Hour)
+		}, err: "begins only"},
+		"dNSName, certbot": {change: func(c *x509.Certificate) { c.EmailAddresses, c.DNSNames = nil, []string{alice} }, want: func(w *wanted) { w.certbot = true }},
+		"dNSName":          {change: func(c *x509.Certificate) { c.EmailAddresses, c.DNSNames = nil, []string{alice} }, err: "were ordered"},
+	} {
+		w := wanted{key: key, emails: []string{alice}, now: time.Now()}
+		if tc.want != nil {
+			tc.want(&w)
+		}
+		if tc.change == nil {
+			tc.change = func(*x509.Certificate) {}
+		}
+		err := w.check(selfSigned(t, key, tc.change))
+		if (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestParseChain(t *testing.T) {
+	cert := selfSigned(t, testKey(t), func(*x509.Certificate) {})
+	text := marshalChain([]*x509.Certificate{cert, cert})
+	chain, err := parseChain(append([]byte("subject: someone\n"), text...))
+	if err != nil || len(chain) != 2 {
+		t.Errorf("%d, %v", len(chain), err)
+	}
+	for _, bad := range []string{"", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"} {
+		if _, err := parseChain([]byte(bad)); err == nil {
+			t.Errorf("%q is a chain", bad)
+		}
+	}
+}
+
+func FuzzParseNames(f *testing.F) {
+	for _, certbot := range []bool{false, true} {
+		der, err := marshalNames([]string{alice, "jörg@example.test"}, certbot)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(der)
+	}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		emails, _, err := parseNames(der)
+		if err != nil {
+			return
+		}
+		again, err := marshalNames(emails, false)
+		if err != nil {
+			return // a name that is no string
+		}
+		if back, _, err := parseNames(again); err != nil || !slices.Equal(back, emails) {
+			t.Errorf("%q became %q, %v", emails, back, err)
+		}
+	})
+}
+
+func TestKeys(t *testing.T) {
+	for _, kind := range []string{"rsa2048", "p256", "p384"} {
+		key, err := newKey(kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := marshalKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := parseKey(data)
+		if err != nil || !samePublicKey(back.Public(), key) {
+			t.Errorf("%s: %v", kind, err)
+		}
+		if got, err := keyTypeOf(back); got != kind || err != nil {
+			t.Errorf("%s is %s, %v", kind, got, err)
+		}
+	}
+	if _, err := newKey("dsa"); KindOf(err) != Usage {
+		t.Errorf("dsa: %v", err)
+	}
+	for _, bad := range []string{"", "x", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {
+		path := filepath.Join(t.TempDir(), "key.pem")
+		if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readKey(path); KindOf(err) != Usage {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestCheckUsages(t *testing.T) {
+	for name, tc := range map[string]struct {
+		usages []string
+		kind   string
+		ok     bool
+	}{
+		"none":              {nil, "rsa2048", true},
+		"dual RSA":          {[]string{"digitalSignature", "keyEncipherment"}, "rsa4096", true},
+		"dual EC":           {[]string{"digitalSignature", "keyAgreement"}, "p384", true},
+		"signing EC":        {[]string{"digitalSignature", "contentCommitment"}, "p256", true},
+		"encipherment EC":   {[]string{"keyEncipherment"}, "p256", false},
+		"agreement RSA":     {[]string{"keyAgreement"}, "rsa2048", false},
+		"agreement RSA-any": {[]string{"keyAgreement"}, "rsa2056", false},
+		"no usage":          {[]string{"keyCertSign"}, "rsa2048", false},
+	} {
+		if err := checkUsages(tc.usages, tc.kind); (err == nil) != tc.ok || err != nil && HintOf(err) == "" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestContainer(t *testing.T) {
+	key := testKey(t)
+	leaf := selfSigned(t, key, func(*x509.Certificate) {})
+	for _, format := range Formats {
+		for _, pass := range []string{"", "secret word"} {
+			data, err := encodeContainer(format, key, []*x509.Certificate{leaf, leaf}, pass)
+			if err != nil {
+				t.Fatal(err)
+			}
+			back, cert, chain, err := pkcs12.DecodeChain(data, pass)
+			if err != nil || !cert.Equal(leaf) || len(chain) != 1 || !samePublicKey(key.Public(), back.(crypto.Signer)) {
+				t.Errorf("%s %q: %v", format, pass, err)
+			}
+			if _, _, _, err := pkcs12.DecodeChain(data, "wrong"); err == nil {
+				t.Errorf("%s %q opens with anything", format, pass)
+			}
+		}
+	}
+}
+
+func TestPassphrase(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, []byte("one two\r\nthree\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		p    Passphrase
+		want string
+		ok   bool
+	}{
+		"none":      {Passphrase{Kind: PassNone}, "", true},
+		"given":     {Passphrase{Kind: PassGiven, Value: "x y"}, "x y", true},
+		"file":      {Passphrase{Kind: PassFile, Path: file}, "one two", true},
+		"no file":   {Passphrase{Kind: PassFile, Path: file + "x"}, "", false},
+		"umlaut":    {Passphrase{Kind: PassGiven, Value: "ü"}, "ü", false},
+		"control":   {Passphrase{Kind: PassGiven, Value: "a\tb"}, "a\tb", false},
+		"null byte": {Passphrase{Kind: PassGiven, Value: "a\x00b"}, "a\x00b", false},
+	} {
+		got, err := tc.p.resolve(dir)
+		if got != tc.want || (err == nil) != tc.ok {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	first, err := Passphrase{}.resolve(dir)
+	if err != nil || len(first) < 20 {
+		t.Errorf("%q, %v", first, err)
+	}
+	if second, _ := (Passphrase{}).resolve(dir); second == first {
+		t.Error("the same twice")
+	}
+}

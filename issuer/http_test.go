@@ -1,0 +1,148 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mholt/acmez/v3/acme"
+)
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"": 0, "5": 5 * time.Second, "0": 0, "-3": 0, "soon": 0, "99999999999999": 0,
+		"Thu, 01 Jan 2026 00:01:00 GMT": time.Minute, "Wed, 31 Dec 2025 00:00:00 GMT": 0,
+	} {
+		if got := retryAfter(http.Header{"Retry-After": {value}}, now); got != want {
+			t.Errorf("%q: %s", value, got)
+		}
+	}
+}
+
+// Each request names us, is told to the log without its body, and is bounded.
+func TestTransport(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", "7")
+		fmt.Fprint(w, r.Header.Get("User-Agent"), strings.Repeat("x", maxBody))
+	}))
+	defer server.Close()
+	var logged []string
+	client := &http.Client{Transport: &transport{base: server.Client().Transport, agent: userAgent("(devel)"), log: func(s string) { logged = append(logged, s) }}}
+	ctx, x := withExchange(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/path", strings.NewReader("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || len(body) != maxBody || !strings.HasPrefix(string(body), "postseal/devel (+https://") {
+		t.Errorf("%d bytes, %.60q, %v", len(body), body, err)
+	}
+	if status, wait := x.last(); status != 200 || wait != 7*time.Second || lastStatus(ctx) != 200 {
+		t.Errorf("%d, %s", status, wait)
+	}
+	if len(logged) != 1 || !strings.Contains(logged[0], "POST "+server.URL+"/path: 200") || strings.Contains(logged[0], "secret") {
+		t.Errorf("%q", logged)
+	}
+	if lastStatus(context.Background()) != 0 {
+		t.Error("a status out of nowhere")
+	}
+}
+
+func TestProxyAndTimeout(t *testing.T) {
+	client, err := newHTTPClient("", userAgent(""), nil)
+	if err != nil || client.Timeout != 30*time.Second {
+		t.Fatalf("%v, %v", client, err)
+	}
+	base := client.Transport.(*transport).base.(*http.Transport)
+	if base.Proxy == nil {
+		t.Error("no proxy of the environment")
+	}
+}
+
+// The problem document in one line, and the error's kind and hint.
+func TestExplain(t *testing.T) {
+	c := &ca{server: "https://ca.example/dir"}
+	problem := acme.Problem{Type: acme.ProblemTypeBadCSR, Detail: "no\nway", Status: 400, Subproblems: []acme.Subproblem{
+		{Problem: acme.Problem{Type: acme.ProblemTypeCAA, Detail: "forbidden"}, Identifier: acme.Identifier{Value: alice}},
+	}}
+	for name, tc := range map[string]struct {
+		err        error
+		text, hint string
+	}{
+		"problem":   {fmt.Errorf("attempt 1: %w", problem), `finalizing: the CA says "no\nway" (badCSR); alice@example.test "forbidden" (caa)`, "--compat certbot"},
+		"no detail": {acme.Problem{Title: "Oops"}, `the CA says "Oops"`, ""},
+		"network":   {&os.SyscallError{Syscall: "read", Err: errors.New("x")}, "does not answer like an ACME server", "--server"},
+		"cut":       {io.ErrUnexpectedEOF, "cannot reach https://ca.example/dir", "HTTPS_PROXY"},
+		"own":       {later("wait", "later"), "later", "wait"},
+		"long":      {errors.New(strings.Repeat("ü", 500)), "…", "--server"},
+	} {
+		err := c.explain("finalizing", tc.err)
+		if !strings.Contains(err.Error(), tc.text) || !strings.Contains(HintOf(err), tc.hint) || len(err.Error()) > 400 {
+			t.Errorf("%s: %v; hint %q", name, err, HintOf(err))
+		}
+	}
+	if c.explain("x", nil) != nil || !errors.Is(c.explain("x", errPending), errPending) {
+		t.Error("explained what is no error")
+	}
+	if KindOf(nil) != None || KindOf(errors.New("x")) != Failed || HintOf(nil) != "" {
+		t.Error("kinds")
+	}
+}
+
+func TestPace(t *testing.T) {
+	p := newPace()
+	for _, want := range []time.Duration{100 * time.Millisecond, 150 * time.Millisecond, 225 * time.Millisecond} {
+		if got := p.next(0); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	if got := p.next(time.Minute); got != time.Minute {
+		t.Errorf("Retry-After is ignored: %s", got)
+	}
+	for range 50 {
+		p.next(0)
+	}
+	if got := p.next(0); got != 10*time.Second {
+		t.Errorf("no end: %s", got)
+	}
+}
+
+// How each option wins over the next: the request, the CA's table, what the CA
+// has taught, the default.
+func TestPrecedence(t *testing.T) {
+	taught := &account{}
+	taught.file.Learned = learned{MailAfterPost: true, Settle: Duration(8 * time.Second)}
+	five := Duration(5 * time.Second)
+	for name, tc := range map[string]struct {
+		c       *ca
+		setting string
+		settle  *Duration
+		want    [3]string // join, trigger, settle
+	}{
+		"default":  {c: &ca{server: "https://ca.example/dir", account: &account{}}, want: [3]string{"string", "auto", "2s"}},
+		"castle":   {c: &ca{server: StagingServer, account: &account{}}, want: [3]string{"bytes", "auto", "2s"}},
+		"no trick": {c: &ca{server: "https://castle.cloud.example/", account: &account{}}, want: [3]string{"string", "auto", "2s"}},
+		"taught":   {c: &ca{server: DefaultServer, account: taught}, want: [3]string{"bytes", "post", "8s"}},
+		"table":    {c: &ca{server: DefaultServer, account: taught, table: CASettings{TokenJoin: "string", Trigger: "reply", Settle: "3s"}}, want: [3]string{"string", "reply", "3s"}},
+		"request":  {c: &ca{server: DefaultServer, account: taught, table: CASettings{TokenJoin: "string", Trigger: "reply", Settle: "3s"}}, setting: "auto", settle: &five, want: [3]string{"bytes", "post", "5s"}},
+	} {
+		got := [3]string{tc.c.join(tc.setting), tc.c.trigger(tc.setting), tc.c.settle(tc.settle).String()}
+		if got != tc.want {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}
