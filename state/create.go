@@ -90,7 +90,7 @@ func makeDir(path string, mode fs.FileMode, shared bool, gid int) (made bool, er
 	}
 	tmp, err := os.MkdirTemp(filepath.Dir(path), ".new-")
 	if err != nil {
-		return false, err
+		return false, named(path, err)
 	}
 	defer os.Remove(tmp)
 	if shared && gid >= 0 {
@@ -109,4 +109,13 @@ func makeDir(path string, mode fs.FileMode, shared bool, gid int) (made bool, er
 		return false, err
 	}
 	return true, nil
+}
+
+// named gives a file error the name that the user knows.
+func named(path string, err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return &fs.PathError{Op: "create", Path: path, Err: pathErr.Err}
+	}
+	return err
 }

@@ -105,6 +105,14 @@ func TestCreateOverFile(t *testing.T) {
 	}
 }
 
+// The error names the directory that the user gave, not the one that it is made of.
+func TestCreateWhereNobodyMay(t *testing.T) {
+	path := "/proc/postseal"
+	if _, err := Open(path).Create(); err == nil || !strings.Contains(err.Error(), path+":") {
+		t.Errorf("got %v, want an error that names %s", err, path)
+	}
+}
+
 // An address cannot name a file outside of the directory, and one that differs
 // only in case is the same mailbox.
 func TestFileNames(t *testing.T) {
