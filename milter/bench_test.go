@@ -10,9 +10,9 @@ import (
 	"github.com/emersion/go-milter"
 )
 
-// ordinary is what Postfix sends of a message of 25 fields, up to where it waits
+// lunch is what Postfix sends of a message of 25 fields, up to where it waits
 // for each reply.
-func ordinary() (envelope, header []byte) {
+func lunch() (envelope, header []byte) {
 	envelope = bytes.Join([][]byte{
 		packet('D', "Mi\x00{mail_addr}\x00ann@example.net\x00{mail_host}\x00example.test\x00{mail_mailer}\x00smtp\x00"),
 		packet('M', "<ann@example.net>\x00SIZE=5300\x00"),
@@ -48,7 +48,7 @@ func (p *peer) exchange(b []byte, want milter.ActionCode) {
 
 // BenchmarkOrdinary is what ordinary mail costs.
 func BenchmarkOrdinary(b *testing.B) {
-	envelope, header := ordinary()
+	envelope, header := lunch()
 	for _, network := range []string{"unix", "tcp"} {
 		for _, pending := range []bool{false, true} {
 			config := testConfig()
@@ -84,7 +84,7 @@ func BenchmarkOrdinary(b *testing.B) {
 
 // BenchmarkAlone is what go-milter costs when it sees every field itself.
 func BenchmarkAlone(b *testing.B) {
-	envelope, header := ordinary()
+	envelope, header := lunch()
 	l := listen(b, "unix")
 	server := &milter.Server{NewMilter: func() milter.Milter { return alone{} }, Protocol: wanted}
 	go server.Serve(l)
@@ -111,7 +111,7 @@ func (alone) Headers(textproto.MIMEHeader, *milter.Modifier) (milter.Response, e
 // Fields cost no memory each: a message of 25 asks for as much as one of 2.
 func TestNothingPerField(t *testing.T) {
 	_, addr := serve(t, "unix", testConfig())
-	envelope, header := ordinary()
+	envelope, header := lunch()
 	few := bytes.Join([][]byte{packet('R', "<bob@example.test>\x00"), packet('L', "Subject\x00 lunch\x00"), packet('N', "")}, nil)
 	allocs := func(header []byte) float64 {
 		p := connect(t, addr, 6, allSteps)

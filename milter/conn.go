@@ -21,6 +21,8 @@ type conn struct {
 	negotiated bool
 	options    options
 	message    message
+	unread     []byte // read from the peer before go-milter took over
+	unsent     []byte // replies from before, which the peer has not taken yet
 
 	out      []byte    // what go-milter has yet to read of a packet
 	taken    int       // bytes of in that out stands in
@@ -48,6 +50,11 @@ func (c *conn) budget() *budget { return &c.server.held }
 // Read gives go-milter the next bytes of the commands that are for it. Each error
 // is the end of the connection and was logged here if it is worth it.
 func (c *conn) Read(p []byte) (int, error) {
+	if len(c.unsent) > 0 {
+		if err := c.flush(); err != nil {
+			return 0, io.EOF
+		}
+	}
 	for len(c.out) == 0 {
 		if err := c.next(); err != nil {
 			c.ended(err)
@@ -78,15 +85,14 @@ func (c *conn) startPacket() error {
 // ended notes how a connection ended if it was not in good order.
 func (c *conn) ended(err error) {
 	timeout := errors.Is(err, os.ErrDeadlineExceeded)
-	if errors.Is(err, io.EOF) && c.in.Buffered() > 0 {
+	between := !c.inPacket && c.in.Buffered() == 0
+	if errors.Is(err, io.EOF) && !between {
 		err = io.ErrUnexpectedEOF
 	}
-	between := !c.inPacket && c.in.Buffered() == 0
 	if errors.Is(err, io.EOF) || timeout && between {
 		return
 	}
-	c.server.stats.BrokenConnections.Add(1)
-	c.server.log.Warn("connection of the mail server ended", "error", err, "peer", nameOf(c.Conn))
+	c.server.broken(err, nameOf(c.Conn))
 }
 
 func nameOf(nc net.Conn) string {
@@ -108,10 +114,14 @@ func (c *conn) Write(p []byte) (int, error) {
 func (c *conn) Close() error {
 	c.message.reset()
 	c.release()
-	// First: a peer that sees the end finds room for its next connection.
-	c.server.remove(c)
+	// First: a peer that sees the end finds room for its next connection. When the
+	// server counts nobody any more, Serve may return.
+	c.server.stats.Connections.Add(-1)
+	defer c.server.remove(c)
 	return c.Conn.Close()
 }
+
+func (c *conn) cutOff() { c.Conn.Close() }
 
 // release gives the buffer back.
 func (c *conn) release() {
@@ -145,6 +155,11 @@ type socket conn
 // Read waits for bytes: long between two packets, not so long within one.
 func (s *socket) Read(p []byte) (int, error) {
 	c := (*conn)(s)
+	if len(c.unread) > 0 {
+		n := copy(p, c.unread)
+		c.unread = c.unread[n:]
+		return n, nil
+	}
 	if err := c.setReadDeadline(); err != nil {
 		return 0, err
 	}
@@ -152,6 +167,13 @@ func (s *socket) Read(p []byte) (int, error) {
 		c.quickAck()
 	}
 	return c.Conn.Read(p)
+}
+
+// flush sends the replies from before go-milter took over.
+func (c *conn) flush() error {
+	_, err := c.Write(c.unsent)
+	c.unsent = nil
+	return err
 }
 
 func (c *conn) setReadDeadline() error {

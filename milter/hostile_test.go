@@ -237,6 +237,13 @@ func TestMaxConnections(t *testing.T) {
 	}
 }
 
+// bothWays runs a test with the loop and without.
+func bothWays(t *testing.T, name string, test func(t *testing.T, network string)) {
+	for _, network := range []string{"unix", goroutines} {
+		t.Run(name+"/"+network, func(t *testing.T) { test(t, network) })
+	}
+}
+
 func TestMalformed(t *testing.T) {
 	offer := packet(milter.CodeOptNeg, u32(6)+u32(0x1ff)+u32(uint32(allSteps)))
 	for name, data := range map[string]string{
@@ -254,8 +261,8 @@ func TestMalformed(t *testing.T) {
 		"over 1 MiB":           string(offer) + "\x00\x10\x00\x02B",
 		"body before an offer": string(packet(milter.CodeBody, "x")),
 	} {
-		t.Run(name, func(t *testing.T) {
-			s, addr := serve(t, "unix", testConfig())
+		bothWays(t, name, func(t *testing.T, network string) {
+			s, addr := serve(t, network, testConfig())
 			p := dial(t, addr)
 			if _, err := io.WriteString(p, data); err != nil {
 				t.Fatal(err)
@@ -308,8 +315,8 @@ func TestDeadlines(t *testing.T) {
 		"half a length":  {"\x00\x00", 1},
 		"half a command": {"\x00\x00\x00\x0dO\x00", 1},
 	} {
-		t.Run(name, func(t *testing.T) {
-			s, addr := serve(t, "unix", config)
+		bothWays(t, name, func(t *testing.T, network string) {
+			s, addr := serve(t, network, config)
 			p := dial(t, addr)
 			if _, err := io.WriteString(p, c.send); err != nil {
 				t.Fatal(err)

@@ -46,6 +46,31 @@ func (m *message) begin() {
 	m.phase = collecting
 }
 
+// mail starts a message and tells whether it is wanted. A record that was written
+// before this is never missed: that is Config.Pending's promise.
+func (s *Server) mail(m *message) (wanted bool) {
+	s.stats.Messages.Add(1)
+	if !s.pending() {
+		s.stats.AcceptedAtMail.Add(1)
+		m.reset()
+		return false
+	}
+	m.begin()
+	return true
+}
+
+// endOfHeader tells whether the body is wanted, and else forgets the message.
+func (s *Server) endOfHeader(m *message) (wanted bool) {
+	if m.endOfHeader() {
+		return true
+	}
+	if m.phase == collecting {
+		s.stats.AcceptedAtHeader.Add(1)
+	}
+	m.reset()
+	return false
+}
+
 // reset forgets the message. The next one must find nothing of it.
 func (m *message) reset() {
 	m.drop()

@@ -45,10 +45,9 @@ func negotiate(offer []byte) (options, error) {
 	return options{min(version, newest), steps & wanted}, nil
 }
 
-// packet is the reply to the offer. No action is asked for: accept, discard and
-// 451 are replies, and nothing of a message is ever changed.
-func (o options) packet() []byte {
-	p := make([]byte, 0, 17)
+// appendPacket appends the reply to the offer. No action is asked for: accept,
+// discard and 451 are replies, and nothing of a message is ever changed.
+func (o options) appendPacket(p []byte) []byte {
 	p = binary.BigEndian.AppendUint32(p, 13)
 	p = append(p, byte(milter.CodeOptNeg))
 	p = binary.BigEndian.AppendUint32(p, o.version)

@@ -18,6 +18,7 @@ const (
 	bufferSize = 4 << 10 // of a connection; also how Postfix writes
 	maxCommand = bufferSize - headSize + 1
 	maxPacket  = 1<<20 + 1 // what MTAs can be asked to send at most
+	offerSize  = headSize + 12
 )
 
 // quitNewConn and unknown are codes that go-milter does not answer.
@@ -153,7 +154,7 @@ func (c *conn) offer(size int) error {
 	}
 	c.negotiated, c.taken = true, len(p)
 	c.message.separator = c.options.separator()
-	_, err = c.Write(c.options.packet())
+	_, err = c.Write(c.options.appendPacket(make([]byte, 0, offerSize)))
 	return err
 }
 

@@ -2,6 +2,7 @@ package milter
 
 import (
 	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,17 +12,20 @@ import (
 // writes and waits (Nagle) until the first is acknowledged, which a kernel
 // otherwise puts off by 40 ms. The option does not last, hence before each read.
 func quickAck(nc net.Conn) func() {
-	tcp, ok := nc.(*net.TCPConn)
-	if !ok {
+	socket, ok := nc.(syscall.Conn)
+	if _, tcp := nc.LocalAddr().(*net.TCPAddr); !ok || !tcp {
 		return nil
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return nil
 	}
-	set := func(fd uintptr) {
-		// A failure costs 40 ms, no more.
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
-	}
+	set := func(fd uintptr) { ackNow(int(fd)) }
 	return func() { _ = raw.Control(set) }
+}
+
+// ackNow makes the kernel acknowledge at once what was and what will be received.
+func ackNow(fd int) {
+	// A failure costs 40 ms, no more.
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 }

@@ -24,20 +24,29 @@ type Server struct {
 	breakOff  context.CancelFunc
 
 	mu       sync.Mutex
-	conns    map[*conn]struct{}
+	members  map[member]struct{}
 	stopping bool
-	empty    chan struct{} // closed when stopping and no connection is left
+	empty    chan struct{} // closed when stopping and no member is left
+
+	loops sync.WaitGroup
+}
+
+// member is what has to end before Serve does: a connection, or the loop that
+// serves many of them.
+type member interface {
+	stop()   // ends what is between two messages, now or as soon as it is
+	cutOff() // ends everything
 }
 
 // New returns a server. Config.Pending and Config.Answer must be set.
 func New(config Config) *Server {
 	config = config.withDefaults()
 	s := &Server{
-		config: config,
-		log:    Limited(config.Logger),
-		held:   budget{limit: config.MaxHeld},
-		conns:  map[*conn]struct{}{},
-		empty:  make(chan struct{}),
+		config:  config,
+		log:     Limited(config.Logger),
+		held:    budget{limit: config.MaxHeld},
+		members: map[member]struct{}{},
+		empty:   make(chan struct{}),
 	}
 	s.answering, s.breakOff = context.WithCancel(context.Background())
 	return s
@@ -54,8 +63,9 @@ var ErrCutOff = errors.New("messages under way were cut off")
 // It can be called once.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	defer s.breakOff()
-	failed := make(chan error, len(listeners))
-	for _, l := range listeners {
+	defer s.loops.Wait()
+	failed := make(chan error, len(listeners)+1)
+	for _, l := range s.startLoop(listeners, failed) {
 		go func() { failed <- s.accept(l) }()
 	}
 	var err error
@@ -73,11 +83,11 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 func (s *Server) drain() error {
 	s.mu.Lock()
 	s.stopping = true
-	if len(s.conns) == 0 {
+	if len(s.members) == 0 {
 		close(s.empty)
 	}
-	for c := range s.conns {
-		c.stop()
+	for m := range s.members {
+		m.stop()
 	}
 	s.mu.Unlock()
 	select {
@@ -94,52 +104,74 @@ func (s *Server) cutOff() error {
 	s.breakOff()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c := range s.conns {
-		c.Conn.Close()
+	for m := range s.members {
+		m.cutOff()
 	}
 	return ErrCutOff
 }
 
-// start serves a connection, or closes it if there are too many.
-//
-// Each has a go-milter server of its own: that is how the handler knows its
-// connection, and the connection what its peer can do.
+// start serves a connection with go-milter, or closes it if there are too many.
 func (s *Server) start(nc net.Conn) {
 	c := newConn(s, nc)
-	if !s.add(c) {
+	if !s.admit() {
 		c.release()
 		nc.Close()
 		return
 	}
+	if !s.add(c) {
+		s.stats.Connections.Add(-1)
+		c.release()
+		nc.Close()
+		return
+	}
+	s.speak(c)
+}
+
+// speak lets go-milter serve a connection.
+//
+// Each has a go-milter server of its own: that is how the handler knows its
+// connection, and the connection what its peer can do.
+func (s *Server) speak(c *conn) {
 	handler := &session{conn: c}
 	server := &milter.Server{NewMilter: func() milter.Milter { return handler }}
 	_ = server.Serve(&single{conn: c}) // net.ErrClosed, once go-milter has the connection
 }
 
-func (s *Server) add(c *conn) bool {
+// admit counts a new connection unless there are too many.
+func (s *Server) admit() bool {
+	if s.stats.Connections.Add(1) <= int64(s.config.MaxConnections) {
+		return true
+	}
+	s.stats.Connections.Add(-1)
+	s.stats.RefusedOverCap.Add(1)
+	s.log.Warn("too many connections of mail servers", "max", s.config.MaxConnections)
+	return false
+}
+
+// add fails when the server is to stop.
+func (s *Server) add(m member) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
 		return false
 	}
-	if len(s.conns) >= s.config.MaxConnections {
-		s.stats.RefusedOverCap.Add(1)
-		s.log.Warn("too many connections of mail servers", "max", s.config.MaxConnections)
-		return false
-	}
-	s.conns[c] = struct{}{}
-	s.stats.Connections.Add(1)
+	s.members[m] = struct{}{}
 	return true
 }
 
-func (s *Server) remove(c *conn) {
+func (s *Server) remove(m member) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.conns, c)
-	s.stats.Connections.Add(-1)
-	if s.stopping && len(s.conns) == 0 {
+	delete(s.members, m)
+	if s.stopping && len(s.members) == 0 {
 		close(s.empty)
 	}
+}
+
+// broken notes a connection that did not end in good order.
+func (s *Server) broken(err error, peer string) {
+	s.stats.BrokenConnections.Add(1)
+	s.log.Warn("connection of the mail server ended", "error", err, "peer", peer)
 }
 
 // pending tells whether messages have to be looked at.

@@ -21,15 +21,11 @@ type session struct {
 var laterReply = milter.NewResponseStr(byte(milter.ActReplyCode),
 	"451 4.7.1 cannot verify the challenge now, try again later")
 
-// MailFrom starts a message. A record that was written before this is never
-// missed: that is Config.Pending's promise.
+// MailFrom starts a message.
 func (s *session) MailFrom(string, *milter.Modifier) (milter.Response, error) {
-	s.server.stats.Messages.Add(1)
-	if !s.server.pending() {
-		s.server.stats.AcceptedAtMail.Add(1)
+	if !s.server.mail(&s.message) {
 		return s.done(milter.RespAccept)
 	}
-	s.message.begin()
 	s.setBusy(true)
 	return milter.RespContinue, nil
 }
@@ -45,11 +41,8 @@ func (s *session) RcptTo(to string, _ *milter.Modifier) (milter.Response, error)
 
 // Headers is the end of the header.
 func (s *session) Headers(textproto.MIMEHeader, *milter.Modifier) (milter.Response, error) {
-	if s.message.endOfHeader() {
+	if s.server.endOfHeader(&s.message) {
 		return milter.RespContinue, nil
-	}
-	if s.message.phase == collecting {
-		s.server.stats.AcceptedAtHeader.Add(1)
 	}
 	return s.done(milter.RespAccept)
 }

@@ -31,9 +31,9 @@ var offers = []struct {
 	{"v9 of some day", 9, 0x7fffffff},
 }
 
-// everywhere runs a test with each offer over unix and TCP.
+// everywhere runs a test with each offer over unix, TCP, and without the loop.
 func everywhere(t *testing.T, config func() Config, test func(t *testing.T, p *peer)) {
-	for _, network := range []string{"unix", "tcp"} {
+	for _, network := range []string{"unix", "tcp", goroutines} {
 		for _, o := range offers {
 			t.Run(network+"/"+o.name, func(t *testing.T) {
 				_, addr := serve(t, network, config())
@@ -88,7 +88,7 @@ func TestVerdicts(t *testing.T) {
 				}
 				p.ordinaryMail()
 			})
-			if got, want := len(a.all()), 2*2*len(offers); got != want {
+			if got, want := len(a.all()), 3*2*len(offers); got != want {
 				t.Errorf("asked %d times, want %d", got, want)
 			}
 		})

@@ -1,0 +1,222 @@
+package milter
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-milter"
+
+	"postseal/internal/challenge"
+)
+
+// life is what can be seen of a session.
+type life struct {
+	replies []byte
+	asked   []challenge.Message
+	stats   [7]uint64
+}
+
+// witness returns a server that records what it is asked, and the function that
+// says what was seen.
+func witness(nobody bool) (*Server, func(replies []byte) life) {
+	a := new(answers)
+	config := testConfig()
+	config.Pending = func() (bool, error) { return !nobody, nil }
+	config.Answer = func(ctx context.Context, m challenge.Message) challenge.Outcome {
+		a.answer(ctx, m)
+		return challenge.Outcome{Verdict: challenge.Verdict(len(m.Raw) % 4)}
+	}
+	s := New(config)
+	return s, func(replies []byte) life {
+		x := &s.stats
+		return life{replies, a.all(), [7]uint64{x.Messages.Load(), x.AcceptedAtMail.Load(), x.AcceptedAtHeader.Load(),
+			x.Decided.Load(), x.BrokenConnections.Load(), uint64(x.Connections.Load()), uint64(s.held.held.Load())}}
+	}
+}
+
+// playLoop does what the loop does with a connection, its bytes coming in pieces.
+func playLoop(s *Server, in io.Reader, piece int) []byte {
+	s.admit()
+	o := newOrdinary(s)
+	var rest, replies []byte
+	for {
+		buf := make([]byte, piece)
+		n, err := in.Read(buf)
+		if n == 0 && err != nil {
+			if len(rest) > 0 {
+				s.broken(io.ErrUnexpectedEOF, "test")
+			}
+			break
+		}
+		var what then
+		rest, replies, what = o.take(append(rest, buf[:n]...), replies)
+		if what == handOver {
+			c := &script{in: in, done: make(chan struct{})}
+			s.adopt(c, &o, rest, replies)
+			<-c.done
+			return c.out.Bytes()
+		}
+		if what == finish {
+			break
+		}
+	}
+	o.message.reset()
+	s.stats.Connections.Add(-1)
+	return replies
+}
+
+// wantSame wants the loop to do what go-milter alone does.
+func wantSame(t *testing.T, data []byte, nobody bool, piece int) {
+	t.Helper()
+	alone, sawAlone := witness(nobody)
+	want := sawAlone(play(alone, bytes.NewReader(data)))
+	server, saw := witness(nobody)
+	got := saw(playLoop(server, bytes.NewReader(data), piece))
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("in pieces of %d from %q:\n%q %+v\nwant\n%q %+v", piece, data, got.replies, got, want.replies, want)
+	}
+}
+
+// FuzzOrdinary compares the loop with go-milter: replies, what is decided on, and
+// what is counted.
+func FuzzOrdinary(f *testing.F) {
+	for seed := range uint64(40) {
+		f.Add(noise(seed), seed%3 == 0, uint16(seed*seed))
+	}
+	for _, data := range sessions() {
+		for _, piece := range []uint16{1, 7, 100, 4096} {
+			f.Add(data, false, piece)
+			f.Add(data, true, piece)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte, nobody bool, piece uint16) {
+		wantSame(t, data, nobody, int(piece%8192)+1)
+	})
+}
+
+// sessions are those of mail servers with various habits.
+func sessions() map[string][]byte {
+	offer := packet(milter.CodeOptNeg, u32(6)+u32(0x1ff)+u32(uint32(allSteps)))
+	subject := packet('L', "Subject\x00 ACME: V4nE8NhYh6edBpfQTg5qqQ\x00")
+	all := map[string][]byte{}
+	for name, packets := range map[string][][]byte{
+		"ordinary": {packet('D', "Mi\x00x\x00"), packet('M', "<a@b>\x00SIZE=1\x00"), packet('R', "<c@d>\x00"),
+			packet('L', "Subject\x00 lunch\x00"), packet('N', ""), packet('A', ""), packet('Q', "")},
+		"challenge": {packet('M', "<a@b>\x00"), packet('R', "<c@d>\x00"), subject, packet('N', ""), packet('B', "text"),
+			packet('D', "Ei\x00x\x00"), packet('E', "more"), packet('K', ""), packet('M', "<>\x00"), packet('A', ""), packet('Q', "")},
+		"two messages":   {packet('M', ""), packet('A', ""), packet('M', ""), subject, packet('N', ""), packet('E', "")},
+		"long field":     {packet('M', ""), subject, packet('L', "X\x00"+string(make([]byte, 9<<10))), packet('N', ""), packet('E', "")},
+		"longer field":   {packet('M', ""), subject, packet('L', "X\x00"+string(make([]byte, 30<<10))), packet('N', ""), packet('E', "")},
+		"old commands":   {packet('C', "x"), packet('H', "x\x00"), packet('T', ""), packet('U', "x"), packet('M', ""), packet('N', "")},
+		"out of order":   {packet('N', ""), packet('R', "x"), subject, packet('E', ""), packet('B', "x"), packet('M', ""), packet('B', "y"), packet('E', "")},
+		"unknown":        {packet('M', ""), packet('z', "")},
+		"nothing at all": {packet('M', ""), {0, 0, 0, 0}},
+		"half a body":    {packet('M', ""), {0, 0, 0, 9, 'B'}},
+		"half a packet":  {packet('M', ""), {0, 0, 0, 9, 'R', 'x'}},
+	} {
+		all[name] = append(bytes.Clone(offer), bytes.Join(packets, nil)...)
+		old := packet(milter.CodeOptNeg, u32(2)+u32(0x3f)+u32(0))
+		all[name+", old"] = append(old, bytes.Join(packets, nil)...)
+	}
+	return all
+}
+
+func TestOrdinaryIsGoMilter(t *testing.T) {
+	for name, data := range sessions() {
+		t.Run(name, func(t *testing.T) {
+			for _, piece := range []int{1, 2, 5, 64, 4096, 1 << 20} {
+				wantSame(t, data, false, piece)
+				wantSame(t, data, true, piece)
+			}
+		})
+	}
+}
+
+// A connection that leaves the loop needs no further descriptor, and may be told
+// to stop there.
+func TestHandedOver(t *testing.T) {
+	s := New(testConfig())
+	addr, stop := serveWith(t, "unix", s)
+	p, idle := connect(t, addr, 6, allSteps), connect(t, addr, 6, allSteps)
+	for range 2 {
+		p.challengeMail()
+		p.expect(milter.ActAccept)
+		p.ordinaryMail()
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	p.closed()
+	idle.closed()
+	if n := s.Stats().Connections.Load(); n != 0 {
+		t.Errorf("%d connections are still counted", n)
+	}
+}
+
+// Replies that the peer does not read wait for it, in the order of the commands.
+func TestManyReplies(t *testing.T) {
+	_, addr := serve(t, "unix", testConfig())
+	p := connect(t, addr, 6, allSteps)
+	const messages = 50_000
+	done := make(chan error, 1)
+	go func() {
+		mails := bytes.Repeat(append(packet(milter.CodeMail, "<>\x00"), packet(milter.CodeAbort, "")...), 1000)
+		var err error
+		for range messages / 1000 {
+			_, err = p.Write(mails)
+		}
+		done <- err
+	}()
+	for range messages {
+		p.expect(milter.ActContinue)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// A panic of what the loop calls ends one connection.
+func TestPanicInLoop(t *testing.T) {
+	config := testConfig()
+	config.IsChallenge = func(subject string) bool {
+		if subject == " panic" {
+			panic("test")
+		}
+		return false
+	}
+	s, addr := serve(t, "unix", config)
+	other := connect(t, addr, 6, allSteps)
+	p := connect(t, addr, 6, allSteps)
+	p.mail()
+	p.expect(milter.ActContinue)
+	p.header("Subject: panic")
+	p.closed()
+	other.ordinaryMail()
+	if n := s.Stats().Connections.Load(); n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
+}
+
+// Idle connections are closed by their deadline however many there are, and those
+// in use are not.
+func TestManyDeadlines(t *testing.T) {
+	config := testConfig()
+	config.IdleTimeout = 300 * time.Millisecond
+	s, addr := serve(t, "unix", config)
+	peers := make([]*peer, 50)
+	for i := range peers {
+		peers[i] = connect(t, addr, 6, allSteps)
+	}
+	busy := connect(t, addr, 6, allSteps)
+	for s.Stats().Connections.Load() > 1 {
+		busy.ordinaryMail()
+	}
+	for _, p := range peers {
+		p.closed()
+	}
+	busy.ordinaryMail()
+}
