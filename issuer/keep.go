@@ -33,7 +33,7 @@ func (r *run) keep(ctx context.Context, chain []*x509.Certificate) (*Result, err
 			return nil, err
 		}
 	}
-	return r.finish(ctx)
+	return r.finish()
 }
 
 // newRenewal writes down what a renewal needs.
@@ -52,7 +52,7 @@ func (r *run) newRenewal(ctx context.Context, leaf *x509.Certificate) *renewalFi
 
 // finish does what is left after the certificate is stored: an earlier run may
 // have been killed right before.
-func (r *run) finish(ctx context.Context) (*Result, error) {
+func (r *run) finish() (*Result, error) {
 	dir := r.i.certDir(r.name)
 	leaf, err := readLeaf(dir)
 	if err != nil {
@@ -67,7 +67,7 @@ func (r *run) finish(ctx context.Context) (*Result, error) {
 			return res, err
 		}
 	}
-	err = r.deploy(ctx, res)
+	err = r.deploy(r.main, res)
 	r.forget()
 	return res, err
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"software.sslmate.com/src/go-pkcs12"
+
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -19,9 +21,10 @@ import (
 // childJob makes this test binary a process that obtains a certificate and is
 // killed, as kill -9 would, at a step.
 type childJob struct {
-	State   string
-	Request Request
-	KillAt  StepKind
+	State    string
+	Settings Settings
+	Timeout  time.Duration
+	KillAt   StepKind
 }
 
 const childVariable = "POSTSEAL_TEST_CHILD"
@@ -45,7 +48,7 @@ func child(job string) int {
 			select {}
 		}
 	}})
-	_, err := i.Obtain(context.Background(), j.Request)
+	_, err := i.Obtain(context.Background(), Request{Settings: j.Settings, Timeout: j.Timeout})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -57,7 +60,7 @@ func child(job string) int {
 // to its end before.
 func (w *world) killedAt(step StepKind, req Request) bool {
 	w.t.Helper()
-	job, err := json.Marshal(childJob{w.dir.Path(), req, step})
+	job, err := json.Marshal(childJob{w.dir.Path(), req.Settings, req.Timeout, step})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -211,4 +214,76 @@ func TestLocked(t *testing.T) {
 	}
 	unlock()
 	w.obtain(w.request(alice))
+}
+
+// Another process waits for the same address at the same CA, in another set: its
+// record must not be taken away from it.
+func TestAddressInTwoOrders(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{})
+	w.answerWith(func(*world, *state.Pending, string, string, string) error { return nil })
+	waiting := make(chan struct{})
+	w.onStep = func(s Step) {
+		if s.Kind == StepWait {
+			close(waiting)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := w.issuer().Obtain(ctx, w.request(alice))
+		ended <- err
+	}()
+	<-waiting
+	_, err := w.issuer().Obtain(t.Context(), w.request("bob@example.test", alice))
+	if KindOf(err) != Later || !strings.Contains(err.Error(), "waits for a challenge to "+alice) {
+		t.Errorf("%v", err)
+	}
+	cancel()
+	if err := <-ended; KindOf(err) != Later || !strings.Contains(err.Error(), "interrupted while waiting") {
+		t.Errorf("%v", err)
+	}
+	w.answerWith(nil)
+	w.onStep = nil
+	w.obtain(w.request("bob@example.test", alice)) // nobody is at the other order now
+}
+
+// The CA is away when an order is to be resumed: it can wait.
+func TestResumeUnreachable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{})
+	if !w.killedAt(StepWait, w.request(alice)) {
+		t.Fatal("was not killed")
+	}
+	w.ca.Close()
+	_, err := w.issuer().Obtain(t.Context(), w.request(alice))
+	if KindOf(err) != Later || len(w.entries("orders")) != 1 || !strings.Contains(err.Error(), "cannot reach") {
+		t.Errorf("%v, %v", err, w.entries("orders"))
+	}
+}
+
+// A passphrase is asked for once, before the wait, and not if nothing is due.
+func TestAskPassphrase(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{})
+	asked := 0
+	req := w.request(alice)
+	req.AskPassphrase = func() (string, error) { asked++; return "typed word", nil }
+	w.answerWith(func(*world, *state.Pending, string, string, string) error { return deliverAgain{} })
+	req.Timeout = 200 * time.Millisecond
+	if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != Later {
+		t.Fatal(err)
+	}
+	w.answerWith(nil)
+	req.Timeout = 20 * time.Second
+	res := w.obtain(req)
+	if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != NotDue {
+		t.Error(err)
+	}
+	if asked != 1 || res.PassphraseFile != "" {
+		t.Errorf("asked %d times; %+v", asked, res)
+	}
+	if _, _, _, err := pkcs12.DecodeChain(mustRead(t, res.P12), "typed word"); err != nil {
+		t.Error(err)
+	}
 }

@@ -34,7 +34,8 @@ type run struct {
 	ca   *ca
 	req  Request
 	name string
-	path string // of the order file
+	path string          // of the order file
+	main context.Context // without the order's timeout, for the hook
 
 	mu      sync.Mutex // guards order and its file
 	order   *orderFile
@@ -59,7 +60,7 @@ func (i *Issuer) Obtain(ctx context.Context, req Request) (*Result, error) {
 		return nil, err
 	}
 	defer unlock()
-	r := &run{i: i, req: req}
+	r := &run{i: i, req: req, main: ctx}
 	ctx, cancel := ctxWithTimeout(ctx, req.Timeout)
 	defer cancel()
 	res, err := r.obtain(ctx)
@@ -76,12 +77,15 @@ func (r *run) obtain(ctx context.Context) (res *Result, err error) {
 	}
 	r.loadOrder()
 	if r.order != nil && r.order.Stored {
-		return r.finish(ctx)
+		return r.finish()
 	}
 	if r.order == nil && !r.req.Force && !r.req.DryRun {
 		if err := r.i.nothingDue(r.name, r.req.Server); err != nil {
 			return nil, err
 		}
+	}
+	if err := r.askPassphrase(); err != nil {
+		return nil, err
 	}
 	if err := r.ca.ready(ctx); err != nil {
 		return nil, &accountError{err}
@@ -95,6 +99,22 @@ func (r *run) obtain(ctx context.Context) (res *Result, err error) {
 		return nil, err
 	}
 	return r.keep(ctx, chain)
+}
+
+// askPassphrase asks before the wait begins, so that nobody has to stay for it.
+func (r *run) askPassphrase() error {
+	if r.req.Passphrase.Kind != "" || r.req.AskPassphrase == nil || r.req.DryRun {
+		return nil
+	}
+	word, err := r.req.AskPassphrase()
+	if err != nil {
+		return err
+	}
+	r.req.Passphrase = Passphrase{Kind: PassGiven, Value: word}
+	if r.order != nil {
+		r.order.Settings = r.req.Settings
+	}
+	return checkPassphrase(word)
 }
 
 // loadOrder takes up the order of an earlier run, if it is one for the same
@@ -122,6 +142,9 @@ func (r *run) loadOrder() {
 // as the CA has not seen them yet.
 func (r *run) adopt() {
 	o := r.order
+	if r.req.Passphrase.Kind == "" {
+		r.req.Passphrase = o.Passphrase // as typed the first time
+	}
 	if o.Key == "" {
 		o.Settings = r.req.Settings
 		return
@@ -229,7 +252,7 @@ func (r *run) update(change func(*orderFile)) error {
 // what is left on disk.
 func (r *run) lastWords(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
-		return err
+		return r.unlessResumable(err)
 	}
 	var own *Error
 	if errors.As(err, &own) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
@@ -249,6 +272,15 @@ func (r *run) lastWords(ctx context.Context, err error) error {
 		return later("run the same command again", "%s; nothing is left on disk", why)
 	}
 	return later("run the same command again to resume it", "%s; the order stays in %s", why, r.path)
+}
+
+// unlessResumable makes trouble with the network temporary once the CA has an
+// order of ours.
+func (r *run) unlessResumable(err error) error {
+	if err == nil || r.order == nil || r.order.URL == "" || isUntrusted(err) || !isNetwork(err) {
+		return err
+	}
+	return later("run the same command again to resume it", "%w; the order stays in %s", err, r.path)
 }
 
 func (r *run) waitFor(what string) {

@@ -64,6 +64,9 @@ type Request struct {
 	DryRun      bool          // store nothing in certs/
 	Timeout     time.Duration // of this run; 0 means DefaultTimeout
 	Interactive *Interactive  // a person answers the mail; nil for the mail half
+	// AskPassphrase is called for a Passphrase without a kind, if an order is to be
+	// made. Nil means a generated one.
+	AskPassphrase func() (string, error)
 
 	key      crypto.Signer // of KeyPath or the former certificate
 	replaces string        // RFC 9773, Section 5

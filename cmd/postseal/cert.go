@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"postseal/internal/cli"
@@ -69,8 +70,8 @@ func (p *passFlags) check() error {
 	return nil
 }
 
-// choose returns how to lock a new container. Nobody to ask means a random one.
-func (p *passFlags) choose(t *terminal) (issuer.Passphrase, error) {
+// choose returns how to lock a new container; nothing if the flags do not say.
+func (p *passFlags) choose() (issuer.Passphrase, error) {
 	switch {
 	case p.NoPassphrase:
 		return issuer.Passphrase{Kind: issuer.PassNone}, nil
@@ -79,11 +80,8 @@ func (p *passFlags) choose(t *terminal) (issuer.Passphrase, error) {
 		return issuer.Passphrase{Kind: issuer.PassFile, Path: p.PassphraseFile}, err
 	case p.Passphrase != "":
 		return issuer.Passphrase{Kind: issuer.PassGiven, Value: p.Passphrase}, nil
-	case t == nil:
-		return issuer.Passphrase{Kind: issuer.PassGenerated}, nil
 	}
-	value, err := t.newPassphrase()
-	return issuer.Passphrase{Kind: issuer.PassGiven, Value: value}, err
+	return issuer.Passphrase{}, nil
 }
 
 func (c *certCmd) run(ctx context.Context, s *session) error {
@@ -184,14 +182,23 @@ func (c *certCmd) request(s *session) (issuer.Request, error) {
 	}
 	c.caFlags.into(&req.Settings)
 	if c.Interactive {
-		req.Interactive = &issuer.Interactive{Ask: anyone(s.term).ask, Out: os.Stdout, Dir: draftDir(c.Out)}
+		req.Interactive = &issuer.Interactive{Ask: anyone(s.term).ask, Out: s.prose(), Dir: draftDir(c.Out)}
 	}
-	if c.DryRun {
-		return req, nil
+	if s.term != nil {
+		// Once for a whole batch, and only if something is ordered.
+		req.AskPassphrase = sync.OnceValues(s.term.newPassphrase)
 	}
 	var err error
-	req.Passphrase, err = c.choose(s.term)
+	req.Passphrase, err = c.choose()
 	return req, err
+}
+
+// prose is where explanations go: stdout, unless that is to be JSON.
+func (s *session) prose() io.Writer {
+	if s.JSON {
+		return os.Stderr
+	}
+	return os.Stdout
 }
 
 func (c *caFlags) into(settings *issuer.Settings) {

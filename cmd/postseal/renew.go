@@ -33,10 +33,8 @@ func (c *renewCmd) run(ctx context.Context, s *session) error {
 		Emails: c.Email, Force: c.Force, ReuseKey: c.ReuseKey, CABundle: s.CABundle, Timeout: c.Timeout, Pause: c.pause,
 	}
 	var err error
-	if c.Passphrase != "" || c.PassphraseFile != "" || c.NoPassphrase {
-		if renewal.Passphrase, err = c.choose(nil); err != nil {
-			return err
-		}
+	if renewal.Passphrase, err = c.choose(); err != nil {
+		return err
 	}
 	reqs, err := s.issuer.DueRequests(ctx, renewal)
 	if err != nil {
