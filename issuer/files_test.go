@@ -1,0 +1,232 @@
+package issuer
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/state"
+)
+
+func fuzzFile(t *testing.T, name string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// What is read as an order and written again reads the same.
+func FuzzReadOrder(f *testing.F) {
+	f.Add([]byte(`{"version":1,"emails":["alice@example.test"],"server":"https://ca.example/dir","settle":"2s","challenges":[{"id":"X","email":"alice@example.test"}]}`))
+	f.Add([]byte(`{"version":99}`))
+	f.Add([]byte(`{`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := fuzzFile(t, "order.json", data)
+		o, err := readOrder(path)
+		if err != nil || o == nil {
+			return
+		}
+		if err := writeJSON(path, o); err != nil {
+			return // a time that JSON cannot have
+		}
+		again, err := readOrder(path)
+		if err != nil || len(again.Challenges) != len(o.Challenges) || !reflect.DeepEqual(again.Emails, o.Emails) {
+			t.Errorf("%+v became %+v, %v", o, again, err)
+		}
+	})
+}
+
+func FuzzReadRenewal(f *testing.F) {
+	f.Add([]byte(`{"version":1,"emails":["alice@example.test"],"server":"https://ca.example/dir","not-after":"2027-01-01T00:00:00Z","window":{"start":"2026-01-01T00:00:00Z"}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := fuzzFile(t, renewalName, data)
+		r, err := readRenewal(filepath.Dir(path))
+		if err != nil {
+			return
+		}
+		i := New(Options{Now: func() time.Time { return time.Unix(0, 0) }})
+		i.due(r)
+		i.askDue(r)
+	})
+}
+
+func FuzzParseSubject(f *testing.F) {
+	f.Add("ACME: V4nE8NhYh6edBpfQTg5qqQ")
+	f.Add("Subject: ACME:\tV4nE8NhYh6edBpfQTg5qqQ==")
+	f.Fuzz(func(t *testing.T, line string) {
+		part1, err := parseSubject(line)
+		if err != nil {
+			return
+		}
+		if again, err := parseSubject("ACME: " + part1); err != nil || again != part1 {
+			t.Errorf("%q: %q, %v", line, again, err)
+		}
+		if _, err := responseDigest("string", part1, "x", "y"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func FuzzParseWindow(f *testing.F) {
+	f.Add([]byte(`{"suggestedWindow":{"start":"2026-03-01T00:00:00Z","end":"2026-03-02T00:00:00Z"}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		w, err := parseWindow(data, 0, time.Unix(0, 0))
+		if err == nil && (w.At.Add(time.Second).Before(w.Start) || w.At.After(w.End)) {
+			t.Errorf("%+v", w)
+		}
+	})
+}
+
+func TestDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{`"2s"`: 2 * time.Second, `"1m30s"`: 90 * time.Second, `"0s"`: 0} {
+		var d Duration
+		if err := json.Unmarshal([]byte(text), &d); err != nil || time.Duration(d) != want {
+			t.Errorf("%s: %v, %v", text, d, err)
+		}
+		if back, err := json.Marshal(d); err != nil || string(back) != text {
+			t.Errorf("%s became %s, %v", text, back, err)
+		}
+	}
+	for _, bad := range []string{`2`, `"soon"`, `""`} {
+		if err := json.Unmarshal([]byte(bad), new(Duration)); err == nil {
+			t.Errorf("%s is a duration", bad)
+		}
+	}
+	for d, want := range map[time.Duration]string{30 * time.Minute: "30m", time.Hour: "1h", 90 * time.Second: "1m30s", 20 * time.Second: "20s", 150 * time.Minute: "2h30m"} {
+		if got := shortDuration(d); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+func TestDecodeHMACKey(t *testing.T) {
+	for in, ok := range map[string]bool{"AAAA": true, " AA+/ \n": true, "AA-_==": true, "AAA=": true, "": false, "!": false} {
+		if _, err := decodeHMACKey(in); (err == nil) != ok {
+			t.Errorf("%q: %v", in, err)
+		}
+	}
+}
+
+// Authorizations that no certificate can come of.
+func TestAuthorizations(t *testing.T) {
+	i := newStore(t)
+	c, err := i.ca("https://ca.example/dir", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &run{i: i, ca: c, order: &orderFile{Challenges: []*challenge{{ID: "a", Email: alice}}}}
+	ch := r.order.Challenges[0]
+	problem := &acme.Problem{Type: acme.ProblemTypeIncorrectResponse, Detail: "no such reply"}
+	for name, tc := range map[string]struct {
+		err   error
+		text  string
+		again bool
+	}{
+		"no mail challenge": {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: "http-01"}, {Type: "dns-01"}}}), "no email-reply-00 challenge for alice@example.test, only http-01, dns-01", false},
+		"no challenge":      {r.takeChallenge(ch, acme.Authorization{}), "only none at all", false},
+		"no token":          {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType}}}), "has no token", false},
+		"invalid":           {r.authzError(ch, acme.Authorization{Status: acme.StatusInvalid, Challenges: []acme.Challenge{{Error: problem}}}), `the CA says "no such reply" (incorrectResponse)`, false},
+		"expired":           {r.authzError(ch, acme.Authorization{Status: acme.StatusExpired}), "is expired", true},
+		"deactivated":       {r.authzError(ch, acme.Authorization{Status: acme.StatusDeactivated}), "is deactivated", true},
+	} {
+		var dead *deadOrder
+		if !errors.As(tc.err, &dead) || dead.again != tc.again || !strings.Contains(tc.err.Error(), tc.text) {
+			t.Errorf("%s: %v", name, tc.err)
+		}
+	}
+	if got := r.challengeFor(acme.Identifier{Type: "email", Value: "ALICE@example.test"}); got != ch {
+		t.Error("another case is another address")
+	}
+	if got := r.challengeFor(acme.Identifier{Type: "email", Value: "eve@example.test"}); got != nil {
+		t.Error("a stranger's authorization")
+	}
+}
+
+func TestStateErrors(t *testing.T) {
+	file := fuzzFile(t, "file", nil)
+	_, err := New(Options{Dir: state.Open(file)}).Status()
+	if KindOf(err) != Config || !strings.Contains(HintOf(err), "--state") {
+		t.Errorf("%v", err)
+	}
+	if err := New(Options{Dir: state.Open(file)}).prepare(); KindOf(err) != Config {
+		t.Errorf("%v", err)
+	}
+	empty, err := New(Options{Dir: state.Open(file + ".none")}).Status()
+	if err != nil || len(empty.Certificates) != 0 {
+		t.Errorf("%+v, %v", empty, err)
+	}
+}
+
+// A damaged renewal.json is told by name and stops nothing.
+func TestDamagedRenewal(t *testing.T) {
+	t.Parallel()
+	i := newStore(t)
+	var told []string
+	i.OnStep = func(s Step) { told = append(told, s.Text) }
+	if err := i.store(alice, newGeneration(t, "1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(i.certDir("broken"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(i.certDir("broken"), renewalName), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := i.Status()
+	if err != nil || len(s.Certificates) != 1 || len(told) != 1 || !strings.Contains(told[0], "broken/renewal.json") {
+		t.Errorf("%+v, %v, %q", s, err, told)
+	}
+}
+
+// The words for each thing that an order can wait for.
+func TestWaitsFor(t *testing.T) {
+	t.Parallel()
+	i := newStore(t)
+	server := "https://ca.example/dir"
+	put := func(id, email, token string) {
+		if err := i.Dir.Put(&state.Pending{ID: id, Email: email, Server: server, From: "ca@ca.example", Token: token, Thumbprint: "t", Created: time.Now(), Expires: time.Now().Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("A", alice, "x")
+	put("B", "bob@example.test", "x")
+	answer := func() {
+		claim, err := i.Dir.Claim(&state.Pending{ID: "B", Email: "bob@example.test", Server: server}, "<a>", "<b>", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(claim.Sending(), claim.Sent(time.Now())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer()
+	o := &orderFile{Settings: Settings{Emails: []string{alice}, Server: server}, URL: "u", Challenges: []*challenge{{ID: "A", Email: alice}, {ID: "B", Email: "bob@example.test"}}}
+	for want, change := range map[string]func(orderFile) orderFile{
+		"the challenge mail from ca@ca.example to alice@example.test; the CA to look at the reply for bob@example.test": func(o orderFile) orderFile { return o },
+		"the CA to take the order":        func(o orderFile) orderFile { o.URL = ""; return o },
+		"the CA to issue the certificate": func(o orderFile) orderFile { o.Finalizing = true; return o },
+		"the deploy hook":                 func(o orderFile) orderFile { o.Stored = true; return o },
+		"the CA":                          func(o orderFile) orderFile { o.Challenges = nil; return o },
+	} {
+		changed := change(*o)
+		if err := writeJSON(i.orderPath(alice, false), &orderFile{Version: fileVersion, Settings: changed.Settings, URL: changed.URL, Finalizing: changed.Finalizing, Stored: changed.Stored, Challenges: changed.Challenges}); err != nil {
+			t.Fatal(err)
+		}
+		s, err := i.Status()
+		if err != nil || len(s.Orders) != 1 || s.Orders[0].WaitingFor != want {
+			t.Errorf("%+v, %v, want %q", s.Orders, err, want)
+		}
+		if len(s.Answers) != 1 || s.Answers[0].Phase != "sent" || len(s.Pending) != 2 {
+			t.Errorf("%+v %+v", s.Answers, s.Pending)
+		}
+	}
+}
