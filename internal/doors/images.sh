@@ -26,7 +26,7 @@ packages() {
 	postfix) echo postfix opendkim procmail maildrop dovecot-lmtpd dovecot-sieve dovecot-imapd getmail6 fetchmail ;;
 	rspamd) echo postfix rspamd ;;
 	exim) echo exim4-daemon-heavy ;;
-	opensmtpd) echo opensmtpd opensmtpd-filter-dkimsign ;;
+	opensmtpd) echo opensmtpd ;;
 	sendmail) echo sendmail-bin sensible-mda ;;
 	*)
 		echo "images.sh: error: no such image: $1" >&2

@@ -170,7 +170,7 @@ func runShell(line string) (string, error) {
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	cmd := exec.Command("/bin/bash", "-c", line)
+	cmd := exec.Command("timeout", "60", "/bin/bash", "-c", line)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = f, f, "/"
 	err = cmd.Run()
 	out, _ := os.ReadFile(f.Name())
