@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"strings"
 )
 
@@ -115,6 +116,9 @@ func parseNames(der []byte) (emails, dns []string, err error) {
 		}
 		switch n.Tag {
 		case tagRFC822Name:
+			if !isASCII(string(n.Bytes)) {
+				return nil, nil, errors.New("an rfc822Name is not ASCII") // RFC 5280, Section 4.2.1.6
+			}
 			emails = append(emails, string(n.Bytes))
 		case tagDNSName:
 			dns = append(dns, strings.ToLower(string(n.Bytes)))
