@@ -67,6 +67,25 @@ func (w *world) issuer(change ...func(*Options)) *Issuer {
 	return New(o)
 }
 
+// leaveWaiting orders, and is interrupted as soon as the order waits for its mail.
+func (w *world) leaveWaiting(req Request) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	defer cancel()
+	i := w.issuer(func(o *Options) {
+		record := o.OnStep
+		o.OnStep = func(s Step) {
+			record(s)
+			if s.Kind == StepWait {
+				cancel()
+			}
+		}
+	})
+	if _, err := i.Obtain(ctx, req); KindOf(err) != Later {
+		w.t.Fatalf("got %v, want to be interrupted", err)
+	}
+}
+
 func (w *world) step(s Step) {
 	w.mu.Lock()
 	w.steps = append(w.steps, s)
