@@ -44,8 +44,17 @@ func (d *Dir) damaged(path string, err error) {
 // the umask: readers see the old content or the new one. The file's name starts
 // with a dot until it is whole.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	return renameio.WriteFile(path, data, mode,
+	// Not renameio.WriteFile: that keeps the mode of the file it replaces.
+	t, err := renameio.NewPendingFile(path,
 		renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
+	if err != nil {
+		return err
+	}
+	defer t.Cleanup()
+	if _, err := t.Write(data); err != nil {
+		return err
+	}
+	return t.CloseAtomicallyReplace()
 }
 
 // readRecord reads a file of bounded size.
