@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"postseal/internal/cli"
+	"postseal/internal/confine"
 	"postseal/issuer"
 	"postseal/state"
 )
@@ -50,6 +51,7 @@ func (f *flags) program() cli.Program {
 
 // Main runs the program and returns its exit status.
 func Main() int {
+	_ = confine.NoDump() // keys and passphrases are for no core file; without it the modes of files still hold
 	f := new(flags)
 	return f.program().Main(f.run)
 }
