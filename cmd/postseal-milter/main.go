@@ -14,6 +14,7 @@ import (
 
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
+	"postseal/internal/confine"
 	"postseal/internal/mailconf"
 	"postseal/milter"
 	"postseal/state"
@@ -61,6 +62,7 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
 	if f.MaxConnections < 1 {
 		return cli.Usage("the default is 1024", "--max-connections: %d is too few", f.MaxConnections)
 	}
+	_ = confine.NoDump() // before there is a password to dump; f.confine tells if that failed
 	dir := f.StateDir(log)
 	responder, err := f.Responder(parsed.File, dir, log)
 	if err != nil {
@@ -70,6 +72,7 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
 	if err != nil {
 		return err
 	}
+	f.confine(log, parsed.File, dir, listeners)
 	return f.serve(ctx, log, dir, responder, listeners)
 }
 
@@ -80,7 +83,7 @@ func (f *flags) serve(ctx context.Context, log *slog.Logger, dir *state.Dir, r *
 	defer index.Close()
 	m := newMeter(dir, r)
 	server := milter.New(milter.Config{
-		Pending:        index.Any,
+		Pending:        explained(index.Any),
 		Answer:         m.answer,
 		OnAnswered:     f.action(),
 		Logger:         log,

@@ -14,18 +14,24 @@ import (
 // on while messages are being finished.
 func superviseBy(ctx context.Context, log *slog.Logger) (end func()) {
 	notify(log, daemon.SdNotifyReady)
-	context.AfterFunc(ctx, func() { notify(log, daemon.SdNotifyStopping) })
+	stopping := make(chan struct{})
+	unused := context.AfterFunc(ctx, func() { notify(log, daemon.SdNotifyStopping); close(stopping) })
+	told := func() {
+		if !unused() {
+			<-stopping // or the process may be gone before it is said
+		}
+	}
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		log.Warn("the watchdog cannot be used", "error", err)
 	}
 	if interval <= 0 {
-		return func() {}
+		return told
 	}
 	tick := time.NewTicker(interval / 2)
 	done := make(chan struct{})
 	go alive(log, tick.C, done)
-	return func() { tick.Stop(); close(done) }
+	return func() { tick.Stop(); close(done); told() }
 }
 
 func alive(log *slog.Logger, tick <-chan time.Time, done <-chan struct{}) {

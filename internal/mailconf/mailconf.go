@@ -13,6 +13,7 @@ import (
 
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
+	"postseal/internal/confine"
 	"postseal/state"
 )
 
@@ -77,6 +78,19 @@ func (f *Flags) Responder(file *cli.File, dir *state.Dir, log *slog.Logger) (*ch
 		Roots:     roots(file.SMIME.Roots),
 		Log:       log,
 	}, nil
+}
+
+// Needs returns what a responder goes on using of the file system: pending/ to read,
+// answers/ to write, and the roots that are read when they are needed. Keys and
+// passwords are in memory by then.
+func (f *Flags) Needs(file *cli.File, dir *state.Dir) confine.Needs {
+	n := confine.Needs{Read: []string{confine.Nearest(dir.Path("pending"))}, Write: []string{dir.Path("answers")}}
+	for _, path := range []string{f.SMTPCA, file.SMIME.Roots} {
+		if path != "" {
+			n.Read = append(n.Read, path)
+		}
+	}
+	return n
 }
 
 // password returns the SMTP user's password from the file that a flag names, the

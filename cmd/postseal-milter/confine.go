@@ -1,0 +1,69 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	stdlog "log"
+	"log/slog"
+	"path/filepath"
+	"strings"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"postseal/internal/cli"
+	"postseal/internal/confine"
+	"postseal/state"
+)
+
+// confine gives up what the milter does not need once it listens. Where the kernel
+// does not allow that, it works as before: users and modes are what protects then.
+func (f *flags) confine(log *slog.Logger, file *cli.File, dir *state.Dir, l sockets) {
+	needs := f.Needs(file, dir)
+	needs.Lasting = true
+	needs.Remove = l.dirs()
+	if f.Metrics != "" {
+		needs.Read = append(needs.Read, "/proc") // what the process has used up
+	}
+	if err := confine.Self(needs); err != nil {
+		log.Info("not confined", "reason", err)
+	} else {
+		log.Info("confined", "writes", confine.Nearest(dir.Path("answers")), "reads", strings.Join(needs.Read, " "))
+	}
+	if f.Metrics != "" {
+		foregoIO()
+	}
+}
+
+// dirs returns where the unix sockets are that go when the milter ends.
+func (s sockets) dirs() []string {
+	var dirs []string
+	for _, l := range s {
+		if path := l.Addr().String(); l.Addr().Network() == "unix" && !strings.HasPrefix(path, "@") {
+			dirs = append(dirs, filepath.Dir(path))
+		}
+	}
+	return dirs
+}
+
+// foregoIO has the metrics library find out that a process without core files may
+// not read its own /proc/self/io. It says so once, in words that help nobody.
+func foregoIO() {
+	old := stdlog.Writer()
+	stdlog.SetOutput(io.Discard)
+	defer stdlog.SetOutput(old)
+	metrics.WriteProcessMetrics(io.Discard)
+}
+
+// explained adds to an error what an admin cannot see: a directory that was made
+// anew is another one to Landlock.
+func explained(pending func() (bool, error)) func() (bool, error) {
+	return func() (bool, error) {
+		found, err := pending()
+		if errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w (if it was replaced while this program ran: restart it)", err)
+		}
+		return found, err
+	}
+}

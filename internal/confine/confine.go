@@ -1,0 +1,103 @@
+// Package confine has a program give up what it does not need any more: that it
+// can be looked into, that it can gain privileges, and most of the file system.
+//
+// The mail half reads foreign mail. Should that ever get the better of it, the
+// process has no more to offer than a list of directories: it reads pending/, writes
+// answers/, and reads what names, certificates and times are made of. It makes
+// nothing anywhere else, starts no program (no rule here lets a file be executed)
+// and leaves no core file with a password in it. All of this comes on top of users
+// and modes, which it never widens.
+//
+// The network is left as it is: the SMTP server's port, DNS on any port and
+// whatever address the milter's own metrics have are the admin's to choose. So are
+// connections to unix sockets, which Landlock knows only since version 9.
+//
+// Rules are bound to files, not to names. What does not exist yet is therefore
+// allowed below the nearest directory that does, and in a program that runs for
+// months a file that others replace (resolv.conf) is allowed with its directory.
+// A state directory that is removed and made anew is out of reach until the
+// program is started again.
+package confine
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// Needs are what a program goes on using.
+type Needs struct {
+	Read    []string // files and directories that are read
+	Write   []string // directories in which files are read, made, replaced and removed
+	Remove  []string // directories in which files are only removed
+	Lasting bool     // the program outlives the files that it reads
+}
+
+// system is what resolving names, checking certificates and writing times read. The
+// libraries are for builds with cgo, whose resolver loads plug-ins.
+var system = []string{
+	"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf",
+	"/etc/services", "/etc/mdns.allow", "/etc/localtime", "/etc/ld.so.cache",
+	"/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
+	"/usr/share/zoneinfo", "/usr/lib", "/lib", "/lib64",
+}
+
+// reads returns what may be read, each once: directories and, in a program that
+// does not last, files.
+func (n Needs) reads() (dirs, files []string) {
+	all := slices.Concat(system, n.Read)
+	for _, env := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR"} {
+		all = append(all, filepath.SplitList(os.Getenv(env))...)
+	}
+	for _, path := range all {
+		d, f := n.rule(path)
+		dirs, files = append(dirs, d...), append(files, f...)
+	}
+	return unique(dirs), unique(files)
+}
+
+// rule returns what stands for one path.
+func (n Needs) rule(path string) (dirs, files []string) {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return []string{path}, nil
+	case !n.Lasting && err == nil:
+		return nil, []string{path}
+	case !n.Lasting:
+		return nil, nil
+	}
+	dirs = append(dirs, Nearest(filepath.Dir(path)))
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		dirs = append(dirs, filepath.Dir(real))
+	}
+	return dirs, nil
+}
+
+func unique(paths []string) []string {
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}
+
+// Nearest returns path if it is a directory that exists, else the nearest one above.
+func Nearest(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	for {
+		info, err := os.Stat(path)
+		if parent := filepath.Dir(path); (err != nil || !info.IsDir()) && parent != path {
+			path = parent
+			continue
+		}
+		return path
+	}
+}
+
+func nearest(paths []string) []string {
+	found := make([]string, len(paths))
+	for i, path := range paths {
+		found[i] = Nearest(path)
+	}
+	return unique(found)
+}
