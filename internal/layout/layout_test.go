@@ -13,9 +13,9 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal":        {"issuer", "state", "internal/cli", "internal/confine"},
-	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "state"},
-	"cmd/postseal-pipe":   {"pipe", "pipe/glance", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "state"},
+	"cmd/postseal":        {"issuer", "state", "internal/cli"},
+	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "state"},
+	"cmd/postseal-pipe":   {"pipe", "pipe/glance", "internal/challenge", "internal/mailconf", "internal/cli", "state"},
 	"cmd/postseal-demo": {"issuer", "milter", "pipe", "internal/challenge", "internal/mailconf", "internal/mailhost",
 		"internal/testca", "internal/cli", "state"},
 
@@ -26,7 +26,7 @@ var imports = map[string][]string{
 
 	// What the two programs of the mail half read from their flags and file in
 	// the same way: a part of cmd/ that both share.
-	"internal/mailconf": {"internal/challenge", "internal/cli", "internal/confine", "state"},
+	"internal/mailconf": {"internal/challenge", "internal/cli", "state"},
 }
 
 // reasons is why a package may not be imported by those that imports does not
@@ -37,7 +37,6 @@ var reasons = map[string]string{
 	"internal/mailhost":  "it is for the demo; real hosts have a real mail server",
 	"internal/mta":       "it is for tests",
 	"internal/challenge": "only the mail half reads mail",
-	"internal/confine":   "what a process gives up is decided in cmd/, where all is known that it needs",
 	"issuer":             "the half that holds keys must not be reachable from the half that reads foreign mail",
 	"milter":             "the two doors of the mail half do not know each other, and nobody else knows them",
 	"pipe":               "the two doors of the mail half do not know each other, and nobody else knows them",
@@ -54,7 +53,7 @@ var bans = []ban{
 	{
 		// The mail half.
 		[]string{"cmd/postseal-milter", "cmd/postseal-pipe", "milter", "pipe", "state", "internal/challenge",
-			"internal/smime", "internal/dkimpolicy", "internal/mailconf", "internal/confine"},
+			"internal/smime", "internal/dkimpolicy", "internal/mailconf"},
 		map[string]string{
 			"github.com/mholt/acmez":             "the mail half is no ACME client: it needs a token and a thumbprint, never the account",
 			"software.sslmate.com/src/go-pkcs12": "certificate keys are the issuing half's; the mail half must not be able to read one",
@@ -114,7 +113,7 @@ var modules = map[string]string{
 // topLevel is what stands at the top; `ls` is to show the architecture.
 var topLevel = []string{
 	"cmd", "milter", "pipe", "issuer", "state", "contrib", "internal",
-	"go.mod", "go.sum", "README.md", "SECURITY.md", "LICENSE", "Makefile", ".ci", ".gitignore",
+	"go.mod", "go.sum", "README.md", "LICENSE", "Makefile", ".ci", ".gitignore",
 }
 
 // leftovers are what work in a tree leaves there; .gitignore names them.

@@ -1,0 +1,106 @@
+package glance
+
+import (
+	"strings"
+	"testing"
+
+	"postseal/internal/challenge"
+)
+
+// The subjects of most mail are ordinary at a glance; what is doubtful only costs.
+var subjects = map[string]verdict{
+	" lunch tomorrow?":           ordinary,
+	"":                           ordinary,
+	"\r\n lunch":                 ordinary,
+	" About ACME: and others":    ordinary,
+	" A day":                     ordinary,
+	" Re: ACME: x":               ordinary,
+	" =?utf-8?q?lunch?=":         ordinary,
+	" =?UTF-8?B?bHVuY2g=?=":      ordinary,
+	" =?iso-8859-1?Q?f=FCr?=":    ordinary,
+	" == sale ==":                doubtful,
+	" = sale":                    ordinary,
+	" ACME: x":                   doubtful,
+	"ACME:x":                     doubtful,
+	"\r\n\tACME: x":              doubtful,
+	"\n \n ACME: x":              doubtful,
+	" =?utf-8?q?ACME:?= x":       doubtful,
+	" =?utf-8?q?=41CME:?= x":     doubtful,
+	" =?utf-8?q?_ACME:?= x":      doubtful,
+	" =?utf-8?q??= ACME: x":      doubtful,
+	" =?utf-8*en?q?ACME:?= x":    doubtful,
+	" =?utf-8?b?QUNNRTo=?= x":    doubtful,
+	" =?utf-8?b?IEFDTUU6?= x":    doubtful,
+	" A=?utf-8?q?CME:?= x":       doubtful,
+	" =?x?= ACME: x":             doubtful,
+	" \vACME: x":                 doubtful,
+	" \u00a0ACME: x":             doubtful,
+	" \u00fcber":                 doubtful,
+	" =?utf-8?q?=FCber?= ACME: ": doubtful,
+}
+
+func TestSubjects(t *testing.T) {
+	for subject, want := range subjects {
+		for _, format := range []string{
+			"From: a@b\nSubject:%\n\n", "sUBJECT:%\r\nTo: x\r\n\r\n", "From b Mon\nX: y\nSubject:%\nSubject: x\n\nbody\n",
+		} {
+			msg := strings.Replace(format, "%", subject, 1)
+			if got := judge([]byte(msg)); got != want {
+				t.Errorf("%q: %d, want %d", msg, got, want)
+			}
+		}
+	}
+}
+
+func TestUnfinished(t *testing.T) {
+	msg := "From: a@b\r\nSubject: lunch\r\n at noon\r\nTo: x\r\n\r\n"
+	for cut := range len(msg) {
+		if got := judge([]byte(msg[:cut])); got != unfinished {
+			t.Errorf("%q: %d", msg[:cut], got)
+		}
+	}
+	if judge([]byte("Subject : x\n\n")) != doubtful || judge([]byte("Subject\n\n")) != doubtful {
+		t.Error("a Subject of odd form is no ordinary one")
+	}
+}
+
+// FuzzJudge wants nothing that the rest of the program takes for a challenge.
+func FuzzJudge(f *testing.F) {
+	for subject := range subjects {
+		f.Add([]byte("From: a@b\nSubject:" + subject + "\nTo: x\n\nbody"))
+	}
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		if judge(msg) == ordinary && challenge.Candidate(msg) {
+			t.Errorf("%q is a challenge", msg)
+		}
+	})
+}
+
+func TestArguments(t *testing.T) {
+	for line, want := range map[string]bool{
+		"postseal-pipe":                                true,
+		"/usr/bin/postseal-pipe --state /x":            true,
+		"postseal-pipe --state=/x --recipient a@b":     true,
+		"postseal-pipe --smtp smtp://localhost:25":     true,
+		"postseal-pipe --smtp=smtp://mx-1.example.org": true,
+		"postseal-pipe --resolver 127.0.0.1:53":        true,
+		"postseal-pipe --state":                        false,
+		"postseal-pipe --state --print":                false,
+		"postseal-pipe --print":                        false,
+		"postseal-pipe --nonsense x":                   false,
+		"postseal-pipe x y":                            false,
+		"postseal-pipe --smtp gopher://x":              false,
+		"postseal-pipe --smtp smtp://:25":              false,
+		"postseal-pipe --smtp smtp://x:y":              false,
+		"postseal-pipe --smtp smtp://u:p@x":            false,
+		"postseal-pipe --resolver localhost":           false,
+		"postseal-pipe --resolver x:":                  false,
+		"postseal-pipe --config /x":                    false,
+		"glance.test":                                  false,
+		"":                                             false,
+	} {
+		if got := plain([]byte(strings.ReplaceAll(line, " ", "\x00") + "\x00")); got != want {
+			t.Errorf("%q: %v", line, got)
+		}
+	}
+}
