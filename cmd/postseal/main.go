@@ -26,6 +26,7 @@ type flags struct {
 	Revoke  revokeCmd  `cmd:"" help:"Revoke a certificate."`
 	Status  statusCmd  `cmd:"" help:"Show certificates, orders in flight, and challenges that are waited for."`
 	Account accountCmd `cmd:"" help:"Show or change the account at a CA."`
+	Check   checkCmd   `cmd:"" help:"Look at all that has to be right before a challenge can be answered."`
 }
 
 // common are the flags of all commands.
@@ -44,8 +45,9 @@ func (f *flags) program() cli.Program {
 		Name: "postseal",
 		Description: "Get S/MIME certificates over ACME (RFC 8823). The challenge mail is answered on the mail server " +
 			"by postseal-milter or postseal-pipe, which share the state directory.",
-		Example: "postseal cert -e alice@example.org --agree-tos",
-		Flags:   f,
+		Example:  "postseal cert -e alice@example.org --agree-tos",
+		Examples: map[string]string{"check": checkExample},
+		Flags:    f,
 	}
 }
 
@@ -75,6 +77,8 @@ func (f *flags) command(ctx context.Context, s *session, parsed *cli.Parsed) err
 		return f.Revoke.run(ctx, s)
 	case "status":
 		return f.Status.run(s)
+	case "check":
+		return f.Check.run(ctx, s, parsed.File)
 	default:
 		return f.Account.run(ctx, s, parsed.Kong.Command())
 	}

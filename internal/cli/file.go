@@ -28,6 +28,7 @@ var Keys = []string{
 	"key-type", "key-path", "usage", "passphrase", "passphrase-file", "no-passphrase", "p12", "out", "force",
 	"dry-run", "timeout", "settle", "token-join", "trigger", "compat", "interactive", "deploy-hook",
 	"reuse-key", "cert-path", "reason", "mail-to", "jitter", "reset-learned",
+	"milter", "postfix-config", "mail-user", "mailbox", "message",
 	// postseal-pipe
 	"print", "passthrough", "answered-exit", "recipient", "explain",
 	// postseal-milter

@@ -19,8 +19,9 @@ import (
 type Program struct {
 	Name        string
 	Description string
-	Example     string // the end of --help
-	Flags       any    // pointer to kong's struct; it embeds Common
+	Example     string            // the end of --help
+	Examples    map[string]string // the end of a command's --help, where it differs
+	Flags       any               // pointer to kong's struct; it embeds Common
 	Options     []kong.Option
 	NoFile      bool // the program reads no configuration file, and has no --config
 }
@@ -99,8 +100,12 @@ func (p Program) help(options kong.HelpOptions, ctx *kong.Context) error {
 	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
 		return err
 	}
-	if p.Example != "" {
-		fmt.Fprintf(ctx.Stdout, "\nExample:\n%s\n", indent(p.Example))
+	example := p.Example
+	if own, ok := p.Examples[ctx.Command()]; ok {
+		example = own
+	}
+	if example != "" {
+		fmt.Fprintf(ctx.Stdout, "\nExample:\n%s\n", indent(example))
 	}
 	return nil
 }

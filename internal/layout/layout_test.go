@@ -13,9 +13,9 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal":        {"issuer", "state", "internal/cli"},
-	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "state"},
-	"cmd/postseal-pipe":   {"pipe", "pipe/glance", "internal/challenge", "internal/mailconf", "internal/cli", "state"},
+	"cmd/postseal":        {"issuer", "state", "internal/check", "internal/cli", "internal/confine"},
+	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "state"},
+	"cmd/postseal-pipe":   {"pipe", "pipe/glance", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "state"},
 	"cmd/postseal-demo": {"issuer", "milter", "pipe", "internal/challenge", "internal/mailconf", "internal/mailhost",
 		"internal/testca", "internal/cli", "state"},
 
@@ -24,9 +24,13 @@ var imports = map[string][]string{
 	"internal/challenge": {"internal/smime", "internal/dkimpolicy", "state"},
 	"issuer":             {"state"},
 
+	// What "postseal check" looks at. It belongs to neither half: it reads the state
+	// directory, and speaks to the servers of both in their own protocols.
+	"internal/check": {"state"},
+
 	// What the two programs of the mail half read from their flags and file in
 	// the same way: a part of cmd/ that both share.
-	"internal/mailconf": {"internal/challenge", "internal/cli", "state"},
+	"internal/mailconf": {"internal/challenge", "internal/cli", "internal/confine", "state"},
 }
 
 // reasons is why a package may not be imported by those that imports does not
@@ -36,7 +40,9 @@ var reasons = map[string]string{
 	"internal/testca":    "it is a second reading of the RFC, and no product links a test CA",
 	"internal/mailhost":  "it is for the demo; real hosts have a real mail server",
 	"internal/mta":       "it is for tests",
+	"internal/check":     "it asks everybody, for an admin; what works does not depend on it",
 	"internal/challenge": "only the mail half reads mail",
+	"internal/confine":   "what a process gives up is decided in cmd/, where all is known that it needs",
 	"issuer":             "the half that holds keys must not be reachable from the half that reads foreign mail",
 	"milter":             "the two doors of the mail half do not know each other, and nobody else knows them",
 	"pipe":               "the two doors of the mail half do not know each other, and nobody else knows them",
@@ -53,7 +59,7 @@ var bans = []ban{
 	{
 		// The mail half.
 		[]string{"cmd/postseal-milter", "cmd/postseal-pipe", "milter", "pipe", "state", "internal/challenge",
-			"internal/smime", "internal/dkimpolicy", "internal/mailconf"},
+			"internal/smime", "internal/dkimpolicy", "internal/mailconf", "internal/confine"},
 		map[string]string{
 			"github.com/mholt/acmez":             "the mail half is no ACME client: it needs a token and a thumbprint, never the account",
 			"software.sslmate.com/src/go-pkcs12": "certificate keys are the issuing half's; the mail half must not be able to read one",
@@ -66,7 +72,7 @@ var bans = []ban{
 	},
 	{
 		// The issuing half.
-		[]string{"cmd/postseal", "issuer", "state"},
+		[]string{"cmd/postseal", "internal/check", "issuer", "state"},
 		map[string]string{
 			"github.com/emersion/go-message": "the half with the keys parses no foreign mail",
 			"github.com/emersion/go-milter":  "the half with the keys talks to no mail server",
@@ -104,7 +110,7 @@ var modules = map[string]string{
 	"github.com/rogpeppe/go-internal":     "lock files, testscript",
 	"github.com/smallstep/pkcs7":          "signed challenges in the test CA",
 	"golang.org/x/crypto":                 "ASN.1 with care",
-	"golang.org/x/net":                    "IDNA, the public suffix list",
+	"golang.org/x/net":                    "IDNA, the public suffix list, DNS queries for CAA",
 	"golang.org/x/sys":                    "file locks, inotify",
 	"golang.org/x/term":                   "passphrase prompts",
 	"software.sslmate.com/src/go-pkcs12":  "PKCS#12",
@@ -113,7 +119,7 @@ var modules = map[string]string{
 // topLevel is what stands at the top; `ls` is to show the architecture.
 var topLevel = []string{
 	"cmd", "milter", "pipe", "issuer", "state", "contrib", "internal",
-	"go.mod", "go.sum", "README.md", "LICENSE", "Makefile", ".ci", ".gitignore",
+	"go.mod", "go.sum", "README.md", "SECURITY.md", "LICENSE", "Makefile", ".ci", ".gitignore",
 }
 
 // leftovers are what work in a tree leaves there; .gitignore names them.

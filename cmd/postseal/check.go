@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"postseal/internal/check"
+	"postseal/internal/cli"
+	"postseal/issuer"
+)
+
+// checkCmd are the flags of "postseal check".
+type checkCmd struct {
+	Email            []string `short:"e" placeholder:"ADDR" help:"An address that a certificate is for (repeatable)."`
+	Milter           string   `placeholder:"ADDR" help:"Where postseal-milter listens: unix:PATH or inet:PORT@HOST (default: what smtpd_milters says)."`
+	PostfixConfig    string   `placeholder:"DIR" help:"Directory of Postfix's configuration (default: its own)."`
+	MailUser         string   `placeholder:"USER" help:"Who the mail half runs as (default: postseal)."`
+	SMTP             string   `name:"smtp" placeholder:"URL" default:"smtp://localhost:25" help:"Where replies go, as for postseal-milter (default: ${default})."`
+	SMTPCA           string   `name:"smtp-ca" placeholder:"FILE" help:"PEM roots for the SMTP server's certificate (default: the system's)."`
+	SMTPPasswordFile string   `name:"smtp-password-file" placeholder:"FILE" help:"File that holds the password of the SMTP user (or: POSTSEAL_SMTP_PASSWORD)."`
+	Resolver         string   `placeholder:"HOST:PORT" help:"DNS server (default: the system's)."`
+	MailTo           string   `placeholder:"ADDR" help:"Send a message in the form of a reply there, from the address given with -e."`
+	Mailbox          string   `placeholder:"PATH" help:"Maildir or mbox file where it arrives: wait for it and look at it."`
+	Message          string   `placeholder:"FILE" help:"Look at this copy of one that arrived."`
+}
+
+const checkExample = "postseal check -e alice@example.org --mail-to me@example.net"
+
+// checkJSON is the JSON document of check. The names are stable.
+type checkJSON struct {
+	Checks   []check.Finding `json:"checks"`
+	Warnings int             `json:"warnings"`
+	Failures int             `json:"failures"`
+}
+
+func (c *checkCmd) run(ctx context.Context, s *session, file *cli.File) error {
+	o, err := c.options(s, file)
+	if err != nil {
+		return err
+	}
+	doc := checkJSON{Checks: []check.Finding{}}
+	check.Run(ctx, o, func(f check.Finding) {
+		f.Text, f.Hint = cli.OneLine(f.Text), cli.OneLine(f.Hint)
+		doc.add(f)
+		if !s.JSON {
+			fmt.Print(findingLine(f))
+		}
+	})
+	if s.JSON {
+		if err := printJSON(doc); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return doc.err()
+}
+
+func (d *checkJSON) add(f check.Finding) {
+	d.Checks = append(d.Checks, f)
+	switch f.Status {
+	case check.Warning:
+		d.Warnings++
+	case check.Failure:
+		d.Failures++
+	}
+}
+
+func (d *checkJSON) err() error {
+	switch d.Failures {
+	case 0:
+		return nil
+	case 1:
+		return cli.Failed("", "1 failure")
+	}
+	return cli.Failed("", "%d failures", d.Failures)
+}
+
+// findingLine is the line about a finding, and a second one with what to do.
+func findingLine(f check.Finding) string {
+	line := fmt.Sprintf("%-8s %s: %s\n", f.Status, f.Check, f.Text)
+	if f.Hint != "" {
+		line += "         hint: " + f.Hint + "\n"
+	}
+	return line
+}
+
+func (c *checkCmd) options(s *session, file *cli.File) (check.Options, error) {
+	emails, err := issuer.ParseAddresses(c.Email)
+	if err != nil {
+		return check.Options{}, err
+	}
+	if c.MailTo != "" {
+		if _, err := issuer.ParseAddresses([]string{c.MailTo}); err != nil {
+			return check.Options{}, err
+		}
+	}
+	if c.Resolver != "" && !strings.Contains(c.Resolver, ":") {
+		return check.Options{}, cli.Usage("for example: --resolver 127.0.0.1:53", "--resolver: %q is not HOST:PORT", c.Resolver)
+	}
+	return check.Options{
+		Config: c.config(s, file), State: s.State, MailUser: c.MailUser, Version: cli.Version(),
+		Server: s.server(), CABundle: s.CABundle, Emails: emails, Resolver: c.Resolver,
+		PostfixConfig: c.PostfixConfig, Milter: c.Milter,
+		SMTP: c.SMTP, SMTPCA: c.SMTPCA, SMTPPassword: c.password(file),
+		MailTo: c.MailTo, Mailbox: c.Mailbox, Message: c.Message,
+	}, nil
+}
+
+// password returns the SMTP user's password, from where the mail half takes it. A
+// file that cannot be read is a finding of the check, not an error here.
+func (c *checkCmd) password(file *cli.File) string {
+	if c.SMTPPasswordFile != "" {
+		data, _ := os.ReadFile(c.SMTPPasswordFile)
+		return strings.TrimRight(string(data), "\r\n")
+	}
+	if p, ok := os.LookupEnv("POSTSEAL_SMTP_PASSWORD"); ok {
+		return p
+	}
+	return file.SMTPPassword
+}
+
+func (c *checkCmd) config(s *session, file *cli.File) check.Config {
+	conf := check.Config{Path: file.Path, SMIMERoots: file.SMIME.Roots, SMTPPasswordFile: c.SMTPPasswordFile}
+	for _, name := range []string{"*", s.server()} {
+		if _, ok := file.CA[name]; ok {
+			conf.CATable = name
+		}
+	}
+	for _, k := range file.DKIM {
+		conf.DKIM = append(conf.DKIM, check.DKIMKey{Domain: k.Domain, Selector: k.Selector, Path: k.Key})
+	}
+	return conf
+}

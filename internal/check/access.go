@@ -1,0 +1,190 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"postseal/state"
+)
+
+// identity is a user of the system as permission bits see it. Access lists are not
+// looked at.
+type identity struct {
+	name string
+	uid  int
+	gids []int // the first is the user's own group
+}
+
+func lookUpUser(name string) (*identity, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	return newIdentity(u)
+}
+
+func newIdentity(u *user.User) (*identity, error) {
+	id := &identity{name: u.Username}
+	var err error
+	if id.uid, err = strconv.Atoi(u.Uid); err != nil {
+		return nil, err
+	}
+	groups, err := u.GroupIds()
+	if err != nil {
+		groups = []string{u.Gid}
+	}
+	for _, g := range slices.Concat([]string{u.Gid}, groups) {
+		if gid, err := strconv.Atoi(g); err == nil && !slices.Contains(id.gids, gid) {
+			id.gids = append(id.gids, gid)
+		}
+	}
+	return id, nil
+}
+
+// mailUser returns who the mail half runs as; nil if that user does not exist. A
+// user who is not root and has a state directory in the own home is the mail half,
+// from the own procmail or sieve.
+func (c *checker) mailUser() *identity {
+	name := c.MailUser
+	if name == "" {
+		name = state.Group
+		if home, err := os.UserHomeDir(); err == nil && os.Geteuid() != 0 && strings.HasPrefix(c.State, home+"/") {
+			if u, err := user.Current(); err == nil {
+				name = u.Username
+			}
+		}
+	}
+	id, err := lookUpUser(name)
+	if err != nil {
+		return nil
+	}
+	return id
+}
+
+// What may be done with a file, as in the last three bits of a mode.
+const (
+	mayRead   fs.FileMode = 4
+	mayWrite  fs.FileMode = 2
+	maySearch fs.FileMode = 1
+)
+
+// may tells whether the permission bits give the user all of what is wanted.
+func (id *identity) may(info fs.FileInfo, want fs.FileMode) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || id.uid == 0 {
+		return true
+	}
+	bits := info.Mode().Perm()
+	switch {
+	case int(stat.Uid) == id.uid:
+		bits >>= 6
+	case slices.Contains(id.gids, int(stat.Gid)):
+		bits >>= 3
+	}
+	return bits&want == want
+}
+
+// blocked returns what keeps the user from path: one of the directories above it,
+// or path itself; "" if nothing does.
+func (id *identity) blocked(path string, want fs.FileMode) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	for _, dir := range above(path) {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return dir, err
+		}
+		if !id.may(info, maySearch) {
+			return dir, nil
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil || id.may(info, want) {
+		return "", err
+	}
+	return path, nil
+}
+
+// above returns the directories above a path, the root first.
+func above(path string) []string {
+	var dirs []string
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		dirs = append(dirs, dir)
+		if dir == filepath.Dir(dir) {
+			slices.Reverse(dirs)
+			return dirs
+		}
+	}
+}
+
+// describe writes a file as "ls -l" does: path, owner, group, mode.
+func describe(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Sprintf("%s: %v", path, cause(err))
+	}
+	return fmt.Sprintf("%s is %s %04o", path, owners(info), modeBits(info.Mode()))
+}
+
+// owners returns USER:GROUP.
+func owners(info fs.FileInfo) string {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return "?"
+	}
+	return userName(stat.Uid) + ":" + groupName(stat.Gid)
+}
+
+func userName(uid uint32) string {
+	id := strconv.Itoa(int(uid))
+	if u, err := user.LookupId(id); err == nil {
+		return u.Username
+	}
+	return id
+}
+
+func groupName(gid uint32) string {
+	id := strconv.Itoa(int(gid))
+	if g, err := user.LookupGroupId(id); err == nil {
+		return g.Name
+	}
+	return id
+}
+
+// modeBits returns a mode as chmod takes it.
+func modeBits(mode fs.FileMode) fs.FileMode {
+	bits := mode.Perm()
+	for _, special := range []struct{ is, bit fs.FileMode }{
+		{fs.ModeSetuid, 0o4000}, {fs.ModeSetgid, 0o2000}, {fs.ModeSticky, 0o1000},
+	} {
+		if mode&special.is != 0 {
+			bits |= special.bit
+		}
+	}
+	return bits
+}
+
+// cause drops the path from file errors: it is in our own text.
+func cause(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	return err
+}
+
+// me returns the name of who runs this program.
+func me() string { return userName(uint32(os.Geteuid())) }

@@ -1,0 +1,168 @@
+package check
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// directory is what a CA says of itself (RFC 8555, Section 7.1.1), and when.
+type directory struct {
+	NewOrder    string `json:"newOrder"`
+	RenewalInfo string `json:"renewalInfo"`
+	Meta        struct {
+		Terms      string            `json:"termsOfService"`
+		Identities []string          `json:"caaIdentities"`
+		EAB        bool              `json:"externalAccountRequired"`
+		Profiles   map[string]string `json:"profiles"`
+	} `json:"meta"`
+	date        string    // the header field Date
+	asked, told time.Time // our clock before and after
+}
+
+// directoryTime is how long a CA may take, and maxDirectory how much it may say.
+const (
+	directoryTime = 6 * time.Second
+	maxDirectory  = 1 << 20
+)
+
+// askDirectory asks the CA. What answers otherwise than a CA is returned with an
+// error: its clock may still be compared with ours.
+func askDirectory(ctx context.Context, o Options) (*directory, error) {
+	ctx, cancel := context.WithTimeout(ctx, directoryTime)
+	defer cancel()
+	client, err := httpClient(o.CABundle)
+	if err != nil {
+		return nil, err
+	}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.Server, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", "postseal/"+strings.Trim(o.Version, "()")+" check")
+	d := &directory{asked: time.Now()}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	d.date, d.told = resp.Header.Get("Date"), time.Now()
+	if resp.StatusCode != http.StatusOK {
+		return d, fmt.Errorf("it says %q", resp.Status)
+	}
+	err = json.NewDecoder(io.LimitReader(resp.Body, maxDirectory)).Decode(d)
+	if err != nil || d.NewOrder == "" {
+		return d, errors.New("it does not answer like an ACME server")
+	}
+	return d, nil
+}
+
+// httpClient trusts the system's roots and those in the file bundle.
+func httpClient(bundle string) (*http.Client, error) {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	if bundle == "" {
+		return &http.Client{Transport: t}, nil
+	}
+	data, err := os.ReadFile(bundle)
+	if err != nil {
+		return nil, fmt.Errorf("--ca-bundle: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("--ca-bundle: %q holds no certificate", bundle)
+	}
+	t.TLSClientConfig.RootCAs = pool
+	return &http.Client{Transport: t}, nil
+}
+
+// checkCA asks the CA for its directory.
+func (c *checker) checkCA(_ context.Context, r *report) {
+	d, err := c.directory()
+	if err != nil {
+		explainCA(r, c.Server, err)
+		return
+	}
+	r.ok("%s answers; its certificate is trusted", c.Server)
+	terms := "names no terms of service"
+	if d.Meta.Terms != "" {
+		terms = "its terms of service: " + d.Meta.Terms
+	}
+	r.ok("%s; %s; %s", terms, d.profiles(), d.renewal())
+	c.account(r, d)
+	r.ok("whether it offers identifiers of type email shows only in an order: postseal cert --dry-run")
+}
+
+// explainCA says what is wrong with a CA that does not answer as it should.
+func explainCA(r *report, url string, err error) {
+	var invalid x509.CertificateInvalidError
+	var verification *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		r.fail("look at this machine's clock first", "the certificate of %s: %v", url, invalid)
+	case errors.As(err, &verification):
+		r.fail("if this is your own CA, give its root with --ca-bundle FILE", "the certificate of %s is not trusted: %v", url, root(err))
+	case errors.Is(err, context.DeadlineExceeded):
+		r.fail("check --server, the network, and HTTPS_PROXY", "%s does not answer within %s", url, directoryTime)
+	case strings.HasPrefix(err.Error(), "--ca-bundle"):
+		r.fail("give a PEM file", "%v", err)
+	default:
+		r.fail("check --server, the network, and HTTPS_PROXY", "%s: %v", url, withoutURL(err))
+	}
+}
+
+// withoutURL returns the cause of a failed request: the URL is in our own text.
+func withoutURL(err error) error {
+	if failed := (*url.Error)(nil); errors.As(err, &failed) {
+		return root(err)
+	}
+	return err
+}
+
+func (d *directory) profiles() string {
+	if len(d.Meta.Profiles) == 0 {
+		return "no profiles"
+	}
+	return "profiles " + strings.Join(slices.Sorted(maps.Keys(d.Meta.Profiles)), ", ")
+}
+
+func (d *directory) renewal() string {
+	if d.RenewalInfo == "" {
+		return "no renewal windows (ARI): renewal by lifetime"
+	}
+	return "renewal windows (ARI)"
+}
+
+// account looks whether there is an account at the CA, on disk only.
+func (c *checker) account(r *report, d *directory) {
+	paths, _ := filepath.Glob(filepath.Join(c.State, "accounts", "[!.]*", "account.json"))
+	for _, path := range paths {
+		var a struct{ Server, URL string }
+		if data, err := readBounded(path); err == nil && json.Unmarshal(data, &a) == nil && a.Server == c.Server {
+			r.ok("there is an account: %s", a.URL)
+			return
+		}
+	}
+	if d.Meta.EAB {
+		r.warn("get a key from the CA; then: postseal cert --eab-kid ID --eab-hmac-key-file FILE",
+			"there is no account yet, and the CA wants an external account binding")
+		return
+	}
+	r.ok("there is no account yet: the first order makes it")
+}
