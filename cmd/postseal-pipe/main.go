@@ -8,6 +8,7 @@ import (
 
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
+	"postseal/internal/confine"
 	"postseal/internal/mailconf"
 	"postseal/pipe"
 )
@@ -57,9 +58,7 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) (status int, err er
 	p := pipe.Pipe{
 		Mode:       f.mode(),
 		Recipients: f.recipients(),
-		Responder: func() (*challenge.Responder, error) {
-			return f.Responder(parsed.File, f.StateDir(log), log)
-		},
+		Responder:  func() (*challenge.Responder, error) { return f.responder(parsed.File, log) },
 	}
 	out, err := p.Run(ctx, stdin(), os.Stdout)
 	if err != nil {
@@ -67,6 +66,21 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) (status int, err er
 	}
 	f.report(log, out)
 	return f.status(out), nil
+}
+
+// responder sets up what a challenge needs, and gives up the rest. Ordinary mail
+// does not come here and pays for neither.
+func (f *flags) responder(file *cli.File, log *slog.Logger) (*challenge.Responder, error) {
+	_ = confine.NoDump() // before there is a password to dump; confine.Self does it again
+	dir := f.StateDir(log)
+	r, err := f.Responder(file, dir, log)
+	if err != nil {
+		return nil, err
+	}
+	// Where the kernel does not allow it there is nothing to say: mail servers want
+	// one line for a challenge, and the milter tells admins which kernel they have.
+	_ = confine.Self(f.Needs(file, dir))
+	return r, nil
 }
 
 func (f *flags) check() error {
