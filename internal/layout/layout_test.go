@@ -13,7 +13,7 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal":        {"issuer", "state", "internal/cli", "internal/confine"},
+	"cmd/postseal":        {"issuer", "state", "internal/check", "internal/cli", "internal/confine"},
 	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "state"},
 	"cmd/postseal-pipe":   {"pipe", "pipe/glance", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "state"},
 	"cmd/postseal-demo": {"issuer", "milter", "pipe", "internal/challenge", "internal/mailconf", "internal/mailhost",
@@ -23,6 +23,10 @@ var imports = map[string][]string{
 	"pipe":               {"internal/challenge", "state"},
 	"internal/challenge": {"internal/smime", "internal/dkimpolicy", "state"},
 	"issuer":             {"state"},
+
+	// What "postseal check" looks at. It belongs to neither half: it reads the state
+	// directory, and speaks to the servers of both in their own protocols.
+	"internal/check": {"state"},
 
 	// What the two programs of the mail half read from their flags and file in
 	// the same way: a part of cmd/ that both share.
@@ -36,12 +40,12 @@ var reasons = map[string]string{
 	"internal/testca":    "it is a second reading of the RFC, and no product links a test CA",
 	"internal/mailhost":  "it is for the demo; real hosts have a real mail server",
 	"internal/mta":       "it is for tests",
+	"internal/check":     "it asks everybody, for an admin; what works does not depend on it",
 	"internal/challenge": "only the mail half reads mail",
 	"internal/confine":   "what a process gives up is decided in cmd/, where all is known that it needs",
 	"issuer":             "the half that holds keys must not be reachable from the half that reads foreign mail",
 	"milter":             "the two doors of the mail half do not know each other, and nobody else knows them",
 	"pipe":               "the two doors of the mail half do not know each other, and nobody else knows them",
-	"pipe/glance":        "it ends the process before main, which is for postseal-pipe alone to do",
 	"pipe/glance":        "it ends the process before main, which is for postseal-pipe alone to do",
 }
 
@@ -68,7 +72,7 @@ var bans = []ban{
 	},
 	{
 		// The issuing half.
-		[]string{"cmd/postseal", "issuer", "state"},
+		[]string{"cmd/postseal", "internal/check", "issuer", "state"},
 		map[string]string{
 			"github.com/emersion/go-message": "the half with the keys parses no foreign mail",
 			"github.com/emersion/go-milter":  "the half with the keys talks to no mail server",
@@ -106,7 +110,7 @@ var modules = map[string]string{
 	"github.com/rogpeppe/go-internal":     "lock files, testscript",
 	"github.com/smallstep/pkcs7":          "signed challenges in the test CA",
 	"golang.org/x/crypto":                 "ASN.1 with care",
-	"golang.org/x/net":                    "IDNA, the public suffix list",
+	"golang.org/x/net":                    "IDNA, the public suffix list, DNS queries for CAA",
 	"golang.org/x/sys":                    "file locks, inotify",
 	"golang.org/x/term":                   "passphrase prompts",
 	"software.sslmate.com/src/go-pkcs12":  "PKCS#12",
