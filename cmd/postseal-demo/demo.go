@@ -186,6 +186,14 @@ func (d *demo) hostEvent(e mailhost.Event) {
 
 // order asks for the certificate, as "postseal cert" does.
 func (d *demo) order(ctx context.Context) (*issuer.Result, error) {
+	result, err := d.obtain(ctx)
+	if err != nil {
+		return nil, cli.WithHint(err, issuer.HintOf(err))
+	}
+	return result, nil
+}
+
+func (d *demo) obtain(ctx context.Context) (*issuer.Result, error) {
 	i := issuer.New(issuer.Options{
 		Dir: d.state, OnStep: d.step,
 		Account: issuer.AccountOptions{AgreeTerms: true, Contact: []string{"admin@" + demoDomain}},

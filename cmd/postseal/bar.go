@@ -2,43 +2,38 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"strings"
+	"io"
+
+	"github.com/schollz/progressbar/v3"
 )
 
 // bar is the progress of a batch on a terminal, in its last line. A nil bar does
 // nothing. The voice guards it.
 type bar struct {
-	done, failed, total int
-	drawn               bool
+	*progressbar.ProgressBar
+	done, failed int
 }
 
-const barWidth = 30
-
-func (b *bar) line() string {
-	full := 0
-	if b.total > 0 {
-		full = barWidth * b.done / b.total
-	}
-	line := fmt.Sprintf("[%s%s] %d/%d", strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), b.done, b.total)
-	if b.failed > 0 {
-		line += fmt.Sprintf(", %d failed", b.failed)
-	}
-	return line
+func newBar(w io.Writer, total int) *bar {
+	return &bar{ProgressBar: progressbar.NewOptions(total,
+		progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(30), progressbar.OptionShowCount(),
+		progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish())}
 }
 
+// draw shows the bar as it stands. The terminal may be gone; the batch goes on.
 func (b *bar) draw() {
 	if b == nil {
 		return
 	}
-	fmt.Fprint(os.Stderr, "\r\x1b[K"+b.line())
-	b.drawn = true
+	if b.failed > 0 {
+		b.Describe(fmt.Sprintf("%d failed", b.failed))
+	}
+	_ = b.Set(b.done)
 }
 
+// clear makes room for a line.
 func (b *bar) clear() {
-	if b == nil || !b.drawn {
-		return
+	if b != nil {
+		_ = b.Clear()
 	}
-	fmt.Fprint(os.Stderr, "\r\x1b[K")
-	b.drawn = false
 }

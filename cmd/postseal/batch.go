@@ -73,7 +73,7 @@ func (v *voice) batch(total int) {
 	defer v.mu.Unlock()
 	v.many = total > 1
 	if v.terminal && total > 1 && !v.verbose {
-		v.bar = &bar{total: total}
+		v.bar = newBar(os.Stderr, total)
 		v.bar.draw()
 	}
 }

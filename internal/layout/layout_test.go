@@ -108,6 +108,7 @@ var modules = map[string]string{
 	"github.com/miekg/dns":                "the DNS server of the test CA",
 	"github.com/redis/go-redis/v9":        "redis:// for several MX hosts",
 	"github.com/rogpeppe/go-internal":     "lock files, testscript",
+	"github.com/schollz/progressbar/v3":   "the progress of a batch on a terminal",
 	"github.com/smallstep/pkcs7":          "signed challenges in the test CA",
 	"golang.org/x/crypto":                 "ASN.1 with care",
 	"golang.org/x/net":                    "IDNA, the public suffix list, DNS queries for CAA",
