@@ -18,7 +18,12 @@ import (
 // is who orders, "" for root.
 func (s *site) wantAnswered(as, name string) {
 	s.t.Helper()
-	before := s.replies()
+	s.wantAnsweredSince(s.replies(), as, name)
+}
+
+// wantAnsweredSince counts the replies from an earlier moment.
+func (s *site) wantAnsweredSince(before map[testca.Verdict]int, as, name string) {
+	s.t.Helper()
 	s.mustCert(as, name)
 	if now := s.replies(); now[testca.VerdictGood] != before[testca.VerdictGood]+1 || total(now) != total(before)+1 {
 		s.t.Errorf("the CA received replies %v, before %v", now, before)
@@ -223,11 +228,12 @@ func (s *site) wantRetried(as, name string, restart func(), flush string) {
 		s.t.Errorf("postseal cert: exit %d, want 75\n%s", status, out)
 	}
 	s.must(os.WriteFile(config, []byte(text), 0o644))
+	before := s.replies()
 	restart()
 	if flush != "" {
 		s.sh(flush)
 	}
-	s.wantAnswered(as, name) // resumes the order
+	s.wantAnsweredSince(before, as, name) // resumes the order
 }
 
 func nothing() {}

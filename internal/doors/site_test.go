@@ -357,3 +357,8 @@ func (s *site) stopMilter() {
 	s.must(s.milter.cmd.Process.Signal(syscall.SIGTERM))
 	s.must(s.milter.cmd.Wait())
 }
+
+func fileExists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
