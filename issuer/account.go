@@ -131,11 +131,15 @@ func (c *ca) ready(ctx context.Context) error {
 	if err := os.MkdirAll(c.accountDir(), 0o700); err != nil {
 		return stateError(c.accountDir(), err)
 	}
-	unlock, err := lockedfile.MutexAt(filepath.Join(c.accountDir(), ".lock")).Lock()
+	lock := filepath.Join(c.accountDir(), ".lock")
+	unlock, err := lockedfile.MutexAt(lock).Lock()
 	if err != nil {
 		return stateError(c.accountDir(), err)
 	}
 	defer unlock()
+	if err := os.Chmod(lock, 0o600); err != nil { // the library leaves that to the umask
+		return stateError(lock, err)
+	}
 	if c.current() != nil {
 		return nil // another order of this run was faster
 	}

@@ -38,6 +38,7 @@ type site struct {
 	dir    string // readable for the mail half
 	state  string
 	config string
+	log    *lockedBuffer // of postseal-milter
 }
 
 // newSite starts a CA and makes a state directory that the user of the mail half
@@ -201,7 +202,7 @@ func (s *site) startMilter(dir string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(s.bin, "postseal-milter"), "--config", s.config, "--listen", "unix:"+socket)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.user.UID), Gid: uint32(s.user.GID)}}
 	log := new(lockedBuffer)
-	cmd.Stderr = log
+	s.log, cmd.Stderr = log, log
 	s.must(cmd.Start())
 	s.t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
