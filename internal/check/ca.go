@@ -151,7 +151,7 @@ func (d *directory) renewal() string {
 
 // account looks whether there is an account at the CA, on disk only.
 func (c *checker) account(r *report, d *directory) {
-	paths, _ := filepath.Glob(filepath.Join(c.State, "accounts", "[!.]*", "account.json"))
+	paths, _ := filepath.Glob(filepath.Join(c.State, "accounts", "[^.]*", "account.json"))
 	for _, path := range paths {
 		var a struct{ Server, URL string }
 		if data, err := readBounded(path); err == nil && json.Unmarshal(data, &a) == nil && a.Server == c.Server {

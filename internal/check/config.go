@@ -108,6 +108,10 @@ func (c *checker) dkimKey(r *report, k DKIMKey) {
 		return
 	}
 	key, err := readDKIMKey(k.Path)
+	if errors.Is(err, fs.ErrPermission) {
+		r.warn("run this as root", "%s %q cannot be looked at by %s", what, k.Path, me())
+		return
+	}
 	if err != nil {
 		r.fail("a [[dkim]] key is a PEM file, PKCS#8 or PKCS#1, RSA or Ed25519", "%s: %v", what, err)
 		return

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -18,32 +19,29 @@ import (
 const lookEvery = 250 * time.Millisecond
 
 // mailbox is a Maildir or an mbox file in which a message is waited for. What is in
-// it already is not looked at.
+// it already is not looked at. It need not exist yet: the first message makes it.
 type mailbox struct {
-	path    string
-	maildir bool
-	seen    map[string]bool // files of a Maildir
-	size    int64           // of an mbox file
-	events  *fsnotify.Watcher
+	path   string
+	seen   map[string]bool // files of a Maildir
+	size   int64           // of an mbox file
+	events *fsnotify.Watcher
 }
 
-// openMailbox remembers what is there. An mbox file need not exist yet, its
-// directory must.
+// openMailbox remembers what is there.
 func openMailbox(path string) (*mailbox, error) {
 	b := &mailbox{path: path, seen: map[string]bool{}}
 	info, err := os.Stat(path)
-	switch {
-	case err == nil && info.IsDir():
-		b.maildir = true
-	case err == nil:
-		b.size = info.Size()
-	case !errors.Is(err, fs.ErrNotExist):
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = os.Stat(filepath.Dir(path))
+	}
+	if err != nil {
 		return nil, err
 	}
-	if b.maildir {
-		if err := b.eachFile(func(path string) { b.seen[path] = true }); err != nil {
-			return nil, err
-		}
+	if info != nil && !info.IsDir() {
+		b.size = info.Size()
+	}
+	if err := b.eachFile(func(path string) { b.seen[path] = true }); err != nil {
+		return nil, err
 	}
 	b.watch()
 	return b, nil
@@ -56,12 +54,8 @@ func (b *mailbox) watch() {
 		return
 	}
 	b.events = w
-	dirs := []string{filepath.Dir(b.path)}
-	if b.maildir {
-		dirs = []string{filepath.Join(b.path, "new"), filepath.Join(b.path, "cur")}
-	}
-	for _, dir := range dirs {
-		w.Add(dir) //nolint:errcheck // see above
+	for _, dir := range []string{filepath.Dir(b.path), filepath.Join(b.path, "new")} {
+		_ = w.Add(dir)
 	}
 }
 
@@ -71,10 +65,11 @@ func (b *mailbox) close() {
 	}
 }
 
+// eachFile goes over the files of a Maildir. What is none has none.
 func (b *mailbox) eachFile(do func(path string)) error {
 	for _, sub := range []string{"new", "cur"} {
 		entries, err := os.ReadDir(filepath.Join(b.path, sub))
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 			return err
 		}
 		for _, e := range entries {
@@ -108,7 +103,7 @@ func (b *mailbox) wait(ctx context.Context, id string) ([]byte, error) {
 // look returns the message, nil if it is not there. A Maildir's files are whole; in
 // an mbox file the end of the block shows that the message is.
 func (b *mailbox) look(id []byte) (found []byte) {
-	if !b.maildir {
+	if info, err := os.Stat(b.path); err != nil || !info.IsDir() {
 		return b.lookMbox(id)
 	}
 	// A directory that cannot be read now has nothing new now.

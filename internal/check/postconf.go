@@ -157,11 +157,12 @@ func (p *postfix) socket(m milterConf) (network, addr string) {
 }
 
 // ours returns the milter that is postseal: the one at the address that was given,
-// else the one with that name in its address.
+// else the one with that name in its address as Postfix writes it.
 func (p *postfix) ours(network, addr string) (milterConf, bool) {
 	for _, m := range p.milters {
 		n, a := p.socket(m)
-		if addr == "" && strings.Contains(a, "postseal") || addr != "" && n == network && sameAddr(a, addr) {
+		named := addr == "" && strings.Contains(m.addr, "postseal") && !isSigner(m)
+		if named || addr != "" && n == network && sameAddr(a, addr) {
 			return m, true
 		}
 	}

@@ -43,7 +43,7 @@ func (c *checker) checkState(_ context.Context, r *report) {
 		c.mailUserExists(r)
 		return
 	case err != nil:
-		r.fail("run this as root", "%s: %v", c.State, cause(err))
+		r.warn("run this as root", "%s cannot be looked at by %s: %v", c.State, me(), cause(err))
 		return
 	case !info.IsDir():
 		r.fail("give a directory with --state DIR", "%s is not a directory", c.State)
@@ -84,7 +84,7 @@ func (c *checker) modes(r *report, top fs.FileInfo, user *identity) bool {
 		case errors.Is(err, fs.ErrNotExist):
 			r.warn("\"postseal cert\" makes it", "%s does not exist", path)
 		case err != nil:
-			r.fail("run this as root", "%s: %v", path, cause(err))
+			r.warn("run this as root", "%s cannot be looked at by %s: %v", path, me(), cause(err))
 		case !info.IsDir():
 			r.fail("move it away", "%s is not a directory", path)
 		default:
@@ -155,12 +155,12 @@ func (c *checker) leftovers(r *report) {
 	all, err := dir.All(time.Time{}) // expired ones too
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			r.fail("run this as root or as its owner", "pending records: %v", err)
+			r.warn("run this as root", "pending records cannot be looked at by %s: %v", me(), cause(err))
 		}
 		return
 	}
 	if _, err := dir.Answers(); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		r.fail("run this as root or as its owner", "answers: %v", err)
+		r.warn("run this as root", "answers cannot be looked at by %s: %v", me(), cause(err))
 	}
 	slices.Sort(damaged)
 	for _, file := range slices.Compact(damaged) {
@@ -178,7 +178,7 @@ func (c *checker) leftovers(r *report) {
 		r.warn("the next \"postseal cert\" or \"postseal renew\" removes them",
 			"%d expired records in pending: the milter looks at every mail because of them", expired)
 	}
-	orders, _ := filepath.Glob(filepath.Join(c.State, "orders", "[!.]*.json"))
+	orders, _ := filepath.Glob(filepath.Join(c.State, "orders", "[^.]*.json"))
 	r.ok("%d orders in flight, %d challenges waited for", len(orders), waiting)
 }
 
