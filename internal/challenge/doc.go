@@ -76,6 +76,8 @@
 //     thumbprint are all there is. TestImports of package layout.
 //  14. A reason is one printable line whatever is in the message. TestGolden, of
 //     each case; FuzzAnswer.
+//  15. So many replies an hour and no more, to one CA and in all, counted over all
+//     processes: the stolen key of a CA makes no mailer of us. TestRate, TestRateAtOnce.
 //
 // What is left: who orders a certificate for somebody's address at the same CA at
 // the same time has the CA send a genuine challenge there, and its answer uses up

@@ -19,14 +19,15 @@ const defaultTokenWait = 10 * time.Second
 // Responder answers challenges. State and LookupTXT must be set; Send is not
 // needed to Explain and to Compose.
 type Responder struct {
-	State     *state.Dir
-	LookupTXT func(ctx context.Context, name string) ([]string, error) // see Resolver
-	Send      func(ctx context.Context, env Envelope, raw []byte, beforeDot func() error) error
-	Keys      []Key                          // sign replies of these domains
-	Roots     func() (*x509.CertPool, error) // of S/MIME signers; nil means the system's
-	Log       *slog.Logger                   // for what goes wrong beside the verdict; nil is silent
-	TokenWait time.Duration                  // 0 means 10 s
-	Now       func() time.Time               // nil means time.Now
+	State      *state.Dir
+	LookupTXT  func(ctx context.Context, name string) ([]string, error) // see Resolver
+	Send       func(ctx context.Context, env Envelope, raw []byte, beforeDot func() error) error
+	Keys       []Key                          // sign replies of these domains
+	Roots      func() (*x509.CertPool, error) // of S/MIME signers; nil means the system's
+	Log        *slog.Logger                   // for what goes wrong beside the verdict; nil is silent
+	TokenWait  time.Duration                  // 0 means 10 s
+	MaxAnswers Rate                           // of replies; none for the zero value
+	Now        func() time.Time               // nil means time.Now
 }
 
 func (r *Responder) now() time.Time {
@@ -177,7 +178,9 @@ func (r *Responder) answer(ctx context.Context, x *exam, out Outcome) Outcome {
 	if err != nil {
 		return out.unclaimed(err)
 	}
-	err = r.Send(ctx, Envelope{From: reply.from, To: reply.to}, raw, claim.Sending)
+	if err = r.overRate(x.record.Server); err == nil {
+		err = r.Send(ctx, Envelope{From: reply.from, To: reply.to}, raw, claim.Sending)
+	}
 	out, err = r.settle(out, claim, err)
 	if err != nil && r.Log != nil {
 		r.Log.Error("cannot record the answer", "address", out.Email, "error", err)

@@ -24,6 +24,7 @@ type Flags struct {
 	SMTPCA           string `name:"smtp-ca" placeholder:"FILE" help:"PEM roots for the SMTP server's certificate (default: the system's)."`
 	SMTPPasswordFile string `name:"smtp-password-file" placeholder:"FILE" help:"File that holds the password of the SMTP user (or: POSTSEAL_SMTP_PASSWORD)."`
 	Resolver         string `placeholder:"HOST:PORT" help:"DNS server for DKIM keys (default: the system's)."`
+	MaxAnswers       []int  `placeholder:"N[,ALL]" default:"1000,5000" help:"Replies an hour, to one CA and in all (default: ${default}); what is over goes later."`
 }
 
 // Check reads the flags as far as that needs no file and no network, so that a
@@ -36,7 +37,21 @@ func (f *Flags) Check() (*challenge.Server, error) {
 	if f.Resolver != "" && !strings.Contains(f.Resolver, ":") {
 		return nil, cli.Usage("for example: --resolver 127.0.0.1:53", "--resolver: %q is not HOST:PORT", f.Resolver)
 	}
+	if _, err := f.rate(); err != nil {
+		return nil, err
+	}
 	return server, nil
+}
+
+// rate reads --max-answers. One number leaves room for five such CAs.
+func (f *Flags) rate() (r challenge.Rate, err error) {
+	switch n := f.MaxAnswers; {
+	case len(n) == 1 && n[0] > 0:
+		return challenge.Rate{PerCA: n[0], Total: 5 * n[0]}, nil
+	case len(n) == 2 && n[0] > 0 && n[1] > 0:
+		return challenge.Rate{PerCA: n[0], Total: n[1]}, nil
+	}
+	return r, cli.Usage("for example: --max-answers 1000,5000", "--max-answers: one or two numbers above 0: to one CA, and in all")
 }
 
 // StateDir returns the state directory, whose damaged files are logged by name.
@@ -70,13 +85,18 @@ func (f *Flags) Responder(file *cli.File, dir *state.Dir, log *slog.Logger) (*ch
 	if err != nil {
 		return nil, err
 	}
+	rate, err := f.rate()
+	if err != nil {
+		return nil, err
+	}
 	return &challenge.Responder{
-		State:     dir,
-		LookupTXT: challenge.Resolver(f.Resolver),
-		Send:      server.Send,
-		Keys:      keys,
-		Roots:     roots(file.SMIME.Roots),
-		Log:       log,
+		State:      dir,
+		LookupTXT:  challenge.Resolver(f.Resolver),
+		Send:       server.Send,
+		Keys:       keys,
+		Roots:      roots(file.SMIME.Roots),
+		Log:        log,
+		MaxAnswers: rate,
 	}, nil
 }
 

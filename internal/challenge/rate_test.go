@@ -1,0 +1,106 @@
+package challenge
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// age makes all answers older than they are.
+func (s *site) age(t *testing.T, by time.Duration) {
+	t.Helper()
+	names, err := s.State.RecentAnswers(time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if err := os.Chtimes(s.State.Path("answers", name), time.Time{}, time.Now().Add(-by)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// order puts a record of order n at a CA, and returns its challenge.
+func (s *site) order(t *testing.T, n int, server string) Message {
+	t.Helper()
+	p := pending()
+	p.ID, p.Email, p.Server = fmt.Sprintf("order-%d-%d", n, len(server)), fmt.Sprintf("user%d@example.test", n), server
+	s.put(t, p)
+	return Message{Raw: signedBy(t, "ca.example", strings.Replace(challengeMail(), alice, p.Email, 1))}
+}
+
+func (s *site) wantAnswer(t *testing.T, m Message, verdict Verdict, reason string) {
+	t.Helper()
+	if out := s.Answer(context.Background(), m); out.Verdict != verdict || !strings.Contains(out.Reason, reason) {
+		t.Errorf("got %v (%s), want %v with %q", out.Verdict, out.Reason, verdict, reason)
+	}
+}
+
+// Over the limit a challenge is neither answered nor lost.
+func TestRate(t *testing.T) {
+	s := newSite(t)
+	s.MaxAnswers = Rate{PerCA: 2, Total: 3}
+	const other = server + "/other"
+	s.wantAnswer(t, s.order(t, 1, server), Answered, "")
+	s.wantAnswer(t, s.order(t, 2, server), Answered, "")
+	third := s.order(t, 3, server)
+	s.wantAnswer(t, third, Later, "2 replies were sent to this CA within an hour")
+	s.wantAnswer(t, s.order(t, 4, other), Answered, "")
+	s.wantAnswer(t, s.order(t, 5, other), Later, "3 replies were sent within an hour")
+	if names, err := s.State.RecentAnswers(time.Time{}); err != nil || len(names) != 3 || len(s.out.sent) != 3 {
+		t.Errorf("%d replies, answers %v, %v", len(s.out.sent), names, err)
+	}
+	s.age(t, 58*time.Minute)
+	s.wantAnswer(t, third, Later, "--max-answers")
+	s.age(t, 62*time.Minute)
+	s.wantAnswer(t, third, Answered, "")
+
+	// The clock was put back by an hour: what was sent seems to be of the future, and
+	// counts; nobody gets more than the limit out of that, and later it passes.
+	s.age(t, -time.Hour)
+	s.MaxAnswers = Rate{PerCA: 3, Total: 10}
+	s.wantAnswer(t, s.order(t, 6, server), Later, "3 replies were sent to this CA")
+}
+
+// At the limit and all at once: not one too many.
+func TestRateAtOnce(t *testing.T) {
+	s := newSite(t)
+	s.MaxAnswers = Rate{PerCA: 5, Total: 100}
+	var wg sync.WaitGroup
+	for n := range 20 {
+		m := s.order(t, n, server)
+		wg.Go(func() { s.Answer(context.Background(), m) })
+	}
+	wg.Wait()
+	if len(s.out.sent) > 5 {
+		t.Errorf("%d replies, the limit is 5", len(s.out.sent))
+	}
+}
+
+// What the answers of thirty days cost one that is to be sent.
+func BenchmarkRate(b *testing.B) {
+	for _, n := range []int{100, 10000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := newSite(b)
+			s.MaxAnswers = Rate{PerCA: 1000, Total: 5000}
+			for i := range n {
+				name := s.State.Path("answers", fmt.Sprintf("x%d.json", i))
+				if err := os.WriteFile(name, nil, 0o600); err != nil {
+					b.Fatal(err)
+				}
+				if err := os.Chtimes(name, time.Time{}, time.Now().Add(-2*time.Hour)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for b.Loop() {
+				if err := s.overRate(server); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
