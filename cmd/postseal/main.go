@@ -21,12 +21,13 @@ type flags struct {
 	cli.Common
 	common
 
-	Cert    certCmd    `cmd:"" help:"Order a certificate."`
-	Renew   renewCmd   `cmd:"" help:"Renew what is due."`
-	Revoke  revokeCmd  `cmd:"" help:"Revoke a certificate."`
-	Status  statusCmd  `cmd:"" help:"Show certificates, orders in flight, and challenges that are waited for."`
-	Account accountCmd `cmd:"" help:"Show or change the account at a CA."`
-	Check   checkCmd   `cmd:"" help:"Look at all that has to be right before a challenge can be answered."`
+	Cert       certCmd       `cmd:"" help:"Order a certificate."`
+	Renew      renewCmd      `cmd:"" help:"Renew what is due."`
+	Revoke     revokeCmd     `cmd:"" help:"Revoke a certificate."`
+	Status     statusCmd     `cmd:"" help:"Show certificates, orders in flight, and challenges that are waited for."`
+	Account    accountCmd    `cmd:"" help:"Show or change the account at a CA."`
+	Check      checkCmd      `cmd:"" help:"Look at all that has to be right before a challenge can be answered."`
+	Completion completionCmd `cmd:"" help:"Write a script that completes command lines in a shell."`
 }
 
 // common are the flags of all commands.

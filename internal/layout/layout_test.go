@@ -13,7 +13,7 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal":        {"issuer", "state", "internal/check", "internal/cli", "internal/confine"},
+	"cmd/postseal":        {"issuer", "state", "internal/check", "internal/cli", "internal/completion", "internal/confine"},
 	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "state"},
 	"cmd/postseal-pipe":   {"pipe", "pipe/glance", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "state"},
 	"cmd/postseal-demo": {"issuer", "milter", "pipe", "internal/challenge", "internal/mailconf", "internal/mailhost",
@@ -36,17 +36,19 @@ var imports = map[string][]string{
 // reasons is why a package may not be imported by those that imports does not
 // list; it stands in the failure.
 var reasons = map[string]string{
-	"internal/cli":       "flags and exit codes belong to the programs in cmd/; packages return errors",
-	"internal/testca":    "it is a second reading of the RFC, and no product links a test CA",
-	"internal/mailhost":  "it is for the demo; real hosts have a real mail server",
-	"internal/mta":       "it is for tests",
-	"internal/check":     "it asks everybody, for an admin; what works does not depend on it",
-	"internal/challenge": "only the mail half reads mail",
-	"internal/confine":   "what a process gives up is decided in cmd/, where all is known that it needs",
-	"issuer":             "the half that holds keys must not be reachable from the half that reads foreign mail",
-	"milter":             "the two doors of the mail half do not know each other, and nobody else knows them",
-	"pipe":               "the two doors of the mail half do not know each other, and nobody else knows them",
-	"pipe/glance":        "it ends the process before main, which is for postseal-pipe alone to do",
+	"internal/cli":        "flags and exit codes belong to the programs in cmd/; packages return errors",
+	"internal/testca":     "it is a second reading of the RFC, and no product links a test CA",
+	"internal/mailhost":   "it is for the demo; real hosts have a real mail server",
+	"internal/mta":        "it is for tests",
+	"internal/check":      "it asks everybody, for an admin; what works does not depend on it",
+	"internal/challenge":  "only the mail half reads mail",
+	"internal/completion": "only a program has a command line to complete",
+	"internal/manual":     "it is for tests",
+	"internal/confine":    "what a process gives up is decided in cmd/, where all is known that it needs",
+	"issuer":              "the half that holds keys must not be reachable from the half that reads foreign mail",
+	"milter":              "the two doors of the mail half do not know each other, and nobody else knows them",
+	"pipe":                "the two doors of the mail half do not know each other, and nobody else knows them",
+	"pipe/glance":         "it ends the process before main, which is for postseal-pipe alone to do",
 }
 
 // ban says what some packages must not link, however indirectly.
