@@ -42,7 +42,6 @@ type world struct {
 	ca     *testca.CA
 	dns    *dnsServer
 	post   *mta.Instance
-	key    []byte // DKIM, PEM
 	state  string
 	config string
 	n      int // directories made so far

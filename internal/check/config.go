@@ -89,10 +89,7 @@ func (c *checker) secret(r *report, what, path string) bool {
 		r.fail("run: chmod o= "+path, "everybody may use the %s: %s", what, describe(path))
 		return false
 	}
-	if c.unreadable(r, what, path) {
-		return false
-	}
-	return true
+	return !c.unreadable(r, what, path)
 }
 
 // Sizes of RSA keys: shorter ones than the first verify nowhere (RFC 8301,

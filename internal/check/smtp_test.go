@@ -1,0 +1,149 @@
+package check
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"testing"
+
+	"github.com/emersion/go-sasl"
+	"github.com/emersion/go-smtp"
+)
+
+// backend is an SMTP server that takes everything from who logs in as me with the
+// password "secret".
+type backend struct{ mechanism string }
+
+func (b backend) NewSession(*smtp.Conn) (smtp.Session, error) { return &taker{backend: b}, nil }
+
+type taker struct{ backend }
+
+func (taker) Reset()                               {}
+func (taker) Logout() error                        { return nil }
+func (taker) Mail(string, *smtp.MailOptions) error { return nil }
+
+func (taker) Rcpt(to string, _ *smtp.RcptOptions) error {
+	if to == "later@example.test" {
+		return &smtp.SMTPError{Code: 450, EnhancedCode: smtp.EnhancedCode{4, 2, 0}, Message: "Greylisted"}
+	}
+	return nil
+}
+
+func (taker) Data(r io.Reader) error {
+	_, err := io.Copy(io.Discard, r)
+	return err
+}
+
+func (s taker) AuthMechanisms() []string { return []string{s.mechanism} }
+
+func (s taker) Auth(mechanism string) (sasl.Server, error) {
+	check := func(user, password string) error {
+		if user != "me" || password != "secret" {
+			return errors.New("wrong")
+		}
+		return nil
+	}
+	if mechanism == "LOGIN" {
+		return &loginServer{check: check}, nil
+	}
+	return sasl.NewPlainServer(func(_, user, password string) error { return check(user, password) }), nil
+}
+
+// loginServer is LOGIN, which the library has for clients only.
+type loginServer struct {
+	check func(user, password string) error
+	user  string
+	step  int
+}
+
+func (l *loginServer) Next(answer []byte) (challenge []byte, done bool, err error) {
+	l.step++
+	switch l.step {
+	case 1:
+		return []byte("Username:"), false, nil
+	case 2:
+		l.user = string(answer)
+		return []byte("Password:"), false, nil
+	}
+	return nil, true, l.check(l.user, string(answer))
+}
+
+// serveSMTP listens on loopback, or on a socket for LMTP.
+func serveSMTP(t *testing.T, change func(*smtp.Server), l net.Listener) string {
+	t.Helper()
+	s := smtp.NewServer(backend{"PLAIN"})
+	s.Domain, s.ErrorLog = "mx.test", quiet{}
+	change(s)
+	served := make(chan struct{})
+	go func() { defer close(served); s.Serve(l) }()
+	t.Cleanup(func() { s.Close(); l.Close(); <-served })
+	return l.Addr().String()
+}
+
+type quiet struct{}
+
+func (quiet) Printf(string, ...any) {}
+func (quiet) Println(...any)        {}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func TestSMTP(t *testing.T) {
+	conf, root := testCertificate(t)
+	withTLS := serveSMTP(t, func(s *smtp.Server) { s.TLSConfig, s.EnableSMTPUTF8 = conf, true }, listen(t))
+	withLogin := serveSMTP(t, func(s *smtp.Server) { s.TLSConfig, s.Backend = conf, backend{"LOGIN"} }, listen(t))
+	plain := serveSMTP(t, func(s *smtp.Server) { s.AllowInsecureAuth = true }, listen(t))
+	implicit := serveSMTP(t, func(*smtp.Server) {}, tls.NewListener(listen(t), conf))
+	socket := filepath.Join(t.TempDir(), "lmtp")
+	unix, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveSMTP(t, func(s *smtp.Server) { s.LMTP = true }, unix)
+	for _, c := range []struct {
+		name   string
+		o      Options
+		status Status
+		want   string
+	}{
+		{"STARTTLS", Options{SMTP: "smtp://" + withTLS}, OK, "connected, TLS, whatever the certificate, SMTPUTF8"},
+		{"STARTTLS required", Options{SMTP: "smtp+starttls://" + withTLS, SMTPCA: root}, OK, "connected, TLS, SMTPUTF8"},
+		{"not trusted", Options{SMTP: "smtp+starttls://" + withTLS}, Failure, "--smtp-ca"},
+		{"TLS", Options{SMTP: "smtps://" + implicit, SMTPCA: root}, OK, "connected, TLS, no SMTPUTF8"},
+		{"no root", Options{SMTP: "smtps://" + implicit, SMTPCA: "/nowhere"}, Failure, "--smtp-ca: open /nowhere"},
+		{"PLAIN", Options{SMTP: "smtp://me@" + plain, SMTPPassword: "secret"}, OK, "no TLS"},
+		{"LOGIN", Options{SMTP: "smtp+starttls://me@" + withLogin, SMTPCA: root, SMTPPassword: "secret"}, OK, "TLS"},
+		{"wrong password", Options{SMTP: "smtp+starttls://me@" + withTLS, SMTPCA: root, SMTPPassword: "x"}, Failure, "login as me: 454 4.7.0 wrong"},
+		{"LMTP", Options{SMTP: "lmtp+unix:" + socket}, OK, "a local socket"},
+		{"no socket", Options{SMTP: "lmtp+unix:/nowhere"}, Failure, "no such file"},
+		{"clear text", Options{SMTP: "smtp://me@mx.example", SMTPPassword: "secret"}, Failure, "--smtp"},
+		{"address that needs SMTPUTF8", Options{SMTP: "smtp://" + plain, Emails: []string{"jürgen@example.test"}}, Failure, "does not offer SMTPUTF8"},
+		{"address with SMTPUTF8", Options{SMTP: "smtp://" + withTLS, Emails: []string{"jürgen@example.test"}}, OK, "it takes mail from jürgen@example.test"},
+		{"not SMTP", Options{SMTP: "ftp://x"}, Failure, "is none of smtp://HOST"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			wantFinding(t, found(t, newChecker(t, c.o).checkSMTP), c.status, c.want)
+		})
+	}
+}
+
+func TestRecipient(t *testing.T) {
+	for url, want := range map[string]string{
+		"https://acme.example/directory":  "postmaster@acme.example",
+		"https://127.0.0.1:443/directory": "postmaster@[127.0.0.1]",
+		"https://[::1]:443/directory":     "postmaster@[IPv6:::1]",
+	} {
+		if got, known := newChecker(t, Options{Server: url}).recipient(); got != want || known {
+			t.Errorf("%s: %q, %v", url, got, known)
+		}
+	}
+}
