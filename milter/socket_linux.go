@@ -3,6 +3,7 @@ package milter
 import (
 	"net"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,3 +41,38 @@ func (c *socketConn) remote() net.Addr {
 
 // peer names the other end for the log; those of unix sockets have no name.
 func (c *socketConn) peer() string { return nameOf(&fileConn{local: c.at.addr, remote: c.remote()}) }
+
+// What follows are the system calls of the loop. None of them waits, so the Go
+// runtime is not told of them: it would wake its monitor for each.
+
+func readNow(fd int, p []byte) (n int, errno unix.Errno) {
+	r, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(r), 0
+}
+
+func writeNow(fd int, p []byte) (n int, errno unix.Errno) {
+	r, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(r), 0
+}
+
+func closeNow(fd int) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+
+func acceptNow(fd int) (int, unix.Errno) {
+	r, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	return int(r), errno
+}
+
+// epollNow asks for the events that are there.
+func epollNow(fd int, events []unix.EpollEvent) (n int, errno unix.Errno) {
+	r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(r), 0
+}
