@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 )
 
 // Exit statuses. 64, 75 and 78 are those of sysexits.h: mail servers act on them.
@@ -41,6 +42,17 @@ func Usage(hint, format string, args ...any) error {
 // Config returns an error in the configuration (exit 78).
 func Config(hint, format string, args ...any) error {
 	return &Error{ExitConfig, fmt.Errorf(format, args...), hint}
+}
+
+// Unreadable returns the error of a file that the configuration needs (exit 78). Where
+// the machine is short of something for now (exit 75), mail must not bounce for it.
+func Unreadable(err error, hint, format string, args ...any) error {
+	for _, short := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO} {
+		if errors.Is(err, short) {
+			return Later("", format, args...)
+		}
+	}
+	return Config(hint, format, args...)
 }
 
 // Later returns an error that says to run the same command again (exit 75).

@@ -84,7 +84,8 @@ func (f *File) CAFor(server string) CA {
 	return f.CA["*"]
 }
 
-// ReadFile reads and checks a configuration file. Every error has exit status 78.
+// ReadFile reads and checks a configuration file. Every error has exit status 78,
+// except where the machine is short of something.
 func ReadFile(path string) (File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -92,11 +93,11 @@ func ReadFile(path string) (File, error) {
 	}
 	f := File{Path: path}
 	if _, err := toml.DecodeFile(path, &f.top); err != nil {
-		return File{}, Config("see postseal.toml(5)", "%s: %v", path, cause(err))
+		return File{}, Unreadable(err, "see postseal.toml(5)", "%s: %v", path, cause(err))
 	}
 	meta, err := toml.DecodeFile(path, &f)
 	if err != nil {
-		return File{}, Config("see postseal.toml(5)", "%s: %v", path, cause(err))
+		return File{}, Unreadable(err, "see postseal.toml(5)", "%s: %v", path, cause(err))
 	}
 	if err := f.checkKeys(meta); err != nil {
 		return File{}, err

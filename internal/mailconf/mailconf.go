@@ -119,7 +119,7 @@ func (f *Flags) password(file *cli.File) (string, error) {
 	if f.SMTPPasswordFile != "" {
 		data, err := os.ReadFile(f.SMTPPasswordFile)
 		if err != nil {
-			return "", cli.Config("", "--smtp-password-file: %v", err)
+			return "", cli.Unreadable(err, "", "--smtp-password-file: %v", err)
 		}
 		return strings.TrimRight(string(data), "\r\n"), nil
 	}
@@ -134,7 +134,7 @@ func loadKeys(file *cli.File) ([]challenge.Key, error) {
 	for _, k := range file.DKIM {
 		signer, err := challenge.LoadKey(k.Key)
 		if err != nil {
-			return nil, cli.Config("[[dkim]] key is a PEM file, PKCS#8 or PKCS#1, RSA or Ed25519", "DKIM key of %s: %v", k.Domain, cause(err))
+			return nil, cli.Unreadable(err, "[[dkim]] key is a PEM file, PKCS#8 or PKCS#1, RSA or Ed25519", "DKIM key of %s: %v", k.Domain, cause(err))
 		}
 		keys = append(keys, challenge.Key{Domain: k.Domain, Selector: k.Selector, Signer: signer})
 	}
