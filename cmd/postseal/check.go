@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -14,7 +15,8 @@ import (
 // checkCmd are the flags of "postseal check".
 type checkCmd struct {
 	Email            []string `short:"e" placeholder:"ADDR" help:"An address that a certificate is for (repeatable)."`
-	Milter           string   `placeholder:"ADDR" help:"Where postseal-milter listens: unix:PATH or inet:PORT@HOST (default: what smtpd_milters says)."`
+	Milter           string   `placeholder:"ADDR" help:"Where postseal-milter listens: unix:PATH or inet:PORT@HOST (default: its \"listen\" in the configuration file, else what smtpd_milters says)."`
+	Listen           string   `hidden:""` // of postseal-milter, whose file this is too
 	PostfixConfig    string   `placeholder:"DIR" help:"Directory of Postfix's configuration (default: its own)."`
 	MailUser         string   `placeholder:"USER" help:"Who the mail half runs as (default: postseal)."`
 	SMTP             string   `name:"smtp" placeholder:"URL" default:"smtp://localhost:25" help:"Where replies go, as for postseal-milter (default: ${default})."`
@@ -104,7 +106,7 @@ func (c *checkCmd) options(s *session, file *cli.File) (check.Options, error) {
 	return check.Options{
 		Config: c.config(s, file), State: s.State, MailUser: c.MailUser, Version: cli.Version(),
 		Server: s.server(), CABundle: s.CABundle, Emails: emails, Resolver: c.Resolver,
-		PostfixConfig: c.PostfixConfig, Milter: c.Milter,
+		PostfixConfig: c.PostfixConfig, Milter: cmp.Or(c.Milter, c.Listen),
 		SMTP: c.SMTP, SMTPCA: c.SMTPCA, SMTPPassword: c.password(file),
 		MailTo: c.MailTo, Mailbox: c.Mailbox, Message: c.Message,
 	}, nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"github.com/miekg/dns"
 
 	"postseal/internal/mta"
+	"postseal/internal/testca"
 	"postseal/state"
 )
 
@@ -183,6 +185,9 @@ var checkCases = []checkCase{
 		[]string{"ok       configuration: DKIM key of example.test: */mail.pem, selector mail, is usable",
 			"ok       postfix: postseal signs replies itself",
 			"ok       dns: DKIM: the TXT record mail._domainkey.example.test is there"}, 0},
+	{"DKIM key of another domain", func(w *world) []string {
+		return append(dkimTable("mail.pem", 0o640, keyPEM(checkKey()))(w), "-e", "alice@nokey.test")
+	}, []string{"ok       postfix: unix:opendkim/opendkim.sock in smtpd_milters may sign", "failure  dns: nokey.test has neither"}, 1},
 	{"DKIM key for all", dkimTable("mail.pem", 0o644, keyPEM(checkKey())),
 		[]string{"failure  configuration: everybody may use the DKIM key of example.test"}, 1},
 	{"DKIM key missing", inFile(0o644, "[[dkim]]\ndomain = \"example.test\"\nselector = \"mail\"\nkey = \"/nowhere\"\n"),
@@ -255,6 +260,8 @@ var checkCases = []checkCase{
 	{"another milter", func(w *world) []string {
 		return []string{"--milter", "unix:" + filepath.Join(w.post.QueueDir, "opendkim/opendkim.sock")}
 	}, []string{"warning  milter: the milter at */opendkim.sock wants to change messages"}, 0},
+	{"listen in the file", inFile(0o644, "listen = %q\n", func(w *world) any { return "unix:" + w.post.QueueDir + "/postseal/milter.sock" }),
+		[]string{"ok       milter: */milter.sock speaks version 6", "ok       postfix: unix:postseal/milter.sock is in smtpd_milters"}, 0},
 	{"no address of a milter", args("--milter", "nonsense"), []string{`failure  milter: --milter: "nonsense" is neither`}, 1},
 	{"no Postfix there", args("--postfix-config", "/nowhere"), []string{"failure  postfix: postconf: *fatal: open /nowhere/main.cf"}, 1},
 
@@ -276,6 +283,19 @@ var checkCases = []checkCase{
 		[]string{"warning  reply: see for yourself: it must bear a DKIM-Signature with d=example.test"}, 0},
 
 	// CA and clock.
+	{"account", inState(func(w *world, dir string) {
+		path := filepath.Join(dir, "accounts", "x")
+		w.must(os.Mkdir(path, 0o700))
+		w.must(os.WriteFile(filepath.Join(path, "account.json"), fmt.Appendf(nil, "{\"server\": %q, \"url\": \"https://x.test/1\"}", w.ca.DirectoryURL), 0o600))
+	}), []string{"ok       ca: there is an account: https://x.test/1"}, 0},
+	{"external account", func(w *world) []string {
+		ca, err := testca.Start(context.Background(), testca.Config{Dir: w.t.TempDir(), RequireEAB: true, NoTerms: true, NoARI: true,
+			Profiles: map[string]string{"smime": "", "short": ""}})
+		w.must(err)
+		w.t.Cleanup(func() { ca.Close() })
+		return []string{"--server", ca.DirectoryURL, "--ca-bundle", ca.RootFile}
+	}, []string{"ok       ca: names no terms of service; profiles short, smime; no renewal windows",
+		"warning  ca: there is no account yet, and the CA wants an external account binding"}, 0},
 	{"CA down", func(w *world) []string {
 		return []string{"--server", "https://127.0.0.1:" + mta.FreePort(w.t) + "/directory"}
 	},

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"postseal/state"
 )
 
 // Lines for main.cf, as in contrib/postfix-milter.
@@ -104,7 +106,7 @@ func (c *checker) signer(r *report, p *postfix) {
 	const hint = "add it to smtpd_milters, or let postseal sign: [[dkim]] in the configuration file"
 	n := slices.IndexFunc(p.milters, isSigner)
 	switch {
-	case len(c.Config.DKIM) > 0:
+	case c.signsAll():
 		r.ok("postseal signs replies itself ([[dkim]])")
 	case n >= 0:
 		r.ok("%s in smtpd_milters may sign replies; --mail-to ADDR shows whether it does", p.milters[n].addr)
@@ -114,4 +116,15 @@ func (c *checker) signer(r *report, p *postfix) {
 		r.warn("if a relay signs, --mail-to ADDR shows it; else use [[dkim]] in the configuration file, or opendkim",
 			"no DKIM signer is in smtpd_milters")
 	}
+}
+
+// signsAll tells whether there is a key for each address, or for anything where no
+// address is given.
+func (c *checker) signsAll() bool {
+	for _, email := range c.Emails {
+		if !c.signsItself(state.Domain(domainOf(email))) {
+			return false
+		}
+	}
+	return len(c.Config.DKIM) > 0
 }

@@ -15,8 +15,12 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// queryTime bounds one question to one server.
-const queryTime = 3 * time.Second
+// queryTime bounds one question to one server, and attempts is how often each is
+// asked: over UDP a packet may be lost.
+const (
+	queryTime = 2 * time.Second
+	attempts  = 2
+)
 
 // udpSize is what we can take over UDP (RFC 6891): what passes everywhere without
 // fragments.
@@ -72,9 +76,12 @@ func (c *checker) servers() []string {
 // caaRecords returns the data of the CAA records of exactly that name. Aliases are
 // followed by the server that is asked.
 func (c *checker) caaRecords(ctx context.Context, name string) (records [][]byte, err error) {
-	for _, server := range c.servers() {
-		if records, err = query(ctx, server, name, typeCAA); err == nil {
-			return records, nil
+	for range attempts {
+		for _, server := range c.servers() {
+			records, err = query(ctx, server, name, typeCAA)
+			if err == nil || ctx.Err() != nil {
+				return records, err
+			}
 		}
 	}
 	return nil, err
