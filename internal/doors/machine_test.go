@@ -98,7 +98,8 @@ func (k *kitDir) path() (string, error) {
 	if k.dir != "" {
 		return k.dir, nil
 	}
-	dir, err := os.MkdirTemp("", "postseal-doors-")
+	removeAbandoned()
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", kitName, os.Getpid()))
 	if err != nil {
 		return "", err
 	}
@@ -115,6 +116,20 @@ func (k *kitDir) path() (string, error) {
 		}
 	}
 	return dir, os.Chmod(dir, 0o755)
+}
+
+const kitName = "postseal-doors-" // with the process that made it
+
+// removeAbandoned removes what runs left that were killed. It is all they leave.
+func removeAbandoned() {
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), kitName+"*"))
+	for _, dir := range dirs {
+		var pid int
+		fmt.Sscanf(filepath.Base(dir), kitName+"%d-", &pid)
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); pid > 0 && err != nil {
+			os.RemoveAll(dir)
+		}
+	}
 }
 
 func (k *kitDir) remove() {
