@@ -238,7 +238,11 @@ func (x *exam) checkDate() error {
 		return nil
 	}
 	x.detail = date.Format(time.RFC3339)
-	if date.Before(x.record.Created.Add(-grace)) {
+	created := x.record.Created
+	if now := x.r.now(); now.Before(created) {
+		created = now // the clock was put back since
+	}
+	if date.Before(created.Add(-grace)) {
 		return refuse("the challenge is dated %s, before the order of %s",
 			date.UTC().Format(time.RFC3339), x.record.Created.UTC().Format(time.RFC3339))
 	}
