@@ -1,0 +1,51 @@
+package imports
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+// The record is where RFC 8162 has it and holds the whole certificate.
+func TestPrintSMIMEA(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	emails := []string{"hugh@example.com", "Hugh.O'Brien+x@sub.example.com"}
+	out := s.mustCert("print-smimea", emails)
+	cert := parseCert(t, s.file(emails[0], "cert.pem"))
+	records := map[string]*dns.SMIMEA{}
+	for line := range strings.Lines(out) {
+		if !strings.Contains(line, " SMIMEA ") {
+			continue
+		}
+		rr, err := dns.NewRR(line)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, line)
+		}
+		records[rr.Header().Name] = rr.(*dns.SMIMEA)
+	}
+	for _, email := range emails {
+		local, domain, _ := strings.Cut(email, "@")
+		owner, err := dns.SMIMEAName(local, domain+".")
+		if err != nil {
+			t.Fatal(err)
+		}
+		rr := records[owner]
+		if rr == nil {
+			t.Errorf("no record at %s:\n%s", owner, out)
+			continue
+		}
+		if rr.Usage != 3 || rr.Selector != 0 || rr.MatchingType != 0 {
+			t.Errorf("%s", rr)
+		}
+		if err := rr.Verify(cert); err != nil {
+			t.Errorf("%s: %v", owner, err)
+		}
+	}
+	// The hash that RFC 7929 and RFC 8162 give as their example.
+	if records["c93f1e400f26708f98cb19d936620da35eec8f72e57f9eec01c1afd6._smimecert.example.com."] == nil {
+		t.Errorf("no record at the example's place:\n%s", out)
+	}
+	s.wantFailure("deploy hook", "print-smimea; false", emails, "--force")
+}
