@@ -31,7 +31,7 @@ const (
 const (
 	defaultCache = "/var/cache/postseal-doors"
 	kit          = "/opt/doors" // on a machine: the programs, contrib, the test binary
-	machineTime  = 2 * time.Minute
+	machineTime  = 4 * time.Minute
 )
 
 func cacheDir() string {

@@ -341,8 +341,7 @@ func (l *lockedBuffer) String() string {
 // milterProcess is postseal-milter while it runs.
 type milterProcess struct{ cmd *exec.Cmd }
 
-// startMilter starts postseal-milter under systemd's socket activation, with the
-// socket and the user of the units in contrib/systemd.
+// startMilter starts postseal-milter as the user postseal, with a socket of its own.
 func (s *site) startMilter(network, addr string, args ...string) {
 	s.t.Helper()
 	cmd := exec.Command("setpriv", append([]string{"--reuid=postseal", "--regid=postseal", "--init-groups", "/usr/bin/postseal-milter"}, args...)...)
