@@ -12,8 +12,8 @@ import (
 	"postseal/state"
 )
 
-// Lines for main.cf, as in contrib/postfix-milter.
-const mainLine = "in main.cf: smtpd_milters = { unix:postseal/milter.sock, default_action=accept, " +
+// mainLine is what contrib/postfix-milter has for main.cf.
+const mainLine = "in main.cf, behind what smtpd_milters has already: { unix:postseal/milter.sock, default_action=accept, " +
 	"connect_timeout=2s, command_timeout=5s, content_timeout=30s }"
 
 // checkPostfix asks Postfix what it would do with a message.
