@@ -17,7 +17,7 @@
 // so that looking one up costs the same with one file as with 100,000. A second
 // CA that waits for the same address gets ADDRESS.2.json, and so on up to 9.
 // Names are a convenience of ours: a file of any other name that ends in .json is
-// read too while the directory is small. Names that start with a dot are files
+// read too as long as the directory has never been large. Names that start with a dot are files
 // being written.
 //
 //	state       token, from    meaning

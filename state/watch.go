@@ -44,7 +44,9 @@ func (w *watcher) unsubscribe(wake chan struct{}) {
 	defer w.mu.Unlock()
 	delete(w.waiters, wake)
 	if len(w.waiters) == 0 && w.kernel != nil {
-		w.kernel.Close()
+		// The kernel takes 10 ms to end a watch, and whoever has what he waited for is
+		// not to wait for that too.
+		go w.kernel.Close()
 		w.kernel = nil
 	}
 }
@@ -98,6 +100,9 @@ func (w *watcher) wake(name string) {
 // of a file in dir whose name starts with prefix. It returns ready's error, or
 // the context's.
 func (d *Dir) wait(ctx context.Context, w *watcher, dir, prefix string, ready func() (done bool, err error)) error {
+	if done, err := ready(); done || err != nil {
+		return err // most often: a watch costs more than a look
+	}
 	events, stop := w.subscribe(d.Path(dir), prefix)
 	defer stop()
 	tick := time.NewTicker(pollEvery)
