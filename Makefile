@@ -4,13 +4,15 @@
 GO        ?= go
 TESTFLAGS ?= -race -timeout 15m -p 2
 FUZZTIME  ?= 1m
+ROUNDS    ?= 500
+SOAKTIME  ?= 10m
 # How many machines run side by side; they wait more than they work.
 DOORS     ?= 3
 
 # The programs that run inside mail servers, which are not all on Linux.
 MAIL_HALF = ./cmd/postseal-milter ./cmd/postseal-pipe
 
-.PHONY: build test doors check deps root fmt vet staticcheck freebsd unit fuzz bench clean
+.PHONY: build test doors check deps root fmt vet staticcheck freebsd unit fuzz crash soak bench microbench clean
 
 # The version is that of the Git tag or commit, which Go stamps by itself.
 build:
@@ -63,9 +65,15 @@ doors: root deps
 fuzz:
 	@.ci/fuzz $(FUZZTIME)
 
-bench:
-	@echo "== benchmarks"
-	@$(GO) test -run '^$$' -bench . -benchmem ./...
+# What postseal costs beside others; contrib/performance.md explains the tables.
+# It takes some minutes, and more memory in /dev/shm than a small machine has.
+bench: root
+	@echo "== benchmarks, each interleaved with what it is compared with"
+	@$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 1h -p 1 ./internal/bench
+
+# The benchmarks of single functions.
+microbench:
+	@$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v /internal/bench)
 
 clean:
 	rm -rf bin postseal-demo
