@@ -75,5 +75,16 @@ bench: root
 microbench:
 	@$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v /internal/bench)
 
+# kill -9 of the three programs at random moments; make test has a short version.
+crash: root deps
+	@echo "== crash, $(ROUNDS) rounds"
+	@cd internal/e2e && $(GO) test -count 1 -v -timeout 60m -run '^TestCrash$$' -crash.rounds $(ROUNDS)
+
+# Postfix at full speed with a challenge every second.
+soak: root deps
+	@echo "== soak, $(SOAKTIME)"
+	@$(GO) vet -tags soak ./internal/e2e
+	@cd internal/e2e && $(GO) test -tags soak -count 1 -v -timeout 24h -run '^TestSoak$$' -soak.time $(SOAKTIME)
+
 clean:
 	rm -rf bin postseal-demo
