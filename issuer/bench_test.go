@@ -1,0 +1,219 @@
+package issuer
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/internal/mta"
+	"postseal/internal/testca"
+)
+
+// What CASTLE's client needs for one certificate, CA and mail server on the same
+// machine, as measured once.
+const (
+	castleWall = 4.4 // seconds
+	castleCPU  = 1.5
+)
+
+// processCost is what one run of the program cost. The CA and the mail half run in the
+// process of the benchmark and are not in it.
+type processCost struct {
+	wall, cpu time.Duration
+	mib       float64 // at its largest
+}
+
+// runProgram runs "postseal cert" as a process of its own.
+func (w *world) runProgram(b *testing.B, bin string, args ...string) processCost {
+	b.Helper()
+	args = append([]string{
+		"cert", "--state", w.dir.Path(), "--server", w.ca.DirectoryURL, "--ca-bundle", w.bundle,
+		"--non-interactive", "--agree-tos", "--token-join", "string",
+	}, args...)
+	cmd := exec.Command(filepath.Join(bin, "postseal"), args...)
+	start := time.Now()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	u := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	return processCost{time.Since(start), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), float64(u.Maxrss) / 1024}
+}
+
+// BenchmarkProgram is one certificate, process start, account and mail included:
+// the first one at a CA, and those after it. The ratios are to CASTLE's client.
+func BenchmarkProgram(b *testing.B) {
+	bin := mta.Build(b, "postseal")
+	for _, keyType := range []string{"p256", "rsa2048"} {
+		b.Run(keyType, func(b *testing.B) {
+			w := newWorld(b, testca.Config{Validate: testca.ValidateOnArrival})
+			var sum processCost
+			n := 0
+			for b.Loop() {
+				c := w.runProgram(b, bin, "-e", fmt.Sprintf("bench%d@example.test", n), "--key-type", keyType)
+				sum.wall, sum.cpu, sum.mib = sum.wall+c.wall, sum.cpu+c.cpu, max(sum.mib, c.mib)
+				n++
+			}
+			wall, cpu := sum.wall.Seconds()/float64(n), sum.cpu.Seconds()/float64(n)
+			b.ReportMetric(wall*1000, "wall-ms")
+			b.ReportMetric(cpu*1000, "cpu-ms")
+			b.ReportMetric(sum.mib, "MiB")
+			b.ReportMetric(castleWall/wall, "×castle-wall")
+			b.ReportMetric(castleCPU/cpu, "×castle-cpu")
+		})
+	}
+}
+
+// BenchmarkFromFile makes 1,000 certificates in one command. Beside the wall time
+// stands a floor: what the two cores would need if they did nothing but generate
+// keys and exchange signed requests. It is accounted as
+//
+//	keys × CPU time of one key + requests × CPU time of one signed request
+//
+// over the number of cores. The requests are those that the CA counted. Unit
+// costs are measured in the same run, with as many at a time as cores. That of a
+// request has both ends in it (signature and its check, TLS, HTTP, JSON), since
+// the CA runs on the same cores. Mails, files and whatever else is in the wall
+// time are not in the floor. crypto-s is the part of the floor that is keys and
+// our own signatures alone.
+//
+// Memory: MiB of the program at its largest, and how many times as much as with a
+// quarter of the certificates.
+func BenchmarkFromFile(b *testing.B) {
+	bin := mta.Build(b, "postseal")
+	for _, keyType := range []string{"p256", "rsa2048"} {
+		b.Run(keyType, func(b *testing.B) {
+			for b.Loop() {
+				const n = 1000
+				w := newWorld(b, testca.Config{Validate: testca.ValidateOnArrival})
+				quarter := w.fromFile(b, bin, keyType, "first", n/4)
+				before, idle := w.requestCount(), idleTime(b)
+				all := w.fromFile(b, bin, keyType, "user", n)
+				idle = idleTime(b) - idle
+				requests := w.requestCount() - before
+
+				key := unitCost(b, 100, func() error { _, err := newKey(keyType); return err })
+				signed := w.signedRequestCost(b)
+				floor := (n*key + time.Duration(requests)*signed) / time.Duration(runtime.NumCPU())
+				crypto := n*key + time.Duration(n+requests)*signatureCost(b)
+
+				b.ReportMetric(all.wall.Seconds(), "wall-s")
+				b.ReportMetric(all.cpu.Seconds(), "cpu-s")
+				b.ReportMetric(floor.Seconds(), "floor-s")
+				b.ReportMetric(all.wall.Seconds()/floor.Seconds(), "wall/floor")
+				b.ReportMetric(crypto.Seconds(), "crypto-s")
+				b.ReportMetric(idle.Seconds(), "idle-s")
+				b.ReportMetric(float64(requests)/n, "requests/cert")
+				b.ReportMetric(all.mib, "MiB")
+				b.ReportMetric(all.mib/quarter.mib, "MiB/quarter")
+			}
+		})
+	}
+}
+
+// fromFile makes n certificates in one command.
+func (w *world) fromFile(b *testing.B, bin, keyType, prefix string, n int) processCost {
+	b.Helper()
+	var list strings.Builder
+	for k := range n {
+		fmt.Fprintf(&list, "%s%04d@example.test\n", prefix, k)
+	}
+	path := filepath.Join(b.TempDir(), "list")
+	if err := os.WriteFile(path, []byte(list.String()), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	return w.runProgram(b, bin, "--from-file", path, "--key-type", keyType)
+}
+
+func (w *world) requestCount() (n int) {
+	for _, count := range w.ca.Counters().Requests {
+		n += count
+	}
+	return n
+}
+
+// signedRequestCost is the CPU time of reading the account: a signed POST with a
+// small answer, the client's side and the CA's.
+func (w *world) signedRequestCost(b *testing.B) time.Duration {
+	b.Helper()
+	c, err := w.issuer().ca(w.ca.DirectoryURL, w.bundle)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := c.ready(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	order, err := c.client.NewOrder(b.Context(), c.current().acme(), acme.Order{
+		Identifiers: []acme.Identifier{{Type: "email", Value: "unit@example.test"}},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return unitCost(b, 2000, func() error {
+		_, err := c.client.GetOrder(context.Background(), c.current().acme(), order)
+		return err
+	})
+}
+
+// signatureCost is the CPU time of one signature with an account key.
+func signatureCost(b *testing.B) time.Duration {
+	b.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return unitCost(b, 2000, func() error {
+		_, err := ecdsa.SignASN1(rand.Reader, key, make([]byte, 32))
+		return err
+	})
+}
+
+// unitCost is the CPU time of this process for one call, n of them on all cores.
+func unitCost(b *testing.B, n int, call func() error) time.Duration {
+	b.Helper()
+	next := make(chan struct{}, n)
+	for range n {
+		next <- struct{}{}
+	}
+	close(next)
+	before := cpuTime()
+	var workers sync.WaitGroup
+	for range runtime.NumCPU() {
+		workers.Go(func() {
+			for range next {
+				if err := call(); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return (cpuTime() - before) / time.Duration(n)
+}
+
+// idleTime is what all cores together have idled since the machine started. What
+// wall × cores has beyond idle-s and the two processes' CPU time went to others.
+func idleTime(b *testing.B) time.Duration {
+	b.Helper()
+	var up, idle float64
+	data, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := fmt.Sscan(string(data), &up, &idle); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(idle * float64(time.Second))
+}
