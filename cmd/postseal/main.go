@@ -102,6 +102,9 @@ func (f *flags) session(parsed *cli.Parsed) (*session, error) {
 	if f.State == "" {
 		f.State = cli.DefaultState()
 	}
+	if err := cli.CheckState(f.State); err != nil {
+		return nil, err
+	}
 	s := &session{common: f.common, voice: newVoice(f.Verbose, f.JSON), term: newTerminal(f.NonInteractive)}
 	dir := state.Open(f.State)
 	dir.Damaged = s.voice.damaged

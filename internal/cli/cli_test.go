@@ -164,3 +164,12 @@ func TestReport(t *testing.T) {
 		t.Errorf("a hint changed the exit status to %d", code)
 	}
 }
+
+func TestCheckState(t *testing.T) {
+	if err := CheckState("/var/lib/postseal"); err != nil {
+		t.Error(err)
+	}
+	if err := CheckState("redis://user:secret@host/0"); ExitCode(err) != ExitConfig || Hint(err) == "" || strings.Contains(err.Error(), "secret") {
+		t.Errorf("exit %d, %v", ExitCode(err), err)
+	}
+}

@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // SystemState is the state directory of a whole mail server.
@@ -39,4 +40,13 @@ func userState() string {
 		base = filepath.Join(home, ".local", "state")
 	}
 	return filepath.Join(base, "postseal")
+}
+
+// CheckState refuses a --state that is a URL: taken for a path it would be a strange
+// directory, and nobody would find out why no challenge is answered.
+func CheckState(path string) error {
+	if scheme, _, ok := strings.Cut(path, "://"); ok {
+		return Config("give a directory; several hosts can share one over NFS 4", "--state: %s:// is not known to this version", scheme)
+	}
+	return nil
 }

@@ -40,7 +40,7 @@ func (f *Flags) Check() (*challenge.Server, error) {
 	if _, err := f.rate(); err != nil {
 		return nil, err
 	}
-	return server, nil
+	return server, cli.CheckState(f.State)
 }
 
 // rate reads --max-answers. One number leaves room for five such CAs.

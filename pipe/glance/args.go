@@ -53,7 +53,9 @@ func cut(arg string) (flag, value string) {
 
 func legal(flag, value string) bool {
 	switch flag {
-	case "--state", "--recipient":
+	case "--state":
+		return value[0] == '/' // a URL is an error
+	case "--recipient":
 		return true
 	case "--smtp":
 		const scheme = "smtp://"
