@@ -83,7 +83,7 @@ func TestHarmlessFlags(t *testing.T) {
 		{"--smtp", "smtp://localhost", "--resolver", "127.0.0.1:53"},
 		{"--smtp=smtp://mx-1.example.org:2525", "--smtp", "smtp://1.2.3.4:0"},
 		{"--smtp", "smtp://a..b", "--resolver", "a-:9999"},
-		{"--smtp", "smtp://.", "--resolver=.:1", "--state==", "--recipient=,"},
+		{"--smtp", "smtp://.", "--resolver=.:1", "--state=/=", "--recipient=,"},
 	} {
 		if r := run(t, ordinary, nil, args...); r != (result{}) {
 			t.Errorf("%q: %+v", args, r)
