@@ -59,7 +59,7 @@ func pipes(b *testing.B) []*piped {
 		{name: "static Go program that reads stdin", args: []string{program(b, "reader")}},
 		{name: "postseal-pipe", goal: "<= 1.5", args: []string{pipe}},
 		{name: "postseal-pipe --state --smtp", goal: "<= 1.5", args: []string{pipe, "--state", "/var/lib/postseal", "--smtp", "smtp://localhost:25"}},
-		{name: "postseal-pipe --config", args: []string{pipe, "--config", conf}},
+		{name: "postseal-pipe --config, the whole program", args: []string{pipe, "--config", conf}},
 	}
 	for _, other := range [][]string{{"procmail", "-m", rc}, {"python3", "-c", "import sys; sys.stdin.buffer.read()"}} {
 		if path, err := exec.LookPath(other[0]); err == nil {

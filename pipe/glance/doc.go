@@ -10,9 +10,9 @@
 // that order ever change, postseal-pipe is slower and does the same.
 //
 // It never decides anything but "ordinary". In any doubt, which includes every
-// Subject that could be a challenge's, every flag that it does not know, every
-// POSTSEAL_ variable and a configuration file, the program goes on as if nothing
-// had happened, with the bytes that were read in Read.
+// Subject that could be a challenge's, every flag and every line of the
+// configuration file that it does not know, and every POSTSEAL_ variable, the
+// program goes on as if nothing had happened, with the bytes that were read in Read.
 //
 // Only cmd/postseal-pipe may import it: the process is that program's.
 package glance

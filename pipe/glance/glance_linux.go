@@ -58,26 +58,36 @@ func readStdin(p []byte) int {
 // arguments returns the command line as the kernel has it, nil if that cannot be
 // read: os.Args is not set yet.
 func arguments() []byte {
-	fd, err := syscall.Open("/proc/self/cmdline", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return nil
-	}
-	defer syscall.Close(fd)
-	line := make([]byte, 512)
-	n, err := syscall.Read(fd, line)
-	if err != nil || n == len(line) {
-		return nil
-	}
-	return line[:n]
+	line, _ := readFile("/proc/self/cmdline")
+	return line
 }
 
-// configured tells whether anything but the command line says what to do.
+// configured tells whether anything but the command line says what to do about
+// ordinary mail, or may be wrong.
 func configured() bool {
 	for _, env := range syscall.Environ() {
 		if len(env) > 9 && env[:9] == "POSTSEAL_" {
 			return true
 		}
 	}
-	var st syscall.Stat_t
-	return syscall.Stat(defaultConfig, &st) != syscall.ENOENT
+	file, err := readFile(defaultConfig)
+	return err != syscall.ENOENT && (err != nil || !plainConfig(file))
+}
+
+// readFile reads a small file.
+func readFile(path string) ([]byte, error) {
+	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer syscall.Close(fd)
+	data := make([]byte, 4096)
+	n, err := syscall.Read(fd, data)
+	if err == nil && n == len(data) {
+		err = syscall.EFBIG
+	}
+	if err != nil {
+		return nil, err
+	}
+	return data[:n], nil
 }

@@ -1,10 +1,13 @@
 package glance
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"postseal/internal/challenge"
+	"postseal/internal/cli"
 )
 
 // The subjects of most mail are ordinary at a glance; what is doubtful only costs.
@@ -103,4 +106,69 @@ func TestArguments(t *testing.T) {
 			t.Errorf("%q: %v", line, got)
 		}
 	}
+}
+
+// configs are configuration files, and whether they are plain.
+var configs = map[string]bool{
+	"":              true,
+	"# nothing\n\n": true,
+	"state = \"/var/lib/postseal\"\nsmtp = \"smtp://localhost:25\"\n":       true,
+	"\tresolver=\"127.0.0.1:53\"  \n":                                       true,
+	"server = \"https://ca.test/directory\"\n[smime]\nroots = \"/r.pem\"\n": true,
+	"state = \"/x\"":                        false, // no line end: perhaps not whole
+	"state = \"/x\" # here\n":               false,
+	"state = \"/x\"\nstate = \"/y\"\n":      false,
+	"state = \"redis://u:p@h\"\n":           false,
+	"state = \"/x\\n\"\n":                   false,
+	"state = \"//u:p@h\"\n":                 false,
+	"state = '/x'\n":                        false,
+	"statr = \"/x\"\n":                      false,
+	"smtp = \"smtp://u:p@h\"\n":             false,
+	"smtp-password = \"x\"\n":               false,
+	"roots = \"/r.pem\"\n":                  false,
+	"[smime]\nstate = \"/x\"\n":             false,
+	"[smime]\n[smime]\n":                    false,
+	"[[dkim]]\ndomain = \"example.test\"\n": false,
+	"# \x00\n":                              false,
+	"state = \"/x\"\r\n":                    false,
+}
+
+func TestConfig(t *testing.T) {
+	for file, want := range configs {
+		if got := plainConfig([]byte(file)); got != want {
+			t.Errorf("%q: %v", file, got)
+		}
+	}
+}
+
+// FuzzConfig wants the rest of the program to take what is plain here.
+func FuzzConfig(f *testing.F) {
+	for file := range configs {
+		f.Add([]byte(file))
+	}
+	path := filepath.Join(f.TempDir(), "postseal.toml")
+	f.Fuzz(func(t *testing.T, file []byte) {
+		if !plainConfig(file) {
+			return
+		}
+		if err := os.WriteFile(path, file, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := cli.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for server := range strings.Lines(string(file)) {
+			i, value := setting(trim([]byte(strings.TrimSuffix(server, "\n"))))
+			if i < 0 || settings[i] != "smtp" {
+				continue
+			}
+			if _, err := challenge.ParseServer(value); err != nil {
+				t.Error(err)
+			}
+		}
+		if got.SMTPPassword != "" || len(got.DKIM) > 0 || len(got.CA) > 0 {
+			t.Errorf("%q has more than is known: %+v", file, got)
+		}
+	})
 }
