@@ -6,24 +6,23 @@ import (
 )
 
 // RecentAnswers returns the names of the answers that were written after a time, all
-// attempts counted. The directory is what all processes of the mail half share, so
-// it is what they are counted by; the clock is that of the file system.
-func (d *Dir) RecentAnswers(since time.Time) (names []string, err error) {
-	dir, err := os.Open(d.Path("answers"))
-	if err != nil {
+// attempts counted, if there can be more than most of them; else none. The directory
+// is what all processes of the mail half share, so it is what they are counted by;
+// the clock is that of the file system.
+func (d *Dir) RecentAnswers(since time.Time, most int) (names []string, err error) {
+	all, err := listNames(d.Path("answers"), -1)
+	if err != nil || len(all) <= most {
 		return nil, err
 	}
-	defer dir.Close()
-	entries, err := dir.ReadDir(-1)
-	for _, e := range entries {
-		if !isRecord(e.Name()) {
+	for _, name := range all {
+		if !isRecord(name) {
 			continue
 		}
-		if info, err := e.Info(); err == nil && info.ModTime().After(since) {
-			names = append(names, e.Name())
+		if info, err := os.Lstat(d.Path("answers", name)); err == nil && info.ModTime().After(since) {
+			names = append(names, name)
 		}
 	}
-	return names, err
+	return names, nil
 }
 
 // CountAnswers returns how many of the answers of these names are for the CA server.

@@ -19,7 +19,7 @@ func (r *Responder) overRate(server string) error {
 	if rate == (Rate{}) {
 		return nil
 	}
-	recent, err := r.State.RecentAnswers(r.now().Add(-time.Hour))
+	recent, err := r.State.RecentAnswers(r.now().Add(-time.Hour), rate.least())
 	if err != nil {
 		return err
 	}
@@ -31,4 +31,12 @@ func (r *Responder) overRate(server string) error {
 		return fmt.Errorf("%d replies were sent to this CA within an hour, which is the limit (--max-answers)", rate.PerCA)
 	}
 	return nil
+}
+
+// least is the bound that is reached first, whoever the replies go to.
+func (r Rate) least() int {
+	if r.PerCA == 0 || r.Total > 0 && r.Total < r.PerCA {
+		return r.Total
+	}
+	return r.PerCA
 }

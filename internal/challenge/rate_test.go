@@ -13,7 +13,7 @@ import (
 // age makes all answers older than they are.
 func (s *site) age(t *testing.T, by time.Duration) {
 	t.Helper()
-	names, err := s.State.RecentAnswers(time.Time{})
+	names, err := s.State.RecentAnswers(time.Time{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestRate(t *testing.T) {
 	s.wantAnswer(t, third, Later, "2 replies were sent to this CA within an hour")
 	s.wantAnswer(t, s.order(t, 4, other), Answered, "")
 	s.wantAnswer(t, s.order(t, 5, other), Later, "3 replies were sent within an hour")
-	if names, err := s.State.RecentAnswers(time.Time{}); err != nil || len(names) != 3 || len(s.out.sent) != 3 {
+	if names, err := s.State.RecentAnswers(time.Time{}, 0); err != nil || len(names) != 3 || len(s.out.sent) != 3 {
 		t.Errorf("%d replies, answers %v, %v", len(s.out.sent), names, err)
 	}
 	s.age(t, 58*time.Minute)

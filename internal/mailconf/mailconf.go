@@ -24,7 +24,7 @@ type Flags struct {
 	SMTPCA           string `name:"smtp-ca" placeholder:"FILE" help:"PEM roots for the SMTP server's certificate (default: the system's)."`
 	SMTPPasswordFile string `name:"smtp-password-file" placeholder:"FILE" help:"File that holds the password of the SMTP user (or: POSTSEAL_SMTP_PASSWORD)."`
 	Resolver         string `placeholder:"HOST:PORT" help:"DNS server for DKIM keys (default: the system's)."`
-	MaxAnswers       []int  `placeholder:"N[,ALL]" default:"1000,5000" help:"Replies an hour, to one CA and in all (default: ${default}); what is over goes later."`
+	MaxAnswers       []int  `placeholder:"N[,ALL]" default:"10000,50000" help:"Replies an hour, to one CA and in all (default: ${default}); what is over goes later."`
 }
 
 // Check reads the flags as far as that needs no file and no network, so that a
@@ -51,7 +51,7 @@ func (f *Flags) rate() (r challenge.Rate, err error) {
 	case len(n) == 2 && n[0] > 0 && n[1] > 0:
 		return challenge.Rate{PerCA: n[0], Total: n[1]}, nil
 	}
-	return r, cli.Usage("for example: --max-answers 1000,5000", "--max-answers: one or two numbers above 0: to one CA, and in all")
+	return r, cli.Usage("for example: --max-answers 10000,50000", "--max-answers: one or two numbers above 0: to one CA, and in all")
 }
 
 // StateDir returns the state directory, whose damaged files are logged by name.
