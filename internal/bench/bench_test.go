@@ -42,6 +42,7 @@ func TestMain(m *testing.M) {
 	os.Setenv("CGO_ENABLED", "0") // as the programs are released
 	code := m.Run()
 	report.print()
+	_ = os.RemoveAll(programDir) // "" if nothing was compiled
 	os.Exit(code)
 }
 
@@ -161,11 +162,15 @@ func shortDir(t testing.TB, parent string) string {
 	return dir
 }
 
+// programDir is where programs has put them.
+var programDir string
+
 // programs compiles ours and those they are compared with.
 var programs = sync.OnceValues(func() (dir string, err error) {
 	if dir, err = os.MkdirTemp(inMemory, "pb-programs-"); err != nil {
 		return "", err
 	}
+	programDir = dir
 	reader := filepath.Join(dir, "reader.go")
 	const source = "package main\n\nimport (\"io\"; \"os\")\n\nfunc main() { io.Copy(io.Discard, os.Stdin) }\n"
 	if err := os.WriteFile(reader, []byte(source), 0o600); err != nil {
