@@ -85,7 +85,7 @@ func (i *Issuer) store(name string, g *generation) error {
 	if err := replaceDir(tmp, i.certDir(name)); err != nil {
 		return err
 	}
-	return syncDir(i.Dir.Path("certs"))
+	return state.SyncDir(i.Dir.Path("certs"))
 }
 
 // writeSynced writes a new file that is on disk when it returns. Its directory
@@ -128,12 +128,12 @@ func (i *Issuer) keepPrevious(name, serial string) error {
 			return err
 		}
 	}
-	return syncDir(dir)
+	return state.SyncDir(dir)
 }
 
 // replaceDir makes tmp the directory path; what path was before is then tmp.
 func replaceDir(tmp, path string) error {
-	if err := syncDir(tmp); err != nil {
+	if err := state.SyncDir(tmp); err != nil {
 		return err
 	}
 	err := os.Rename(tmp, path)
@@ -192,13 +192,4 @@ func copyOut(from, to string) error {
 		return err
 	}
 	return state.WriteFile(to, data, 0o600)
-}
-
-func syncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }

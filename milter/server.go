@@ -191,13 +191,9 @@ func (s *Server) logOutcome(o challenge.Outcome, m *message) {
 	if !o.Concerns() {
 		return
 	}
-	level := slog.LevelInfo
-	if o.Verdict == challenge.Refused || o.Verdict == challenge.Later {
-		level = slog.LevelWarn
-	}
 	attrs := o.Attrs()
 	if m.queueID != "" {
 		attrs = append(attrs, "queue", m.queueID)
 	}
-	s.config.Logger.Log(s.answering, level, "challenge "+o.Verdict.String(), attrs...)
+	s.config.Logger.Log(s.answering, o.Level(), "challenge "+o.Verdict.String(), attrs...)
 }

@@ -177,7 +177,7 @@ func (c *Claim) Sending() error {
 	if err := c.write(os.Rename); err != nil {
 		return err
 	}
-	return syncDir(c.dir.Path("answers"))
+	return SyncDir(c.dir.Path("answers"))
 }
 
 // Sent records that the SMTP server accepted the reply.

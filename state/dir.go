@@ -75,8 +75,8 @@ func readBounded(r io.Reader) ([]byte, error) {
 	return data, err
 }
 
-// syncDir makes the names in a directory survive a power failure.
-func syncDir(path string) error {
+// SyncDir makes the names in a directory survive a power failure.
+func SyncDir(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err

@@ -133,15 +133,11 @@ func (f *flags) report(log *slog.Logger, out challenge.Outcome) {
 	if !out.Concerns() && out.Verdict == challenge.None && !f.Print {
 		return
 	}
-	level := slog.LevelInfo
-	if out.Verdict == challenge.Refused || out.Verdict == challenge.Later {
-		level = slog.LevelWarn
-	}
 	word := out.Verdict.String()
 	if out.Verdict == challenge.Answered && (f.Print || f.Explain) {
 		word = "genuine" // nothing was sent
 	}
-	log.Log(context.Background(), level, "challenge "+word, out.Attrs()...)
+	log.Log(context.Background(), out.Level(), "challenge "+word, out.Attrs()...)
 }
 
 func (f *flags) status(out challenge.Outcome) int {

@@ -1,6 +1,9 @@
 package challenge
 
-import "fmt"
+import (
+	"fmt"
+	"log/slog"
+)
 
 // Verdict is what postseal decided about one message.
 type Verdict int
@@ -40,6 +43,15 @@ type Outcome struct {
 // Concerns tells whether the message was for somebody who waits: only those are
 // worth a line in the log.
 func (o Outcome) Concerns() bool { return o.Verdict != None || o.Email != "" }
+
+// Level is that of the outcome's line in the log: a challenge that was not answered
+// is worth a look.
+func (o Outcome) Level() slog.Level {
+	if o.Verdict == Refused || o.Verdict == Later {
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
+}
 
 // Check is one thing that was looked at, for postseal-pipe --explain.
 type Check struct {
