@@ -26,7 +26,7 @@ type Options struct {
 type Timing struct {
 	Hint  time.Duration // without a mail: say so; default 1m
 	Post  time.Duration // without a mail, at trigger auto: POST once; default 10m
-	Doubt time.Duration // after a POST whose reply may never have left: order anew; default 1m
+	Doubt time.Duration // after a POST whose reply may never have left: order anew; default 1m, at most a third of the time left
 	Slow  time.Duration // between looks at the CA while waiting for the mail; default 30s
 }
 

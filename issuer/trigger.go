@@ -96,7 +96,7 @@ func (v *vigil) loop(ctx context.Context, answers <-chan *state.Answer, failed <
 				failed = nil
 			}
 		case a := <-answers:
-			v.answered(a)
+			v.answered(ctx, a)
 		case <-v.nag.C:
 			v.complain()
 		case <-v.early.C:
@@ -105,7 +105,7 @@ func (v *vigil) loop(ctx context.Context, answers <-chan *state.Answer, failed <
 		case <-v.settled.C:
 			err = v.post(ctx)
 		case <-v.doubt.C:
-			return &deadOrder{fmt.Errorf("the reply for %s was lost: %s", v.c.Email, v.answer.Reason), true}
+			return v.giveUp(ctx)
 		case <-v.poll.C:
 			var done bool
 			if done, err = v.look(ctx); done {
@@ -143,7 +143,7 @@ func (r *run) answers(ctx context.Context, c *challenge, to chan<- *state.Answer
 
 // answered goes on after the mail half's answer. A failure is told at once; the
 // wait goes on, since a later delivery may try again.
-func (v *vigil) answered(a *state.Answer) {
+func (v *vigil) answered(ctx context.Context, a *state.Answer) {
 	switch a.Phase {
 	case state.Failed:
 		v.r.note(v.c.Email, fmt.Sprintf("the reply for %s was refused by the mail server: %s", v.c.Email, a.Reason))
@@ -163,7 +163,7 @@ func (v *vigil) answered(a *state.Answer) {
 	case v.c.Posted.IsZero():
 		v.settled.Reset(v.settle)
 	case a.Phase == state.Unknown:
-		v.doubt.Reset(v.r.i.Timing.Doubt)
+		v.doubtUntil(ctx, v.c.Posted)
 	}
 }
 
@@ -202,7 +202,7 @@ func (v *vigil) post(ctx context.Context) error {
 	if v.answer != nil {
 		v.hurry()
 		if v.answer.Phase == state.Unknown {
-			v.doubt.Reset(v.r.i.Timing.Doubt)
+			v.doubtUntil(ctx, posted)
 		}
 	}
 	return v.r.update(func(*orderFile) { v.c.Posted = posted })

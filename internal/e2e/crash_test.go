@@ -47,7 +47,8 @@ const (
 // torn, and the same command run again gets the certificate.
 //
 // A process that dies between "sending" and the dot leaves a reply in doubt, which is
-// never sent again: the order for it is given up after a minute, and another made.
+// never sent again: the order for it is given up after a third of the time that is left,
+// and another made.
 //
 // The steps of an order one by one are issuer.TestResumeAfterKill, those of an answer
 // state.TestDeadBeforeTheDot and TestDeadAfterTheDot.
@@ -95,7 +96,7 @@ func (c *crash) round(n int) {
 
 func (c *crash) certCommand(addr string) *exec.Cmd {
 	return exec.Command(filepath.Join(c.bin, "postseal"), "cert", "--config", c.config, "--server", c.ca.DirectoryURL,
-		"--ca-bundle", c.ca.RootFile, "--non-interactive", "--agree-tos", "--key-type", "p256", "--timeout", "150s", "-e", addr)
+		"--ca-bundle", c.ca.RootFile, "--non-interactive", "--agree-tos", "--key-type", "p256", "--timeout", "60s", "-e", addr)
 }
 
 // killed starts a program, kills it at a random moment of a span, and tells whether
