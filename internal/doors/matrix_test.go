@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"postseal/internal/machine"
 )
 
 // The columns of the matrix: what is shown of each neighbour.
@@ -56,10 +59,13 @@ func (r row) run(s *site, name string) {
 	}
 }
 
-var results = sync.OnceValue(func() *os.File { return os.NewFile(resultsFD, "results") })
-
 func writeCell(c cell) {
-	if err := json.NewEncoder(results()).Encode(c); err != nil {
+	f, err := os.OpenFile(filepath.Join(machine.Report, cellsFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		panic(err)
+	}
+	defer f.Close()
+	if err := json.NewEncoder(f).Encode(c); err != nil {
 		panic(err)
 	}
 }

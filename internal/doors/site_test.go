@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/machine"
 	"postseal/internal/mta"
 	"postseal/internal/testca"
 )
@@ -62,6 +63,9 @@ func newSite(t *testing.T) *site {
 	s.writeFile("/etc/hosts", "127.0.0.1 mail.example.test mail localhost\n", 0o644)
 	s.writeFile("/etc/mailname", domain+"\n", 0o644)
 	s.writeFile("/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:2 attempts:1\n", 0o644)
+	for _, program := range programs {
+		s.must(copyFile(filepath.Join(machine.Kit, program), "/usr/bin/"+program, 0o755))
+	}
 	s.listenSyslog()
 	s.startCA()
 	for _, name := range people {
@@ -104,7 +108,7 @@ func (s *site) install(from, to string) {
 	s.must(copyFile(contrib(from), to, mode))
 }
 
-func contrib(name string) string { return filepath.Join(kit, "contrib", name) }
+func contrib(name string) string { return filepath.Join(machine.Kit, "contrib", name) }
 
 // add puts the lines of a file of contrib/ at the end of a configuration file.
 func (s *site) add(from, to string) {

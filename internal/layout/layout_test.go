@@ -13,9 +13,10 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal":        {"issuer", "state", "internal/check", "internal/cli", "internal/completion", "internal/confine"},
-	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "state"},
-	"cmd/postseal-pipe":   {"pipe", "pipe/glance", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "state"},
+	"cmd/postseal":        {"issuer", "state", "internal/check", "internal/cli", "internal/completion", "internal/confine", "internal/journal"},
+	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "internal/journal", "state"},
+	"cmd/postseal-pipe": {"pipe", "pipe/glance", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine",
+		"internal/journal", "state"},
 	"cmd/postseal-demo": {"issuer", "milter", "pipe", "internal/challenge", "internal/mailconf", "internal/mailhost",
 		"internal/testca", "internal/cli", "state"},
 
@@ -28,6 +29,9 @@ var imports = map[string][]string{
 	// directory, and speaks to the servers of both in their own protocols.
 	"internal/check": {"state"},
 
+	// Last words go to the journal as errors.
+	"internal/cli": {"internal/journal"},
+
 	// What the two programs of the mail half read from their flags and file in
 	// the same way: a part of cmd/ that both share.
 	"internal/mailconf": {"internal/challenge", "internal/cli", "internal/confine", "state"},
@@ -39,11 +43,13 @@ var reasons = map[string]string{
 	"internal/cli":        "flags and exit codes belong to the programs in cmd/; packages return errors",
 	"internal/testca":     "it is a second reading of the RFC, and no product links a test CA",
 	"internal/mailhost":   "it is for the demo; real hosts have a real mail server",
+	"internal/machine":    "it is for tests",
 	"internal/mta":        "it is for tests",
 	"internal/check":      "it asks everybody, for an admin; what works does not depend on it",
 	"internal/challenge":  "only the mail half reads mail",
 	"internal/completion": "only a program has a command line to complete",
 	"internal/manual":     "it is for tests",
+	"internal/journal":    "where the log goes is decided in cmd/; packages are given a logger",
 	"internal/confine":    "what a process gives up is decided in cmd/, where all is known that it needs",
 	"issuer":              "the half that holds keys must not be reachable from the half that reads foreign mail",
 	"milter":              "the two doors of the mail half do not know each other, and nobody else knows them",
@@ -61,7 +67,7 @@ var bans = []ban{
 	{
 		// The mail half.
 		[]string{"cmd/postseal-milter", "cmd/postseal-pipe", "milter", "pipe", "state", "internal/challenge",
-			"internal/smime", "internal/dkimpolicy", "internal/mailconf", "internal/confine"},
+			"internal/smime", "internal/dkimpolicy", "internal/mailconf", "internal/confine", "internal/journal"},
 		map[string]string{
 			"github.com/mholt/acmez":             "the mail half is no ACME client: it needs a token and a thumbprint, never the account",
 			"software.sslmate.com/src/go-pkcs12": "certificate keys are the issuing half's; the mail half must not be able to read one",
@@ -96,7 +102,7 @@ var modules = map[string]string{
 	"github.com/VictoriaMetrics/metrics":  "--metrics",
 	"github.com/alecthomas/kong":          "command lines",
 	"github.com/alicebob/miniredis/v2":    "tests of redis://",
-	"github.com/coreos/go-systemd/v22":    "socket activation, sd_notify",
+	"github.com/coreos/go-systemd/v22":    "socket activation, sd_notify, whether stderr is the journal",
 	"github.com/emersion/go-message":      "mail headers",
 	"github.com/emersion/go-milter":       "the milter protocol",
 	"github.com/emersion/go-msgauth":      "DKIM",
