@@ -13,7 +13,8 @@ import (
 
 // Options hold for a whole run of a program.
 type Options struct {
-	Dir     *state.Dir
+	Dir     *state.Dir                     // accounts, orders and certificates
+	Store   state.Store                    // what is shared with the mail half; nil for Dir
 	Version string                         // of the program, for User-Agent
 	CA      func(server string) CASettings // how to deal with a CA; may be nil
 	OnStep  func(Step)                     // told what happens, from several goroutines; may be nil
@@ -54,6 +55,9 @@ type Issuer struct {
 // New returns an issuer. It touches neither disk nor network.
 func New(o Options) *Issuer {
 	o.Timing = o.Timing.withDefaults()
+	if o.Store == nil {
+		o.Store = o.Dir
+	}
 	return &Issuer{Options: o, cas: map[string]*ca{}}
 }
 
@@ -74,18 +78,43 @@ func (i *Issuer) prepare() error {
 	if i.prepared {
 		return nil
 	}
-	note, err := i.Dir.Create()
+	note, err := i.create()
 	if err != nil {
 		return stateError(i.Dir.Path(), err)
 	}
 	if note != "" {
 		i.step(StepHint, "", "", note)
 	}
-	if err := errors.Join(i.Dir.Purge(i.now()), i.Dir.Forget(answersKept, i.now()), i.sweep()); err != nil {
+	if err := errors.Join(i.Store.Purge(i.now()), i.Store.Forget(answersKept, i.now())); err != nil {
+		return i.storeError(err)
+	}
+	if err := i.sweep(); err != nil {
 		return stateError(i.Dir.Path(), err)
 	}
 	i.prepared = true
 	return nil
+}
+
+// create makes what is missing of the state directory: all of it only if the mail
+// half shares it.
+func (i *Issuer) create() (note string, err error) {
+	if i.Store == state.Store(i.Dir) {
+		return i.Dir.Create()
+	}
+	return "", i.Dir.CreatePrivate()
+}
+
+// storeError tells of an error of what is shared with the mail half. A server that
+// is away comes back; a directory that cannot be used does not become usable by itself.
+func (i *Issuer) storeError(err error) error {
+	var away *state.UnreachableError
+	if errors.As(err, &away) {
+		return later("start it or put right what it says, then run the same command again; \"postseal check\" looks at it", "%v", away)
+	}
+	if i.Store == state.Store(i.Dir) {
+		return stateError(i.Dir.Path("pending"), err)
+	}
+	return configError("\"postseal check\" looks at it", "%s: %v", i.Store, err)
 }
 
 func stateError(path string, err error) error {

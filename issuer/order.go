@@ -57,9 +57,9 @@ func (r *run) begin() error {
 // CA, and whose mail came could not be told.
 func (r *run) othersWait() error {
 	for _, email := range r.req.Emails {
-		records, err := r.i.Dir.Pending(email, r.i.now())
+		records, err := r.i.Store.Pending(email, r.i.now())
 		if err != nil {
-			return stateError(r.i.Dir.Path("pending"), err)
+			return r.i.storeError(err)
 		}
 		for _, p := range records {
 			if p.Server == r.ca.server && r.othersRecord(p.ID) {
@@ -114,13 +114,13 @@ func (r *run) record(c *challenge, expires time.Time) error {
 			expires = r.i.now().Add(orderingFor)
 		}
 	}
-	err = r.i.Dir.Put(&state.Pending{
+	err = r.i.Store.Put(&state.Pending{
 		ID: c.ID, Email: c.name(), Server: r.ca.server, From: c.from, Token: c.token,
 		Thumbprint: thumbprint, Join: r.ca.join(r.req.TokenJoin),
 		Created: r.order.Created, Expires: expires.UTC().Truncate(time.Second), Policy: r.ca.table.Policy,
 	})
 	if err != nil {
-		return stateError(r.i.Dir.Path("pending"), err)
+		return r.i.storeError(err)
 	}
 	return nil
 }
@@ -249,7 +249,7 @@ func (r *run) unrecord(c *challenge) {
 		return
 	}
 	for _, addr := range []string{c.Email, c.name()} {
-		if err := r.i.Dir.Remove(addr, r.order.Server); err != nil {
+		if err := r.i.Store.Remove(addr, r.order.Server); err != nil {
 			r.note(c.Email, "a pending record could not be removed: "+err.Error())
 		}
 	}

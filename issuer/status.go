@@ -78,15 +78,19 @@ type AnswerStatus struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
-// Status reads the state directory. It asks no CA and changes nothing.
+// Status reads the state directory and what is shared with the mail half. It asks
+// no CA and changes nothing.
 func (i *Issuer) Status() (*Status, error) {
 	s := &Status{Certificates: []CertStatus{}, Orders: []OrderStatus{}, Pending: []PendingStatus{}, Answers: []AnswerStatus{}}
-	if info, err := os.Stat(i.Dir.Path()); errors.Is(err, fs.ErrNotExist) {
-		return s, nil
-	} else if err == nil && !info.IsDir() {
+	if info, err := os.Stat(i.Dir.Path()); err == nil && !info.IsDir() {
 		return nil, stateError(i.Dir.Path(), errors.New("is not a directory"))
 	}
-	for _, read := range []func(*Status) error{i.certStatus, i.pendingStatus, i.answerStatus, i.orderStatus} {
+	for _, read := range []func(*Status) error{i.pendingStatus, i.answerStatus} {
+		if err := read(s); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, i.storeError(err)
+		}
+	}
+	for _, read := range []func(*Status) error{i.certStatus, i.orderStatus} {
 		if err := read(s); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, stateError(i.Dir.Path(), err)
 		}
@@ -127,7 +131,7 @@ func (i *Issuer) describe(c stored) CertStatus {
 }
 
 func (i *Issuer) pendingStatus(s *Status) error {
-	records, err := i.Dir.All(i.now())
+	records, err := i.Store.All(i.now())
 	for _, p := range records {
 		d := PendingStatus{Email: p.Email, Server: p.Server, From: p.From, State: "pending", Created: p.Created, Expires: p.Expires}
 		if p.Ordering() {
@@ -143,7 +147,7 @@ func (i *Issuer) pendingStatus(s *Status) error {
 const mostAnswers = 20
 
 func (i *Issuer) answerStatus(s *Status) error {
-	answers, err := i.Dir.Answers()
+	answers, err := i.Store.Answers()
 	for _, a := range answers {
 		d := AnswerStatus{Email: a.Email, Server: a.Server, Phase: string(a.Phase), Time: a.Ended, Reason: a.Reason}
 		if d.Time.IsZero() {
@@ -186,7 +190,7 @@ func (i *Issuer) waitsFor(o *orderFile, pending []PendingStatus) string {
 	}
 	var waits []string
 	for _, c := range o.Challenges {
-		a, err := i.Dir.Answer(c.ID)
+		a, err := i.Store.Answer(c.ID)
 		answered := err == nil && a != nil && a.Phase != state.Failed && a.Phase != state.Claimed
 		for _, p := range pending { // a record that is gone means an authorization that is valid
 			switch {

@@ -125,7 +125,7 @@ func (r *run) answers(ctx context.Context, c *challenge, to chan<- *state.Answer
 	}
 	var seen *state.Answer
 	for {
-		a, err := r.i.Dir.WaitAnswer(ctx, c.ID, seen)
+		a, err := r.i.Store.WaitAnswer(ctx, c.ID, seen)
 		if err != nil {
 			return err
 		}

@@ -296,7 +296,7 @@ func TestPendingRace(t *testing.T) {
 	if _, err := dir.Create(); err != nil {
 		t.Fatal(err)
 	}
-	index := state.NewIndex(dir)
+	index := dir.Index()
 	defer index.Close()
 	config := testConfig()
 	config.Pending = index.Any

@@ -18,9 +18,7 @@ func (d *Dir) answerPath(id string, attempt int) string {
 	return d.Path("answers", id+".json")
 }
 
-// Answer returns the last attempt to answer a challenge, nil if there was none.
-// An attempt whose process died after "sending" is returned as Unknown; one whose
-// process died before is returned as nil, since a new delivery may claim it.
+// Answer implements Store.
 func (d *Dir) Answer(id string) (*Answer, error) {
 	if !legalID(id) {
 		return nil, fmt.Errorf("id %q is none", id)
@@ -69,7 +67,7 @@ func (d *Dir) readAnswer(path string) (*Answer, error) {
 	return a, nil
 }
 
-// Answers returns the last attempt of every answer, in no order.
+// Answers implements Store.
 func (d *Dir) Answers() ([]*Answer, error) {
 	ids, err := d.answerIDs()
 	if err != nil {
@@ -103,9 +101,8 @@ func (d *Dir) answerIDs() ([]string, error) {
 	return ids, nil
 }
 
-// Forget removes answers whose last attempt ended more than age ago, and the
-// leftovers of processes that died. It is for the issuing half, which owns the
-// directory. Attempts go together: a gap would hide those after it.
+// Forget implements Store. It removes the leftovers of processes that died, too.
+// The issuing half owns the directory. Attempts go together: a gap would hide those after it.
 func (d *Dir) Forget(age time.Duration, now time.Time) error {
 	entries, err := os.ReadDir(d.Path("answers"))
 	if err != nil {

@@ -24,20 +24,17 @@ func (e *DoneError) Error() string {
 	return "perhaps already answered: " + e.Answer.Reason
 }
 
-// Claim is the right to answer one challenge. It lasts until one of Sent, Failed,
-// Unknown and GiveBack is called or the process ends.
-type Claim struct {
+// dirClaim is a claim in a directory: a file that its process has locked.
+type dirClaim struct {
 	dir    *Dir
 	path   string
 	file   *os.File // holds the lock
 	answer Answer
 }
 
-// Claim claims the challenge of p. Of any number of processes that try at the
-// same time exactly one succeeds. The others get ErrBusy, or a *DoneError once
-// the challenge was answered.
-func (d *Dir) Claim(p *Pending, challengeID, replyID string, now time.Time) (*Claim, error) {
-	c := &Claim{dir: d, answer: Answer{
+// Claim implements Store.
+func (d *Dir) Claim(p *Pending, challengeID, replyID string, now time.Time) (Claim, error) {
+	c := &dirClaim{dir: d, answer: Answer{
 		Version: Version, ID: p.ID, Phase: Claimed, Email: p.Email, Server: p.Server,
 		MessageIDs: MessageIDs{Challenge: challengeID, Reply: replyID}, Claimed: now.UTC(),
 	}}
@@ -53,6 +50,7 @@ func (d *Dir) Claim(p *Pending, challengeID, replyID string, now time.Time) (*Cl
 		}
 		err = c.write(os.Link)
 		if err == nil {
+			c.count('+')
 			return c, nil
 		}
 		if !errors.Is(err, fs.ErrExist) {
@@ -132,7 +130,7 @@ func sameFile(f *os.File, path string) bool {
 
 // write puts the answer on disk as a new file that is locked before it has a
 // name, and gives it its name with publish: os.Link to claim, os.Rename to go on.
-func (c *Claim) write(publish func(tmp, path string) error) error {
+func (c *dirClaim) write(publish func(tmp, path string) error) error {
 	data, err := json.MarshalIndent(&c.answer, "", "  ")
 	if err != nil {
 		return err
@@ -170,9 +168,8 @@ func fill(f *os.File, data []byte) error {
 	return f.Sync()
 }
 
-// Sending records that the final dot is about to be sent. After it the challenge
-// is never answered again unless GiveBack or Failed says that it was not.
-func (c *Claim) Sending() error {
+// Sending implements Claim.
+func (c *dirClaim) Sending() error {
 	c.answer.Phase = Sending
 	if err := c.write(os.Rename); err != nil {
 		return err
@@ -180,25 +177,28 @@ func (c *Claim) Sending() error {
 	return SyncDir(c.dir.Path("answers"))
 }
 
-// Sent records that the SMTP server accepted the reply.
-func (c *Claim) Sent(now time.Time) error { return c.end(Sent, "", now) }
+// Sent implements Claim.
+func (c *dirClaim) Sent(now time.Time) error { return c.end(Sent, "", now) }
 
-// Failed records that the SMTP server refused the reply for good, in its words.
-func (c *Claim) Failed(reason string, now time.Time) error { return c.end(Failed, reason, now) }
+// Failed implements Claim.
+func (c *dirClaim) Failed(reason string, now time.Time) error { return c.end(Failed, reason, now) }
 
-// Unknown records that the connection broke after the final dot.
-func (c *Claim) Unknown(reason string, now time.Time) error { return c.end(Unknown, reason, now) }
+// Unknown implements Claim.
+func (c *dirClaim) Unknown(reason string, now time.Time) error { return c.end(Unknown, reason, now) }
 
-func (c *Claim) end(phase Phase, reason string, now time.Time) error {
+func (c *dirClaim) end(phase Phase, reason string, now time.Time) error {
 	c.answer.Phase, c.answer.Reason, c.answer.Ended = phase, reason, now.UTC()
 	err := c.write(os.Rename)
 	c.file.Close()
 	return err
 }
 
-// GiveBack ends the claim as if it had never been: the reply was not sent.
-func (c *Claim) GiveBack() error {
+// GiveBack implements Claim.
+func (c *dirClaim) GiveBack() error {
 	err := os.Remove(c.path)
 	c.file.Close()
+	if err == nil {
+		c.count('-')
+	}
 	return err
 }

@@ -50,6 +50,23 @@ func (d *Dir) Create() (note string, err error) {
 	return note, nil
 }
 
+// CreatePrivate makes what is missing of a state directory that is the issuing
+// half's alone, because the mail half has another Store.
+func (d *Dir) CreatePrivate() error {
+	if _, err := makeDir(d.path, 0o750, false, -1); err != nil {
+		return err
+	}
+	for _, sub := range subdirs {
+		if sub.shared {
+			continue
+		}
+		if _, err := makeDir(d.Path(sub.name), sub.mode, false, -1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // mailGroup returns the id of the group "postseal", or -1 and why not.
 func mailGroup() (gid int, why string) {
 	g, err := user.LookupGroup(Group)

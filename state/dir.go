@@ -14,7 +14,8 @@ import (
 // maxRecord bounds what is read of one file, in bytes.
 const maxRecord = 64 << 10
 
-// Dir is a state directory.
+// Dir is a state directory. It is a Store, and where the issuing half keeps its
+// accounts, orders and certificates even if the Store is another.
 type Dir struct {
 	path string
 
@@ -33,6 +34,9 @@ func Open(path string) *Dir { return &Dir{path: path} }
 func (d *Dir) Path(elem ...string) string {
 	return filepath.Join(append([]string{d.path}, elem...)...)
 }
+
+// String implements Store.
+func (d *Dir) String() string { return d.path }
 
 func (d *Dir) damaged(path string, err error) {
 	if d.Damaged != nil {

@@ -8,17 +8,16 @@ import (
 	"time"
 )
 
-// recheckEvery is how often an Index looks at the directory even if the kernel
+// recheckEvery is how often the index looks at the directory even if the kernel
 // reported no change.
 const recheckEvery = 5 * time.Second
 
-// Index knows from memory whether anybody waits for a challenge, for a daemon
-// that must not read files for ordinary mail.
+// dirIndex is the index of a directory.
 //
 // The kernel queues an event before the call that made a record returns, and Any
 // empties that queue first. So a record that was written before Any is called is
 // never missed, however little before.
-type Index struct {
+type dirIndex struct {
 	dir *Dir
 
 	mu      sync.Mutex
@@ -29,15 +28,14 @@ type Index struct {
 	now     func() time.Time
 }
 
-// NewIndex returns an index over d. It works, slower, where the kernel gives no
-// events and while the directory is missing. Close ends it.
-func NewIndex(d *Dir) *Index {
-	return &Index{dir: d, now: time.Now}
-}
+// Index implements Store. It works, slower, where the kernel gives no events and
+// while the directory is missing.
+func (d *Dir) Index() Index { return newIndex(d) }
 
-// Any tells whether a record is in pending/. The error says why that cannot be
-// known; the caller should then look at each message.
-func (x *Index) Any() (bool, error) {
+func newIndex(d *Dir) *dirIndex { return &dirIndex{dir: d, now: time.Now} }
+
+// Any implements Index.
+func (x *dirIndex) Any() (bool, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.changes == nil {
@@ -56,7 +54,7 @@ func (x *Index) Any() (bool, error) {
 }
 
 // Close releases the kernel's watch.
-func (x *Index) Close() {
+func (x *dirIndex) Close() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.changes.close()
@@ -87,7 +85,7 @@ func (d *Dir) anyPending() (bool, error) {
 	}
 }
 
-// CountPending returns how many records are in pending/.
+// CountPending implements Store: it counts files.
 func (d *Dir) CountPending() (int, error) {
 	names, err := listNames(d.Path("pending"), -1)
 	n := 0

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func anyPending(t *testing.T, x *Index) bool {
+func anyPending(t *testing.T, x *dirIndex) bool {
 	t.Helper()
 	found, err := x.Any()
 	if err != nil {
@@ -20,7 +20,7 @@ func anyPending(t *testing.T, x *Index) bool {
 // before.
 func TestIndexMissesNothing(t *testing.T) {
 	d := newDir(t)
-	x := NewIndex(d)
+	x := newIndex(d)
 	defer x.Close()
 	for i := range 2000 {
 		p := record(fmt.Sprint(i), "alice@example.test", "ca")
@@ -40,7 +40,7 @@ func TestIndexMissesNothing(t *testing.T) {
 // The directory is not read while nothing changes in it.
 func TestIndexReadsOnlyChanges(t *testing.T) {
 	d := newDir(t)
-	x := NewIndex(d)
+	x := newIndex(d)
 	defer x.Close()
 	anyPending(t, x)
 	first := x.checked
@@ -59,7 +59,7 @@ func TestIndexReadsOnlyChanges(t *testing.T) {
 
 // Any is asked for each message.
 func BenchmarkIndexAny(b *testing.B) {
-	x := NewIndex(newDir(b))
+	x := newIndex(newDir(b))
 	defer x.Close()
 	for b.Loop() {
 		if _, err := x.Any(); err != nil {
@@ -70,7 +70,7 @@ func BenchmarkIndexAny(b *testing.B) {
 
 func TestIndexWithoutDirectory(t *testing.T) {
 	d := newDir(t)
-	x := NewIndex(d)
+	x := newIndex(d)
 	defer x.Close()
 	anyPending(t, x)
 	if err := os.Rename(d.Path("pending"), d.Path("moved")); err != nil {

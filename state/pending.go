@@ -56,8 +56,7 @@ func escape(s string) string {
 	return b.String()
 }
 
-// Put writes the record of a challenge that is waited for. It replaces that of
-// the same address and CA, and otherwise takes the next free name.
+// Put implements Store. A record of another CA takes the next free name.
 func (d *Dir) Put(p *Pending) error {
 	p.Version = Version
 	data, err := json.MarshalIndent(p, "", "  ")
@@ -120,7 +119,7 @@ func createFile(path string, data []byte, mode fs.FileMode) error {
 	return os.Link(t.Name(), path)
 }
 
-// Remove ends the wait for a challenge. It is no error if nobody waits.
+// Remove implements Store.
 func (d *Dir) Remove(addr, server string) error {
 	for slot := 1; slot <= slots; slot++ {
 		path := d.pendingPath(addr, slot)
@@ -135,8 +134,7 @@ func (d *Dir) Remove(addr, server string) error {
 	return nil
 }
 
-// Pending returns the records of those who wait for a challenge at an address and
-// have not expired. The error means that it cannot be known now.
+// Pending implements Store.
 func (d *Dir) Pending(addr string, now time.Time) ([]*Pending, error) {
 	var found []*Pending
 	for slot := 1; slot <= slots; slot++ {
@@ -179,7 +177,7 @@ func ours(name string) bool {
 	return at > 0 && at < len(base)-1 && strings.IndexByte(base[at:], '%') < 0
 }
 
-// All returns every pending record that can be read and has not expired.
+// All implements Store.
 func (d *Dir) All(now time.Time) ([]*Pending, error) {
 	all, err := d.scan(-1, func(string) bool { return true })
 	return current(all, now), err
@@ -266,8 +264,7 @@ func (d *Dir) readPending(path string) (*Pending, error) {
 	return p, nil
 }
 
-// Purge removes the records that expired, for the issuing half: an order that was
-// killed leaves its record behind.
+// Purge implements Store.
 func (d *Dir) Purge(now time.Time) error {
 	all, err := d.scan(-1, func(string) bool { return true })
 	if err != nil {

@@ -1,41 +1,151 @@
 package state
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"time"
 )
 
-// RecentAnswers returns the names of the answers that were written after a time, all
-// attempts counted, if there can be more than most of them; else none. The directory
-// is what all processes of the mail half share, so it is what they are counted by;
-// the clock is that of the file system.
-func (d *Dir) RecentAnswers(since time.Time, most int) (names []string, err error) {
-	all, err := listNames(d.Path("answers"), -1)
-	if err != nil || len(all) <= most {
-		return nil, err
-	}
-	for _, name := range all {
-		if !isRecord(name) {
-			continue
-		}
-		if info, err := os.Lstat(d.Path("answers", name)); err == nil && info.ModTime().After(since) {
-			names = append(names, name)
-		}
-	}
-	return names, nil
+// The counters are files in answers/, one for each hour, with a line of fixed size
+// for each claim that is made (+) or given back (-): when, and the CA. They are there
+// because looking at every answer of thirty days takes longer than sending one. They
+// bound and do not decide: losing one means to count too little for an hour.
+//
+// A line is appended by one write(2), so processes need no lock. Over NFS two that
+// are written at the same instant may become one.
+const (
+	counterPrefix = ".count-"
+	counterLine   = len("+1780315200 0123456789abcdef\n")
+)
+
+// counterPath returns the counter of the hour of t.
+func (d *Dir) counterPath(t time.Time) string {
+	return d.Path("answers", fmt.Sprintf("%s%d", counterPrefix, t.Unix()/3600))
 }
 
-// CountAnswers returns how many of the answers of these names are for the CA server.
-// What cannot be read is for none.
-func (d *Dir) CountAnswers(names []string, server string) (n int) {
+// count notes the claim of a file, or with '-' that it was given back. What goes
+// wrong is reported and does not stop an answer.
+func (c *dirClaim) count(sign byte) {
+	path := c.dir.counterPath(c.answer.Claimed)
+	if err := c.appendCount(path, countLine(sign, c.answer.Server, c.answer.Claimed)); err != nil {
+		c.dir.damaged(path, err)
+	}
+}
+
+func (c *dirClaim) appendCount(path string, line []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if missing(err) {
+		var before []byte
+		f, before, err = c.newCounter(path)
+		line = append(before, line...)
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.Write(line)
+	return err
+}
+
+// newCounter makes the counter of an hour. The first one of all begins with the
+// answers that were there before.
+func (c *dirClaim) newCounter(path string) (f *os.File, before []byte, err error) {
+	f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o660)
+	if errors.Is(err, fs.ErrExist) {
+		f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0) // somebody else was quicker
+		return f, nil, err
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	err = f.Chmod(0o660) // whatever the umask: other users of the mail half count too
+	hourAgo := c.answer.Claimed.Add(-time.Hour)
+	if _, none := os.Stat(c.dir.counterPath(hourAgo)); err == nil && missing(none) {
+		before, err = c.dir.countFiles(hourAgo, c.path)
+	}
+	if err != nil {
+		f.Close()
+	}
+	return f, before, err
+}
+
+// countFiles returns the lines of all attempts but one that were written after
+// since. The clock is that of the file system.
+func (d *Dir) countFiles(since time.Time, except string) (lines []byte, err error) {
+	names, err := listNames(d.Path("answers"), -1)
 	for _, name := range names {
-		data, err := readRecord(d.Path("answers", name))
-		if err != nil {
+		path := d.Path("answers", name)
+		if !isRecord(name) || path == except {
 			continue
 		}
-		if a, err := parseAnswer(data); err == nil && a.Server == server {
-			n++
+		info, err := os.Lstat(path)
+		if err != nil || !info.ModTime().After(since) {
+			continue
+		}
+		server := "" // of what cannot be read
+		if data, err := readRecord(path); err == nil {
+			if a, err := parseAnswer(data); err == nil {
+				server = a.Server
+			}
+		}
+		lines = append(lines, countLine('+', server, info.ModTime())...)
+	}
+	return lines, err
+}
+
+func countLine(sign byte, server string, t time.Time) []byte {
+	return fmt.Appendf(nil, "%c%010d %s\n", sign, t.Unix(), countKey(server))
+}
+
+// countKey stands for a CA in a line.
+func countKey(server string) string {
+	sum := sha256.Sum256([]byte(server))
+	return hex.EncodeToString(sum[:8])
+}
+
+// aheadMost is how far the clock of another host may be ahead for its claims to count.
+const aheadMost = 2 * time.Hour
+
+// AnswersWithin implements Store. Where a counter cannot be read, the answers are
+// looked at instead.
+func (d *Dir) AnswersWithin(age time.Duration, server string, now time.Time) (all, toCA int, err error) {
+	var lines []byte
+	since := now.Add(-age)
+	for t := since; !t.After(now.Add(aheadMost)); t = t.Add(time.Hour) {
+		more, err := os.ReadFile(d.counterPath(t))
+		if err != nil && !missing(err) {
+			d.damaged(d.counterPath(t), err)
+			if lines, err = d.countFiles(since, ""); err != nil {
+				return 0, 0, err
+			}
+			break
+		}
+		lines = append(lines, more...)
+	}
+	all, toCA = tally(lines, since, server)
+	return all, toCA, nil
+}
+
+// tally counts the lines after a time. What is no line of ours is left out.
+func tally(lines []byte, since time.Time, server string) (all, toCA int) {
+	after, key := fmt.Appendf(nil, "%010d", since.Unix()), []byte(countKey(server))
+	for line := range bytes.Lines(lines) {
+		if len(line) != counterLine || bytes.Compare(line[1:11], after) <= 0 {
+			continue
+		}
+		step := 1
+		if line[0] == '-' {
+			step = -1
+		}
+		all += step
+		if bytes.Equal(line[12:counterLine-1], key) {
+			toCA += step
 		}
 	}
-	return n
+	return max(all, 0), max(toCA, 0)
 }

@@ -120,10 +120,7 @@ func (d *Dir) wait(ctx context.Context, w *watcher, dir, prefix string, ready fu
 	}
 }
 
-// WaitAnswer waits until a challenge was answered or failed to be: it returns an
-// answer whose phase is Sent, Failed or Unknown and that differs from seen, which
-// is nil or an answer that the caller knows already: after a failure, a later
-// delivery may try again.
+// WaitAnswer implements Store.
 func (d *Dir) WaitAnswer(ctx context.Context, id string, seen *Answer) (a *Answer, err error) {
 	err = d.wait(ctx, &d.answers, "answers", id, func() (bool, error) {
 		if a, err = d.Answer(id); err != nil || a == nil {
@@ -140,8 +137,7 @@ func (d *Dir) WaitAnswer(ctx context.Context, id string, seen *Answer) (a *Answe
 	return a, nil
 }
 
-// WaitToken waits until none of the records for the addresses is still ordering,
-// and returns them: the client has then read the authorizations.
+// WaitToken implements Store.
 func (d *Dir) WaitToken(ctx context.Context, addrs []string, now func() time.Time) (found []*Pending, err error) {
 	err = d.wait(ctx, &d.pending, "pending", "", func() (bool, error) {
 		found, err = d.PendingAny(addrs, now())
@@ -158,7 +154,7 @@ func (d *Dir) WaitToken(ctx context.Context, addrs []string, now func() time.Tim
 	return found, err
 }
 
-// PendingAny returns the records for several addresses, each once.
+// PendingAny implements Store.
 func (d *Dir) PendingAny(addrs []string, now time.Time) ([]*Pending, error) {
 	var found []*Pending
 	for _, addr := range addrs {

@@ -110,7 +110,7 @@ func (d *demo) startMilter(ctx context.Context) (func() error, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(tmp))
 	}
-	index := state.NewIndex(d.state)
+	index := d.state.Index()
 	server := milter.New(milter.Config{Pending: index.Any, Answer: d.answer, Logger: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)

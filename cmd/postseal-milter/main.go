@@ -79,7 +79,7 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
 // serve answers until the context ends, and then in good order.
 func (f *flags) serve(ctx context.Context, log *slog.Logger, dir *state.Dir, r *challenge.Responder, l sockets) error {
 	defer l.Close()
-	index := state.NewIndex(dir)
+	index := dir.Index()
 	defer index.Close()
 	m := newMeter(dir, r)
 	server := milter.New(milter.Config{
@@ -117,7 +117,7 @@ func (f *flags) action() milter.Action {
 // logStart writes the line that admins look for after a restart, and a second one
 // if there is nothing to answer from: that is no error, for the first order makes
 // the directory.
-func (f *flags) logStart(log *slog.Logger, dir *state.Dir, index *state.Index, l sockets) {
+func (f *flags) logStart(log *slog.Logger, dir *state.Dir, index state.Index, l sockets) {
 	log.Info("listening", "on", strings.Join(l.names(), " "), "state", dir.Path(), "smtp", f.SMTP, "version", cli.Version())
 	if _, err := index.Any(); err != nil {
 		log.Warn("the state directory cannot be read; until then every message is looked at", "error", err)

@@ -65,7 +65,7 @@ func BenchmarkState(b *testing.B) {
 			}
 			report.add(fmt.Sprintf("look-up, %d pending", n), "µs", lookups, one, "1")
 			report.add(fmt.Sprintf("put, %d pending, in memory", n), "µs", timed(500, func(int) { check(b, dir.Put(record("0", "user0@example.test"))) }), nil, "")
-			index := state.NewIndex(dir)
+			index := dir.Index()
 			report.add(fmt.Sprintf("is anything pending, %d pending", n), "µs", timed(5000, func(int) { _, err := index.Any(); check(b, err) }), nil, "")
 			index.Close()
 			startUp(b, dir, n)

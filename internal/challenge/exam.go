@@ -82,7 +82,7 @@ func (x *exam) findPool() error {
 	addrs := slices.DeleteFunc(slices.Concat(to, recipients), func(addr string) bool { return !legalAddress(addr) })
 	all, err := x.r.State.PendingAny(addrs, x.r.now())
 	if err != nil {
-		return postpone("the state directory cannot be read: %v", err)
+		return postpone("the state cannot be read: %v", err)
 	}
 	x.choosePool(all, to)
 	return nil

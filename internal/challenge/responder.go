@@ -19,7 +19,7 @@ const defaultTokenWait = 10 * time.Second
 // Responder answers challenges. State and LookupTXT must be set; Send is not
 // needed to Explain and to Compose.
 type Responder struct {
-	State      *state.Dir
+	State      state.Store
 	LookupTXT  func(ctx context.Context, name string) ([]string, error) // see Resolver
 	Send       func(ctx context.Context, env Envelope, raw []byte, beforeDot func() error) error
 	Keys       []Key                          // sign replies of these domains
@@ -189,7 +189,7 @@ func (r *Responder) answer(ctx context.Context, x *exam, out Outcome) Outcome {
 }
 
 // settle records how a submission ended.
-func (r *Responder) settle(out Outcome, claim *state.Claim, err error) (Outcome, error) {
+func (r *Responder) settle(out Outcome, claim state.Claim, err error) (Outcome, error) {
 	if err == nil {
 		out.Verdict, out.Reason = Answered, "the SMTP server took the reply"
 		return out, claim.Sent(r.now())
@@ -215,7 +215,7 @@ func (o Outcome) later(err error) Outcome {
 }
 
 // unclaimed is the outcome where the claim was not to be had: somebody else
-// answers or has answered (RFC 8823, Section 3, item 6), or the directory is broken.
+// answers or has answered (RFC 8823, Section 3, item 6), or the store is broken.
 func (o Outcome) unclaimed(err error) Outcome {
 	var done *state.DoneError
 	switch {
