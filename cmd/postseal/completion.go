@@ -4,6 +4,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"postseal/internal/completion"
+	"postseal/internal/setup"
 	"postseal/issuer"
 )
 
@@ -32,6 +33,7 @@ var flagValues = completion.Values{
 	"usage":      issuer.Usages,
 	"p12":        issuer.Formats,
 	"reason":     issuer.Reasons,
+	"via":        setup.Names(),
 	"token-join": {"auto", "string", "bytes"},
 	"trigger":    {"auto", "reply", "post"},
 	"compat":     {"certbot", "serial"},

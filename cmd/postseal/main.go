@@ -26,6 +26,7 @@ type flags struct {
 	Revoke     revokeCmd     `cmd:"" help:"Revoke a certificate."`
 	Status     statusCmd     `cmd:"" help:"Show certificates, orders in flight, and challenges that are waited for."`
 	Account    accountCmd    `cmd:"" help:"Show or change the account at a CA."`
+	Init       initCmd       `cmd:"" help:"Prepare this machine: configuration, user, directories; say what the mail server needs."`
 	Check      checkCmd      `cmd:"" help:"Look at all that has to be right before a challenge can be answered."`
 	Completion completionCmd `cmd:"" help:"Write a script that completes command lines in a shell."`
 }
@@ -47,7 +48,7 @@ func (f *flags) program() cli.Program {
 		Description: "Get S/MIME certificates over ACME (RFC 8823). The challenge mail is answered on the mail server " +
 			"by postseal-milter or postseal-pipe, which share the state directory.",
 		Example:  "postseal cert -e alice@example.org --agree-tos",
-		Examples: map[string]string{"check": checkExample},
+		Examples: map[string]string{"init": initExample, "check": checkExample},
 		Flags:    f,
 	}
 }
@@ -78,6 +79,8 @@ func (f *flags) command(ctx context.Context, s *session, parsed *cli.Parsed) err
 		return f.Revoke.run(ctx, s)
 	case "status":
 		return f.Status.run(s)
+	case "init":
+		return f.Init.run(ctx, s, parsed.File)
 	case "check":
 		return f.Check.run(ctx, s, parsed.File)
 	default:

@@ -13,7 +13,7 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal":        {"issuer", "state", "internal/check", "internal/cli", "internal/completion", "internal/confine", "internal/journal"},
+	"cmd/postseal":        {"issuer", "state", "internal/check", "internal/cli", "internal/completion", "internal/confine", "internal/journal", "internal/setup"},
 	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "internal/journal", "state"},
 	"cmd/postseal-pipe": {"pipe", "pipe/glance", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine",
 		"internal/journal", "state"},
@@ -31,6 +31,9 @@ var imports = map[string][]string{
 
 	// Last words go to the journal as errors.
 	"internal/cli": {"internal/journal"},
+
+	// What "postseal init" does and shows: the recipes, and the state directory.
+	"internal/setup": {"contrib", "state"},
 
 	// What the two programs of the mail half read from their flags and file in
 	// the same way: a part of cmd/ that both share.
@@ -50,6 +53,8 @@ var reasons = map[string]string{
 	"internal/completion": "only a program has a command line to complete",
 	"internal/manual":     "it is for tests",
 	"internal/journal":    "where the log goes is decided in cmd/; packages are given a logger",
+	"internal/setup":      "it prepares a machine, once, for an admin; what works does not depend on it",
+	"contrib":             "only postseal init shows recipes",
 	"internal/confine":    "what a process gives up is decided in cmd/, where all is known that it needs",
 	"issuer":              "the half that holds keys must not be reachable from the half that reads foreign mail",
 	"milter":              "the two doors of the mail half do not know each other, and nobody else knows them",

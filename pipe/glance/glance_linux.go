@@ -70,8 +70,29 @@ func configured() bool {
 			return true
 		}
 	}
-	file, err := readFile(defaultConfig)
+	path := ownConfig()
+	if path == "" {
+		path = defaultConfig
+	}
+	file, err := readFile(path)
 	return err != syscall.ENOENT && (err != nil || !plainConfig(file))
+}
+
+// ownConfig is cli.ownConfig: the user's own file if it is there and the user's.
+func ownConfig() string {
+	base, _ := syscall.Getenv("XDG_CONFIG_HOME")
+	if home, _ := syscall.Getenv("HOME"); base == "" && home != "" {
+		base = home + "/.config"
+	}
+	if base == "" || base[0] != '/' || syscall.Geteuid() == 0 {
+		return ""
+	}
+	path := base + "/postseal/postseal.toml"
+	var stat syscall.Stat_t
+	if err := syscall.Stat(path, &stat); err != nil || int(stat.Uid) != syscall.Geteuid() {
+		return ""
+	}
+	return path
 }
 
 // readFile reads a small file.
