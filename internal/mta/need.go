@@ -15,6 +15,11 @@ var packages = map[string]string{
 	"openssl":   "openssl",
 	"useradd":   "passwd",
 	"userdel":   "passwd",
+
+	"journalctl":  "systemd",
+	"systemd-cat": "systemd",
+	"nsenter":     "util-linux",
+	"setpriv":     "util-linux",
 }
 
 // Need ends the test if one of the programs is not installed. The text says how

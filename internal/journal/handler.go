@@ -1,0 +1,139 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/journal"
+)
+
+// Verdict is the key of an attribute that says again what the message says, for those
+// who search by fields. It is in no text.
+const Verdict = "verdict"
+
+// stack is the key of the one attribute that keeps its lines: a panic's.
+const stack = "stack"
+
+// NewHandler returns what writes the log of a program: to the journal where standard
+// error leads there, else as text to standard error.
+func NewHandler() slog.Handler {
+	text := textHandler(os.Stderr, nil)
+	if s := stderr(); s != nil {
+		return &handler{socket: s, text: text}
+	}
+	return text
+}
+
+// textHandler writes lines without the attributes that leaveOut names.
+func textHandler(w io.Writer, leaveOut []string) slog.Handler {
+	return slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && (a.Key == Verdict || slices.Contains(leaveOut, a.Key)) {
+			return slog.Attr{}
+		}
+		return a
+	}})
+}
+
+// handler sends each record as an entry, and hands over to text what cannot be sent.
+type handler struct {
+	socket *socket
+	text   slog.Handler
+	attrs  []slog.Attr // of the logger
+	groups []string    // that are open
+}
+
+// Enabled implements slog.Handler.
+func (h *handler) Enabled(ctx context.Context, l slog.Level) bool { return h.text.Enabled(ctx, l) }
+
+// Handle implements slog.Handler.
+func (h *handler) Handle(ctx context.Context, r slog.Record) error {
+	attrs := h.attrs
+	r.Attrs(func(a slog.Attr) bool { attrs = append(slices.Clip(attrs), h.qualified(a)...); return true })
+	if len(attrs) > maxFields {
+		attrs = attrs[:maxFields]
+	}
+	e := newEntry(priority(r.Level), message(ctx, r, attrs))
+	for _, a := range attrs {
+		e.add(fieldName(a.Key), a.Value.String())
+	}
+	if err := h.socket.send(e); err != nil {
+		return h.text.Handle(ctx, r)
+	}
+	return nil
+}
+
+// WithAttrs implements slog.Handler.
+func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	with := *h
+	with.text = h.text.WithAttrs(attrs)
+	for _, a := range attrs {
+		with.attrs = append(slices.Clip(with.attrs), h.qualified(a)...)
+	}
+	return &with
+}
+
+// WithGroup implements slog.Handler.
+func (h *handler) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return h
+	}
+	with := *h
+	with.text = h.text.WithGroup(name)
+	with.groups = append(slices.Clip(h.groups), name)
+	return &with
+}
+
+// qualified returns an attribute, or those of a group, under its whole name and with a
+// value that is fit to be seen.
+func (h *handler) qualified(a slog.Attr) []slog.Attr {
+	if a.Equal(slog.Attr{}) {
+		return nil
+	}
+	value := a.Value.Resolve()
+	if value.Kind() == slog.KindGroup {
+		inner := handler{groups: h.groups}
+		if a.Key != "" {
+			inner.groups = append(slices.Clip(h.groups), a.Key)
+		}
+		var all []slog.Attr
+		for _, member := range value.Group() {
+			all = append(all, inner.qualified(member)...)
+		}
+		return all
+	}
+	clean := printable
+	if a.Key == stack {
+		clean = lines
+	}
+	key := strings.Join(append(slices.Clip(h.groups), a.Key), "_")
+	return []slog.Attr{slog.String(key, clean(value.String()))}
+}
+
+// message is the record as a line of text. A stack has its own field.
+func message(ctx context.Context, r slog.Record, attrs []slog.Attr) string {
+	var b bytes.Buffer
+	text := textHandler(&b, []string{slog.TimeKey, slog.LevelKey, slog.MessageKey, stack})
+	line := slog.Record{Message: r.Message, Level: r.Level}
+	line.AddAttrs(attrs...)
+	if text.Handle(ctx, line) != nil { // a buffer takes all
+		return printable(r.Message)
+	}
+	return printable(strings.TrimSpace(r.Message + " " + strings.TrimSuffix(b.String(), "\n")))
+}
+
+func priority(l slog.Level) journal.Priority {
+	switch {
+	case l >= slog.LevelError:
+		return journal.PriErr
+	case l >= slog.LevelWarn:
+		return journal.PriWarning
+	case l >= slog.LevelInfo:
+		return journal.PriInfo
+	}
+	return journal.PriDebug
+}

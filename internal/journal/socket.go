@@ -1,0 +1,97 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/journal"
+)
+
+const socketPath = "/run/systemd/journal/socket"
+
+// patience is how long the journal may take over an entry.
+const patience = 200 * time.Millisecond
+
+// socket is where the journal takes entries in its native protocol, a datagram each
+// (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/).
+//
+// Send of go-systemd is not used. It has no deadline and goes round and round while
+// the journal's queue is full, which would hold up mail; and an entry that is too large
+// for a datagram goes through a file in /dev/shm, which a confined program cannot make.
+type socket struct {
+	path string
+
+	mu   sync.Mutex
+	conn net.Conn
+}
+
+// stderr returns the journal's socket, nil unless standard error leads to the journal.
+func stderr() *socket {
+	if yes, err := journal.StderrIsJournalStream(); !yes || err != nil {
+		return nil
+	}
+	return &socket{path: socketPath}
+}
+
+// send sends an entry. The journal may have been restarted since the last one.
+func (s *socket) send(e entry) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.write(e)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		err = s.write(e)
+	}
+	return err
+}
+
+func (s *socket) write(e entry) error {
+	if s.conn == nil {
+		conn, err := net.Dial("unixgram", s.path)
+		if err != nil {
+			return err
+		}
+		s.conn = conn
+	}
+	err := s.conn.SetWriteDeadline(time.Now().Add(patience))
+	if err == nil {
+		_, err = s.conn.Write(e)
+	}
+	if err != nil {
+		s.conn.Close()
+		s.conn = nil
+	}
+	return err
+}
+
+// entry is an entry as it is sent.
+type entry []byte
+
+func newEntry(priority journal.Priority, message string) entry {
+	var e entry
+	e.add("MESSAGE", message)
+	e.add("PRIORITY", strconv.Itoa(int(priority)))
+	e.add("SYSLOG_IDENTIFIER", filepath.Base(os.Args[0]))
+	return e
+}
+
+// add appends a field: its name, and its value up to the end of the line or, where it
+// has lines, by its length (64 bits, little endian).
+func (e *entry) add(name, value string) {
+	if !strings.Contains(value, "\n") {
+		*e = append(*e, name+"="+value+"\n"...)
+		return
+	}
+	b := bytes.NewBuffer(*e)
+	b.WriteString(name + "\n")
+	b.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(value))))
+	b.WriteString(value + "\n")
+	*e = b.Bytes()
+}
