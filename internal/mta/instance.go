@@ -16,7 +16,7 @@ import (
 
 // Instance is a Postfix that runs.
 type Instance struct {
-	SMTPAddr string // HOST:PORT where it listens
+	SMTPAddr string // HOST:PORT where it listens, as seen from its own namespace
 	Dir      string // everything it has; see the package's documentation
 	ConfDir  string
 	QueueDir string
@@ -33,6 +33,9 @@ func (in *Instance) mailDir() string         { return filepath.Join(in.Dir, "mai
 
 // postfix runs the administrator's command on this instance.
 func (in *Instance) postfix(command string) (string, error) {
+	if ns := in.config.Namespace; ns != "" {
+		return run("ip", "netns", "exec", ns, "postfix", "-c", in.ConfDir, command)
+	}
 	return run("postfix", "-c", in.ConfDir, command)
 }
 

@@ -31,6 +31,10 @@ type Postfix struct {
 	Milters string // smtpd_milters; sockets are relative to the queue directory
 	Relay   string // HOST:PORT that gets the mail for other domains; none: it bounces
 
+	// Namespace is the network namespace, as ip-netns(8) names it, that Postfix runs
+	// in; "" for that of the test. It then listens on port 25 of all its addresses.
+	Namespace string
+
 	MainCF   []string // more lines for main.cf, "name = value"; they win
 	MasterCF []string // more lines for master.cf; a line that starts with a space continues
 }
@@ -114,7 +118,7 @@ func (in *Instance) populate() error {
 func (in *Instance) start() error {
 	var failed error
 	for range startAttempts {
-		addr, err := freeAddr()
+		addr, err := in.listenAddr()
 		if err != nil {
 			return err
 		}
@@ -147,6 +151,14 @@ func (in *Instance) settle() error {
 		os.Chtimes(in.conf("master.cf"), past, past),
 		os.Chtimes(in.conf("users"), past, past),
 	)
+}
+
+// listenAddr returns where an instance is to listen.
+func (in *Instance) listenAddr() (string, error) {
+	if in.config.Namespace != "" {
+		return "0.0.0.0:25", nil
+	}
+	return freeAddr()
 }
 
 // freeAddr returns an address on loopback where nobody listens at the moment.
