@@ -126,8 +126,14 @@ func (p Program) Main(run func(context.Context, *Parsed) error) int {
 	return Report(os.Stderr, p.Name, run(ctx, parsed))
 }
 
+// release is the version of a release, which its build sets.
+var release string
+
 // Version returns the version that the binary was built from.
 func Version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(devel)"
