@@ -17,6 +17,9 @@ func MakeImage(t testing.TB, image string) {
 	if os.Geteuid() != 0 {
 		t.Fatal("machines need mounts and namespaces, which only root can make; run it as root")
 	}
+	if image == Host {
+		return
+	}
 	cmd := exec.Command("bash", "-s", "--", Cache(), image)
 	cmd.Stdin = strings.NewReader(imagesScript)
 	if out, err := cmd.CombinedOutput(); err != nil {

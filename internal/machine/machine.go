@@ -18,14 +18,20 @@ import (
 const (
 	Kit    = "/opt/kit"    // the directory that Spec.Kit names; the test binary is in it
 	Report = "/opt/report" // what is written here is in the directory that Run returns
+	// Changes is what was changed on the machine, as overlayfs keeps it.
+	Changes = "/opt/changes"
 )
 
 // Binary is the name that the test binary has in a kit.
 const Binary = "machine.test"
 
+// Host is the image that is this machine itself, as the test finds it: what `make deps`
+// installed is there at once. It needs overlays that can be mounted over /.
+const Host = "host"
+
 // Spec says what a machine is like.
 type Spec struct {
-	Image     string        // one of images.sh
+	Image     string        // one of images.sh, or Host
 	Host      string        // its name; "" is mail.example.test
 	Addresses []string      // of its loopback; none is 127.0.0.1
 	Kit       string        // directory of the host, for Kit; it has the test binary, see Kits

@@ -14,6 +14,9 @@ import (
 func (s stage) mountRoot() (root string, err error) {
 	image := filepath.Join(s.CacheDir, s.Image)
 	run := filepath.Join(image, "run")
+	if s.Image == Host {
+		run = "/mnt" // leaves nothing behind
+	}
 	root = filepath.Join(run, "root")
 	if err := os.MkdirAll(run, 0o755); err != nil {
 		return "", err
@@ -24,12 +27,16 @@ func (s stage) mountRoot() (root string, err error) {
 		func() error { return mkdirs(root, run+"/upper", run+"/work", run+"/debs", run+"/debswork") },
 		func() error { return s.overlayImage(image, run, root) },
 		func() error {
+			if s.Image == Host {
+				return nil
+			}
 			return overlay(root+"/var/cache/apt/archives", filepath.Join(s.CacheDir, "debs"), run+"/debs", run+"/debswork")
 		},
 		func() error { return unix.Mount("proc", root+"/proc", "proc", 0, "") },
 		func() error { return devices(root + "/dev") },
 		func() error { return bind(s.Kit, root+Kit) },
 		func() error { return bind(s.ReportDir, root+Report) },
+		func() error { return bind(run+"/upper", root+Changes) },
 	} {
 		if err := step(); err != nil {
 			return "", err
@@ -43,6 +50,9 @@ func (s stage) mountRoot() (root string, err error) {
 
 // overlayImage mounts the image, or copies it where images.sh could not mount either.
 func (s stage) overlayImage(image, run, root string) error {
+	if s.Image == Host {
+		return overlay(root, "/", run+"/upper", run+"/work")
+	}
 	full := filepath.Join(image, "root")
 	if _, err := os.Stat(full); err == nil && s.Image != "base" {
 		out, err := exec.Command("cp", "-a", full+"/.", root).CombinedOutput()
