@@ -15,6 +15,7 @@ type Neighbour struct {
 	commands []string // that make the neighbour see what was added
 	own      []addition
 	socket   socketDir
+	note     string // what lines cannot show
 }
 
 // helper is a file of a recipe that is postseal's own.
@@ -80,7 +81,7 @@ var neighbours = []*Neighbour{
 			{from: "sendmail/socket.conf", to: "/etc/systemd/system/postseal-milter.socket.d/sendmail.conf", systemd: true},
 		},
 		lines:    []addition{{from: "sendmail/sendmail.mc", to: "/etc/mail/sendmail.mc", place: Above}},
-		commands: []string{"make -C /etc/mail", "service sendmail reload"},
+		commands: []string{"make -C /etc/mail", "systemctl reload sendmail"},
 		socket:   socketDir{"/run/postseal", "smmsp"},
 	},
 	{
@@ -92,7 +93,8 @@ var neighbours = []*Neighbour{
 			{from: "exim/router", to: "/etc/exim4/conf.d/router/250_postseal", place: NewFile},
 			{from: "exim/transport", to: "/etc/exim4/conf.d/transport/30_postseal", place: NewFile},
 		},
-		commands: []string{"update-exim4.conf && systemctl reload exim4"},
+		note:     "that is for Debian's split configuration; with one file: the router behind the one for other domains, the transport among the transports",
+		commands: []string{"update-exim4.conf", "systemctl reload exim4"},
 	},
 	{
 		Name: "opensmtpd", Title: "OpenSMTPD", mta: true,
@@ -100,7 +102,8 @@ var neighbours = []*Neighbour{
 		files:    []string{"etc/smtpd.conf", "etc/mail/smtpd.conf", "usr/local/etc/mail/smtpd.conf"},
 		dir:      "opensmtpd", helpers: []helper{then},
 		lines:    []addition{sudoers, {from: "opensmtpd/smtpd.conf", to: "/etc/smtpd.conf", place: AtStart}},
-		commands: []string{"smtpd -n && systemctl restart opensmtpd"},
+		note:     "then add  wrapper \"postseal\"  to each action of /etc/smtpd.conf that delivers to users",
+		commands: []string{"smtpd -n", "systemctl restart opensmtpd"},
 	},
 	{
 		Name: "dovecot", Title: "Dovecot with Pigeonhole",

@@ -57,7 +57,9 @@ func (m *Machine) Plan(o Options) (*Plan, error) {
 		p.helper(h)
 	}
 	p.units()
-	p.additions(o.Neighbour.lines)
+	if p.additions(o.Neighbour.lines); len(p.Lines) > 0 && o.Neighbour.note != "" {
+		p.note("%s", o.Neighbour.note)
+	}
 	p.signer()
 	p.commands()
 	return &p.Plan, nil
