@@ -34,6 +34,7 @@ type initStep struct {
 	What   string `json:"what"`
 	Status string `json:"status"`
 	Detail string `json:"detail"`
+	Text   string `json:"text,omitempty"` // of the configuration that would be written
 }
 
 // initReport does the steps and tells of them.
@@ -67,8 +68,18 @@ func (r *initReport) run() error {
 	if r.JSON {
 		return printJSON(doc)
 	}
+	r.texts(out, doc.Steps)
 	r.instructions(out)
 	return nil
+}
+
+// texts shows the configuration that would be written.
+func (r *initReport) texts(out io.Writer, steps []initStep) {
+	for _, s := range steps {
+		if s.Text != "" {
+			fmt.Fprintf(out, "\n%s would be:\n\n%s", s.What, indented(s.Text))
+		}
+	}
 }
 
 // out is where people read; nowhere if a program does.
@@ -106,7 +117,7 @@ func (r *initReport) step(s setup.Step) (initStep, error) {
 	case s.Done:
 		done.Status = stepKept
 	case r.dryRun:
-		done.Status = stepWould
+		done.Status, done.Text = stepWould, s.Text
 	default:
 		if err := s.Do(); err != nil {
 			hint := "put that right and run it again: what is done stays"

@@ -110,10 +110,12 @@ func (p *planner) config() error {
 		s.Why = "is there and stays as it is"
 		if len(keys) > 0 {
 			beside := path + ".new"
-			p.add(s, Step{What: beside, Why: "what is asked for now; it differs in " + strings.Join(keys, ", "),
+			p.add(s, Step{What: beside, Why: "what is asked for now; it differs in " + strings.Join(keys, ", "), Text: content,
 				do: func() error { return state.WriteFile(beside, []byte(content), 0o644) }})
 			return nil
 		}
+	} else {
+		s.Text = content
 	}
 	p.add(s)
 	return nil

@@ -20,6 +20,7 @@ type Step struct {
 	What string // a file, a directory, a user
 	Why  string // what it is, or why it stays as it is
 	Done bool   // nothing to do
+	Text string // of the configuration, which --dry-run shows
 
 	do func() error
 }

@@ -8,6 +8,7 @@ import (
 
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
+	"postseal/internal/setup"
 )
 
 // The subjects of most mail are ordinary at a glance; what is doubtful only costs.
@@ -138,6 +139,27 @@ func TestConfig(t *testing.T) {
 		if got := plainConfig([]byte(file)); got != want {
 			t.Errorf("%q: %v", file, got)
 		}
+	}
+}
+
+// What "postseal init" writes is plain, unless replies are signed here.
+func TestConfigOfInit(t *testing.T) {
+	c := setup.Config{Server: "https://ca.test/dir", Contact: []string{"a@example.test"}, SMTP: "smtp://localhost:2525", Listen: "unix:/s"}
+	if !plainConfig([]byte(c.Text())) {
+		t.Error(c.Text())
+	}
+}
+
+// The user's own file is looked at where package cli does.
+func TestOwnConfig(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	if got := ownConfig(); got != "" {
+		t.Errorf("%q, which there is not", got)
+	}
+	t.Setenv("XDG_CONFIG_HOME", "")
+	t.Setenv("HOME", "/nonexistent")
+	if got := ownConfig(); got != "" {
+		t.Errorf("%q, which there is not", got)
 	}
 }
 
