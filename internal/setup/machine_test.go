@@ -427,8 +427,21 @@ func TestInitUser(t *testing.T) {
 		if status, out, errs := as("postseal", "cert", "-n", "-e", alice); status == 0 || !strings.Contains(errs, "https://ca.example/dir") {
 			t.Errorf("exit %d\n%s%s", status, out, errs)
 		}
+		// postseal-pipe looks there too, at ordinary mail even, and takes what init wrote.
+		const own = "/home/alice/.config/postseal/postseal.toml"
+		lunch := "printf 'Subject: lunch\\n\\nAt noon?\\n' | postseal-pipe"
+		if status, _, errs := as("sh", "-c", lunch); status != 0 || errs != "" {
+			t.Errorf("postseal-pipe: exit %d %s", status, errs)
+		}
+		text, err := os.ReadFile(own)
+		a.must(err)
+		a.must(os.WriteFile(own, append([]byte("nonsense = 1\n"), text...), 0o644))
+		if status, _, errs := as("sh", "-c", lunch); status != 78 {
+			t.Errorf("postseal-pipe with a mistake in the configuration: exit %d %s", status, errs)
+		}
+		a.must(os.WriteFile(own, text, 0o644))
 		// Only if it is the user's own.
-		a.run("chown", "root", "/home/alice/.config/postseal/postseal.toml")
+		a.run("chown", "root", own)
 		if _, _, errs := as("postseal", "cert", "-n", "-e", alice, "--server", "https://other.example/"); strings.Contains(errs, "ca.example") {
 			t.Error(errs)
 		}

@@ -150,19 +150,6 @@ func TestConfigOfInit(t *testing.T) {
 	}
 }
 
-// The user's own file is looked at where package cli does.
-func TestOwnConfig(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	if got := ownConfig(); got != "" {
-		t.Errorf("%q, which there is not", got)
-	}
-	t.Setenv("XDG_CONFIG_HOME", "")
-	t.Setenv("HOME", "/nonexistent")
-	if got := ownConfig(); got != "" {
-		t.Errorf("%q, which there is not", got)
-	}
-}
-
 // FuzzConfig wants the rest of the program to take what is plain here.
 func FuzzConfig(f *testing.F) {
 	for file := range configs {
