@@ -15,6 +15,7 @@ import (
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
 	"postseal/internal/confine"
+	"postseal/internal/journal"
 	"postseal/internal/mailconf"
 	"postseal/milter"
 	"postseal/state"
@@ -54,7 +55,7 @@ func Main() int {
 const memoryLimit = 48 << 20
 
 func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	log := slog.New(journal.NewHandler())
 	milter.BridgeLog(log)
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)

@@ -9,6 +9,7 @@ import (
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
 	"postseal/internal/confine"
+	"postseal/internal/journal"
 	"postseal/internal/mailconf"
 	"postseal/pipe"
 )
@@ -54,7 +55,7 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) (status int, err er
 	if err := f.check(); err != nil {
 		return 0, err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	log := slog.New(journal.NewHandler())
 	p := pipe.Pipe{
 		Mode:       f.mode(),
 		Recipients: f.recipients(),

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 
 	"golang.org/x/term"
 
 	"postseal/internal/cli"
+	"postseal/internal/journal"
 	"postseal/issuer"
 )
 
@@ -17,6 +20,7 @@ type voice struct {
 	verbose  bool
 	json     bool
 	terminal bool
+	journal  *slog.Logger // instead of lines, where stderr is that of a service; else nil
 
 	mu   sync.Mutex
 	bar  *bar // nil unless a batch runs on a terminal
@@ -24,26 +28,50 @@ type voice struct {
 }
 
 func newVoice(verbose, asJSON bool) *voice {
-	return &voice{verbose: verbose, json: asJSON, terminal: term.IsTerminal(int(os.Stderr.Fd()))}
+	v := &voice{verbose: verbose, json: asJSON, terminal: term.IsTerminal(int(os.Stderr.Fd()))}
+	if journal.Connected() {
+		v.journal = slog.New(journal.NewHandler())
+	}
+	return v
 }
 
 // step tells of a step of an order. What went wrong is always told; what is
 // waited for, to people; the rest on demand.
 func (v *voice) step(s issuer.Step) {
 	switch s.Kind {
-	case issuer.StepHint:
-		v.say("postseal: hint: " + s.Text)
-	case issuer.StepNote:
-		v.say("postseal: " + s.Text)
+	case issuer.StepHint, issuer.StepNote:
 	case issuer.StepWait:
-		if v.verbose || v.terminal && !v.many {
-			v.say("postseal: " + s.Text)
+		if !v.verbose && (!v.terminal || v.many) {
+			return
 		}
 	default:
-		if v.verbose {
-			v.say("postseal: " + s.Text)
+		if !v.verbose {
+			return
 		}
 	}
+	switch {
+	case v.journal != nil:
+		v.record(s)
+	case s.Kind == issuer.StepHint:
+		v.say("postseal: hint: " + s.Text)
+	default:
+		v.say("postseal: " + s.Text)
+	}
+}
+
+// record makes an entry of the journal of a step.
+func (v *voice) record(s issuer.Step) {
+	level := slog.LevelInfo
+	if s.Kind == issuer.StepNote {
+		level = slog.LevelWarn
+	}
+	attrs := []slog.Attr{slog.String("step", string(s.Kind))}
+	for _, a := range []slog.Attr{slog.String("certificate", s.Name), slog.String("address", s.Email)} {
+		if a.Value.String() != "" {
+			attrs = append(attrs, a)
+		}
+	}
+	v.journal.LogAttrs(context.Background(), level, s.Text, attrs...)
 }
 
 func (v *voice) damaged(path string, err error) {

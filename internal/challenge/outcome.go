@@ -36,6 +36,7 @@ type Outcome struct {
 	Reason  string // in words an admin can act on; one line
 	Email   string // the address that was ordered, once a record matched
 	Server  string // the CA's directory, once a record matched
+	Order   string // the id of that record, which names the answer too
 	ReplyID string // Message-ID of the reply, if one was made
 	Checks  []Check
 }
@@ -78,11 +79,13 @@ func postpone(format string, args ...any) error {
 	return &postponed{fmt.Sprintf(format, args...)}
 }
 
-// Attrs returns the outcome as attributes of a log line.
+// Attrs returns the outcome as attributes of a log line. The verdict is among them for
+// logs with fields; a text has it in its message.
 func (o Outcome) Attrs() []any {
 	var attrs []any
 	for _, a := range []struct{ key, value string }{
-		{"address", o.Email}, {"ca", o.Server}, {"reply", o.ReplyID}, {"reason", o.Reason},
+		{"verdict", o.Verdict.String()}, {"address", o.Email}, {"ca", o.Server}, {"order", o.Order},
+		{"reply", o.ReplyID}, {"reason", o.Reason},
 	} {
 		if a.value != "" {
 			attrs = append(attrs, a.key, a.value)

@@ -125,7 +125,7 @@ func (m *message) isChallenge() bool {
 func (x *exam) outcome(err error) Outcome {
 	var out Outcome
 	if record := x.known(); record != nil {
-		out.Email, out.Server = record.Email, record.Server
+		out.Email, out.Server, out.Order = record.Email, record.Server, record.ID
 	}
 	switch {
 	case err == nil:

@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"postseal/internal/journal"
 )
 
 // Program is one command: its name, what it says of itself, and its flags.
@@ -119,11 +121,11 @@ func indent(s string) string {
 func (p Program) Main(run func(context.Context, *Parsed) error) int {
 	parsed, err := p.Parse(os.Args[1:], os.Stdout)
 	if err != nil {
-		return Report(os.Stderr, p.Name, err)
+		return Report(journal.LastWords(), p.Name, err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return Report(os.Stderr, p.Name, run(ctx, parsed))
+	return Report(journal.LastWords(), p.Name, run(ctx, parsed))
 }
 
 // release is the version of a release, which its build sets.

@@ -94,11 +94,6 @@ func (c *crash) round(n int) {
 	}
 }
 
-func (c *crash) certCommand(addr string) *exec.Cmd {
-	return exec.Command(filepath.Join(c.bin, "postseal"), "cert", "--config", c.config, "--server", c.ca.DirectoryURL,
-		"--ca-bundle", c.ca.RootFile, "--non-interactive", "--agree-tos", "--key-type", "p256", "--timeout", "60s", "-e", addr)
-}
-
 // killed starts a program, kills it at a random moment of a span, and tells whether
 // it was still there to be killed.
 func (c *crash) killed(cmd *exec.Cmd, span time.Duration) bool {

@@ -134,6 +134,12 @@ func (y *yard) order(addr string, args ...string) {
 	}
 }
 
+// certCommand is a "postseal cert" that has a minute.
+func (y *yard) certCommand(addr string) *exec.Cmd {
+	return exec.Command(filepath.Join(y.bin, "postseal"), "cert", "--config", y.config, "--server", y.ca.DirectoryURL,
+		"--ca-bundle", y.ca.RootFile, "--non-interactive", "--agree-tos", "--key-type", "p256", "--timeout", "60s", "-e", addr)
+}
+
 // lunch is ordinary mail, which flows whatever else does not.
 const lunch = "From: bob@example.test\r\nTo: alice@example.test\r\nSubject: lunch\r\n\r\nAt noon?\r\n"
 

@@ -20,6 +20,10 @@
 // them. Nothing in a value can end it, so nothing in it can begin another field or
 // another entry.
 //
+// The journal looks up the service of an entry by its process. One that is gone by then
+// has none, so what postseal-pipe says is found by its name (journalctl -t) and not
+// always by its unit.
+//
 // What the journal does not take in a moment goes to standard error: a log must not
 // hold up mail.
 package journal

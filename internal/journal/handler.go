@@ -12,12 +12,15 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// Verdict is the key of an attribute that says again what the message says, for those
-// who search by fields. It is in no text.
-const Verdict = "verdict"
+// fieldsOnly are the keys of attributes that say again what the message says, for those
+// who search by fields. They are in no text.
+var fieldsOnly = []string{"verdict", "step", "certificate"}
 
 // stack is the key of the one attribute that keeps its lines: a panic's.
 const stack = "stack"
+
+// Connected tells whether standard error leads to the journal.
+func Connected() bool { return stderr() != nil }
 
 // NewHandler returns what writes the log of a program: to the journal where standard
 // error leads there, else as text to standard error.
@@ -32,7 +35,7 @@ func NewHandler() slog.Handler {
 // textHandler writes lines without the attributes that leaveOut names.
 func textHandler(w io.Writer, leaveOut []string) slog.Handler {
 	return slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		if len(groups) == 0 && (a.Key == Verdict || slices.Contains(leaveOut, a.Key)) {
+		if len(groups) == 0 && (slices.Contains(fieldsOnly, a.Key) || slices.Contains(leaveOut, a.Key)) {
 			return slog.Attr{}
 		}
 		return a

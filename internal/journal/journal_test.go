@@ -93,7 +93,7 @@ func TestFields(t *testing.T) {
 	r := receive(t)
 	var text bytes.Buffer
 	log := logger(r.path, &text)
-	log.Warn("challenge refused", "address", "alice@example.test", Verdict, "refused", "reason", "no DKIM signature by ca.test", "dropped-before", 3)
+	log.Warn("challenge refused", "address", "alice@example.test", "verdict", "refused", "reason", "no DKIM signature by ca.test", "dropped-before", 3)
 	want := map[string]string{
 		"MESSAGE":                 `challenge refused address=alice@example.test reason="no DKIM signature by ca.test" dropped-before=3`,
 		"PRIORITY":                "4",
@@ -202,7 +202,7 @@ func TestJournalRestarts(t *testing.T) {
 	if err := os.Remove(r.path); err != nil {
 		t.Fatal(err)
 	}
-	log.Info("two", "reason", "nobody listens", Verdict, "none")
+	log.Info("two", "reason", "nobody listens", "verdict", "none")
 	if got := text.String(); !strings.Contains(got, `level=INFO msg=two reason="nobody listens"`+"\n") {
 		t.Errorf("text: %q", got)
 	}
@@ -236,7 +236,7 @@ func TestJournalHangs(t *testing.T) {
 // What a user sees on a terminal has no field that says again what the line says.
 func TestText(t *testing.T) {
 	var text bytes.Buffer
-	slog.New(textHandler(&text, nil)).Warn("challenge refused", Verdict, "refused", "reason", "a\nb")
+	slog.New(textHandler(&text, nil)).Warn("challenge refused", "verdict", "refused", "reason", "a\nb")
 	if got := text.String(); !strings.HasSuffix(got, `level=WARN msg="challenge refused" reason="a\nb"`+"\n") {
 		t.Errorf("%q", got)
 	}
