@@ -215,6 +215,29 @@ func TestLearnsMailAfterPost(t *testing.T) {
 	}
 }
 
+// The patience without a mail counts from the order, not from the run: whoever runs a
+// command again that is given less time than that gets to the POST all the same.
+func TestPatienceCountsFromOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{MailTrigger: testca.MailOnPost})
+	if !w.killedAt(StepWait, w.request(alice)) {
+		t.Fatal("was not killed")
+	}
+	path := w.dir.Path("orders", alice+".json")
+	o, err := readOrder(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Created = o.Created.Add(-time.Hour)
+	if err := writeJSON(path, o); err != nil {
+		t.Fatal(err)
+	}
+	w.obtain(w.request(alice)) // within far less than ten minutes
+	if got := w.ca.Counters().Events[testca.EventOrder]; got != 1 {
+		t.Errorf("%d orders, want 1", got)
+	}
+}
+
 // A CA that looks for the reply at once, while the reply is still on its way: the
 // order is lost, and the next one waits longer before it posts.
 func TestLearnsToSettle(t *testing.T) {

@@ -62,7 +62,7 @@ func (r *run) announce(c *challenge) {
 func (v *vigil) startTimers() {
 	t := v.r.i.Timing
 	v.poll = time.NewTimer(t.Slow)
-	v.nag, v.early = time.NewTimer(t.Hint), time.NewTimer(t.Post)
+	v.nag, v.early = time.NewTimer(t.Hint), time.NewTimer(v.untilEarly())
 	v.settled, v.doubt = stopped(), stopped()
 	byHand := v.r.req.Interactive != nil
 	if !v.c.Posted.IsZero() || v.trigger != "auto" || byHand {
@@ -71,6 +71,17 @@ func (v *vigil) startTimers() {
 	if !v.c.Posted.IsZero() || byHand {
 		v.nag.Stop()
 	}
+}
+
+// afterResume is how long a run waits at least before it POSTs without a mail: an
+// answer that came while nobody waited is read meanwhile.
+const afterResume = time.Second
+
+// untilEarly counts the patience from the order: it is not to begin anew with each run
+// of a command that is not given as long.
+func (v *vigil) untilEarly() time.Duration {
+	waited := max(0, v.r.i.now().Sub(v.r.order.Created))
+	return max(afterResume, v.r.i.Timing.Post-waited)
 }
 
 func stopped() *time.Timer {
