@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,8 +70,20 @@ var deeds = map[string]func(path string) string{
 		tmp := path + ".tmp"
 		return word(errors.Join(os.WriteFile(tmp, nil, 0o640), os.Link(tmp, path), os.Rename(tmp, path+".2"), os.Chmod(path, 0o600)))
 	},
+	"tell":    func(path string) string { return word(tell(path)) },
 	"threads": func(path string) string { return onThreads(func() string { return deedRead(path) }) },
 	"privs":   func(string) string { return onThreads(privileges) },
+}
+
+// tell sends a datagram to a unix socket, as the log goes to the journal.
+func tell(path string) error {
+	conn, err := net.Dial("unixgram", path)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.Write([]byte("MESSAGE=x\n"))
+	return err
 }
 
 func deedRead(path string) string { _, err := os.ReadFile(path); return word(err) }
@@ -191,6 +204,10 @@ func TestSelf(t *testing.T) {
 		deed, path, _ := strings.Cut(deed, " ")
 		p.want(deed, filepath.Join(dir, path), "ok")
 	}
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: dir + "/run/socket", Net: "unixgram"})
+	check(t, err)
+	defer l.Close()
+	p.want("tell", dir+"/run/socket", "ok") // the journal's may be connected to late, or again
 	p.want("read", "/etc/hosts", "ok")
 	p.want("list", "/etc/ssl/certs", "ok")
 	if !rules {
