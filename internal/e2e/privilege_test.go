@@ -37,18 +37,23 @@ func newPeople(t *testing.T, ca testca.Config) *people {
 // certAs orders as the issuer, with a umask.
 func (p *people) certAs(umask, addr string, args ...string) (status int, output string) {
 	p.t.Helper()
+	cmd := p.certCommandAs(umask, addr, args...)
+	out, err := cmd.CombinedOutput()
+	if err != nil && cmd.ProcessState == nil {
+		p.t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+func (p *people) certCommandAs(umask, addr string, args ...string) *exec.Cmd {
+	p.t.Helper()
 	roots, err := os.ReadFile(p.ca.RootFile)
 	p.must(err)
 	program := fmt.Sprintf(`umask %s; exec "$@"`, umask)
 	args = append([]string{"-c", program, "sh", filepath.Join(p.bin, "postseal"), "cert", "--config", p.config,
 		"--server", p.ca.DirectoryURL, "--ca-bundle", p.issuer.WriteFile(p.t, "root.pem", string(roots)),
 		"--non-interactive", "--agree-tos", "--key-type", "p256", "--verbose", "-e", addr}, args...)
-	cmd := as(p.issuer, "/bin/sh", args...)
-	out, err := cmd.CombinedOutput()
-	if err != nil && cmd.ProcessState == nil {
-		p.t.Fatal(err)
-	}
-	return cmd.ProcessState.ExitCode(), string(out)
+	return as(p.issuer, "/bin/sh", args...)
 }
 
 // pipeUmask is the door of a postseal-pipe that runs with a umask.

@@ -198,9 +198,17 @@ func (s *site) wantReplies(want ...testca.Verdict) {
 // startMilter runs postseal-milter as the user of the mail half until the test ends.
 func (s *site) startMilter(dir string) *exec.Cmd {
 	s.t.Helper()
+	return s.runMilter(s.milterCommand(dir), dir)
+}
+
+func (s *site) milterCommand(dir string) *exec.Cmd {
+	return as(s.user, filepath.Join(s.bin, "postseal-milter"), "--config", s.config, "--listen", "unix:"+filepath.Join(dir, "milter.sock"))
+}
+
+// runMilter runs a milterCommand until the test ends.
+func (s *site) runMilter(cmd *exec.Cmd, dir string) *exec.Cmd {
+	s.t.Helper()
 	socket := filepath.Join(dir, "milter.sock")
-	cmd := exec.Command(filepath.Join(s.bin, "postseal-milter"), "--config", s.config, "--listen", "unix:"+socket)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.user.UID), Gid: uint32(s.user.GID)}}
 	log := new(lockedBuffer)
 	s.log, cmd.Stderr = log, log
 	s.must(cmd.Start())
