@@ -8,16 +8,31 @@ ROUNDS    ?= 500
 SOAKTIME  ?= 10m
 # How many machines run side by side; they wait more than they work.
 DOORS     ?= 3
+# What make dist is for; all four programs compile there.
+SYSTEMS   ?= linux/amd64 linux/arm64 freebsd/amd64
 
 # The programs that run inside mail servers, which are not all on Linux.
 MAIL_HALF = ./cmd/postseal-milter ./cmd/postseal-pipe
 
-.PHONY: build test doors check deps root fmt vet staticcheck freebsd unit fuzz crash soak bench microbench clean
+.PHONY: build deb dist packages reproducible test doors check deps root fmt vet staticcheck freebsd unit fuzz crash soak bench microbench clean
 
 # The version is that of the Git tag or commit, which Go stamps by itself.
 build:
 	@echo "== build: bin/"
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+
+# What is given to others stands in dist/: ARCH is the processor as Go calls it, VERSION
+# and SOURCE_DATE_EPOCH are Git's where they are not given.
+deb:
+	@echo "== Debian package"
+	@$(GO) run ./internal/release $(if $(ARCH),-arch $(ARCH)) deb
+
+# For systems without a package: archives with programs, manuals, recipes and SBOM.
+dist:
+	@echo "== archives"
+	@set -e; for system in $(SYSTEMS); do \
+		$(GO) run ./internal/release -os "$${system%/*}" -arch "$${system#*/}" archive sbom; \
+	done
 
 test: root deps check unit
 	@echo "== all good"
@@ -62,6 +77,19 @@ doors: root deps
 	@$(GO) vet -tags doors ./internal/doors
 	@cd internal/doors && CGO_ENABLED=0 $(GO) test -tags doors -count 1 -parallel $(DOORS) -timeout 15m
 
+# The Debian package on machines of their own, with systemd and without: installed,
+# upgraded, removed, purged.
+packages: root deps
+	@echo "== Debian package on machines"
+	@$(GO) vet -tags packages ./internal/release
+	@cd internal/release && CGO_ENABLED=0 $(GO) test -tags packages -count 1 -run '^TestPackage' -timeout 15m
+
+# Two builds from scratch in two places give the same bytes; make test has it with what
+# is compiled already.
+reproducible:
+	@echo "== two builds"
+	@$(GO) test -count 1 -run '^TestReproducible$$' -timeout 30m ./internal/release -cold
+
 fuzz:
 	@.ci/fuzz $(FUZZTIME)
 
@@ -87,4 +115,4 @@ soak: root deps
 	@cd internal/e2e && $(GO) test -tags soak -count 1 -v -timeout 24h -run '^TestSoak$$' -soak.time $(SOAKTIME)
 
 clean:
-	rm -rf bin postseal-demo
+	rm -rf bin dist postseal-demo

@@ -104,6 +104,7 @@ var bans = []ban{
 // worth its line here.
 var modules = map[string]string{
 	"github.com/BurntSushi/toml":          "the configuration file",
+	"github.com/CycloneDX/cyclonedx-go":   "the list of what is in a release (SBOM)",
 	"github.com/VictoriaMetrics/metrics":  "--metrics",
 	"github.com/alecthomas/kong":          "command lines",
 	"github.com/alicebob/miniredis/v2":    "tests of redis://",
@@ -133,11 +134,11 @@ var modules = map[string]string{
 // topLevel is what stands at the top; `ls` is to show the architecture.
 var topLevel = []string{
 	"cmd", "milter", "pipe", "issuer", "state", "contrib", "internal",
-	"go.mod", "go.sum", "README.md", "SECURITY.md", "LICENSE", "Makefile", ".ci", ".gitignore",
+	"go.mod", "go.sum", "README.md", "RELEASE_NOTES.md", "SECURITY.md", "LICENSE", "Makefile", ".ci", ".gitignore",
 }
 
 // leftovers are what work in a tree leaves there; .gitignore names them.
-var leftovers = []string{".git", "bin", "postseal-demo"}
+var leftovers = []string{".git", "bin", "dist", "postseal-demo"}
 
 // goPackage is what go list tells of a package.
 type goPackage struct {

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// cold makes the second build compile everything anew, and both compress as well as
+// for real. It takes minutes; `make reproducible` asks for it.
+var cold = flag.Bool("cold", false, "compile everything anew for the second build")
+
+const testVersion = "1.2.3"
+
+// built is a directory with a package and an archive, made from a copy of the source
+// by the command that the Makefile runs.
+type built struct {
+	source, out  string
+	deb, archive string
+}
+
+var (
+	first = sync.OnceValues(func() (built, error) { return makeRelease("first", "umask 022", "TZ=UTC") })
+	temp  = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "postseal-release-test-") })
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, err := temp(); err == nil {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// firstRelease is made once for all tests.
+func firstRelease(t *testing.T) built {
+	t.Helper()
+	b, err := first()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// makeRelease copies the source to a directory of that name, and makes a release of
+// it under other conditions.
+func makeRelease(name, before string, env ...string) (built, error) {
+	dir, err := temp()
+	if err != nil {
+		return built{}, err
+	}
+	b := built{source: filepath.Join(dir, name, "source"), out: filepath.Join(dir, name, "out")}
+	if err := os.MkdirAll(b.source, 0o755); err != nil {
+		return b, err
+	}
+	script := `set -e
+		cd "$(dirname "$(go env GOMOD)")"
+		` + before + `
+		git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - 2>/dev/null | tar -x -C "$0"
+		cd "$0"
+		exec go run ./internal/release -out "$1" deb archive`
+	cmd := exec.Command("bash", "-c", script, b.source, b.out)
+	cmd.Env = append(append(os.Environ(), "VERSION="+testVersion, "SOURCE_DATE_EPOCH=1700000000"), env...)
+	if !*cold { // compressing well is most of the work
+		cmd.Env = append(cmd.Env, "DPKG_DEB_COMPRESSOR_LEVEL=0")
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return b, fmt.Errorf("%w\n%s", err, out)
+	}
+	b.deb = filepath.Join(b.out, fmt.Sprintf("postseal_%s_%s.deb", testVersion, runtime.GOARCH))
+	b.archive = filepath.Join(b.out, fmt.Sprintf("postseal_%s_linux_%s.tar.gz", testVersion, runtime.GOARCH))
+	return b, nil
+}
+
+// tool runs a program that must work and returns what it printed.
+func tool(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(program, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %q: %v\n%s", program, args, err, out)
+	}
+	return string(out)
+}
+
+// The same source gives the same bytes: in another directory, for another umask and
+// time zone, with other flags in the environment of Go.
+func TestReproducible(t *testing.T) {
+	one := firstRelease(t)
+	env := []string{"TZ=Asia/Tokyo", "LC_ALL=C", "GOFLAGS=-buildvcs=false", "CGO_ENABLED=1", "GOAMD64=v2", "HOME=" + os.Getenv("HOME")}
+	if *cold {
+		env = append(env, "GOCACHE="+t.TempDir())
+	}
+	two, err := makeRelease("a second/place", "umask 077", env...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pair := range [][2]string{{one.deb, two.deb}, {one.archive, two.archive}} {
+		a, err := os.ReadFile(pair[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(pair[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(a) != string(b) {
+			t.Errorf("%s and %s are not the same, %d and %d bytes", pair[0], pair[1], len(a), len(b))
+		}
+	}
+}
+
+func TestLintian(t *testing.T) {
+	out, err := exec.Command("lintian", "--allow-root", "--display-info", "--pedantic", "--fail-on", "error,warning,info,pedantic",
+		firstRelease(t).deb).CombinedOutput()
+	if err != nil {
+		t.Errorf("lintian: %v; put it right, or add a line with a reason to contrib/debian/lintian-overrides\n%s", err, out)
+	}
+}
+
+// The checksums are those of the files, in the form that sha256sum reads.
+func TestSums(t *testing.T) {
+	b := firstRelease(t)
+	out := tool(t, "sh", "-c", `cd "$0" && sha256sum --strict -c `+sumsName, b.out)
+	for _, name := range []string{b.deb, b.archive} {
+		if !strings.Contains(out, filepath.Base(name)+": OK") {
+			t.Errorf("%s is not in %s:\n%s", name, sumsName, out)
+		}
+	}
+}
+
+// The archive has what its readers look for, as files that root can unpack anywhere,
+// and its programs run.
+func TestArchive(t *testing.T) {
+	b := firstRelease(t)
+	dir := t.TempDir()
+	tool(t, "tar", "-xzf", b.archive, "-C", dir, "--strip-components=1")
+	for _, name := range []string{
+		"README.md", "RELEASE_NOTES.md", "SECURITY.md", "LICENSE", "LICENSES-of-modules", "sbom.cdx.json", "man/man1/postseal.1",
+		"man/man5/postseal.toml.5", "man/man8/postseal-milter.8", "contrib/postfix-milter/main.cf", "completion/_postseal",
+	} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() == 0 {
+			t.Errorf("%s is missing or empty: %v", name, err)
+		}
+	}
+	for _, program := range programs {
+		if got := strings.TrimSpace(tool(t, filepath.Join(dir, "bin", program), "--version")); got != testVersion {
+			t.Errorf("%s --version says %q", program, got)
+		}
+	}
+	for line := range strings.Lines(tool(t, "tar", "-tvzf", b.archive)) {
+		f := strings.Fields(line)
+		if mode := f[0]; f[1] != "root/root" || (mode != "drwxr-xr-x" && mode != "-rwxr-xr-x" && mode != "-rw-r--r--") {
+			t.Errorf("in the archive: %s", line)
+		}
+	}
+}
