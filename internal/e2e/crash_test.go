@@ -208,6 +208,7 @@ func (c *crash) wantWhole() (certs, torn, leftovers int) {
 			return err
 		}
 		switch name := d.Name(); {
+		case strings.HasPrefix(name, ".lock-"), strings.HasPrefix(name, ".count-"): // meant to stay
 		case strings.HasPrefix(name, "."):
 			leftovers++
 		case strings.HasSuffix(name, ".json"):

@@ -170,6 +170,8 @@ func (p *people) wantMode(name string, mode fs.FileMode, owner, group int) {
 		want = 0o770 | fs.ModeSetgid | fs.ModeSticky
 	case top == "pending" && inside != "":
 		want = 0o640
+	case strings.HasPrefix(name, "answers/.count-"): // how many in this hour: all of the mail half count in it
+		want, wantOwner = 0o660, p.user.UID
 	case top == "answers":
 		want, wantOwner = 0o640, p.user.UID
 	case mode.IsDir():
