@@ -17,6 +17,7 @@ shift
 mirror=${DOORS_MIRROR:-http://deb.debian.org/debian}
 security=${DOORS_SECURITY:-http://deb.debian.org/debian-security}
 
+# Of "fresh" the packages are downloaded and not installed: the test does that.
 # systemd for sysusers, tmpfiles and analyze; the rest is for the recipes.
 base_packages=systemd,systemd-sysv,openssl,sudo,bsdutils,procps,ca-certificates
 
@@ -28,6 +29,8 @@ packages() {
 	exim) echo exim4-daemon-heavy ;;
 	opensmtpd) echo opensmtpd ;;
 	sendmail) echo sendmail-bin sensible-mda ;;
+	package) echo man-db bash-completion ;;
+	fresh) echo --download-only postfix libnss3-tools ;;
 	*)
 		echo "images.sh: error: no such image: $1" >&2
 		return 1

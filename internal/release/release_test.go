@@ -10,13 +10,19 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"postseal/internal/machine"
 )
 
 // cold makes the second build compile everything anew, and both compress as well as
 // for real. It takes minutes; `make reproducible` asks for it.
 var cold = flag.Bool("cold", false, "compile everything anew for the second build")
 
-const testVersion = "1.2.3"
+// The versions of releases made for tests.
+const (
+	testVersion = "1.2.3"
+	nextVersion = "1.2.4"
+)
 
 // built is a directory with a package and an archive, made from a copy of the source
 // by the command that the Makefile runs.
@@ -26,16 +32,42 @@ type built struct {
 }
 
 var (
-	first = sync.OnceValues(func() (built, error) { return makeRelease("first", "umask 022", "TZ=UTC") })
-	temp  = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "postseal-release-test-") })
+	first = sync.OnceValues(func() (built, error) { return makeRelease(testVersion, "first", "umask 022", "TZ=UTC") })
+
+	tempDir string // of this process, "" before it is needed
+	temp    = sync.OnceValues(func() (_ string, err error) {
+		tempDir, err = os.MkdirTemp("", "postseal-release-test-")
+		return tempDir, err
+	})
 )
 
 func TestMain(m *testing.M) {
+	machine.Main(m)
 	code := m.Run()
-	if dir, err := temp(); err == nil {
-		os.RemoveAll(dir)
+	kit.Remove()
+	if tempDir != "" {
+		os.RemoveAll(tempDir)
 	}
 	os.Exit(code)
+}
+
+// kit is what machines take from the host: two versions of the package.
+var kit = machine.Kits{Fill: func(dir string) error {
+	for _, version := range []string{testVersion, nextVersion} {
+		b, err := makeRelease(version, "for-machines-"+version, "umask 022")
+		if err != nil {
+			return err
+		}
+		if err := os.Rename(b.deb, filepath.Join(dir, filepath.Base(b.deb))); err != nil {
+			return err
+		}
+	}
+	return nil
+}}
+
+// inKit is where a machine finds a version of the package.
+func inKit(version string) string {
+	return filepath.Join(machine.Kit, fmt.Sprintf("postseal_%s_%s.deb", version, runtime.GOARCH))
 }
 
 // firstRelease is made once for all tests.
@@ -50,7 +82,7 @@ func firstRelease(t *testing.T) built {
 
 // makeRelease copies the source to a directory of that name, and makes a release of
 // it under other conditions.
-func makeRelease(name, before string, env ...string) (built, error) {
+func makeRelease(version, name, before string, env ...string) (built, error) {
 	dir, err := temp()
 	if err != nil {
 		return built{}, err
@@ -66,15 +98,15 @@ func makeRelease(name, before string, env ...string) (built, error) {
 		cd "$0"
 		exec go run ./internal/release -out "$1" deb archive`
 	cmd := exec.Command("bash", "-c", script, b.source, b.out)
-	cmd.Env = append(append(os.Environ(), "VERSION="+testVersion, "SOURCE_DATE_EPOCH=1700000000"), env...)
+	cmd.Env = append(append(os.Environ(), "VERSION="+version, "SOURCE_DATE_EPOCH=1700000000"), env...)
 	if !*cold { // compressing well is most of the work
 		cmd.Env = append(cmd.Env, "DPKG_DEB_COMPRESSOR_LEVEL=0")
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return b, fmt.Errorf("%w\n%s", err, out)
 	}
-	b.deb = filepath.Join(b.out, fmt.Sprintf("postseal_%s_%s.deb", testVersion, runtime.GOARCH))
-	b.archive = filepath.Join(b.out, fmt.Sprintf("postseal_%s_linux_%s.tar.gz", testVersion, runtime.GOARCH))
+	b.deb = filepath.Join(b.out, fmt.Sprintf("postseal_%s_%s.deb", version, runtime.GOARCH))
+	b.archive = filepath.Join(b.out, fmt.Sprintf("postseal_%s_linux_%s.tar.gz", version, runtime.GOARCH))
 	return b, nil
 }
 
@@ -96,7 +128,7 @@ func TestReproducible(t *testing.T) {
 	if *cold {
 		env = append(env, "GOCACHE="+t.TempDir())
 	}
-	two, err := makeRelease("a second/place", "umask 077", env...)
+	two, err := makeRelease(testVersion, "a second/place", "umask 077", env...)
 	if err != nil {
 		t.Fatal(err)
 	}
