@@ -20,7 +20,7 @@ func (d *Dir) answerPath(id string, attempt int) string {
 
 // Answer implements Store.
 func (d *Dir) Answer(id string) (*Answer, error) {
-	if !legalID(id) {
+	if !LegalID(id) {
 		return nil, fmt.Errorf("id %q is none", id)
 	}
 	var last *Answer
@@ -51,20 +51,14 @@ func (d *Dir) readAnswer(path string) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := parseAnswer(data)
+	a, err := ParseAnswer(data)
 	if err != nil {
-		return nil, damage{err}
+		return nil, unreadable(path, err)
 	}
 	if live {
 		return a, nil
 	}
-	switch a.Phase {
-	case Sending:
-		a.Phase, a.Reason = Unknown, "the answering process ended while the reply was being sent"
-	case Claimed:
-		a = nil
-	}
-	return a, nil
+	return a.Abandoned(), nil
 }
 
 // Answers implements Store.
@@ -76,6 +70,10 @@ func (d *Dir) Answers() ([]*Answer, error) {
 	var all []*Answer
 	for _, id := range ids {
 		a, err := d.Answer(id)
+		if newer := Newer(err); newer != nil {
+			d.damaged(newer.Path, err)
+			continue
+		}
 		if err != nil {
 			return all, err
 		}
@@ -94,7 +92,7 @@ func (d *Dir) answerIDs() ([]string, error) {
 	var ids []string
 	for _, e := range entries {
 		id := strings.TrimSuffix(e.Name(), ".json")
-		if isRecord(e.Name()) && legalID(id) {
+		if isRecord(e.Name()) && LegalID(id) {
 			ids = append(ids, id)
 		}
 	}
@@ -127,7 +125,7 @@ func (d *Dir) Forget(age time.Duration, now time.Time) error {
 
 // attemptOf returns the id in the name of an answer, and other names as they are.
 func attemptOf(name string) string {
-	if id, _, ok := strings.Cut(name, "."); ok && legalID(id) {
+	if id, _, ok := strings.Cut(name, "."); ok && LegalID(id) {
 		return id
 	}
 	return name

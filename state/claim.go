@@ -10,6 +10,13 @@ import (
 	"time"
 )
 
+// ErrGone means that nobody waits for the challenge any more.
+var ErrGone = errors.New("nobody waits for this challenge any more")
+
+// ErrLost means that a claim is not its process's any more, because that was
+// stopped for long. The reply must not be sent.
+var ErrLost = errors.New("the right to answer was lost: this process was stopped for too long")
+
 // ErrBusy means that a living process is answering the challenge right now.
 var ErrBusy = errors.New("another process is answering this challenge")
 
@@ -80,17 +87,20 @@ func (d *Dir) tryPath(path string) (free bool, err error) {
 	}
 	var a *Answer
 	if err == nil {
-		a, err = parseAnswer(data)
+		a, err = ParseAnswer(data)
+	}
+	if Newer(err) != nil {
+		return false, unreadable(path, err)
 	}
 	if err != nil {
 		d.damaged(path, err)
 		return false, nil
 	}
-	switch a.Phase {
-	case Claimed, Failed:
+	if a.Phase == Failed {
 		return false, nil
-	case Sending:
-		a.Phase, a.Reason = Unknown, "the answering process ended while the reply was being sent"
+	}
+	if a = a.Abandoned(); a == nil {
+		return false, nil
 	}
 	return false, &DoneError{a}
 }

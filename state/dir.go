@@ -39,6 +39,9 @@ func (d *Dir) Path(elem ...string) string {
 func (d *Dir) String() string { return d.path }
 
 func (d *Dir) damaged(path string, err error) {
+	if newer := Newer(err); newer != nil {
+		err = &NewerError{Version: newer.Version} // path is said
+	}
 	if d.Damaged != nil {
 		d.Damaged(path, err)
 	}

@@ -1,4 +1,5 @@
-// Package state is the directory in which the two halves of postseal meet.
+// Package state is where the two halves of postseal meet: a Store, which is a directory
+// (Dir) or, for several MX hosts, Redis (package redis).
 //
 // RFC 8823 splits a challenge in two: token-part2 comes to the ACME client over
 // HTTPS, token-part1 comes by mail. The issuing half writes what it knows into
@@ -47,6 +48,10 @@
 // asked. An attempt is never removed to make room for the next: two processes
 // that both believe a claim dead would otherwise both succeed. "sending" is on
 // disk, directory entry included, before the final dot leaves.
+//
+// A file .count-HOUR, HOUR in hours since 1970, has a line for each claim of that hour
+// and each that was given back: they are what --max-answers looks at. Without them the
+// answers themselves are counted.
 //
 // # Writing
 //

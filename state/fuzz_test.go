@@ -23,14 +23,14 @@ func FuzzRecord(f *testing.F) {
 	}
 	f.Add([]byte(`{"version":1,"ID":"a","email":"a","thumbprint":"t","created":"2026-06-01T12:00:00.123+23:59","extra":[{}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if p, err := parsePending(data); err == nil {
-			again(t, p, func(data []byte) (any, error) { return parsePending(data) })
-			if !legalID(p.ID) || fileName(p.Email, 1) == "" {
+		if p, err := ParsePending(data); err == nil {
+			again(t, p, func(data []byte) (any, error) { return ParsePending(data) })
+			if !LegalID(p.ID) || fileName(p.Email, 1) == "" {
 				t.Errorf("id %q, email %q", p.ID, p.Email)
 			}
 		}
-		if a, err := parseAnswer(data); err == nil {
-			again(t, a, func(data []byte) (any, error) { return parseAnswer(data) })
+		if a, err := ParseAnswer(data); err == nil {
+			again(t, a, func(data []byte) (any, error) { return ParseAnswer(data) })
 		}
 	})
 }

@@ -149,7 +149,7 @@ func (d *Dir) Pending(addr string, now time.Time) ([]*Pending, error) {
 		}
 	}
 	if large(d.Path("pending")) {
-		return current(found, now), nil
+		return Current(found, now), nil
 	}
 	foreign, err := d.scan(foreignNames, func(name string) bool { return !ours(name) })
 	if err != nil {
@@ -160,7 +160,7 @@ func (d *Dir) Pending(addr string, now time.Time) ([]*Pending, error) {
 			found = append(found, p)
 		}
 	}
-	return current(found, now), nil
+	return Current(found, now), nil
 }
 
 // ours tells whether a name is one that fileName makes, so that its record would
@@ -180,11 +180,11 @@ func ours(name string) bool {
 // All implements Store.
 func (d *Dir) All(now time.Time) ([]*Pending, error) {
 	all, err := d.scan(-1, func(string) bool { return true })
-	return current(all, now), err
+	return Current(all, now), err
 }
 
-// current drops the expired records, and all but one of those with the same id.
-func current(records []*Pending, now time.Time) []*Pending {
+// Current drops the expired records, and all but one of those with the same id.
+func Current(records []*Pending, now time.Time) []*Pending {
 	seen := map[string]bool{}
 	kept := records[:0]
 	for _, p := range records {
@@ -257,9 +257,9 @@ func (d *Dir) readPending(path string) (*Pending, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := parsePending(data)
+	p, err := ParsePending(data)
 	if err != nil {
-		return nil, damage{err}
+		return nil, unreadable(path, err)
 	}
 	return p, nil
 }

@@ -52,6 +52,10 @@ func (c *dirClaim) appendCount(path string, line []byte) error {
 	return err
 }
 
+// selfCounted is how old an answer is whose process has surely counted it, or never
+// will.
+const selfCounted = 10 * time.Second
+
 // newCounter makes the counter of an hour. The first one of all begins with the
 // answers that were there before.
 func (c *dirClaim) newCounter(path string) (f *os.File, before []byte, err error) {
@@ -66,7 +70,7 @@ func (c *dirClaim) newCounter(path string) (f *os.File, before []byte, err error
 	err = f.Chmod(0o660) // whatever the umask: other users of the mail half count too
 	hourAgo := c.answer.Claimed.Add(-time.Hour)
 	if _, none := os.Stat(c.dir.counterPath(hourAgo)); err == nil && missing(none) {
-		before, err = c.dir.countFiles(hourAgo, c.path)
+		before, err = c.dir.countFiles(hourAgo, time.Now().Add(-selfCounted))
 	}
 	if err != nil {
 		f.Close()
@@ -74,22 +78,22 @@ func (c *dirClaim) newCounter(path string) (f *os.File, before []byte, err error
 	return f, before, err
 }
 
-// countFiles returns the lines of all attempts but one that were written after
-// since. The clock is that of the file system.
-func (d *Dir) countFiles(since time.Time, except string) (lines []byte, err error) {
+// countFiles returns the lines of all attempts that were written between two times.
+// The clock is that of the file system.
+func (d *Dir) countFiles(since, until time.Time) (lines []byte, err error) {
 	names, err := listNames(d.Path("answers"), -1)
 	for _, name := range names {
 		path := d.Path("answers", name)
-		if !isRecord(name) || path == except {
+		if !isRecord(name) {
 			continue
 		}
 		info, err := os.Lstat(path)
-		if err != nil || !info.ModTime().After(since) {
+		if err != nil || !info.ModTime().After(since) || info.ModTime().After(until) {
 			continue
 		}
 		server := "" // of what cannot be read
 		if data, err := readRecord(path); err == nil {
-			if a, err := parseAnswer(data); err == nil {
+			if a, err := ParseAnswer(data); err == nil {
 				server = a.Server
 			}
 		}
@@ -120,7 +124,7 @@ func (d *Dir) AnswersWithin(age time.Duration, server string, now time.Time) (al
 		more, err := os.ReadFile(d.counterPath(t))
 		if err != nil && !missing(err) {
 			d.damaged(d.counterPath(t), err)
-			if lines, err = d.countFiles(since, ""); err != nil {
+			if lines, err = d.countFiles(since, now.Add(aheadMost)); err != nil {
 				return 0, 0, err
 			}
 			break

@@ -68,6 +68,9 @@ func TestAnswersWithinWithoutCounters(t *testing.T) {
 	at := time.Now() // answers are as old as their files
 	for n := range 3 {
 		claimAt(t, d, fmt.Sprint(n), "ca", at)
+		if err := os.Chtimes(d.Path("answers", fmt.Sprint(n)+".json"), at, at.Add(-time.Minute)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, path := range counters(t, d) {
 		if err := os.Remove(path); err != nil {

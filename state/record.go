@@ -39,6 +39,27 @@ type Policy struct {
 // Ordering tells whether the order is not yet read back: the tokens are missing.
 func (p *Pending) Ordering() bool { return p.Token == "" }
 
+// Abandoned returns what an attempt is whose process has died: nil if a new delivery
+// may claim it. Attempts that have ended stay as they are.
+func (a *Answer) Abandoned() *Answer {
+	switch a.Phase {
+	case Sending:
+		a.Phase, a.Reason = Unknown, "the answering process ended while the reply was being sent"
+	case Claimed:
+		return nil
+	}
+	return a
+}
+
+// Over tells whether an answer has the outcome that an order waits for and that
+// was not seen yet.
+func (a *Answer) Over(seen *Answer) bool {
+	if a == nil || seen != nil && seen.Phase == a.Phase && seen.Claimed.Equal(a.Claimed) {
+		return false
+	}
+	return a.Phase == Sent || a.Phase == Failed || a.Phase == Unknown
+}
+
 // Phase is how far an answer has come; see the package's table.
 type Phase string
 
@@ -70,14 +91,15 @@ type MessageIDs struct {
 	Reply     string `json:"reply"`
 }
 
-// legalID bounds what may become part of a file name.
-func legalID(id string) bool {
+// LegalID bounds what may name a record: it becomes part of a file name.
+func LegalID(id string) bool {
 	return id != "" && len(id) <= 64 && strings.IndexFunc(id, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 	}) < 0
 }
 
-func parsePending(data []byte) (*Pending, error) {
+// ParsePending reads a record of a known version.
+func ParsePending(data []byte) (*Pending, error) {
 	p := new(Pending)
 	if err := decode(data, p); err != nil {
 		return nil, err
@@ -91,7 +113,8 @@ func parsePending(data []byte) (*Pending, error) {
 	return p, nil
 }
 
-func parseAnswer(data []byte) (*Answer, error) {
+// ParseAnswer reads an answer of a known version.
+func ParseAnswer(data []byte) (*Answer, error) {
 	a := new(Answer)
 	if err := decode(data, a); err != nil {
 		return nil, err
@@ -108,16 +131,22 @@ func parseAnswer(data []byte) (*Answer, error) {
 
 func decode(data []byte, v any) error {
 	if err := json.Unmarshal(data, v); err != nil {
+		if newer := VersionOf(data); newer > Version { // what is no longer a text, for example
+			return &NewerError{Version: newer}
+		}
 		return fmt.Errorf("no whole record: %w", err)
 	}
 	return nil
 }
 
 func checkRecord(version int, id string) error {
+	if version > Version {
+		return &NewerError{Version: version}
+	}
 	if version != Version {
 		return fmt.Errorf("version %d, and this is postseal for version %d", version, Version)
 	}
-	if !legalID(id) {
+	if !LegalID(id) {
 		return fmt.Errorf("id %q is none", id)
 	}
 	return nil

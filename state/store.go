@@ -42,7 +42,8 @@ type Store interface {
 
 	// Claim claims the challenge of p. Of any number of processes that try at the
 	// same time exactly one succeeds. The others get ErrBusy, or a *DoneError once
-	// the challenge was answered.
+	// the challenge was answered. ErrGone where the record has gone meanwhile and
+	// the store can tell.
 	Claim(p *Pending, challengeID, replyID string, now time.Time) (Claim, error)
 
 	// AnswersWithin returns how many claims were made within a time before now and

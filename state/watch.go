@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -123,13 +124,8 @@ func (d *Dir) wait(ctx context.Context, w *watcher, dir, prefix string, ready fu
 // WaitAnswer implements Store.
 func (d *Dir) WaitAnswer(ctx context.Context, id string, seen *Answer) (a *Answer, err error) {
 	err = d.wait(ctx, &d.answers, "answers", id, func() (bool, error) {
-		if a, err = d.Answer(id); err != nil || a == nil {
-			return false, err
-		}
-		if seen != nil && seen.Phase == a.Phase && seen.Claimed.Equal(a.Claimed) {
-			return false, nil
-		}
-		return a.Phase == Sent || a.Phase == Failed || a.Phase == Unknown, nil
+		a, err = d.Answer(id)
+		return err == nil && a.Over(seen), err
 	})
 	if err != nil {
 		return nil, err
@@ -141,15 +137,7 @@ func (d *Dir) WaitAnswer(ctx context.Context, id string, seen *Answer) (a *Answe
 func (d *Dir) WaitToken(ctx context.Context, addrs []string, now func() time.Time) (found []*Pending, err error) {
 	err = d.wait(ctx, &d.pending, "pending", "", func() (bool, error) {
 		found, err = d.PendingAny(addrs, now())
-		if err != nil {
-			return false, err
-		}
-		for _, p := range found {
-			if p.Ordering() {
-				return false, nil
-			}
-		}
-		return true, nil
+		return !slices.ContainsFunc(found, (*Pending).Ordering), err
 	})
 	return found, err
 }
@@ -164,5 +152,5 @@ func (d *Dir) PendingAny(addrs []string, now time.Time) ([]*Pending, error) {
 		}
 		found = append(found, records...)
 	}
-	return current(found, now), nil
+	return Current(found, now), nil
 }

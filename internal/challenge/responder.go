@@ -219,7 +219,7 @@ func (o Outcome) later(err error) Outcome {
 func (o Outcome) unclaimed(err error) Outcome {
 	var done *state.DoneError
 	switch {
-	case errors.Is(err, state.ErrBusy):
+	case errors.Is(err, state.ErrBusy), errors.Is(err, state.ErrGone):
 		o.Verdict, o.Reason = None, err.Error()
 	case errors.As(err, &done) && done.Answer.Phase == state.Sent:
 		o.Verdict, o.Reason, o.ReplyID = Answered, err.Error(), done.Answer.MessageIDs.Reply

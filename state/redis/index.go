@@ -1,0 +1,95 @@
+package redis
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"postseal/state"
+)
+
+// The lease is what Put and Index agree on. An index says that nobody waits only if
+// it asked less than a lease ago; Put does not return before a lease has passed since
+// the first of those who wait now was written. So when it returns, each index has
+// asked since then, or does not trust what it knows any more.
+const (
+	lease    = time.Second
+	askEvery = 300 * time.Millisecond
+)
+
+// index implements state.Index.
+type index struct {
+	store *Store
+	seen  atomic.Pointer[view]
+	end   context.CancelFunc
+	ended chan struct{}
+}
+
+// view is what Redis said.
+type view struct {
+	any   bool
+	err   error
+	asked time.Time // before the question was sent
+}
+
+// Index implements state.Store. It asks Redis three times a second, and at once when
+// a record is written; ordinary mail asks nobody.
+func (s *Store) Index() state.Index {
+	ctx, cancel := context.WithCancel(context.Background())
+	x := &index{store: s, end: cancel, ended: make(chan struct{})}
+	x.ask(ctx)
+	go x.run(ctx)
+	return x
+}
+
+func (x *index) run(ctx context.Context) {
+	defer close(x.ended)
+	changes, stop := x.store.pendingEvents.subscribe("")
+	defer stop()
+	tick := time.NewTicker(askEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-changes:
+			if x.seen.Load().any {
+				continue // one more changes nothing
+			}
+		}
+		x.ask(ctx)
+	}
+}
+
+// ask asks Redis. What comes after the lease says nothing.
+func (x *index) ask(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lease)
+	defer cancel()
+	v := view{asked: time.Now()}
+	n, err := x.store.waiting(ctx, v.asked)
+	v.any, v.err = n > 0 || err != nil, err
+	x.seen.Store(&v)
+}
+
+// Any implements state.Index.
+func (x *index) Any() (bool, error) {
+	v := x.seen.Load()
+	if v.any || v.err != nil {
+		return true, v.err
+	}
+	return !v.fresh(time.Now()), nil
+}
+
+// fresh tells whether the lease holds. Both clocks have to say so: the monotonic one
+// stops while a machine sleeps, the other may be set.
+func (v *view) fresh(now time.Time) bool {
+	wall := now.Round(0).Sub(v.asked.Round(0))
+	return now.Sub(v.asked) < lease && wall > -lease && wall < lease
+}
+
+// Close implements state.Index.
+func (x *index) Close() {
+	x.end()
+	<-x.ended
+}

@@ -1,0 +1,15 @@
+-- Removes the record of an address and a CA.
+-- KEYS: pending:KEY, pending
+-- ARGV: KEY, CA, channel, version
+-- What a newer version wrote stays.
+if redis.call('TYPE', KEYS[1]).ok == 'hash' then
+  local found, record = pcall(cjson.decode, redis.call('HGET', KEYS[1], ARGV[2]) or '')
+  if not found or type(record) ~= 'table' or (tonumber(record.version) or 0) <= tonumber(ARGV[4]) then
+    redis.call('HDEL', KEYS[1], ARGV[2])
+  end
+end
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('ZREM', KEYS[2], ARGV[1])
+end
+redis.call('PUBLISH', ARGV[3], ARGV[1])
+return 1

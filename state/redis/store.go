@@ -1,0 +1,142 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"postseal/state"
+)
+
+// Store is a state.Store on Redis.
+type Store struct {
+	// Damaged is told of each record that is none of ours, by the name of its key. It
+	// may be called from several goroutines. Nil means that nobody wants to know.
+	Damaged func(key string, err error)
+
+	client goredis.UniversalClient
+	name   string
+	dir    string
+	prefix string // of all keys, with the braces of a hash tag
+
+	pendingEvents, answerEvents events
+}
+
+// Open returns the store at a URL without connecting: the mail half must run, and
+// pass ordinary mail, while Redis is away. The error says what is wrong with the URL
+// or a file that it names, and holds no password.
+func Open(url string) (*Store, error) {
+	goredis.SetLogger(silent{})
+	c, err := parse(url)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{client: c.client, name: c.name, dir: c.dir, prefix: "{" + c.prefix + "}"}
+	s.pendingEvents = events{client: s.client, channel: s.key("pending")}
+	s.answerEvents = events{client: s.client, channel: s.key("answers")}
+	return s, nil
+}
+
+// silent keeps the library from writing to stderr: errors come back to us.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
+// Dir returns the directory for accounts, orders and certificates that the URL names,
+// "" for the default.
+func (s *Store) Dir() string { return s.dir }
+
+// String implements state.Store.
+func (s *Store) String() string { return s.name }
+
+// Close ends the connections.
+func (s *Store) Close() error { return s.client.Close() }
+
+// key returns the name of a key. The braces make all of them one slot of a Cluster,
+// which scripts over several keys need.
+func (s *Store) key(parts ...string) string { return s.prefix + ":" + strings.Join(parts, ":") }
+
+// op bounds one call, whatever go-redis tries again meanwhile.
+func op() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), opTimeout)
+}
+
+// run runs a script. It is safe to run it again after a reply that was lost.
+func (s *Store) run(script *goredis.Script, keys []string, args ...any) (any, error) {
+	ctx, cancel := op()
+	defer cancel()
+	v, err := script.Run(ctx, s.client, keys, args...).Result()
+	return v, s.explain(err)
+}
+
+// explain tells a server that is away from one that refuses. It passes nil on.
+func (s *Store) explain(err error) error {
+	var said goredis.Error
+	switch {
+	case err == nil, errors.Is(err, goredis.Nil):
+		return nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return &state.UnreachableError{Store: s.name, Err: errors.New("no answer in time")}
+	case errors.As(err, new(*tls.CertificateVerificationError)):
+		return fmt.Errorf("%s: %w", s.name, err)
+	case errors.As(err, &said) && strings.Contains(said.Error(), "unauthenticated"):
+		return fmt.Errorf("%s says: NOAUTH Authentication required.", s.name) // what Redis says to a short command
+	case errors.As(err, &said) && refuses(said):
+		return fmt.Errorf("%s says: %s", s.name, said.Error())
+	}
+	return &state.UnreachableError{Store: s.name, Err: err}
+}
+
+// refuses tells whether a server's error will not go away by itself.
+func refuses(said goredis.Error) bool {
+	code, _, _ := strings.Cut(said.Error(), " ")
+	switch code {
+	case "ERR":
+		return !strings.HasPrefix(said.Error(), "ERR max number of clients")
+	case "NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "DENIED":
+		return true
+	}
+	return false
+}
+
+// isWrongType tells whether a key holds something else than ours do.
+func isWrongType(err error) bool { return goredis.HasErrorPrefix(err, "WRONGTYPE") }
+
+// For how long what must not be lost is tried again while Redis is away: an order has
+// the time of a restart or a failover, a mail has not.
+const (
+	orderPatience = 20 * time.Second
+	mailPatience  = 5 * time.Second
+)
+
+// patiently does what must not be lost.
+func patiently(patience time.Duration, do func() error) error {
+	var away *state.UnreachableError
+	end := time.Now().Add(patience)
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		err := do()
+		if !errors.As(err, &away) || time.Now().Add(pause).After(end) {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}
+
+// newer is the error for what a newer version wrote under a key.
+func newer(key string, record []byte) error {
+	return &state.NewerError{Path: key, Version: state.VersionOf(record)}
+}
+
+func (s *Store) damaged(key string, err error) {
+	if s.Damaged != nil {
+		s.Damaged(key, err)
+	}
+}
+
+func script(source string) *goredis.Script { return goredis.NewScript(source) }
