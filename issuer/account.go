@@ -99,6 +99,9 @@ func (c *ca) loadAccount() (*account, error) {
 		return nil, stateError(a.dir, err)
 	}
 	if err := json.Unmarshal(data, &a.file); err != nil || a.file.Version != fileVersion {
+		if err := notOurs(filepath.Join(a.dir, accountName), data, err); state.Newer(err) != nil {
+			return nil, stateError(a.dir, err)
+		}
 		return nil, configError("restore it from a backup, or move it away to make a new account",
 			"%s is no account of version %d", filepath.Join(a.dir, accountName), fileVersion)
 	}

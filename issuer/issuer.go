@@ -111,13 +111,16 @@ func (i *Issuer) storeError(err error) error {
 	if errors.As(err, &away) {
 		return later("start it or put right what it says, then run the same command again; \"postseal check\" looks at it", "%v", away)
 	}
-	if i.Store == state.Store(i.Dir) {
+	if i.Store == state.Store(i.Dir) || state.Newer(err) != nil {
 		return stateError(i.Dir.Path("pending"), err)
 	}
 	return configError("\"postseal check\" looks at it", "%s: %v", i.Store, err)
 }
 
 func stateError(path string, err error) error {
+	if newer := state.Newer(err); newer != nil {
+		return configError(newerHint, "%w", newer)
+	}
 	hint := "give a directory with --state DIR that this user can write"
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {

@@ -43,7 +43,10 @@ func (i *Issuer) pickName(emails []string) (string, error) {
 		if n > 1 {
 			name = fmt.Sprintf("%s-%d", base, n)
 		}
-		known, taken := i.addressesOf(name)
+		known, taken, err := i.addressesOf(name)
+		if err != nil {
+			return "", stateError(name, err)
+		}
 		if !taken || sameAddresses(known, emails) {
 			return name, nil
 		}
@@ -51,19 +54,27 @@ func (i *Issuer) pickName(emails []string) (string, error) {
 	return "", fmt.Errorf("%d certificates begin with %s", maxSets, emails[0])
 }
 
-// addressesOf tells which addresses a NAME stands for, and whether it is taken.
-func (i *Issuer) addressesOf(name string) (emails []string, taken bool) {
+// addressesOf tells which addresses a NAME stands for, and whether it is taken. The
+// error means that a newer postseal knows.
+func (i *Issuer) addressesOf(name string) (emails []string, taken bool, err error) {
 	if exists(i.certDir(name)) {
 		r, err := readRenewal(i.certDir(name))
-		if err != nil {
-			return nil, true // nobody knows what it is: leave it alone
+		if state.Newer(err) != nil {
+			return nil, true, err
 		}
-		return r.Emails, true
+		if err != nil {
+			return nil, true, nil // nobody knows what it is: leave it alone
+		}
+		return r.Emails, true, nil
 	}
 	for _, dry := range []bool{false, true} {
-		if o, err := readOrder(i.orderPath(name, dry)); err == nil && o != nil {
-			return o.Emails, true
+		o, err := readOrder(i.orderPath(name, dry))
+		if state.Newer(err) != nil {
+			return nil, true, err
+		}
+		if err == nil && o != nil {
+			return o.Emails, true, nil
 		}
 	}
-	return nil, false
+	return nil, false, nil
 }

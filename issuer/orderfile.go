@@ -3,7 +3,6 @@ package issuer
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -72,11 +71,8 @@ func readOrder(path string) (*orderFile, error) {
 		return nil, err
 	}
 	o := new(orderFile)
-	if err := json.Unmarshal(data, o); err != nil {
-		return nil, fmt.Errorf("%s: no whole order: %w", path, err)
-	}
-	if o.Version != fileVersion || len(o.Emails) == 0 {
-		return nil, fmt.Errorf("%s: version %d, and this is postseal for version %d", path, o.Version, fileVersion)
+	if err := json.Unmarshal(data, o); err != nil || o.Version != fileVersion || len(o.Emails) == 0 {
+		return nil, notOurs(path, data, err)
 	}
 	return o, nil
 }

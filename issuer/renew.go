@@ -81,15 +81,21 @@ func (o *Renewal) apply(r *Request) {
 	}
 }
 
-// stored reads the certificates that name one of the addresses, or all.
+// stored reads the certificates that name one of the addresses, or all. With an error
+// that is a state.NewerError come those that can be read.
 func (i *Issuer) stored(emails []string) ([]stored, error) {
 	names, err := i.certNames()
 	if err != nil {
 		return nil, stateError(i.Dir.Path("certs"), err)
 	}
 	all := make([]stored, len(names))
+	newer := make([]error, len(names))
 	parallel(len(names), func(n int) {
 		r, err := readRenewal(i.certDir(names[n]))
+		if state.Newer(err) != nil {
+			newer[n] = err
+			return
+		}
 		if err != nil {
 			if !errors.Is(err, os.ErrNotExist) {
 				i.step(StepNote, names[n], "", err.Error())
@@ -98,7 +104,13 @@ func (i *Issuer) stored(emails []string) ([]stored, error) {
 		}
 		all[n] = stored{names[n], r}
 	})
-	return slices.DeleteFunc(all, func(c stored) bool { return c.renewalFile == nil || !namesOneOf(c.Emails, emails) }), nil
+	all = slices.DeleteFunc(all, func(c stored) bool { return c.renewalFile == nil || !namesOneOf(c.Emails, emails) })
+	for _, err := range newer {
+		if err != nil {
+			return all, stateError(i.Dir.Path("certs"), err)
+		}
+	}
+	return all, nil
 }
 
 // parallel calls f for 0 to n-1 on all cores.
@@ -130,6 +142,9 @@ func (i *Issuer) unfinished(emails []string) ([]Request, error) {
 	var requests []Request
 	for _, name := range names {
 		o, err := readOrder(i.Dir.Path("orders", name+".json"))
+		if state.Newer(err) != nil {
+			return nil, stateError(name, err)
+		}
 		if err != nil {
 			i.step(StepNote, name, "", err.Error())
 		}

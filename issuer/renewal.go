@@ -3,7 +3,6 @@ package issuer
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -39,11 +38,8 @@ func readRenewal(dir string) (*renewalFile, error) {
 		return nil, err
 	}
 	r := new(renewalFile)
-	if err := json.Unmarshal(data, r); err != nil {
-		return nil, fmt.Errorf("%s: no whole record: %w", path, err)
-	}
-	if r.Version != fileVersion || len(r.Emails) == 0 {
-		return nil, fmt.Errorf("%s: version %d, and this is postseal for version %d", path, r.Version, fileVersion)
+	if err := json.Unmarshal(data, r); err != nil || r.Version != fileVersion || len(r.Emails) == 0 {
+		return nil, notOurs(path, data, err)
 	}
 	return r, nil
 }

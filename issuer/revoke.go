@@ -12,6 +12,8 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 	"software.sslmate.com/src/go-pkcs12"
+
+	"postseal/state"
 )
 
 // Reasons are the values of --reason (RFC 5280, Section 5.3.1).
@@ -106,7 +108,7 @@ func (v *Revocation) where(known []stored) (server, bundle string) {
 // find returns the entries of certs/ that hold a certificate.
 func (i *Issuer) find(leaf *x509.Certificate) []stored {
 	all, err := i.stored(nil)
-	if err != nil {
+	if err != nil && state.Newer(err) == nil {
 		return nil
 	}
 	var found []stored

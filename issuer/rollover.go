@@ -86,6 +86,9 @@ func (i *Issuer) refuseInFlight(server string) error {
 	}
 	for _, name := range names {
 		o, err := readOrder(i.Dir.Path("orders", name+".json"))
+		if state.Newer(err) != nil {
+			return stateError(name, err)
+		}
 		if err == nil && o != nil && o.Server == server && !o.Stored {
 			return failed("finish it first: run its command again", "the order for %s is in flight", list(o.Emails))
 		}

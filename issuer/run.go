@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/state"
 )
 
 // Result is a certificate that was issued.
@@ -75,7 +77,9 @@ func (r *run) obtain(ctx context.Context) (res *Result, err error) {
 	if r.ca, err = r.i.ca(r.req.Server, r.req.CABundle); err != nil {
 		return nil, err
 	}
-	r.loadOrder()
+	if err := r.loadOrder(); err != nil {
+		return nil, err
+	}
 	if r.order != nil && r.order.Stored {
 		return r.finish()
 	}
@@ -119,23 +123,27 @@ func (r *run) askPassphrase() error {
 
 // loadOrder takes up the order of an earlier run, if it is one for the same
 // thing. One at another CA is given up.
-func (r *run) loadOrder() {
+func (r *run) loadOrder() error {
 	o, err := readOrder(r.path)
+	if state.Newer(err) != nil {
+		return stateError(r.path, err)
+	}
 	if err != nil {
 		r.note("", "an order file was damaged and is left out: "+err.Error())
-		return
+		return nil
 	}
 	if o == nil {
-		return
+		return nil
 	}
 	if o.Server != r.req.Server || !sameAddresses(o.Emails, r.req.Emails) {
 		r.note("", "giving up an unfinished order at "+o.Server)
 		r.order = o
 		r.forget()
-		return
+		return nil
 	}
 	r.order = o
 	r.adopt()
+	return nil
 }
 
 // adopt lets the present options win over those of the order's first run, as far

@@ -164,6 +164,9 @@ func (i *Issuer) orderStatus(s *Status) error {
 	names, err := i.orderNames()
 	for _, name := range names {
 		o, err := readOrder(i.Dir.Path("orders", name+".json"))
+		if state.Newer(err) != nil {
+			return err
+		}
 		if err != nil || o == nil {
 			if err != nil {
 				i.step(StepNote, name, "", err.Error())

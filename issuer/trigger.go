@@ -137,6 +137,9 @@ func (r *run) answers(ctx context.Context, c *challenge, to chan<- *state.Answer
 	var seen *state.Answer
 	for {
 		a, err := r.i.Store.WaitAnswer(ctx, c.ID, seen)
+		if state.Newer(err) != nil {
+			return r.i.storeError(err)
+		}
 		if err != nil {
 			return err
 		}
