@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/mholt/acmez/v3/acme"
 )
@@ -146,6 +147,11 @@ func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certifica
 	chain, err := parseChain(text)
 	if err == nil {
 		err = wanted{r.key, r.req.Emails, r.req.Usages, r.compat("certbot"), r.i.now()}.check(chain[0])
+	}
+	if errors.As(err, new(wrongClock)) {
+		return nil, later("put the clock right and run the same command again",
+			"the certificate for %s is there, but %v and the clock of this host shows %s; the order stays in %s",
+			list(r.req.Emails), err, r.i.now().UTC().Format(time.RFC3339), r.path)
 	}
 	if err != nil {
 		return nil, &deadOrder{failed("nothing on disk was replaced; ask the CA", "the CA's certificate for %s is not usable: %v", list(r.req.Emails), err), false}

@@ -34,11 +34,12 @@ type world struct {
 	onStep  func(Step)
 	answer  func(w *world, p *state.Pending, part1, from, to string) error // nil: sendReply
 	answers sync.WaitGroup
+	now     func() time.Time // of the mail half
 }
 
 func newWorld(t testing.TB, cfg testca.Config) *world {
 	t.Helper()
-	w := &world{t: t, dir: state.Open(filepath.Join(t.TempDir(), "state"))}
+	w := &world{t: t, dir: state.Open(filepath.Join(t.TempDir(), "state")), now: time.Now}
 	cfg.Dir = t.TempDir()
 	ready := make(chan struct{})
 	cfg.Deliver = func(_ context.Context, from, to string, msg []byte) error {
@@ -155,7 +156,7 @@ func (w *world) deliver(_, to string, msg []byte) error {
 	if !ok {
 		return errors.New("no challenge")
 	}
-	records, err := w.dir.WaitToken(w.t.Context(), []string{to}, time.Now)
+	records, err := w.dir.WaitToken(w.t.Context(), []string{to}, w.now)
 	if err != nil {
 		return err
 	}
@@ -178,7 +179,7 @@ func (w *world) deliver(_, to string, msg []byte) error {
 }
 
 func sendReply(w *world, p *state.Pending, part1, from, to string) error {
-	claim, err := w.dir.Claim(p, "<challenge@ca.example>", "<reply@example.test>", time.Now())
+	claim, err := w.dir.Claim(p, "<challenge@ca.example>", "<reply@example.test>", w.now())
 	if err != nil {
 		return nil // somebody else has it
 	}
@@ -186,9 +187,9 @@ func sendReply(w *world, p *state.Pending, part1, from, to string) error {
 		return err
 	}
 	if err := w.mailReply(p, part1, from, to); err != nil {
-		return claim.Failed(err.Error(), time.Now())
+		return claim.Failed(err.Error(), w.now())
 	}
-	return claim.Sent(time.Now())
+	return claim.Sent(w.now())
 }
 
 func (w *world) mailReply(p *state.Pending, part1, from, to string) error {

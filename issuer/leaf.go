@@ -60,14 +60,27 @@ func (w wanted) check(leaf *x509.Certificate) error {
 	switch {
 	case !samePublicKey(leaf.PublicKey, w.key):
 		return errors.New("it is for another key")
-	case w.now.Add(clockGrace).Before(leaf.NotBefore):
-		return fmt.Errorf("it begins only at %s", leaf.NotBefore.Format(time.RFC3339))
-	case !w.now.Before(leaf.NotAfter):
-		return fmt.Errorf("it expired at %s", leaf.NotAfter.Format(time.RFC3339))
 	case !w.forMail(leaf):
 		return errors.New("it is not for mail: extended key usage emailProtection is missing")
 	}
-	return w.checkNames(leaf)
+	if err := w.checkNames(leaf); err != nil {
+		return err
+	}
+	return w.checkTime(leaf)
+}
+
+// wrongClock is the error for a certificate that is the one ordered and not valid now.
+// The CA has just issued it, so it is not the certificate that is wrong.
+type wrongClock struct{ error }
+
+func (w wanted) checkTime(leaf *x509.Certificate) error {
+	switch {
+	case w.now.Add(clockGrace).Before(leaf.NotBefore):
+		return wrongClock{fmt.Errorf("it begins only at %s", leaf.NotBefore.Format(time.RFC3339))}
+	case !w.now.Before(leaf.NotAfter):
+		return wrongClock{fmt.Errorf("it expired at %s", leaf.NotAfter.Format(time.RFC3339))}
+	}
+	return nil
 }
 
 // forMail: CAs leave emailProtection out of some signing-only certificates.

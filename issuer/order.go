@@ -90,8 +90,9 @@ func (r *run) othersRecord(id string) bool {
 	return false
 }
 
-// orderingFor is how long a record may wait for its order to be read back.
-const orderingFor = time.Hour
+// orderingFor is how long a record may wait for its order to be read back: that takes
+// seconds, but the clock may be put right by an hour meanwhile.
+const orderingFor = 3 * time.Hour
 
 // recordFor is how long a record waits if the CA does not say how long the
 // authorization lives. A random value lives 24 h at most (CA/B Forum S/MIME BR,
@@ -108,11 +109,11 @@ func (r *run) record(c *challenge, expires time.Time) error {
 	if err != nil {
 		return err
 	}
-	if expires.IsZero() {
-		expires = r.order.Created.Add(recordFor)
-		if c.token == "" {
-			expires = r.i.now().Add(orderingFor)
-		}
+	switch now := r.i.now(); {
+	case c.token == "":
+		expires = now.Add(orderingFor)
+	case !expires.After(now): // or our clock is ahead of the CA's, which still waits
+		expires = now.Add(recordFor)
 	}
 	err = r.i.Store.Put(&state.Pending{
 		ID: c.ID, Email: c.name(), Server: r.ca.server, From: c.from, Token: c.token,
