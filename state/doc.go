@@ -57,5 +57,6 @@
 //
 // Every write is a temporary file in the same directory, fsync and rename (or
 // link). What cannot be read as a whole record of a known version is damaged: it
-// is reported by name through Dir.Damaged and skipped, never fatal.
+// is reported by name through Dir.Damaged and skipped, never fatal. A record of a
+// newer version is no damage but a NewerError: whoever needs it has to give up.
 package state

@@ -153,6 +153,33 @@ func TestOrdinaryMail(t *testing.T) {
 	s.want(s.run(nobody), 0, 0, "")
 }
 
+// After a newer postseal was here the challenge waits in the mail server's queue, with
+// the reason in the log; ordinary mail flows.
+func TestNewerState(t *testing.T) {
+	s := newSite(t)
+	record := s.dir.Path("pending", alice+".json")
+	data, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := bytes.Replace(data, []byte(`"version": 1`), []byte(`"version": 2`), 1)
+	if err := os.WriteFile(record, newer, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	s.want(s.run(s.challenge()), 75, 1, record+": written by a newer postseal: version 2")
+	s.want(s.run(ordinary), 0, 0, "")
+	nobody := strings.ReplaceAll(s.challenge(), alice, "bob@example.test")
+	s.want(s.run(nobody), 0, 0, "")
+	if err := os.WriteFile(record, data, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.dir.Path("answers", "order-1.json"), []byte(`{"version": 2, "id": "order-1"}`), 0o660); err != nil {
+		t.Fatal(err)
+	}
+	s.want(s.run(s.challenge()), 75, 1, "order-1.json: written by a newer postseal: version 2")
+	s.wantReplies(0)
+}
+
 func TestForged(t *testing.T) {
 	s := newSite(t)
 	s.want(s.run(strings.Replace(s.challenge(), "A challenge.", "Another one.", 1)), 0, 1, "body hash did not verify")

@@ -246,6 +246,10 @@ var checkCases = []checkCase{
 		"warning  state: damaged file: */pending/torn.json (",
 		"warning  state: 1 expired records in pending",
 		"ok       state: 1 orders in flight, 1 challenges waited for"}, 0},
+	{"newer postseal", inState(func(w *world, dir string) {
+		w.must(os.WriteFile(filepath.Join(dir, "pending", "a@x.test.json"), []byte(`{"version": 2}`), 0o640))
+		w.must(os.WriteFile(filepath.Join(dir, "answers", "id.json"), []byte(`{"version": 2}`), 0o660))
+	}), []string{"failure  state: written by a newer postseal, and of no use to this one: */answers/id.json, */pending/a@x.test.json"}, 1},
 	{"no such user", args("--mail-user", "no-such-user"), []string{`failure  state: there is no user "no-such-user"`}, 1},
 
 	// Milter.

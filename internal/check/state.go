@@ -150,8 +150,14 @@ func (c *checker) privateFiles(r *report) {
 // leftovers counts what waits and names what should not be there.
 func (c *checker) leftovers(r *report) {
 	dir := state.Open(c.State)
-	var damaged []string
-	dir.Damaged = func(path string, err error) { damaged = append(damaged, path+" ("+err.Error()+")") }
+	var damaged, newer []string
+	dir.Damaged = func(path string, err error) {
+		if state.Newer(err) != nil {
+			newer = append(newer, path)
+			return
+		}
+		damaged = append(damaged, path+" ("+err.Error()+")")
+	}
 	all, err := dir.All(time.Time{}) // expired ones too
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -161,6 +167,10 @@ func (c *checker) leftovers(r *report) {
 	}
 	if _, err := dir.Answers(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		r.warn("run this as root", "answers cannot be looked at by %s: %v", me(), cause(err))
+	}
+	if len(newer) > 0 {
+		slices.Sort(newer)
+		r.fail("install that postseal again, both halves", "written by a newer postseal, and of no use to this one: %s", strings.Join(slices.Compact(newer), ", "))
 	}
 	slices.Sort(damaged)
 	for _, file := range slices.Compact(damaged) {
