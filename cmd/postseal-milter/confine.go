@@ -19,8 +19,8 @@ import (
 
 // confine gives up what the milter does not need once it listens. Where the kernel
 // does not allow that, it works as before: users and modes are what protects then.
-func (f *flags) confine(log *slog.Logger, file *cli.File, dir *state.Dir, l sockets) {
-	needs := f.Needs(file, dir)
+func (f *flags) confine(log *slog.Logger, file *cli.File, store state.Store, l sockets) {
+	needs := f.Needs(file, store)
 	needs.Lasting = true
 	needs.Remove = l.dirs()
 	if f.Metrics != "" {
@@ -29,11 +29,19 @@ func (f *flags) confine(log *slog.Logger, file *cli.File, dir *state.Dir, l sock
 	if err := confine.Self(needs); err != nil {
 		log.Info("not confined", "reason", err)
 	} else {
-		log.Info("confined", "writes", confine.Nearest(dir.Path("answers")), "reads", strings.Join(needs.Read, " "))
+		log.Info("confined", "writes", writes(needs), "reads", strings.Join(needs.Read, " "))
 	}
 	if f.Metrics != "" {
 		foregoIO()
 	}
+}
+
+// writes names the directory that is written; with Redis there is none.
+func writes(n confine.Needs) string {
+	if len(n.Write) == 0 {
+		return "nothing"
+	}
+	return confine.Nearest(n.Write[0])
 }
 
 // dirs returns where the unix sockets are that go when the milter ends.

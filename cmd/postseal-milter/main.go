@@ -64,8 +64,11 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
 		return cli.Usage("the default is 1024", "--max-connections: %d is too few", f.MaxConnections)
 	}
 	_ = confine.NoDump() // before there is a password to dump; f.confine tells if that failed
-	dir := f.StateDir(log)
-	responder, err := f.Responder(parsed.File, dir, log)
+	store, err := f.Store(log)
+	if err != nil {
+		return err
+	}
+	responder, err := f.Responder(parsed.File, store, log)
 	if err != nil {
 		return err
 	}
@@ -73,16 +76,16 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
 	if err != nil {
 		return err
 	}
-	f.confine(log, parsed.File, dir, listeners)
-	return f.serve(ctx, log, dir, responder, listeners)
+	f.confine(log, parsed.File, store, listeners)
+	return f.serve(ctx, log, store, responder, listeners)
 }
 
 // serve answers until the context ends, and then in good order.
-func (f *flags) serve(ctx context.Context, log *slog.Logger, dir *state.Dir, r *challenge.Responder, l sockets) error {
+func (f *flags) serve(ctx context.Context, log *slog.Logger, store state.Store, r *challenge.Responder, l sockets) error {
 	defer l.Close()
-	index := dir.Index()
+	index := store.Index()
 	defer index.Close()
-	m := newMeter(dir, r)
+	m := newMeter(store, r)
 	server := milter.New(milter.Config{
 		Pending:        explained(index.Any),
 		Answer:         m.answer,
@@ -98,7 +101,7 @@ func (f *flags) serve(ctx context.Context, log *slog.Logger, dir *state.Dir, r *
 	defer stopMetrics()
 
 	defer superviseBy(ctx, log)()
-	f.logStart(log, dir, index, l)
+	f.logStart(log, store, index, l)
 	err = server.Serve(ctx, l...)
 	if errors.Is(err, milter.ErrCutOff) {
 		log.Warn("stopped before every message was done", "error", err)
@@ -118,9 +121,9 @@ func (f *flags) action() milter.Action {
 // logStart writes the line that admins look for after a restart, and a second one
 // if there is nothing to answer from: that is no error, for the first order makes
 // the directory.
-func (f *flags) logStart(log *slog.Logger, dir *state.Dir, index state.Index, l sockets) {
-	log.Info("listening", "on", strings.Join(l.names(), " "), "state", dir.Path(), "smtp", f.SMTP, "version", cli.Version())
+func (f *flags) logStart(log *slog.Logger, store state.Store, index state.Index, l sockets) {
+	log.Info("listening", "on", strings.Join(l.names(), " "), "state", store.String(), "smtp", f.SMTP, "version", cli.Version())
 	if _, err := index.Any(); err != nil {
-		log.Warn("the state directory cannot be read; until then every message is looked at", "error", err)
+		log.Warn("the state cannot be read; until then every message is looked at", "error", err)
 	}
 }

@@ -24,7 +24,7 @@ type meter struct {
 }
 
 // newMeter makes the responder count its submissions.
-func newMeter(dir *state.Dir, r *challenge.Responder) *meter {
+func newMeter(store state.Store, r *challenge.Responder) *meter {
 	m := &meter{set: metrics.NewSet(), responder: r}
 	m.latency = m.set.NewSummary("postseal_milter_answer_seconds")
 	for _, v := range []challenge.Verdict{challenge.None, challenge.Refused, challenge.Later, challenge.Answered} {
@@ -34,7 +34,7 @@ func newMeter(dir *state.Dir, r *challenge.Responder) *meter {
 		m.set.GetOrCreateCounter(replyName(result))
 	}
 	m.set.NewGauge("postseal_milter_pending", func() float64 {
-		n, err := dir.CountPending()
+		n, err := store.CountPending()
 		if err != nil {
 			return -1 // not known
 		}

@@ -71,7 +71,7 @@ func runUntilListening(ts *testscript.TestScript, _ bool, args []string) {
 	var written bytes.Buffer
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		written.WriteString(lines.Text() + "\n")
-		if strings.Contains(lines.Text(), "state directory cannot be read") {
+		if strings.Contains(lines.Text(), "state cannot be read") {
 			c, err := net.Dial("unix", ts.MkAbs(strings.TrimPrefix(args[2], "unix:")))
 			ts.Check(err)
 			defer c.Close()

@@ -73,14 +73,17 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) (status int, err er
 // does not come here and pays for neither.
 func (f *flags) responder(file *cli.File, log *slog.Logger) (*challenge.Responder, error) {
 	_ = confine.NoDump() // before there is a password to dump; confine.Self does it again
-	dir := f.StateDir(log)
-	r, err := f.Responder(file, dir, log)
+	store, err := f.Store(log)
+	if err != nil {
+		return nil, err
+	}
+	r, err := f.Responder(file, store, log)
 	if err != nil {
 		return nil, err
 	}
 	// Where the kernel does not allow it there is nothing to say: mail servers want
 	// one line for a challenge, and the milter tells admins which kernel they have.
-	_ = confine.Self(f.Needs(file, dir))
+	_ = confine.Self(f.Needs(file, store))
 	return r, nil
 }
 

@@ -79,6 +79,9 @@ func (c *initCmd) options(s *session, file *cli.File) (setup.Options, error) {
 
 func (c *initCmd) config(s *session) (setup.Config, error) {
 	conf := setup.Config{CABundle: s.CABundle, Contact: c.Contact, AgreeTOS: c.AgreeTOS, Resolver: c.Resolver}
+	if cli.IsURL(s.State) {
+		return conf, cli.Usage("set up a directory, and then Redis with contrib/redis", "init knows no state in Redis")
+	}
 	if s.State != cli.DefaultState() && s.State != cli.SystemState {
 		conf.State = s.State
 	}

@@ -12,7 +12,6 @@ import (
 	"postseal/internal/cli"
 	"postseal/internal/confine"
 	"postseal/issuer"
-	"postseal/state"
 )
 
 func main() { os.Exit(Main()) }
@@ -33,7 +32,7 @@ type flags struct {
 
 // common are the flags of all commands.
 type common struct {
-	State          string `placeholder:"DIR" help:"State directory (default: /var/lib/postseal as root, else the XDG state directory)."`
+	State          string `placeholder:"DIR" help:"State directory (default: /var/lib/postseal as root, else the XDG state directory), or the URL of a Redis that the mail half shares: redis://HOST/DB."`
 	Server         string `placeholder:"URL" help:"ACME directory of the CA (default: CASTLE's)."`
 	Test           bool   `short:"t" help:"Use CASTLE's staging directory."`
 	CABundle       string `name:"ca-bundle" placeholder:"FILE" help:"PEM file with roots for the ACME server, beside the system's."`
@@ -109,9 +108,11 @@ func (f *flags) session(parsed *cli.Parsed) (*session, error) {
 		return nil, err
 	}
 	s := &session{common: f.common, voice: newVoice(f.Verbose, f.JSON), term: newTerminal(f.NonInteractive)}
-	dir := state.Open(f.State)
-	dir.Damaged = s.voice.damaged
-	s.opts = issuer.Options{Dir: dir, Version: cli.Version(), CA: caSettings(parsed.File), OnStep: s.voice.step}
+	dir, store, err := s.openState()
+	if err != nil {
+		return nil, err
+	}
+	s.opts = issuer.Options{Dir: dir, Store: store, Version: cli.Version(), CA: caSettings(parsed.File), OnStep: s.voice.step}
 	s.issuer = issuer.New(s.opts)
 	return s, nil
 }

@@ -169,7 +169,10 @@ func TestCheckState(t *testing.T) {
 	if err := CheckState("/var/lib/postseal"); err != nil {
 		t.Error(err)
 	}
-	if err := CheckState("redis://user:secret@host/0"); ExitCode(err) != ExitConfig || Hint(err) == "" || strings.Contains(err.Error(), "secret") {
+	if err := CheckState("redis://user:secret@host/0"); err != nil {
+		t.Error(err)
+	}
+	if err := CheckState("mysql://user:secret@host/0"); ExitCode(err) != ExitConfig || Hint(err) == "" || strings.Contains(err.Error(), "secret") {
 		t.Errorf("exit %d, %v", ExitCode(err), err)
 	}
 }

@@ -142,6 +142,9 @@ func (f *File) secret() string {
 	}
 	for _, key := range []string{"smtp", "state"} {
 		if s, ok := f.top[key].(string); ok {
+			if hasPassword(s) {
+				return key
+			}
 			if u, err := url.Parse(s); err == nil && u.User != nil {
 				if _, has := u.User.Password(); has {
 					return key

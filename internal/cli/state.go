@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -42,11 +43,59 @@ func userState() string {
 	return filepath.Join(base, "postseal")
 }
 
-// CheckState refuses a --state that is a URL: taken for a path it would be a strange
-// directory, and nobody would find out why no challenge is answered.
-func CheckState(path string) error {
-	if scheme, _, ok := strings.Cut(path, "://"); ok {
-		return Config("give a directory; several hosts can share one over NFS 4", "--state: %s:// is not known to this version", scheme)
+// StateHint says what a --state that is a URL looks like.
+const StateHint = "for example: --state redis://mail@mx.example:6379/0?password-file=/etc/postseal/redis.password; see postseal.toml(5)"
+
+// IsURL tells whether a --state is the URL of a server and no directory.
+func IsURL(s string) bool { return strings.Contains(s, "://") }
+
+// CheckState refuses a --state that is a URL of something unknown: taken for a path it
+// would be a strange directory, and nobody would find out why no challenge is answered.
+func CheckState(s string) error {
+	scheme, _, found := strings.Cut(s, "://")
+	if found && !slices.Contains([]string{"redis", "rediss", "unix"}, scheme) {
+		return Config(StateHint, "--state: %s:// is not known to this version", scheme)
 	}
 	return nil
+}
+
+// StateError is the error of a --state that is a URL and cannot be used (exit 78).
+func StateError(err error) error { return Unreadable(err, StateHint, "--state: %w", err) }
+
+// PasswordWarning is for a password that everybody on the host can see.
+const PasswordWarning = "everybody on this host can read the password in --state; " +
+	"put it into a file and name that (password-file=FILE in the URL), or use POSTSEAL_STATE or the configuration file"
+
+// PasswordInArgs tells whether a --state in a command line holds a password.
+func PasswordInArgs(args []string) bool {
+	for i, arg := range args {
+		value, isState := strings.CutPrefix(arg, "--state=")
+		if !isState && i > 0 && args[i-1] == "--state" {
+			value, isState = arg, true
+		}
+		if isState && hasPassword(value) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasPassword tells whether a URL holds a password, even if it is no legal one.
+func hasPassword(s string) bool {
+	_, rest, found := strings.Cut(s, "://")
+	if !found {
+		return false
+	}
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		if _, password, _ := strings.Cut(rest[:at], ":"); password != "" {
+			return true
+		}
+	}
+	_, query, _ := strings.Cut(rest, "?")
+	for param := range strings.SplitSeq(query, "&") {
+		if name, value, _ := strings.Cut(param, "="); name == "password" && value != "" {
+			return true
+		}
+	}
+	return false
 }

@@ -15,11 +15,12 @@ import (
 	"postseal/internal/cli"
 	"postseal/internal/confine"
 	"postseal/state"
+	"postseal/state/redis"
 )
 
 // Flags are the flags of both programs of the mail half.
 type Flags struct {
-	State            string `placeholder:"DIR" help:"State directory that the issuing half writes."`
+	State            string `placeholder:"DIR" help:"State directory that the issuing half writes, or the URL of a Redis that both share: redis://HOST/DB."`
 	SMTP             string `name:"smtp" placeholder:"URL" default:"smtp://localhost:25" help:"Where the reply goes: smtp://HOST[:25], smtp+starttls://[USER@]HOST[:587], smtps://[USER@]HOST[:465] or lmtp+unix:PATH."`
 	SMTPCA           string `name:"smtp-ca" placeholder:"FILE" help:"PEM roots for the SMTP server's certificate (default: the system's)."`
 	SMTPPasswordFile string `name:"smtp-password-file" placeholder:"FILE" help:"File that holds the password of the SMTP user (or: POSTSEAL_SMTP_PASSWORD)."`
@@ -40,7 +41,17 @@ func (f *Flags) Check() (*challenge.Server, error) {
 	if _, err := f.rate(); err != nil {
 		return nil, err
 	}
-	return server, cli.CheckState(f.State)
+	return server, f.checkState()
+}
+
+func (f *Flags) checkState() error {
+	if err := cli.CheckState(f.State); err != nil || !cli.IsURL(f.State) {
+		return err
+	}
+	if err := redis.Check(f.State); err != nil {
+		return cli.StateError(err)
+	}
+	return nil
 }
 
 // rate reads --max-answers. One number leaves room for five such CAs.
@@ -54,8 +65,14 @@ func (f *Flags) rate() (r challenge.Rate, err error) {
 	return r, cli.Usage("for example: --max-answers 10000,50000", "--max-answers: one or two numbers above 0: to one CA, and in all")
 }
 
-// StateDir returns the state directory, whose damaged files are logged by name.
-func (f *Flags) StateDir(log *slog.Logger) *state.Dir {
+// Store returns where the two halves meet. What is damaged there is logged by name.
+func (f *Flags) Store(log *slog.Logger) (state.Store, error) {
+	if err := f.checkState(); err != nil {
+		return nil, err
+	}
+	if cli.IsURL(f.State) {
+		return f.redis(log)
+	}
 	path := f.State
 	if path == "" {
 		path = cli.DefaultMailState()
@@ -64,12 +81,26 @@ func (f *Flags) StateDir(log *slog.Logger) *state.Dir {
 	dir.Damaged = func(path string, err error) {
 		log.Warn("damaged file in the state directory is skipped", "file", path, "error", err)
 	}
-	return dir
+	return dir, nil
+}
+
+func (f *Flags) redis(log *slog.Logger) (state.Store, error) {
+	if cli.PasswordInArgs(os.Args[1:]) {
+		log.Warn(cli.PasswordWarning)
+	}
+	store, err := redis.Open(f.State)
+	if err != nil {
+		return nil, cli.StateError(err)
+	}
+	store.Damaged = func(key string, err error) {
+		log.Warn("damaged record in Redis is skipped", "key", key, "error", err)
+	}
+	return store, nil
 }
 
 // Responder returns the responder that the flags and the file describe. All errors
 // are of the configuration (exit 78) or the command line (exit 64).
-func (f *Flags) Responder(file *cli.File, dir *state.Dir, log *slog.Logger) (*challenge.Responder, error) {
+func (f *Flags) Responder(file *cli.File, store state.Store, log *slog.Logger) (*challenge.Responder, error) {
 	server, err := f.Check()
 	if err != nil {
 		return nil, err
@@ -90,7 +121,7 @@ func (f *Flags) Responder(file *cli.File, dir *state.Dir, log *slog.Logger) (*ch
 		return nil, err
 	}
 	return &challenge.Responder{
-		State:      dir,
+		State:      store,
 		LookupTXT:  challenge.Resolver(f.Resolver),
 		Send:       server.Send,
 		Keys:       keys,
@@ -100,11 +131,14 @@ func (f *Flags) Responder(file *cli.File, dir *state.Dir, log *slog.Logger) (*ch
 	}, nil
 }
 
-// Needs returns what a responder goes on using of the file system: pending/ to read,
-// answers/ to write, and the roots that are read when they are needed. Keys and
-// passwords are in memory by then.
-func (f *Flags) Needs(file *cli.File, dir *state.Dir) confine.Needs {
-	n := confine.Needs{Read: []string{confine.Nearest(dir.Path("pending"))}, Write: []string{dir.Path("answers")}}
+// Needs returns what a responder goes on using of the file system: of a state directory
+// pending/ to read and answers/ to write, and the roots that are read when they are
+// needed. Keys and passwords are in memory by then.
+func (f *Flags) Needs(file *cli.File, store state.Store) confine.Needs {
+	var n confine.Needs
+	if dir, ok := store.(*state.Dir); ok {
+		n.Read, n.Write = []string{confine.Nearest(dir.Path("pending"))}, []string{dir.Path("answers")}
+	}
 	for _, path := range []string{f.SMTPCA, file.SMIME.Roots} {
 		if path != "" {
 			n.Read = append(n.Read, path)

@@ -61,27 +61,6 @@ func TestURLs(t *testing.T) {
 	}
 }
 
-func TestHasPassword(t *testing.T) {
-	for url, want := range map[string]bool{
-		"redis://mx":                            false,
-		"redis://mail@mx":                       false,
-		"redis://mail:@mx":                      false,
-		"redis://mail:x@mx":                     true,
-		"redis://:x@mx":                         true,
-		"redis://mail:a/b%zz?c@mx":              true,
-		"redis://mx?password=x":                 true,
-		"redis://mx?a=b&password=x":             true,
-		"redis://mx?password-file=/x":           false,
-		"redis://mail@mx:6379?password-file=/x": false,
-		"unix://:x@/run/s":                      true,
-		"/var/lib/postseal":                     false,
-	} {
-		if got := HasPassword(url); got != want {
-			t.Errorf("%s: %v", url, got)
-		}
-	}
-}
-
 // Nothing of a URL that cannot be read comes back, and nothing of one that can has a
 // password.
 func FuzzURL(f *testing.F) {

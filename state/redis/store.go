@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"crypto/tls"
-	_ "embed"
 	"errors"
 	"fmt"
 	"strings"
@@ -28,6 +27,13 @@ type Store struct {
 	pendingEvents, answerEvents events
 }
 
+// Check tells what is wrong with a URL, without looking at the files that it names. The
+// error holds no password.
+func Check(url string) error {
+	_, err := parse(url)
+	return err
+}
+
 // Open returns the store at a URL without connecting: the mail half must run, and
 // pass ordinary mail, while Redis is away. The error says what is wrong with the URL
 // or a file that it names, and holds no password.
@@ -37,7 +43,11 @@ func Open(url string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{client: c.client, name: c.name, dir: c.dir, prefix: "{" + c.prefix + "}"}
+	f, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{client: c.client(f), name: c.name, dir: c.own.Get("dir"), prefix: "{" + c.prefix + "}"}
 	s.pendingEvents = events{client: s.client, channel: s.key("pending")}
 	s.answerEvents = events{client: s.client, channel: s.key("answers")}
 	return s, nil

@@ -50,8 +50,8 @@ func world(t testing.TB, url string, many int) *statetest.World {
 			must(raw.client.HSet(ctx, raw.answerKey(id), "json", data).Err())
 			must(raw.client.ZAdd(ctx, raw.key("answers"), goredis.Z{Score: float64(time.Now().UnixMilli()), Member: id}).Err())
 		},
-		Fill:         func(records []*state.Pending) { fill(t, raw, records) },
-		Many:         many,
+		Fill: func(records []*state.Pending) { fill(t, raw, records) },
+		Many: many,
 	}
 }
 

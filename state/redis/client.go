@@ -1,0 +1,112 @@
+package redis
+
+import (
+	"crypto/tls"
+	"errors"
+	"net/url"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// opTimeout bounds one call of this package, whatever is tried again meanwhile.
+const opTimeout = 4 * time.Second
+
+// bufferSize is that of each direction of a connection, in bytes. Records are small,
+// and so is the process of the mail half.
+const bufferSize = 8 << 10
+
+// noMaintenance keeps the library from asking for notices that only Redis' own cloud
+// has: the users of contrib/redis may not ask.
+var noMaintenance = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+
+// kind sets how the client is made: that of Sentinel for master_name, that of a
+// Cluster for addr without it, as go-redis tells them apart (UniversalOptions).
+func (c *config) kind(u *url.URL, query url.Values) (err error) {
+	switch {
+	case query.Has("master_name"):
+		err = c.sentinel(u)
+	case query.Has("addr"):
+		err = c.cluster(u)
+	default:
+		err = c.single(u)
+	}
+	if err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "redis: "))
+	}
+	return nil
+}
+
+var errReplicas = errors.New("replicas cannot be read from: they lag behind")
+
+func (c *config) single(u *url.URL) error {
+	o, err := goredis.ParseURL(u.String())
+	if err != nil {
+		return err
+	}
+	o.DialerRetries, o.ContextTimeoutEnabled, o.DisableIdentity = 1, true, true
+	o.ReadBufferSize, o.WriteBufferSize = bufferSize, bufferSize
+	o.MaintNotificationsConfig = noMaintenance
+	c.client = func(f files) goredis.UniversalClient {
+		f.apply(&o.Password, &o.TLSConfig)
+		return goredis.NewClient(o)
+	}
+	return nil
+}
+
+func (c *config) sentinel(u *url.URL) error {
+	o, err := goredis.ParseFailoverURL(u.String())
+	if err != nil {
+		return err
+	}
+	if o.RouteByLatency || o.RouteRandomly || o.ReplicaOnly {
+		return errReplicas
+	}
+	o.DialerRetries, o.ContextTimeoutEnabled, o.DisableIdentity = 1, true, true
+	o.ReadBufferSize, o.WriteBufferSize = bufferSize, bufferSize
+	c.client = func(f files) goredis.UniversalClient {
+		f.apply(&o.Password, &o.TLSConfig)
+		forAnyHost(o.TLSConfig)
+		return goredis.NewFailoverClient(o)
+	}
+	return nil
+}
+
+func (c *config) cluster(u *url.URL) error {
+	o, err := goredis.ParseClusterURL(u.String())
+	if err != nil {
+		return err
+	}
+	if o.RouteByLatency || o.RouteRandomly || o.ReadOnly {
+		return errReplicas
+	}
+	o.DialerRetries, o.ContextTimeoutEnabled, o.DisableIdentity = 1, true, true
+	o.ReadBufferSize, o.WriteBufferSize = bufferSize, bufferSize
+	o.MaintNotificationsConfig = noMaintenance
+	c.client = func(f files) goredis.UniversalClient {
+		f.apply(&o.Password, &o.TLSConfig)
+		forAnyHost(o.TLSConfig)
+		return goredis.NewClusterClient(o)
+	}
+	return nil
+}
+
+// apply adds what stands in files to what the library made of the URL.
+func (f files) apply(password *string, security **tls.Config) {
+	if f.password != "" {
+		*password = f.password
+	}
+	if f.tls != nil && *security != nil {
+		f.tls.InsecureSkipVerify = (*security).InsecureSkipVerify
+		*security = f.tls
+	}
+}
+
+// forAnyHost has each server show a certificate for its own name: there are several.
+func forAnyHost(conf *tls.Config) {
+	if conf != nil {
+		conf.ServerName = ""
+	}
+}
