@@ -249,7 +249,7 @@ func (p *planner) commands() {
 		if milter {
 			units = "postseal-milter.socket " + units
 		}
-		p.Commands = append(p.Commands, "systemctl daemon-reload", "systemctl enable --now "+units)
+		p.Commands = append(p.Commands, "systemctl enable --now "+units) // has systemd read units again
 	default:
 		if milter {
 			p.note("no systemd runs here: have %s/postseal-milter started as the user %s, as your other daemons are", p.bin(), state.Group)
