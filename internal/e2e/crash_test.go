@@ -1,14 +1,12 @@
 package e2e
 
 import (
-	"bytes"
 	"crypto/tls"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"net/mail"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -161,7 +159,7 @@ func (c *crash) everyKindKilled() bool {
 
 // report looks at what is left, and prints the counts.
 func (c *crash) report(took time.Duration) {
-	replies, doubles := c.doubles()
+	replies, doubles := repliesOf(c.t, c.ca)
 	certs, torn, leftovers := c.wantWhole()
 	events := c.ca.Counters().Events
 	c.t.Logf("%d rounds in %v: killed postseal cert %d, postseal-milter %d, postseal-pipe %d times; %d deliveries; "+
@@ -175,20 +173,6 @@ func (c *crash) report(took time.Duration) {
 	if !c.everyKindKilled() {
 		c.t.Error("one of the programs was never killed: this says nothing")
 	}
-}
-
-func (c *crash) doubles() (replies, doubles int) {
-	seen := map[string]int{}
-	for _, r := range c.ca.Replies() {
-		m, err := mail.ReadMessage(bytes.NewReader(r.Data))
-		c.must(err)
-		replies++
-		if seen[m.Header.Get("Subject")]++; seen[m.Header.Get("Subject")] > 1 {
-			doubles++
-			c.t.Errorf("a second reply: %s", m.Header.Get("Subject"))
-		}
-	}
-	return replies, doubles
 }
 
 // wantWhole reads every file of the state directory as what it is meant to be.
