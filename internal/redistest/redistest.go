@@ -40,7 +40,36 @@ func WithPort(t testing.TB, directives ...string) *Server {
 	return start(t, FreePort(t), directives)
 }
 
+// OnPort starts one on a certain port.
+func OnPort(t testing.TB, port int, directives ...string) *Server {
+	t.Helper()
+	return start(t, port, directives)
+}
+
+// Sentinel starts a Sentinel on a free port of 127.0.0.1.
+func Sentinel(t testing.TB, directives ...string) *Server {
+	t.Helper()
+	port := FreePort(t)
+	s := prepare(t, port, append([]string{fmt.Sprintf("port %d", port), "bind 127.0.0.1", "protected-mode no"}, directives...))
+	s.args = append(s.args, "--sentinel")
+	s.Restart()
+	return s
+}
+
 func start(t testing.TB, port int, directives []string) *Server {
+	t.Helper()
+	s := prepare(t, port, nil)
+	lines := []string{
+		fmt.Sprintf("port %d", port), "bind 127.0.0.1", "unixsocket " + s.Socket, "unixsocketperm 777", "dir " + s.Dir,
+		`save ""`, "protected-mode no", "repl-diskless-sync-delay 0",
+	}
+	s.configure(append(lines, directives...))
+	s.Restart()
+	return s
+}
+
+// prepare makes the directory and the configuration of a server.
+func prepare(t testing.TB, port int, lines []string) *Server {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Fatal("not installed: redis-server (Debian package redis-server); run: make deps")
@@ -52,19 +81,17 @@ func start(t testing.TB, port int, directives []string) *Server {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	s := &Server{Dir: dir, Socket: filepath.Join(dir, "s"), Port: port, t: t}
-	conf := filepath.Join(dir, "redis.conf")
-	lines := []string{
-		fmt.Sprintf("port %d", port), "bind 127.0.0.1", "unixsocket " + s.Socket, "unixsocketperm 777", "dir " + dir,
-		`save ""`, "protected-mode no", "repl-diskless-sync-delay 0",
-	}
-	lines = append(lines, directives...)
-	if err := os.WriteFile(conf, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	s.args = []string{conf}
+	s.args = []string{filepath.Join(dir, "redis.conf")}
+	s.configure(lines)
 	t.Cleanup(s.Kill)
-	s.Restart()
 	return s
+}
+
+func (s *Server) configure(lines []string) {
+	s.t.Helper()
+	if err := os.WriteFile(s.args[0], []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // URL returns a URL of package state/redis for the socket.
@@ -77,13 +104,7 @@ func (s *Server) Addr() string { return fmt.Sprintf("127.0.0.1:%d", s.Port) }
 // it answers.
 func (s *Server) Restart() {
 	s.t.Helper()
-	s.RunAs("redis-server")
-}
-
-// RunAs does it with another program that takes the same file, such as redis-sentinel.
-func (s *Server) RunAs(program string) {
-	s.t.Helper()
-	cmd := exec.Command(program, s.args...)
+	cmd := exec.Command("redis-server", s.args...)
 	cmd.Dir = s.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
@@ -108,7 +129,7 @@ func (s *Server) RunAs(program string) {
 			return
 		}
 	}
-	s.t.Fatalf("%s ended:\n%s", program, said.String())
+	s.t.Fatalf("redis-server ended:\n%s", said.String())
 }
 
 func ready(line string) bool {
