@@ -36,6 +36,7 @@ type Spec struct {
 	Addresses []string      // of its loopback; none is 127.0.0.1
 	Kit       string        // directory of the host, for Kit; it has the test binary, see Kits
 	Boot      bool          // systemd is its first process, and the test is a service
+	Shared    []string      // directories of the host, which have the same name here and can be written to
 	Limit     time.Duration // of the test; 0 is four minutes
 }
 

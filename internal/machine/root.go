@@ -43,9 +43,16 @@ func (s stage) mountRoot() (root string, err error) {
 		}
 	}
 	if s.Boot {
-		err = mountForSystemd(root)
+		if err := mountForSystemd(root); err != nil {
+			return "", err
+		}
 	}
-	return root, err
+	for _, dir := range s.Shared {
+		if err := bind(dir, root+dir); err != nil {
+			return "", err
+		}
+	}
+	return root, nil
 }
 
 // overlayImage mounts the image, or copies it where images.sh could not mount either.
