@@ -110,7 +110,7 @@ func (r *run) readAuthz(ctx context.Context, url string) (*challenge, error) {
 	}
 	c := r.challengeFor(authz.Identifier)
 	if c == nil {
-		return nil, failed("", "the CA wants an authorization for %q, which was not ordered", authz.Identifier.Value)
+		return nil, failed("that is the CA's mistake; one built around certbot may take --compat certbot", "the CA wants an authorization for %q, which was not ordered", authz.Identifier.Value)
 	}
 	c.authz, c.value = url, authz.Identifier.Value
 	switch authz.Status {

@@ -149,7 +149,7 @@ func (c *ca) do(ctx context.Context, what string, request func(context.Context) 
 		}
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
 			return later("run the same command again then",
-				"%s: the CA asks to wait %s, which is longer than --timeout allows", what, wait)
+				"%s: the CA asks to wait %s, which is longer than --timeout allows", what, shortDuration(wait))
 		}
 		c.issuer.step(StepNote, "", "", "the CA asks to wait "+wait.String()+" ("+http.StatusText(status)+")")
 		c.pause(wait)

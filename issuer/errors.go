@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/mholt/acmez/v3/acme"
@@ -99,6 +100,33 @@ var problemHints = map[string]string{
 	acme.ProblemTypeUnsupportedContact:      "give another --contact",
 	acme.ProblemTypeCAA:                     "the domain's CAA record (issuemail, RFC 9495) forbids this CA",
 	acme.ProblemTypeRateLimited:             "run the same command again later",
+	acme.ProblemTypeBadRevocationReason:     "give another --reason, or none",
+	acme.ProblemTypeBadSignatureAlgorithm:   "the CA does not take the account's key: make a new account, in another --state, or ask the CA",
+	acme.ProblemTypeUnauthorized:            "the account may not do this at this CA: see \"postseal account show\"; for a certificate of another account give its --key-path",
+	acme.ProblemTypeConnection:              "the CA could not reach the mail server: look at its MX records and its log",
+	acme.ProblemTypeDNS:                     "the CA could not look up the domain: \"postseal check -e ADDR\" looks at its DNS",
+	acme.ProblemTypeServerInternal:          serverHint,
+	typeInvalidProfile:                      "\"postseal account show\" lists the profiles of the CA; give one of them, or none, with --profile",
+}
+
+// Hints for types that have none of their own: what a server of the CA says of itself
+// passes, what it says of the request does not.
+const (
+	serverHint  = "the CA has trouble of its own: run the same command again later"
+	refusalHint = "that is the CA's word: its site or its people know more; -v shows each request"
+)
+
+// typeInvalidProfile is of draft-ietf-acme-profiles.
+const typeInvalidProfile = acme.ProblemTypeNamespace + "invalidProfile"
+
+func problemHint(p acme.Problem) string {
+	switch hint, known := problemHints[p.Type]; {
+	case known:
+		return hint
+	case p.Status >= http.StatusInternalServerError:
+		return serverHint
+	}
+	return refusalHint
 }
 
 // explain turns an error of a request to the CA into one line and a hint.
@@ -109,7 +137,7 @@ func (c *ca) explain(what string, err error) error {
 		return err
 	}
 	if p, ok := problemOf(err); ok {
-		return withHint(&caError{what, p, err}, problemHints[p.Type])
+		return withHint(&caError{what, c.server, p, err}, problemHint(p))
 	}
 	switch {
 	case isUntrusted(err):
@@ -119,8 +147,19 @@ func (c *ca) explain(what string, err error) error {
 		return withHint(&requestError{fmt.Sprintf("cannot reach %s: %v", c.server, root(err)), err},
 			"check --server, the network, and HTTPS_PROXY")
 	}
-	return withHint(&requestError{fmt.Sprintf("%s: %s does not answer like an ACME server: %s", what, c.server, shorten(err.Error())), err},
+	return withHint(&requestError{fmt.Sprintf("%s: %s does not answer like an ACME server: %s", what, c.server, plainly(err)), err},
 		"check --server")
+}
+
+// notJSON is how acmez says that an answer has the wrong type.
+var notJSON = regexp.MustCompile(`response Content-Type is (\S*) but target container.*`)
+
+func plainly(err error) string {
+	text := strings.TrimPrefix(err.Error(), "provisioning client: ")
+	if m := notJSON.FindStringSubmatch(text); m != nil {
+		return fmt.Sprintf("the answer is %q, not JSON", m[1])
+	}
+	return shorten(text)
 }
 
 // requestError is a request that failed without a problem document.
@@ -135,12 +174,13 @@ func (e *requestError) Unwrap() error { return e.err }
 // caError is a refusal in the CA's own words.
 type caError struct {
 	what    string
+	server  string
 	problem acme.Problem
 	err     error
 }
 
 func (e *caError) Error() string {
-	return fmt.Sprintf("%s: the CA says %s", e.what, describeProblem(e.problem))
+	return fmt.Sprintf("%s at %s: the CA says %s", e.what, hostOf(e.server), describeProblem(e.problem))
 }
 
 func (e *caError) Unwrap() error { return e.err }

@@ -83,7 +83,7 @@ func TestExplain(t *testing.T) {
 		err        error
 		text, hint string
 	}{
-		"problem":   {fmt.Errorf("attempt 1: %w", problem), `finalizing: the CA says "no\nway" (badCSR); alice@example.test "forbidden" (caa)`, "--compat certbot"},
+		"problem":   {fmt.Errorf("attempt 1: %w", problem), `finalizing at ca.example: the CA says "no\nway" (badCSR); alice@example.test "forbidden" (caa)`, "--compat certbot"},
 		"no detail": {acme.Problem{Title: "Oops"}, `the CA says "Oops"`, ""},
 		"network":   {&os.SyscallError{Syscall: "read", Err: errors.New("x")}, "does not answer like an ACME server", "--server"},
 		"cut":       {io.ErrUnexpectedEOF, "cannot reach https://ca.example/dir", "HTTPS_PROXY"},

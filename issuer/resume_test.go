@@ -176,9 +176,9 @@ func TestResumeForeignFiles(t *testing.T) {
 	path := w.dir.Path("orders", alice+".json")
 	other := &orderFile{Version: fileVersion, Settings: Settings{Emails: []string{alice}, Server: "https://other.example/dir"}}
 	for name, write := range map[string]func() error{
-		"torn":     func() error { return os.WriteFile(path, []byte(`{"version":`), 0o600) },
-		"future":   func() error { return os.WriteFile(path, []byte(`{"version":99,"emails":["a@x"]}`), 0o600) },
-		"other CA": func() error { return writeJSON(path, other) },
+		"torn":       func() error { return os.WriteFile(path, []byte(`{"version":`), 0o600) },
+		"no version": func() error { return os.WriteFile(path, []byte(`{"version":0,"emails":["a@x"]}`), 0o600) },
+		"other CA":   func() error { return writeJSON(path, other) },
 	} {
 		if err := write(); err != nil {
 			t.Fatal(err)

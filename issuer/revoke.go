@@ -178,7 +178,7 @@ func (v *Revocation) open(data []byte) (*x509.Certificate, crypto.Signer, error)
 			continue
 		}
 		if err != nil {
-			return nil, nil, usageError("give a certificate in PEM or PKCS#12", "--cert-path: %q is neither PEM nor PKCS#12: %v", v.CertPath, err)
+			return nil, nil, usageError("give a certificate in PEM or PKCS#12", "--cert-path: %q is neither PEM nor PKCS#12", v.CertPath)
 		}
 		signer, _ := key.(crypto.Signer)
 		return leaf, signer, nil

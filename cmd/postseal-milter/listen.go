@@ -41,7 +41,7 @@ func (s sockets) names() []string {
 func (f *flags) listeners() (sockets, error) {
 	given, err := activation.Listeners()
 	if err != nil {
-		return nil, cli.Failed("", "socket activation: %v", err)
+		return nil, cli.Failed("look at the socket unit: systemctl status postseal-milter.socket", "socket activation: %v", err)
 	}
 	if len(given) > 0 {
 		return activated(given)
@@ -125,7 +125,7 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	}
 	if err := os.Chmod(path, mode); err != nil {
 		l.Close()
-		return nil, cli.Failed("", "cannot set the mode of the socket %s: %v", path, cause(err))
+		return nil, cli.Failed("choose another path: this file system has no modes for sockets", "cannot set the mode of the socket %s: %v", path, cause(err))
 	}
 	return l, nil
 }

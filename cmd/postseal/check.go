@@ -28,6 +28,8 @@ type checkCmd struct {
 	Message          string   `placeholder:"FILE" help:"Look at this copy of one that arrived."`
 }
 
+const failureHint = "what to do stands below it; then run the same command again"
+
 const checkExample = "postseal check -e alice@example.org --mail-to me@example.net"
 
 // checkJSON is the JSON document of check. The names are stable.
@@ -76,9 +78,9 @@ func (d *checkJSON) err() error {
 	case 0:
 		return nil
 	case 1:
-		return cli.Failed("", "1 failure")
+		return cli.Failed(failureHint, "1 failure")
 	}
-	return cli.Failed("", "%d failures", d.Failures)
+	return cli.Failed(failureHint, "%d failures", d.Failures)
 }
 
 // findingLine is the line about a finding, and a second one with what to do.

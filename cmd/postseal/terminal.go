@@ -42,7 +42,7 @@ func (t *terminal) ask(ctx context.Context, prompt string) (string, error) {
 		return "", ctx.Err()
 	case l := <-read:
 		if l.err != nil && l.text == "" {
-			return "", cli.Failed("", "no answer: %v", l.err)
+			return "", cli.Failed("run it at a terminal, or with --non-interactive and flags for what it asks", "no answer: %v", l.err)
 		}
 		return strings.TrimSpace(l.text), nil
 	}

@@ -49,7 +49,7 @@ func Config(hint, format string, args ...any) error {
 func Unreadable(err error, hint, format string, args ...any) error {
 	for _, short := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO} {
 		if errors.Is(err, short) {
-			return Later("", format, args...)
+			return Later("the machine is short of memory, of open files, or of a disk that works: put that right", format, args...)
 		}
 	}
 	return Config(hint, format, args...)

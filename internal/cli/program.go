@@ -87,14 +87,28 @@ func (p Program) parseError(r *resolver, err error) error {
 	if errors.As(err, &own) {
 		return own
 	}
-	hint := fmt.Sprintf("see %q", p.Name+" --help")
+	hint := fmt.Sprintf("see %q", strings.Join(append([]string{p.Name}, commandOf(err)...), " ")+" --help")
 	if r.inFile != "" && strings.Contains(err.Error(), "--"+r.inFile) {
-		return Config(hint, "%s: %v", r.file.Path, err)
+		return Config("see postseal.toml(5) for the values", "%s: %v", r.file.Path, err)
 	}
 	if strings.Contains(err.Error(), "from envar ") {
 		return Config(hint, "environment: %v", err)
 	}
 	return Usage(hint, "%v", err)
+}
+
+// commandOf returns the command, as words, that a command line got to before its error.
+func commandOf(err error) (words []string) {
+	var parse *kong.ParseError
+	if !errors.As(err, &parse) {
+		return nil
+	}
+	for _, step := range parse.Context.Path {
+		if step.Command != nil {
+			words = append(words, step.Command.Name)
+		}
+	}
+	return words
 }
 
 // help prints kong's help and the example.

@@ -153,7 +153,7 @@ func (f *Flags) password(file *cli.File) (string, error) {
 	if f.SMTPPasswordFile != "" {
 		data, err := os.ReadFile(f.SMTPPasswordFile)
 		if err != nil {
-			return "", cli.Unreadable(err, "", "--smtp-password-file: %v", err)
+			return "", cli.Unreadable(err, "give a file that holds the password and that the mail half can read", "--smtp-password-file: %v", err)
 		}
 		return strings.TrimRight(string(data), "\r\n"), nil
 	}

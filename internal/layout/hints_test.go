@@ -1,0 +1,101 @@
+package layout
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// hinted are the functions that make errors for users, by package or "" for the
+// package's own, with the number of the argument that is the hint.
+var hinted = map[string]map[string]int{
+	"cmd/":              {"cli.Usage": 0, "cli.Config": 0, "cli.Later": 0, "cli.Failed": 0, "cli.Unreadable": 1, "cli.WithHint": 1},
+	"internal/mailconf": {"cli.Usage": 0, "cli.Config": 0, "cli.Later": 0, "cli.Failed": 0, "cli.Unreadable": 1, "cli.WithHint": 1},
+	"internal/cli":      {"Usage": 0, "Config": 0, "Later": 0, "Failed": 0, "Unreadable": 1},
+	"issuer":            {"usageError": 0, "configError": 0, "later": 0, "failed": 0, "withHint": 1},
+}
+
+// withoutHint are calls that may have none, by file and the text of the error.
+var withoutHint = map[string]string{
+	`cmd/postseal-pipe/main.go "%w"`: "its caller is a mail server, which needs the status alone",
+}
+
+// Whoever is told what is wrong is also told what to do.
+func TestHints(t *testing.T) {
+	used := map[string]bool{}
+	calls := 0
+	for name, p := range packages(t) {
+		functions := functionsOf(name)
+		if functions == nil {
+			continue
+		}
+		for _, file := range p.GoFiles {
+			fset := token.NewFileSet()
+			parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, file), nil, 0)
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			ast.Inspect(parsed, func(n ast.Node) bool {
+				call, ok := n.(*ast.CallExpr)
+				if !ok {
+					return true
+				}
+				hint, ours := functions[calledName(call)]
+				if !ours || len(call.Args) <= hint {
+					return true
+				}
+				calls++
+				key := name + "/" + file + " " + textOf(call.Args[hint+1:])
+				if text, ok := call.Args[hint].(*ast.BasicLit); ok && text.Value == `""` {
+					if used[key] = true; withoutHint[key] == "" {
+						t.Errorf("%s: %s has no hint; say what the user can do", fset.Position(call.Pos()), key)
+					}
+				}
+				return true
+			})
+		}
+	}
+	if calls < 100 {
+		t.Errorf("only %d errors were found", calls)
+	}
+	for key := range withoutHint {
+		if !used[key] {
+			t.Errorf("%s has a hint, or is no more: remove it from the list", key)
+		}
+	}
+}
+
+func functionsOf(name string) map[string]int {
+	for prefix, functions := range hinted {
+		if name == prefix || strings.HasSuffix(prefix, "/") && strings.HasPrefix(name, prefix) {
+			return functions
+		}
+	}
+	return nil
+}
+
+func calledName(call *ast.CallExpr) string {
+	switch f := call.Fun.(type) {
+	case *ast.Ident:
+		return f.Name
+	case *ast.SelectorExpr:
+		if x, ok := f.X.(*ast.Ident); ok {
+			return x.Name + "." + f.Sel.Name
+		}
+	}
+	return ""
+}
+
+// textOf returns the first literal among the arguments.
+func textOf(args []ast.Expr) string {
+	n := slices.IndexFunc(args, func(a ast.Expr) bool { _, ok := a.(*ast.BasicLit); return ok })
+	if n < 0 {
+		return ""
+	}
+	return args[n].(*ast.BasicLit).Value
+}
