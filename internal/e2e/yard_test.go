@@ -70,13 +70,22 @@ func (y *yard) milter(from, to string, msg []byte) error {
 const milterPatience = 30 * time.Second
 
 func (y *yard) milterAction(from, to string, msg []byte) (code milter.ActionCode, err error) {
-	s, err := milter.NewClientWithOptions("unix", y.socket, milter.ClientOptions{
-		ReadTimeout: milterPatience, WriteTimeout: milterPatience, ProtocolMask: 0x1fffff,
-	}).Session()
+	s, err := y.client().Session()
 	if err != nil {
 		return 0, err
 	}
 	defer s.Close()
+	return show(s, from, to, msg)
+}
+
+func (y *yard) client() *milter.Client {
+	return milter.NewClientWithOptions("unix", y.socket, milter.ClientOptions{
+		ReadTimeout: milterPatience, WriteTimeout: milterPatience, ProtocolMask: 0x1fffff,
+	})
+}
+
+// show shows a message on a connection, up to where the milter decides.
+func show(s *milter.ClientSession, from, to string, msg []byte) (milter.ActionCode, error) {
 	header, body, _ := bytes.Cut(msg, []byte("\r\n\r\n"))
 	fields := strings.Split(strings.ReplaceAll(strings.ReplaceAll(string(header), "\r\n ", "\n "), "\r\n\t", "\n\t"), "\r\n")
 	steps := []func() (*milter.Action, error){
