@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -39,6 +40,8 @@ type site struct {
 	state  string
 	config string
 	log    *lockedBuffer // of postseal-milter
+
+	shared, issuerState string // --state of the halves, where it is not that directory
 }
 
 // newSite starts a CA and makes a state directory that the user of the mail half
@@ -100,7 +103,7 @@ roots = %q
 domain = %q
 selector = %q
 key = %q
-`, s.state, smtpAddr, s.ca.DNSAddr, roots, domain, selector, path))
+`, cmp.Or(s.shared, s.state), smtpAddr, s.ca.DNSAddr, roots, domain, selector, path))
 }
 
 // behindMilter starts a Postfix with postseal-milter in it.
@@ -132,16 +135,29 @@ var signingKey = sync.OnceValue(func() dkimKey {
 // what it said.
 func (s *site) cert(args ...string) (status int, output string) {
 	s.t.Helper()
-	args = append([]string{
-		"cert", "--config", s.config, "--server", s.ca.DirectoryURL, "--ca-bundle", s.ca.RootFile,
+	return s.postseal("cert", append([]string{
+		"--server", s.ca.DirectoryURL, "--ca-bundle", s.ca.RootFile,
 		"--non-interactive", "--agree-tos", "--key-type", "p256",
-	}, args...)
+	}, args...)...)
+}
+
+// postseal runs a command of the issuing half.
+func (s *site) postseal(command string, args ...string) (status int, output string) {
+	s.t.Helper()
+	cmd := exec.Command(filepath.Join(s.bin, "postseal"), append([]string{command, "--config", s.config}, args...)...)
+	if s.issuerState != "" {
+		cmd.Env = append(os.Environ(), "POSTSEAL_STATE="+s.issuerState)
+	}
+	return outcome(s.t, cmd)
+}
+
+// outcome runs a program and returns its exit status and what it said.
+func outcome(t *testing.T, cmd *exec.Cmd) (status int, output string) {
+	t.Helper()
 	var out bytes.Buffer
-	cmd := exec.Command(filepath.Join(s.bin, "postseal"), args...)
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
-	if err != nil && cmd.ProcessState == nil {
-		s.t.Fatal(err)
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
 	}
 	return cmd.ProcessState.ExitCode(), out.String()
 }

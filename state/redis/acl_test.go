@@ -93,6 +93,27 @@ func TestRecipe(t *testing.T) {
 	}
 }
 
+// What was acknowledged is there after a crash. Redis replays scripts as transactions
+// of the default user, and forgets them if that has no rights.
+func TestRecipeSurvives(t *testing.T) {
+	t.Parallel()
+	server := recipe(t)
+	issuer := open(t, "unix://postseal-issuer:issuer-password@"+server.Socket)
+	mail := open(t, "unix://postseal-mail:mail-password@"+server.Socket)
+	p := put(t, issuer, statetest.Record("1", alice, ca))
+	if err := mustClaim(t, mail, p).Sent(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	server.Restart()
+	if found, err := mail.Pending(alice, time.Now()); err != nil || len(found) != 1 {
+		t.Errorf("pending after a crash: %v, %v", found, err)
+	}
+	if a, err := issuer.Answer("1"); err != nil || a == nil || a.Phase != state.Sent {
+		t.Errorf("the answer after a crash: %+v, %v", a, err)
+	}
+}
+
 // And nothing else: each of these is refused.
 func TestRecipeForbids(t *testing.T) {
 	t.Parallel()
