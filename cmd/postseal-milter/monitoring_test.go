@@ -42,6 +42,9 @@ func TestMonitoring(t *testing.T) {
 		if strings.HasSuffix(file, ".json") && !json.Valid(text) {
 			t.Errorf("%s is no JSON", file)
 		}
+		if strings.Contains(string(text), "[$__interval]") {
+			t.Errorf("%s: a range of one interval may hold a single sample, and then shows nothing; $__rate_interval holds more", file)
+		}
 		wantServed(t, file, string(text), string(served))
 	}
 }
