@@ -31,13 +31,8 @@ func TestMonitoring(t *testing.T) {
 	check(t, err)
 	s.stop()
 
-	files, err := filepath.Glob("../../contrib/monitoring/*.[jy]*")
-	check(t, err)
-	if len(files) != 2 {
-		t.Fatalf("%v", files)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
+	for _, file := range []string{"alerts.yml", "dashboard.json"} {
+		text, err := os.ReadFile(filepath.Join("../../contrib/monitoring", file))
 		check(t, err)
 		if strings.HasSuffix(file, ".json") && !json.Valid(text) {
 			t.Errorf("%s is no JSON", file)
