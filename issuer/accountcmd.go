@@ -69,6 +69,9 @@ func (i *Issuer) ShowAccount(ctx context.Context, server, bundle string) (*Accou
 		Key: filepath.Join(a.dir, accountKey), Profiles: maps.Clone(dir.Meta.Profiles), ARI: dir.RenewalInfo != "",
 		Learned: LearnedInfo{a.learned().MailAfterPost, time.Duration(a.learned().Settle).String()},
 	}
+	if info.Contact == nil {
+		info.Contact = []string{}
+	}
 	if info.Profiles == nil {
 		info.Profiles = map[string]string{}
 	}

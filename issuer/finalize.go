@@ -151,12 +151,12 @@ func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certifica
 	if errors.As(err, new(wrongClock)) {
 		return nil, later("put the clock right and run the same command again",
 			"the certificate for %s is there, but %v and the clock of this host shows %s; the order stays in %s",
-			list(r.req.Emails), err, r.i.now().UTC().Format(time.RFC3339), r.path)
+			list(r.req.Emails), err, r.i.now().Local().Format(time.RFC3339), r.path)
 	}
 	if err != nil {
 		return nil, &deadOrder{failed("nothing on disk was replaced; ask the CA", "the CA's certificate for %s is not usable: %v", list(r.req.Emails), err), false}
 	}
 	r.step(StepIssued, "", "got a certificate for %s, valid until %s, SHA-256 %s",
-		list(r.req.Emails), chain[0].NotAfter.Format("2006-01-02"), fingerprint(chain[0]))
+		list(r.req.Emails), dayOf(chain[0].NotAfter), fingerprint(chain[0]))
 	return chain, nil
 }

@@ -130,6 +130,9 @@ func stateError(path string, err error) error {
 	return configError(hint, "state directory: %q: %v", path, err)
 }
 
+// dayOf writes a time for people, in their own zone.
+func dayOf(t time.Time) string { return t.Local().Format("2006-01-02") }
+
 func hostOf(server string) string {
 	u, err := url.Parse(server)
 	if err != nil {

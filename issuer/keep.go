@@ -113,7 +113,7 @@ type NotDueError struct {
 
 func (e *NotDueError) Error() string {
 	return fmt.Sprintf("nothing is due: %s is valid until %s (%d %s), in %s",
-		list(e.Emails), e.NotAfter.Format("2006-01-02"), e.Days, plural(e.Days, "day"), e.Dir)
+		list(e.Emails), dayOf(e.NotAfter), e.Days, plural(e.Days, "day"), e.Dir)
 }
 
 // nothingDue returns an error with exit status 2 if the certificate under a name

@@ -76,9 +76,9 @@ type wrongClock struct{ error }
 func (w wanted) checkTime(leaf *x509.Certificate) error {
 	switch {
 	case w.now.Add(clockGrace).Before(leaf.NotBefore):
-		return wrongClock{fmt.Errorf("it begins only at %s", leaf.NotBefore.Format(time.RFC3339))}
+		return wrongClock{fmt.Errorf("it begins only at %s", leaf.NotBefore.Local().Format(time.RFC3339))}
 	case !w.now.Before(leaf.NotAfter):
-		return wrongClock{fmt.Errorf("it expired at %s", leaf.NotAfter.Format(time.RFC3339))}
+		return wrongClock{fmt.Errorf("it expired at %s", leaf.NotAfter.Local().Format(time.RFC3339))}
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"text/tabwriter"
-	"time"
 
 	"postseal/issuer"
 )
@@ -47,10 +46,16 @@ func (c *accountCmd) run(ctx context.Context, s *session, command string) error 
 	return c.show(ctx, s)
 }
 
+// accountJSON is the JSON document of what changes an account. The names are stable.
+type accountJSON struct {
+	Status string `json:"status"` // updated, rolled_over, deactivated
+	Server string `json:"server"`
+}
+
 // tell says what was done, as JSON on demand.
 func (s *session) tell(status, format string, args ...any) error {
 	if s.JSON {
-		return printJSON(map[string]string{"status": status, "server": s.server()})
+		return printJSON(accountJSON{status, s.server()})
 	}
 	fmt.Printf(format+"\n", args...)
 	return nil
@@ -74,7 +79,7 @@ func (c *accountCmd) show(ctx context.Context, s *session) error {
 	row("account", info.URL)
 	row("status", info.Status)
 	row("contact", join(info.Contact))
-	row("made", info.Created.Format(time.RFC3339))
+	row("made", moment(info.Created))
 	row("terms agreed to", info.Terms)
 	if info.NewTerms != info.Terms {
 		row("terms now", info.NewTerms)

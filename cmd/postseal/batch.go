@@ -72,7 +72,7 @@ func (v *voice) batch(total int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.many = total > 1
-	if v.terminal && total > 1 && !v.verbose {
+	if v.screen && total > 1 && !v.verbose {
 		v.bar = newBar(os.Stderr, total)
 		v.bar.draw()
 	}
@@ -99,9 +99,9 @@ func (v *voice) result(r result) {
 func (r result) line() string {
 	switch r.Status {
 	case outcomeIssued:
-		return fmt.Sprintf("%s: issued, valid until %s", join(r.Emails), r.NotAfter.Format("2006-01-02"))
+		return fmt.Sprintf("%s: issued, valid until %s", join(r.Emails), day(*r.NotAfter))
 	case outcomeNotDue:
-		return fmt.Sprintf("%s: nothing due, valid until %s", join(r.Emails), r.NotAfter.Format("2006-01-02"))
+		return fmt.Sprintf("%s: nothing due, valid until %s", join(r.Emails), day(*r.NotAfter))
 	}
 	return fmt.Sprintf("%s: %s: %s", join(r.Emails), r.Status, r.Error)
 }

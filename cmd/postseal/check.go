@@ -49,7 +49,7 @@ func (c *checkCmd) run(ctx context.Context, s *session, file *cli.File) error {
 		f.Text, f.Hint = cli.OneLine(f.Text), cli.OneLine(f.Hint)
 		doc.add(f)
 		if !s.JSON {
-			fmt.Print(findingLine(f))
+			fmt.Print(findingLine(f, colours(os.Stdout)))
 		}
 	})
 	if s.JSON {
@@ -84,8 +84,12 @@ func (d *checkJSON) err() error {
 }
 
 // findingLine is the line about a finding, and a second one with what to do.
-func findingLine(f check.Finding) string {
-	line := fmt.Sprintf("%-8s %s: %s\n", f.Status, f.Check, f.Text)
+func findingLine(f check.Finding, coloured bool) string {
+	status := fmt.Sprintf("%-8s", f.Status)
+	if coloured {
+		status = statusColours[f.Status] + status + plainAgain
+	}
+	line := fmt.Sprintf("%s %s: %s\n", status, f.Check, f.Text)
 	if f.Hint != "" {
 		line += "         hint: " + f.Hint + "\n"
 	}

@@ -89,7 +89,7 @@ func (s *session) one(ctx context.Context, req issuer.Request) error {
 
 // describe is the line about a new certificate.
 func describe(res *issuer.Result) string {
-	until := res.NotAfter.Format("2006-01-02")
+	until := day(res.NotAfter)
 	if res.DryRun {
 		return fmt.Sprintf("%s: dry run succeeded: a certificate valid until %s was issued and thrown away", join(res.Emails), until)
 	}

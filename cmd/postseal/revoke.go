@@ -15,6 +15,14 @@ type revokeCmd struct {
 	Reason string `placeholder:"R" default:"unspecified" help:"unspecified (default), keycompromise, affiliationchanged, superseded, cessationofoperation."`
 }
 
+// revokeJSON is the JSON document of revoke. The names are stable.
+type revokeJSON struct {
+	Emails  []string `json:"emails"`
+	Serial  string   `json:"serial"`
+	Server  string   `json:"server"`
+	Already bool     `json:"already"` // it was revoked before
+}
+
 func (c *revokeCmd) run(ctx context.Context, s *session) error {
 	if err := c.check(); err != nil {
 		return err
@@ -38,7 +46,7 @@ func (c *revokeCmd) run(ctx context.Context, s *session) error {
 		word = "was revoked already"
 	}
 	if s.JSON {
-		if jsonErr := printJSON(map[string]any{"emails": done.Emails, "serial": done.Serial, "server": done.Server, "already": done.Already}); jsonErr != nil {
+		if jsonErr := printJSON(revokeJSON{done.Emails, done.Serial, done.Server, done.Already}); jsonErr != nil {
 			return jsonErr
 		}
 		return err

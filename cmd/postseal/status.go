@@ -73,7 +73,8 @@ func section(out io.Writer, head string, n int, row func(io.Writer, int)) {
 	fmt.Fprintln(out)
 }
 
-func day(t time.Time) string { return t.Format("2006-01-02") }
+// day and moment write times for people, in their own zone.
+func day(t time.Time) string { return t.Local().Format("2006-01-02") }
 
 func moment(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
 

@@ -19,7 +19,8 @@ import (
 type voice struct {
 	verbose  bool
 	json     bool
-	terminal bool
+	terminal bool         // somebody watches
+	screen   bool         // that can show more than lines
 	journal  *slog.Logger // instead of lines, where stderr is that of a service; else nil
 
 	mu   sync.Mutex
@@ -28,7 +29,7 @@ type voice struct {
 }
 
 func newVoice(verbose, asJSON bool) *voice {
-	v := &voice{verbose: verbose, json: asJSON, terminal: term.IsTerminal(int(os.Stderr.Fd()))}
+	v := &voice{verbose: verbose, json: asJSON, terminal: term.IsTerminal(int(os.Stderr.Fd())), screen: onScreen(os.Stderr)}
 	if journal.Connected() {
 		v.journal = slog.New(journal.NewHandler())
 	}

@@ -14,6 +14,7 @@ var packages = map[string]string{
 	"procmail":  "procmail",
 	"openssl":   "openssl",
 	"useradd":   "passwd",
+	"script":    "bsdutils",
 	"userdel":   "passwd",
 
 	"journalctl":  "systemd",
