@@ -17,10 +17,8 @@ import (
 	"postseal/internal/testca"
 )
 
-// What SMTP, DNS and ACME servers can do wrong is tested where they are spoken to:
-// challenge.TestSendBroken, TestSendRefused, TestResolver; issuer.TestUnreachable,
-// TestPace and cmd/postseal's scripts; postseal-milter out of descriptors in
-// milter.TestNoDescriptors. Here is what the machine does wrong.
+// What the machine does wrong. For SMTP, DNS and ACME servers see the files *_trouble;
+// contrib/monitoring/faults.md has all faults with their tests.
 
 const page = 4096
 
@@ -136,6 +134,7 @@ func TestReadOnlyState(t *testing.T) {
 	y.must(y.pipe("", alice, msg))
 	done()
 	y.wantReplies(testca.VerdictGood)
+	t.Log("1 read-only answers/: 2 deliveries put off, 2 ordinary messages passed, then 1 reply")
 }
 
 // The issuing half with nowhere to write: it says so, orders nothing that it would
@@ -169,6 +168,7 @@ func TestIssuingHalfCannotWrite(t *testing.T) {
 	y.readOnly(orders, false)
 	y.order("bob@example.test")
 	y.wantReplies(testca.VerdictGood, testca.VerdictGood)
+	t.Log("2 faults: 2 commands failed, 0 orders made or lost, then 1 certificate and 1 reply")
 }
 
 // No inotify instance is left for either half's user: both look instead.

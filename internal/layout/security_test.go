@@ -9,15 +9,42 @@ import (
 	"testing"
 )
 
-// SECURITY.md says what was tried, and by which tests: all of them exist.
+// These pages say what was tried, and by which tests: all of them exist, and each row of
+// a table names one.
 func TestSecurityNamesTests(t *testing.T) {
-	top := root(t)
-	text, err := os.ReadFile(filepath.Join(top, "SECURITY.md"))
-	if err != nil {
-		t.Fatal(err)
+	tests := testSources(t)
+	named := regexp.MustCompile(`\b(Test|Fuzz)[A-Z]\w+`)
+	for _, page := range []string{"SECURITY.md", "contrib/monitoring/faults.md"} {
+		text, err := os.ReadFile(filepath.Join(root(t), page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range named.FindAllString(string(text), -1) {
+			if !strings.Contains(tests, "\nfunc "+name+"(") {
+				t.Errorf("%s names %s, which there is not", page, name)
+			}
+		}
+		rows := 0
+		for line := range strings.Lines(string(text)) {
+			heading := strings.HasPrefix(line, "|---") || strings.Contains(line, "| tests |")
+			if !strings.HasPrefix(line, "|") || heading {
+				continue
+			}
+			if rows++; !named.MatchString(line) {
+				t.Errorf("%s: no test in %s", page, line)
+			}
+		}
+		if rows < 10 {
+			t.Errorf("%s has %d rows", page, rows)
+		}
 	}
+}
+
+// testSources returns the text of all tests.
+func testSources(t *testing.T) string {
+	t.Helper()
 	var tests strings.Builder
-	err = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(root(t), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
@@ -28,9 +55,5 @@ func TestSecurityNamesTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range regexp.MustCompile(`\b(Test|Fuzz)[A-Z]\w+`).FindAllString(string(text), -1) {
-		if !strings.Contains(tests.String(), "\nfunc "+name+"(") {
-			t.Errorf("SECURITY.md names %s, which there is not", name)
-		}
-	}
+	return tests.String()
 }
