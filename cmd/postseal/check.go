@@ -110,7 +110,7 @@ func (c *checkCmd) options(s *session, file *cli.File) (check.Options, error) {
 		return check.Options{}, cli.Usage("for example: --resolver 127.0.0.1:53", "--resolver: %q is not HOST:PORT", c.Resolver)
 	}
 	return check.Options{
-		Config: c.config(s, file), State: s.State, MailUser: c.MailUser, Version: cli.Version(),
+		Config: c.config(s, file), State: s.opts.Dir.Path(), Redis: s.redisURL(), MailUser: c.MailUser, Version: cli.Version(),
 		Server: s.server(), CABundle: s.CABundle, Emails: emails, Resolver: c.Resolver,
 		PostfixConfig: c.PostfixConfig, Milter: cmp.Or(c.Milter, c.Listen),
 		SMTP: c.SMTP, SMTPCA: c.SMTPCA, SMTPPassword: c.password(file),

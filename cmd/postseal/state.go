@@ -33,3 +33,11 @@ func (s *session) openState() (*state.Dir, state.Store, error) {
 	}
 	return dir, store, nil
 }
+
+// redisURL returns the --state if it is that of Redis.
+func (s *session) redisURL() string {
+	if cli.IsURL(s.State) {
+		return s.State
+	}
+	return ""
+}

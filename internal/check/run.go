@@ -12,6 +12,7 @@ import (
 type Options struct {
 	Config   Config
 	State    string // the state directory
+	Redis    string // URL of what both halves share, where that is not the directory
 	MailUser string // who the mail half runs as; "" for the user "postseal"
 	Version  string // of the program, for User-Agent
 

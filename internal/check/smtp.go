@@ -55,7 +55,11 @@ func (s *session) international() string {
 // recipient returns who would get a reply: where a challenge is waited for, the CA's
 // address. Otherwise only the CA's host is known, and known is false.
 func (c *checker) recipient() (addr string, known bool) {
-	records, err := state.Open(c.State).All(c.now())
+	var records []*state.Pending
+	store, err := c.store(nil)
+	if err == nil {
+		records, err = store.All(c.now())
+	}
 	for _, p := range records {
 		if err == nil && p.Server == c.Server && p.From != "" {
 			return p.From, true

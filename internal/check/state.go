@@ -30,9 +30,9 @@ var subdirs = []struct {
 }
 
 // checkState looks at the state directory.
-func (c *checker) checkState(_ context.Context, r *report) {
-	if strings.HasPrefix(c.State, "redis:") || strings.HasPrefix(c.State, "rediss:") {
-		r.warn("ask it with redis-cli", "the state is in Redis, which is not looked at")
+func (c *checker) checkState(ctx context.Context, r *report) {
+	if c.Redis != "" {
+		c.checkRedis(ctx, r)
 		return
 	}
 	info, err := os.Stat(c.State)
@@ -149,23 +149,25 @@ func (c *checker) privateFiles(r *report) {
 
 // leftovers counts what waits and names what should not be there.
 func (c *checker) leftovers(r *report) {
-	dir := state.Open(c.State)
 	var damaged, newer []string
-	dir.Damaged = func(path string, err error) {
+	store, err := c.store(func(path string, err error) {
 		if state.Newer(err) != nil {
 			newer = append(newer, path)
 			return
 		}
 		damaged = append(damaged, path+" ("+err.Error()+")")
+	})
+	if err != nil {
+		return // said before
 	}
-	all, err := dir.All(time.Time{}) // expired ones too
+	all, err := store.All(time.Time{}) // expired ones too
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			r.warn("run this as root", "pending records cannot be looked at by %s: %v", me(), cause(err))
 		}
 		return
 	}
-	if _, err := dir.Answers(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := store.Answers(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		r.warn("run this as root", "answers cannot be looked at by %s: %v", me(), cause(err))
 	}
 	if len(newer) > 0 {

@@ -31,7 +31,7 @@ var imports = map[string][]string{
 
 	// What "postseal check" looks at. It belongs to neither half: it reads the state
 	// directory, and speaks to the servers of both in their own protocols.
-	"internal/check": {"state"},
+	"internal/check": {"state", "state/redis"},
 
 	// Last words go to the journal as errors.
 	"internal/cli": {"internal/journal"},

@@ -98,17 +98,24 @@ func (s *Store) Forget(age time.Duration, now time.Time) error {
 		if err != nil || len(ids) == 0 {
 			return s.explain(err)
 		}
-		_, err = s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
-			for _, id := range ids {
-				p.Del(ctx, s.answerKey(id))
-			}
-			p.ZRem(ctx, s.key("answers"), ids)
-			return nil
-		})
-		if err != nil {
-			return s.explain(err)
+		if err := s.forget(ids); err != nil {
+			return err
 		}
 	}
+}
+
+// forget removes some answers.
+func (s *Store) forget(ids []string) error {
+	ctx, cancel := op()
+	defer cancel()
+	_, err := s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
+		for _, id := range ids {
+			p.Del(ctx, s.answerKey(id))
+		}
+		p.ZRem(ctx, s.key("answers"), ids)
+		return nil
+	})
+	return s.explain(err)
 }
 
 // AnswersWithin implements state.Store. The clock is that of Redis; now is not used.

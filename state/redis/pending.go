@@ -29,7 +29,9 @@ func (s *Store) pendingKey(addr string) string { return s.key("pending", state.K
 //
 // The first record after a time without any waits for the rest of the lease: until
 // then an Index that has not heard of it may still say that nobody waits.
-func (s *Store) Put(p *state.Pending) error {
+func (s *Store) Put(p *state.Pending) error { return s.put(p, orderPatience) }
+
+func (s *Store) put(p *state.Pending, patience time.Duration) error {
 	p.Version = state.Version
 	record, err := json.Marshal(p)
 	if err != nil {
@@ -41,7 +43,7 @@ func (s *Store) Put(p *state.Pending) error {
 	}
 	keys := []string{s.pendingKey(p.Email), s.key("pending"), s.key("since")}
 	var age int64
-	err = patiently(orderPatience, func() error {
+	err = patiently(patience, func() error {
 		v, err := s.run(putScript, keys, state.Key(p.Email), p.Server, record, expiry, slots, s.key("pending"), state.Version)
 		if there, ok := v.(string); ok {
 			return newer(keys[0], []byte(there))
@@ -60,8 +62,10 @@ func (s *Store) Put(p *state.Pending) error {
 }
 
 // Remove implements state.Store. While Redis is away it tries again for some seconds.
-func (s *Store) Remove(addr, server string) error {
-	return patiently(orderPatience, func() error {
+func (s *Store) Remove(addr, server string) error { return s.remove(addr, server, orderPatience) }
+
+func (s *Store) remove(addr, server string, patience time.Duration) error {
+	return patiently(patience, func() error {
 		_, err := s.run(removeScript, []string{s.pendingKey(addr), s.key("pending")}, state.Key(addr), server, s.key("pending"), state.Version)
 		return err
 	})
