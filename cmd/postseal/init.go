@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,7 +51,7 @@ func (c *initCmd) run(ctx context.Context, s *session, file *cli.File) error {
 
 // options reads the flags. What they cannot be is refused before anything is asked.
 func (c *initCmd) options(s *session, file *cli.File) (setup.Options, error) {
-	o := setup.Options{Personal: os.Geteuid() != 0, Path: initPath(file), State: s.opts.Dir, Bin: programs()}
+	o := setup.Options{Personal: os.Geteuid() != 0, Path: initPath(file), State: s.opts.Dir, Redis: cli.IsURL(s.State), Bin: programs()}
 	if c.Via != "" {
 		if o.Neighbour = setup.ByName(c.Via); o.Neighbour == nil {
 			return o, cli.Usage("use one of "+strings.Join(setup.Names(), ", "), "--via %q is none that is known", c.Via)
@@ -63,7 +64,7 @@ func (c *initCmd) options(s *session, file *cli.File) (setup.Options, error) {
 		}
 	}
 	var err error
-	if o.Config, err = c.config(s); err != nil {
+	if o.Config, err = c.config(s, file); err != nil {
 		return o, err
 	}
 	if o.Personal {
@@ -77,13 +78,14 @@ func (c *initCmd) options(s *session, file *cli.File) (setup.Options, error) {
 	return o, nil
 }
 
-func (c *initCmd) config(s *session) (setup.Config, error) {
+func (c *initCmd) config(s *session, file *cli.File) (setup.Config, error) {
 	conf := setup.Config{CABundle: s.CABundle, Contact: c.Contact, AgreeTOS: c.AgreeTOS, Resolver: c.Resolver}
-	if cli.IsURL(s.State) {
-		return conf, cli.Usage("set up a directory, and then Redis with contrib/redis", "init knows no state in Redis")
-	}
-	if s.State != cli.DefaultState() && s.State != cli.SystemState {
+	switch {
+	case s.State == cli.DefaultState() || s.State == cli.SystemState:
+	case !hasPassword(s.State):
 		conf.State = s.State
+	case file.Path == "": // else it is that of the file, which stays as it is
+		return conf, cli.Usage("name a file that holds it: password-file=FILE in the URL", "--state: a password is not for a file that everybody may read")
 	}
 	if server := s.server(); server != issuer.DefaultServer {
 		conf.Server = server
@@ -108,6 +110,15 @@ func (c *initCmd) config(s *session) (setup.Config, error) {
 		conf.DKIM = append(conf.DKIM, key)
 	}
 	return conf, absolute(&conf.CABundle)
+}
+
+func hasPassword(state string) bool {
+	u, err := url.Parse(state)
+	if err != nil || u.User == nil {
+		return false
+	}
+	_, secret := u.User.Password()
+	return secret
 }
 
 // initPath is the file that init writes: the one in use, unless that is the

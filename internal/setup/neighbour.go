@@ -81,7 +81,7 @@ var neighbours = []*Neighbour{
 			{from: "sendmail/socket.conf", to: "/etc/systemd/system/postseal-milter.socket.d/sendmail.conf", systemd: true},
 		},
 		lines:    []addition{{from: "sendmail/sendmail.mc", to: "/etc/mail/sendmail.mc", place: Above}},
-		commands: []string{"make -C /etc/mail", "systemctl reload sendmail"},
+		commands: []string{"make -C /etc/mail", "service sendmail restart"},
 		socket:   socketDir{"/run/postseal", "smmsp"},
 	},
 	{

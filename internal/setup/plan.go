@@ -19,6 +19,7 @@ type Options struct {
 	Config    Config
 	Path      string // of the configuration file
 	State     *state.Dir
+	Redis     bool   // pending and answers are elsewhere, and the directory is the issuer's alone
 	Bin       string // directory of the programs; "" for /usr/bin
 }
 
@@ -45,11 +46,11 @@ func (m *Machine) Plan(o Options) (*Plan, error) {
 		return nil, err
 	}
 	if o.Personal {
-		p.add(m.stateStep(o.State))
+		p.add(m.stateStep(o.State, o.Redis))
 		p.additions(o.Neighbour.own)
 		return &p.Plan, nil
 	}
-	p.add(m.userStep(), m.stateStep(o.State))
+	p.add(m.userStep(), m.stateStep(o.State, o.Redis))
 	if o.Neighbour.milter() {
 		p.add(m.socketStep(p.socket()))
 	}

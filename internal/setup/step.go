@@ -117,13 +117,17 @@ func (m *Machine) fileStep(path, why, content string, mode fs.FileMode) Step {
 }
 
 // stateStep makes the state directory.
-func (m *Machine) stateStep(dir *state.Dir) Step {
-	s := Step{What: dir.Path(), Why: "the state directory", do: func() error {
+func (m *Machine) stateStep(dir *state.Dir, redis bool) Step {
+	s := Step{What: dir.Path(), Why: "the state directory", Done: true, do: func() error {
 		_, err := dir.Create()
 		return err
 	}}
-	s.Done = true
-	for _, name := range []string{"", "accounts", "orders", "certs", "pending", "answers"} {
+	names := []string{"", "accounts", "orders", "certs", "pending", "answers"}
+	if redis {
+		s.Why, s.do = "accounts, orders and certificates; the rest is in Redis", dir.CreatePrivate
+		names = names[:4]
+	}
+	for _, name := range names {
 		s.Done = s.Done && exists(m.at(dir.Path(name)))
 	}
 	return s
