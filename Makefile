@@ -78,11 +78,11 @@ doors: root deps
 	@cd internal/doors && CGO_ENABLED=0 $(GO) test -tags doors -count 1 -parallel $(DOORS) -timeout 15m
 
 # The Debian package on machines of their own, with systemd and without: installed,
-# upgraded, removed, purged.
+# upgraded, removed, purged; and contrib/first-hour.md, command by command.
 packages: root deps
 	@echo "== Debian package on machines"
-	@$(GO) vet -tags packages ./internal/release
-	@cd internal/release && CGO_ENABLED=0 $(GO) test -tags packages -count 1 -run '^TestPackage' -timeout 15m
+	@$(GO) vet -tags packages ./internal/release ./internal/firsthour
+	@CGO_ENABLED=0 $(GO) test -tags packages -count 1 -p 1 -run '^(TestPackage|TestFirstHour)' -timeout 15m ./internal/release ./internal/firsthour
 
 # Two builds from scratch in two places give the same bytes; make test has it with what
 # is compiled already.

@@ -1,0 +1,83 @@
+//go:build packages
+
+package firsthour
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"postseal/internal/machine"
+)
+
+// host is the machine's name. Were it below example.test, Debian's Postfix would hand
+// that domain's mail to the relay.
+const host = "mx1.provider.test"
+
+// caDNS is where the CA's DNS server is, which the document starts.
+const caDNS = "127.0.0.1:5353"
+
+// world is what a host at a provider has before its admin comes: names, DNS, users,
+// packages that were fetched, and a preset for Postfix that sends mail through the
+// provider's relay. The relay is played by the CA's mail host.
+func world(t *testing.T) {
+	must(t, os.Remove("/usr/sbin/policy-rc.d")) // of the image: packages start nothing there
+	for name, text := range map[string]string{
+		"/etc/mailname":    "example.test\n",
+		"/etc/hostname":    host + "\n",
+		"/etc/hosts":       "127.0.0.1 " + host + " mx1 localhost\n",
+		"/etc/resolv.conf": "nameserver 127.0.0.1\n",
+	} {
+		must(t, os.WriteFile(name, []byte(text), 0o644))
+	}
+	must(t, exec.Command("useradd", "--create-home", "alice").Run())
+	debs, err := filepath.Glob(machine.Kit + "/*.deb")
+	must(t, err)
+	for _, deb := range debs {
+		data, err := os.ReadFile(deb)
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(place, filepath.Base(deb)), data, 0o644))
+	}
+	serveDNS(t)
+	presets := exec.Command("debconf-set-selections")
+	presets.Stdin = strings.NewReader("postfix postfix/main_mailer_type select Internet with smarthost\n" +
+		"postfix postfix/relayhost string [127.0.0.1]:2525\n")
+	must(t, presets.Run())
+}
+
+// serveDNS answers as the DNS of the world. TXT is for the CA's own server to say.
+func serveDNS(t *testing.T) {
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		answer := new(dns.Msg).SetReply(q)
+		if q.Question[0].Qtype == dns.TypeTXT {
+			if told, err := dns.Exchange(q, caDNS); err == nil {
+				answer = told
+			}
+		} else {
+			answer.Answer = records(q.Question[0])
+		}
+		_ = w.WriteMsg(answer)
+	})
+	udp, err := net.ListenPacket("udp", "127.0.0.1:53")
+	must(t, err)
+	tcp, err := net.Listen("tcp", "127.0.0.1:53")
+	must(t, err)
+	go dns.ActivateAndServe(nil, udp, handler)
+	go dns.ActivateAndServe(tcp, nil, handler)
+}
+
+func records(q dns.Question) (all []dns.RR) {
+	header := dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET, Ttl: 60}
+	switch {
+	case q.Name == "example.test." && q.Qtype == dns.TypeMX:
+		all = append(all, &dns.MX{Hdr: header, Mx: host + "."})
+	case q.Name == host+"." && q.Qtype == dns.TypeA:
+		all = append(all, &dns.A{Hdr: header, A: net.IPv4(127, 0, 0, 1)})
+	}
+	return all
+}
