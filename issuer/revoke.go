@@ -47,6 +47,7 @@ type Revoked struct {
 	Server      string
 	Already     bool
 	SignedByKey bool // the certificate's own
+	Stored      bool // it is in certs/, and can be renewed
 }
 
 // Revoke revokes a certificate (RFC 8555, Section 7.6). One that is revoked
@@ -85,7 +86,7 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 		return nil, err
 	}
 	emails, _, _ := leafNames(leaf)
-	return &Revoked{emails, serialOf(leaf), server, already, key != nil}, i.markRevoked(known)
+	return &Revoked{emails, serialOf(leaf), server, already, key != nil, len(known) > 0}, i.markRevoked(known)
 }
 
 // where returns the CA of the certificate.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"postseal/issuer"
 )
@@ -41,6 +42,9 @@ func (c *revokeCmd) run(ctx context.Context, s *session) error {
 	if done == nil {
 		return err
 	}
+	if strings.EqualFold(c.Reason, "keycompromise") {
+		s.voice.say("postseal: hint: " + another(done))
+	}
 	word := "revoked"
 	if done.Already {
 		word = "was revoked already"
@@ -53,6 +57,19 @@ func (c *revokeCmd) run(ctx context.Context, s *session) error {
 	}
 	fmt.Printf("%s: certificate %s %s\n", join(done.Emails), done.Serial, word)
 	return err
+}
+
+// another says how to get a certificate in place of one whose key is in other hands.
+// Renewals leave revoked ones alone, so nobody gets one by waiting.
+func another(r *issuer.Revoked) string {
+	command := "postseal cert"
+	if r.Stored {
+		command = "postseal renew --force"
+	}
+	for _, email := range r.Emails {
+		command += " -e " + email
+	}
+	return "for another with a new key: " + command
 }
 
 func (c *revokeCmd) passphrase(s *session, v *issuer.Revocation) error {
