@@ -70,12 +70,14 @@ unit:
 	@echo "== go test $(TESTFLAGS)"
 	@$(GO) test $(TESTFLAGS) ./...
 
-# The recipes of contrib/, each with the real mail server on a machine of its own.
+# The recipes of contrib/, each with the real mail server on a machine of its own, and
+# then their pages, command by command.
 # In its directory, because there go test shows the table that the tests print.
 doors: root deps
 	@echo "== doors"
-	@$(GO) vet -tags doors ./internal/doors
+	@$(GO) vet -tags doors ./internal/doors ./internal/readme
 	@cd internal/doors && CGO_ENABLED=0 $(GO) test -tags doors -count 1 -parallel $(DOORS) -timeout 15m
+	@CGO_ENABLED=0 $(GO) test -tags doors -count 1 -run '^TestStoriesElsewhere$$' -timeout 15m ./internal/readme
 
 # The Debian package on machines of their own, with systemd and without: installed,
 # upgraded, removed, purged; and contrib/first-hour.md, command by command.

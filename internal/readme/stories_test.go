@@ -23,6 +23,23 @@ selector = "s1"
 key = "/etc/postseal/example.org.pem"
 end`
 
+	// provider makes it a mail provider: mailboxes over IMAP, replies signed by opendkim.
+	provider = `
+cd /opt/kit/src/contrib
+install -m 644 postfix-opendkim/opendkim.conf /etc/opendkim.conf
+install -m 644 postfix-opendkim/tmpfiles.conf /usr/lib/tmpfiles.d/opendkim-postfix.conf
+systemd-tmpfiles --create opendkim-postfix.conf
+` + yours + `/etc/opendkim.conf
+chown opendkim: /etc/postseal/example.org.pem
+chmod 600 /etc/postseal/example.org.pem
+systemctl restart opendkim
+postconf -e smtpd_milters=unix:opendkim/opendkim.sock
+postfix reload
+printf 'mail_location = maildir:~/Maildir\ndisable_plaintext_auth = no\n' >/etc/dovecot/local.conf
+systemctl restart dovecot
+echo you:secret | chpasswd
+echo 127.0.0.1 mail.example.org >>/etc/hosts`
+
 	// yours puts the domain and the key of this world into a file of a recipe.
 	yours = `sed -i 's/example\.test/example.org/; s,/etc/dkim/,/etc/postseal/,' `
 )
@@ -35,6 +52,8 @@ const (
 	itSucceeded   = "dry run succeeded"
 	itAnswered    = `challenge answered"? address=you@example.org`
 )
+
+const noSession = "you have no session with systemd on a machine that nobody logs in to"
 
 // answered is what pages with one of the two journals promise.
 func answered(journal string) map[string]string {
@@ -109,6 +128,13 @@ postseal cert --non-interactive -e you@example.org`}},
 		wants: map[string]string{orderCommand: itSucceeded,
 			"journalctl -t opendkim": `DKIM-Signature field added \(s=mail, d=example.org\)`},
 	},
+	"redis": {
+		page:  "contrib/redis/README.md",
+		first: []chapter{theUser, {"contrib/postfix-milter/README.md", "Copy"}, {"contrib/postfix-milter/README.md", "Add"}}, setup: postfix,
+		hands: map[string]hand{"systemctl restart postseal-milter": {"to the top of `/etc/postseal/postseal.toml`",
+			`echo 'state = "redis://postseal-mail@localhost:6379/0?password-file=/etc/postseal/redis.mail"' >/etc/postseal/postseal.toml` + signing}},
+		wants: map[string]string{orderCommand: itSucceeded, "postseal status": "ANSWER FOR", milterJournal: itAnswered},
+	},
 	"performance": {
 		page: "contrib/performance.md", dir: ".",
 		other: map[string]other{"make bench": {"it takes minutes and wants an idle machine", "make -n bench"}},
@@ -120,8 +146,10 @@ postseal cert --non-interactive -e you@example.org`}},
 		page: "contrib/postfix-rspamd/README.md", image: "rspamd",
 		first: []chapter{theUser, {"contrib/postfix-milter/README.md", "Copy"}}, setup: postfix,
 		hands: map[string]hand{"rspamadm configtest": {"Your domain, selector and key to `/etc/rspamd/local.d/dkim_signing.conf`",
-			yours + "/etc/rspamd/local.d/dkim_signing.conf; chown _rspamd: /etc/postseal/example.org.pem"}},
-		wants: map[string]string{orderCommand: itSucceeded, "rspamadm configdump dkim | grep sign_headers": "(o)from"},
+			yours + "/etc/rspamd/local.d/dkim_signing.conf; chown _rspamd: /etc/postseal/example.org.pem"},
+			"cat postfix-rspamd/main.cf >>/etc/postfix/main.cf": {"compiles its rules for 20 s",
+				"until (exec 3<>/dev/tcp/127.0.0.1/11332) 2>/dev/null; do sleep 0.1; done"}},
+		wants: map[string]string{orderCommand: itSucceeded, "rspamadm configdump dkim | grep sign_headers": `\(o\)from`},
 	},
 	"procmail": {
 		page: "contrib/procmail/README.md", image: "postfix",
@@ -155,7 +183,7 @@ end
 postconf -e mailbox_transport=lmtp:unix:private/dovecot-lmtp
 postfix reload
 systemctl restart dovecot`,
-		hands: map[string]hand{"sievec /etc/dovecot/sieve/postseal.sieve": {"or by `[[dkim]]`", signing}},
+		hands: map[string]hand{"doveadm reload": {"or by `[[dkim]]`", signing}},
 		wants: answered(pipeJournal),
 	},
 	"exim": {
@@ -182,12 +210,32 @@ sed 's/^action "local" maildir/& wrapper "postseal"/' /tmp/smtpd.conf >/etc/smtp
 	},
 	"sendmail": {
 		page: "contrib/sendmail/README.md", image: "sendmail",
-		first: []chapter{theUser}, setup: "echo example.org >>/etc/mail/local-host-names",
+		first: []chapter{theUser}, setup: `
+echo example.org >>/etc/mail/local-host-names
+sed -i '/MASQUERADE_AS/s/example\.test/example.org/' /etc/mail/sendmail.mc`,
 		hands: map[string]hand{"make -C /etc/mail": {"The line of `sendmail.mc` to `/etc/mail/sendmail.mc`, above MAILER_DEFINITIONS",
 			"grep -q postseal /etc/mail/sendmail.mc && exit\n" + signing + `
 sed -i '/^MAILER_DEFINITIONS/e cat sendmail/sendmail.mc' /etc/mail/sendmail.mc`}},
 		wants: answered(milterJournal),
 	},
-	"getmail":   {page: "contrib/getmail/README.md", image: "postfix", login: "you"},
-	"fetchmail": {page: "contrib/fetchmail/README.md", image: "postfix", login: "you"},
+	"getmail": {
+		page: "contrib/getmail/README.md", image: "postfix", login: "you", setup: postfix + provider,
+		hands: map[string]hand{"systemctl --user enable --now postseal-getmail": {"Your account to `~/.config/getmail/postseal`",
+			"sed -i 's/mail.example.test/mail.example.org/; s/alice/you/' ~/.config/getmail/postseal"}},
+		other: map[string]other{
+			"systemctl --user enable --now postseal-getmail": {noSession, `unit=~/.config/systemd/user/postseal-getmail.service
+XDG_RUNTIME_DIR=/tmp systemd-analyze --user verify $unit && { $(sed -n "s,%h,$HOME,; s/^ExecStart=//p" $unit) &>/dev/null & getmail=$!; }`},
+			"journalctl --user -u postseal-getmail":           {noSession, "kill -0 $getmail"},
+			"systemctl --user disable --now postseal-getmail": {noSession, "kill $getmail"},
+		},
+		wants: map[string]string{orderCommand: itSucceeded},
+	},
+	"fetchmail": {
+		page: "contrib/fetchmail/README.md", image: "postfix", login: "you", setup: postfix + provider,
+		hands: map[string]hand{orderCommand: {"Your account to `~/.fetchmailrc`",
+			"sed -i 's/mail.example.test/mail.example.org/; s/alice/you/' ~/.fetchmailrc\n(fetchmail -N -d 5 &>/dev/null &)"}},
+		other: map[string]other{"fetchmail -v -N -d 5": {"it runs until it is stopped, and there is one already",
+			"fetchmail --quit; timeout 5 fetchmail -v -N -d 5; [ $? -eq 124 ]"}},
+		wants: map[string]string{orderCommand: itSucceeded},
+	},
 }

@@ -93,8 +93,9 @@ func (s story) prepare(t *testing.T) *testca.CA {
 	}
 	must(t, os.WriteFile("/etc/mailname", []byte(domain+"\n"), 0o644))
 	must(t, os.WriteFile("/etc/resolv.conf", []byte("nameserver 127.0.0.1\noptions timeout:2 attempts:1\n"), 0o644))
+	key := makeKey(t)
 	shell(t, s.setup)
-	return startWorld(t)
+	return startWorld(t, key)
 }
 
 // shell runs what is no command of the page. It must work.
@@ -104,9 +105,11 @@ func shell(t *testing.T, script string) {
 	must(t, err)
 	cmd := exec.Command("timeout", "60", "bash", "-e", "-c", script)
 	cmd.Stdout, cmd.Stderr = f, f // daemons keep no pipe of ours
-	if err := cmd.Run(); err != nil {
-		out, _ := os.ReadFile(f.Name())
-		t.Fatalf("%s\n%v\n%s", script, err, out)
+	runErr := cmd.Run()
+	out, err := os.ReadFile(f.Name())
+	must(t, err)
+	if runErr != nil {
+		t.Fatalf("%s\n%v\n%s", script, runErr, out)
 	}
 }
 

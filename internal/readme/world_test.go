@@ -31,7 +31,7 @@ const (
 
 // startWorld starts a CA that checks replies strictly, its mail host and the DNS, and
 // publishes the DKIM key of the domain.
-func startWorld(t *testing.T) *testca.CA {
+func startWorld(t *testing.T, key *rsa.PrivateKey) *testca.CA {
 	ca, err := testca.Start(context.Background(), testca.Config{
 		Dir: t.TempDir(), Strict: true, SMTPListen: caSMTP, Relay: "127.0.0.1:25", Validate: testca.ValidateOnArrival,
 	})
@@ -40,22 +40,22 @@ func startWorld(t *testing.T) *testca.CA {
 	must(t, os.WriteFile(rootFile, ca.RootPEM, 0o644))
 	serveDNS(t, ca)
 	forward(t, net.JoinHostPort(caHost, "25"), caSMTP)
-	makeKey(t, ca)
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	must(t, err)
+	for _, selector := range []string{selector, "mail"} { // the recipes have the second one
+		ca.SetTXT(selector+"._domainkey."+domain, "v=DKIM1; k=rsa; p="+base64.StdEncoding.EncodeToString(public))
+	}
 	return ca
 }
 
 // makeKey makes the key, in the place that most pages name.
-func makeKey(t *testing.T, ca *testca.CA) {
+func makeKey(t *testing.T) *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	must(t, err)
-	public, err := x509.MarshalPKIXPublicKey(key.Public())
 	must(t, err)
 	private := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 	must(t, os.MkdirAll("/etc/postseal", 0o755))
 	must(t, os.WriteFile(keyFile, private, 0o640))
-	for _, selector := range []string{selector, "mail"} { // the recipes have the second one
-		ca.SetTXT(selector+"._domainkey."+domain, "v=DKIM1; k=rsa; p="+base64.StdEncoding.EncodeToString(public))
-	}
+	return key
 }
 
 // serveDNS is the DNS of the world: each domain has its mail host, and TXT records
