@@ -117,7 +117,7 @@ var neighbours = []*Neighbour{
 			{from: "dovecot/postseal", to: "/etc/dovecot/sieve-bin/postseal", place: NewFile, mode: 0o755},
 			{from: "dovecot/cron", to: "/etc/cron.d/postseal", place: NewFile},
 		},
-		commands: []string{"sievec /etc/dovecot/sieve/postseal.sieve", "doveadm reload"},
+		commands: []string{"doveadm reload", "sievec /etc/dovecot/sieve/postseal.sieve"},
 	},
 	{
 		Name: "procmail", Title: "procmail",
