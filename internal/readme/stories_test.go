@@ -3,6 +3,9 @@ package readme
 // A chapter that most recipes build upon.
 var theUser = chapter{"contrib/systemd/README.md", "The user and the state directory"}
 
+// milterAdded is Postfix with the milter.
+var milterAdded = []chapter{theUser, {"contrib/postfix-milter/README.md", "Copy"}, {"contrib/postfix-milter/README.md", "Add"}}
+
 // What machines are like before their page begins.
 const (
 	// postfix is a Postfix as Debian configures it, which delivers into Maildirs.
@@ -100,7 +103,7 @@ postseal cert --non-interactive -e you@example.org`}},
 	},
 	"monitoring": {
 		page:  "contrib/monitoring/README.md",
-		first: []chapter{theUser, {"contrib/postfix-milter/README.md", "Copy"}, {"contrib/postfix-milter/README.md", "Add"}}, setup: postfix,
+		first: milterAdded, setup: postfix,
 		hands: map[string]hand{"systemctl restart postseal-milter": {"above the first table",
 			"echo 'metrics = \"127.0.0.1:9891\"' >/etc/postseal/postseal.toml" + signing + "\nsystemctl start postseal-milter; postseal cert -n -e alice@example.org"}},
 		wants: map[string]string{
@@ -130,7 +133,7 @@ postseal cert --non-interactive -e you@example.org`}},
 	},
 	"redis": {
 		page:  "contrib/redis/README.md",
-		first: []chapter{theUser, {"contrib/postfix-milter/README.md", "Copy"}, {"contrib/postfix-milter/README.md", "Add"}}, setup: postfix,
+		first: milterAdded, setup: postfix,
 		hands: map[string]hand{"systemctl restart postseal-milter": {"to the top of `/etc/postseal/postseal.toml`",
 			`echo 'state = "redis://postseal-mail@localhost:6379/0?password-file=/etc/postseal/redis.mail"' >/etc/postseal/postseal.toml` + signing}},
 		wants: map[string]string{orderCommand: itSucceeded, "postseal status": "ANSWER FOR", milterJournal: itAnswered},
@@ -138,6 +141,25 @@ postseal cert --non-interactive -e you@example.org`}},
 	"performance": {
 		page: "contrib/performance.md", dir: ".",
 		other: map[string]other{"make bench": {"it takes minutes and wants an idle machine", "make -n bench"}},
+	},
+	"scale": {
+		page: "contrib/scale.md", dir: ".",
+		other: map[string]other{
+			"go test -v -run TestThreeMX ./internal/hosts -hosts.calm     # the counts of Redis": {
+				"it takes minutes", "grep -r 'func TestThreeMX(' internal/hosts && grep -r 'hosts.calm' internal/hosts"},
+			"go test -run '^$' -bench FromFile -benchtime 1x ./issuer     # those of the issuing half": {
+				"it takes minutes", "grep -r 'func BenchmarkFromFile(' issuer"},
+		},
+	},
+	"redis": {
+		page:  "contrib/redis/README.md",
+		first: milterAdded, setup: postfix,
+		hands: map[string]hand{"systemctl restart postseal-milter": {"to the top of `/etc/postseal/postseal.toml`", `toml=/etc/postseal/postseal.toml
+if grep -q ^state $toml; then sed -i /^state/d $toml; else ` + "cat >$toml <<end" + `
+state = "redis://postseal-mail@localhost:6379/0?password-file=/etc/postseal/redis.mail"
+end
+` + signing + "\nfi"}},
+		wants: answered(milterJournal),
 	},
 
 	// Those below want mail servers that `make deps` does not install. `make doors` runs
