@@ -151,16 +151,6 @@ postseal cert --non-interactive -e you@example.org`}},
 				"it takes minutes", "grep -r 'func BenchmarkFromFile(' issuer"},
 		},
 	},
-	"redis": {
-		page:  "contrib/redis/README.md",
-		first: milterAdded, setup: postfix,
-		hands: map[string]hand{"systemctl restart postseal-milter": {"to the top of `/etc/postseal/postseal.toml`", `toml=/etc/postseal/postseal.toml
-if grep -q ^state $toml; then sed -i /^state/d $toml; else ` + "cat >$toml <<end" + `
-state = "redis://postseal-mail@localhost:6379/0?password-file=/etc/postseal/redis.mail"
-end
-` + signing + "\nfi"}},
-		wants: answered(milterJournal),
-	},
 
 	// Those below want mail servers that `make deps` does not install. `make doors` runs
 	// them.
