@@ -154,7 +154,7 @@ func TestService(t *testing.T) {
 	}))
 	wantAction(t, s.send(" lunch"), milter.ActAccept)
 	wantAction(t, s.send(acme), milter.ActAccept)
-	s.line("level=WARN", `msg="challenge refused"`, "address=alice@example.test", "ca=https://ca.example.net/dir", "reason=")
+	s.line("level=WARN", `msg="challenge refused"`, "address=alice@example.test", "ca=https://ca.example.net/dir", "order=1", "reason=")
 
 	wantMetrics(t, port,
 		`postseal_milter_messages_total 3`,

@@ -133,7 +133,8 @@ func (s *site) wantReplies(n int) {
 
 func TestAnsweredOnce(t *testing.T) {
 	s := newSite(t)
-	s.want(s.run(s.challenge()), 0, 1, "challenge answered")
+	s.want(s.run(s.challenge()), 0, 1,
+		`msg="challenge answered" address=alice@example.test ca=https://ca.test/directory order=order-1 reply=<`)
 	s.want(s.run(s.challenge(), "--answered-exit", "99"), 99, 1, "already answered")
 	s.wantReplies(1)
 	reply := s.smtp.Received()[0]
