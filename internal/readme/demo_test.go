@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"postseal/internal/mta"
 )
 
 // accident matches what differs from one run of the demo to the next.
@@ -25,13 +23,16 @@ func shape(text string) []string {
 
 // The output that the README shows is what the demo prints.
 func TestDemoOutput(t *testing.T) {
+	t.Parallel()
 	var shown string
 	for _, b := range readPage(t, filepath.Join(root, "README.md")).blocks {
 		if b.heading == "postseal" && b.kind == "text" {
 			shown = b.text
 		}
 	}
-	cmd := exec.Command(filepath.Join(mta.Build(t, "postseal-demo"), "postseal-demo"))
+	bin, err := kit.Path()
+	must(t, err)
+	cmd := exec.Command(filepath.Join(bin, "postseal-demo"))
 	cmd.Dir = t.TempDir()
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

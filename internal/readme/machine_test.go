@@ -67,7 +67,8 @@ func onMachine(t *testing.T, image string, f func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec := machine.Spec{Image: image, Host: "mail." + domain, Kit: dir, Boot: true, Addresses: []string{"127.0.0.1", caHost}, Shared: goDirs(t, dir)}
+	spec := machine.Spec{Image: image, Host: "mail." + domain, Kit: dir, Boot: true,
+		Addresses: []string{"127.0.0.1", caHost}, Shared: goDirs(t, dir), Limit: lifetime}
 	if _, err := machine.Run(t, spec); err != nil {
 		t.Error(err)
 	}

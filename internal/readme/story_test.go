@@ -39,8 +39,12 @@ type hand struct{ says, does string }
 // other is what is run in place of a command that cannot be run here, and why.
 type other struct{ why, run string }
 
-// limit is for all commands of a page together.
-const limit = 2 * time.Minute
+// limit is for all commands of a page together, on a machine with much else to do; and
+// lifetime for the machine.
+const (
+	limit    = 10 * time.Minute
+	lifetime = limit + 2*time.Minute
+)
 
 // tell runs the commands of a page, on the machine.
 func (s story) tell(t *testing.T) {
@@ -103,7 +107,7 @@ func shell(t *testing.T, script string) {
 	t.Helper()
 	f, err := os.CreateTemp("", "shell")
 	must(t, err)
-	cmd := exec.Command("timeout", "60", "bash", "-e", "-c", script)
+	cmd := exec.Command("timeout", "300", "bash", "-e", "-c", script)
 	cmd.Stdout, cmd.Stderr = f, f // daemons keep no pipe of ours
 	runErr := cmd.Run()
 	out, err := os.ReadFile(f.Name())
@@ -183,7 +187,7 @@ func (s story) run(t *testing.T, script string, ca *testca.CA) []byte {
 func environment(t *testing.T, ca *testca.CA) []string {
 	dirs := goDirs(t, machine.Kit)
 	return []string{"POSTSEAL_CA_BUNDLE=" + rootFile, "POSTSEAL_SERVER=" + ca.DirectoryURL, "POSTSEAL_AGREE_TOS=true",
-		"POSTSEAL_KEY_TYPE=p256", "POSTSEAL_TIMEOUT=1m", "TERM=dumb", "SYSTEMD_PAGER=", "DEBIAN_FRONTEND=noninteractive",
+		"POSTSEAL_KEY_TYPE=p256", "POSTSEAL_TIMEOUT=5m", "TERM=dumb", "SYSTEMD_PAGER=", "DEBIAN_FRONTEND=noninteractive",
 		"PATH=" + os.Getenv("PATH") + ":" + filepath.Join(dirs[0], "bin"), "GOCACHE=" + dirs[1], "GOMODCACHE=" + dirs[2], "GOPROXY=off",
 		"VERSION=1.0.0", "SOURCE_DATE_EPOCH=1767225600", "DPKG_DEB_COMPRESSOR_LEVEL=0"}
 }
