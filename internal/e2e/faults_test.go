@@ -89,8 +89,9 @@ func (y *yard) wantLater(addr string, msg []byte, why string) {
 	y.wantOrdinaryMail()
 }
 
-// The disk is full, to the last page and to the last but one: then the claim can be
-// written, and what must be on disk before the final dot cannot.
+// The disk is full, to the last page and to those before it: then the claim can be
+// written, or it can be counted too, and what must be on disk before the final dot
+// cannot.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	y := newYard(t, testca.Config{Strict: true})
@@ -99,21 +100,27 @@ func TestDiskFull(t *testing.T) {
 	y.small(answers, pages)
 	y.startMilter(y.dir)
 	msg, done := y.pendingMail(alice)
-	for _, left := range []int{0, 1} {
+	for left := range 3 {
 		empty := y.fill(answers, pages, left)
 		y.wantLater(alice, msg, "no space left on device")
 		empty()
 		y.wantEmpty(answers)
 	}
-	defer y.fill(answers, pages, 2)() // one for what stands there, one for what replaces it
+	defer y.fill(answers, pages, 3)() // for what stands there, what replaces it, and the count
 	y.must(y.milter("", alice, msg))
 	done()
 	y.wantReplies(testca.VerdictGood)
-	t.Log("2 fillings: 4 deliveries put off, 4 ordinary messages passed, then 1 reply")
+	t.Log("3 fillings: 6 deliveries put off, 6 ordinary messages passed, then 1 reply")
 }
 
+// wantEmpty wants nothing of an answer to be left; its count is, and is removed.
 func (y *yard) wantEmpty(dir string) {
 	y.t.Helper()
+	counts, err := filepath.Glob(filepath.Join(dir, ".count-*"))
+	y.must(err)
+	for _, count := range counts {
+		y.must(os.Remove(count))
+	}
 	entries, err := os.ReadDir(dir)
 	y.must(err)
 	if len(entries) > 0 {
