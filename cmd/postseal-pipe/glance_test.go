@@ -82,6 +82,7 @@ func TestHarmlessFlags(t *testing.T) {
 		{"--state=/x", "--state", "/y"},
 		{"--smtp", "smtp://localhost", "--resolver", "127.0.0.1:53"},
 		{"--smtp=smtp://mx-1.example.org:2525", "--smtp", "smtp://1.2.3.4:0"},
+		{"--state", "redis://mail@mx:6379/0?password-file=/nonexistent"},
 		{"--smtp", "smtp://a..b", "--resolver", "a-:9999"},
 		{"--smtp", "smtp://.", "--resolver=.:1", "--state=/=", "--recipient=,"},
 	} {

@@ -54,7 +54,7 @@ func cut(arg string) (flag, value string) {
 func legal(flag, value string) bool {
 	switch flag {
 	case "--state":
-		return value[0] == '/' // a URL is an error
+		return value[0] == '/' || isRedis(value)
 	case "--recipient":
 		return true
 	case "--smtp":

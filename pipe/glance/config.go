@@ -65,8 +65,8 @@ func legalSetting(key, value string) bool {
 	case "smtp", "resolver":
 		return legal("--"+key, value)
 	case "state":
-		// With a host it could hold a password, which not everybody may read.
-		return len(value) > 1 && value[0] == '/' && value[1] != '/'
+		// Other URLs could hold a password, which not everybody may read.
+		return len(value) > 1 && value[0] == '/' && value[1] != '/' || isRedis(value)
 	}
 	return len(value) > 0
 }
