@@ -66,6 +66,7 @@ func (y *yard) pendingMail(addr string) (msg []byte, done func()) {
 		defer close(end)
 		y.order(addr)
 	}()
+	y.t.Cleanup(func() { <-end })
 	return <-mails, func() { <-end }
 }
 

@@ -138,7 +138,7 @@ func as(u *mta.User, program string, args ...string) *exec.Cmd {
 // order runs "postseal cert" and wants a certificate.
 func (y *yard) order(addr string, args ...string) {
 	y.t.Helper()
-	if status, out := y.cert(append([]string{"-e", addr, "--timeout", "20s"}, args...)...); status != 0 {
+	if status, out := y.cert(append([]string{"-e", addr, "--timeout", "60s"}, args...)...); status != 0 {
 		y.t.Errorf("postseal cert -e %s: exit %d\n%s", addr, status, out)
 	}
 }
