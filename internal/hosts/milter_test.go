@@ -69,14 +69,15 @@ func (v *service) supervise() {
 	defer close(v.ended)
 	for {
 		v.mu.Lock()
-		p, stopped := v.process, v.stopped
+		p := v.process
 		v.mu.Unlock()
 		if _, err := p.Wait(); err != nil {
 			v.t.Error(err)
 			return
 		}
 		v.mu.Lock()
-		if stopped = v.stopped; !stopped {
+		stopped := v.stopped
+		if !stopped {
 			v.deaths++
 			v.start()
 		}
