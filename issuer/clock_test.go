@@ -156,7 +156,7 @@ func TestClockStepsInRenewal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	due := renewAt(r).Sub(time.Now())
+	due := time.Until(renewAt(r))
 	for _, tc := range []struct {
 		name  string
 		ahead time.Duration

@@ -96,7 +96,7 @@ func (s *Store) explain(err error) error {
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		return fmt.Errorf("%s: %w", s.name, err)
 	case errors.As(err, &said) && strings.Contains(said.Error(), "unauthenticated"):
-		return fmt.Errorf("%s says: NOAUTH Authentication required.", s.name) // what Redis says to a short command
+		return fmt.Errorf("%s says: NOAUTH Authentication required", s.name) // what Redis says to a short command
 	case errors.As(err, &said) && refuses(said):
 		return fmt.Errorf("%s says: %s", s.name, said.Error())
 	}
