@@ -5,11 +5,13 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -307,4 +309,9 @@ func (a *admin) files() []string {
 		`-o -path /var/lib/systemd -o -path /var/cache/man \) -prune -o -print`)
 	out += "\n" + a.sh("find /var/lib/systemd -name '*postseal*'")
 	return strings.Split(strings.TrimSpace(out), "\n")
+}
+
+// inKit is where a machine finds a version of the package.
+func inKit(version string) string {
+	return filepath.Join(machine.Kit, fmt.Sprintf("postseal_%s_%s.deb", version, runtime.GOARCH))
 }

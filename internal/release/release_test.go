@@ -65,11 +65,6 @@ var kit = machine.Kits{Fill: func(dir string) error {
 	return nil
 }}
 
-// inKit is where a machine finds a version of the package.
-func inKit(version string) string {
-	return filepath.Join(machine.Kit, fmt.Sprintf("postseal_%s_%s.deb", version, runtime.GOARCH))
-}
-
 // firstRelease is made once for all tests.
 func firstRelease(t *testing.T) built {
 	t.Helper()
