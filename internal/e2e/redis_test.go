@@ -18,7 +18,7 @@ func (s *site) onRedis() *redistest.Server {
 	s.t.Helper()
 	users, err := filepath.Abs("../../contrib/redis/users.acl")
 	s.must(err)
-	server := redistest.WithPort(s.t, "aclfile "+users, "appendonly yes")
+	server := redistest.WithPort(s.t, "aclfile "+users, "appendonly yes", "appendfsync always")
 	s.shared = "redis://postseal-mail@" + server.Addr() + "/0?password-file=" + s.user.WriteFile(s.t, "redis.mail", "mail-password\n")
 	password := filepath.Join(s.t.TempDir(), "redis.issuer")
 	s.must(os.WriteFile(password, []byte("issuer-password\n"), 0o600))

@@ -44,8 +44,8 @@
 //
 // # What can be lost
 //
-// Redis acknowledges before it writes. With "appendfsync everysec" a crash can take a
-// second of changes with it, and the failover of Sentinel or a Cluster what its replica
+// Redis acknowledges before it writes. With "appendfsync everysec" a crash can take
+// two seconds of changes with it, and the failover of Sentinel or a Cluster what its replica
 // had not received yet:
 //
 //   - a pending record: its challenge is not answered; the order waits until it is given

@@ -63,7 +63,7 @@ func fill(t testing.TB, s *Store, records []*state.Pending) {
 		t.Fatal(err)
 	}
 	for len(records) > 0 {
-		n := min(batch, len(records))
+		n := min(100, len(records))
 		_, err := s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
 			for _, r := range records[:n] {
 				r.Version = state.Version

@@ -126,9 +126,7 @@ func TestSentinel(t *testing.T) {
 	})
 	master.Kill()
 	answerOne(t, issuer, mail, "2") // Put waits for the failover
-	if found, err := x.Any(); err != nil || !found {
-		t.Errorf("index after the failover: %v, %v", found, err)
-	}
+	until(t, "the index to be right after the failover", func() bool { found, err := x.Any(); return err == nil && found })
 	if a, err := issuer.Answer("1"); err != nil || a == nil {
 		t.Errorf("the first answer: %+v, %v", a, err)
 	}
@@ -183,9 +181,7 @@ func TestCluster(t *testing.T) {
 		issuer, mail := open(t, url), open(t, url)
 		x := mail.Index()
 		answerOne(t, issuer, mail, "1")
-		if found, err := x.Any(); err != nil || !found {
-			t.Errorf("index: %v, %v", found, err)
-		}
+		until(t, "the index", func() bool { found, err := x.Any(); return err == nil && found })
 		x.Close()
 		if err := errors.Join(issuer.Remove(alice, ca), issuer.Purge(time.Now()), issuer.Forget(0, time.Now().Add(time.Hour))); err != nil {
 			t.Error(err)
