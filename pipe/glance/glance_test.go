@@ -122,6 +122,7 @@ var configs = map[string]bool{
 	"state = \"redis://u:p@h\"\n":           false,
 	"state = \"/x\\n\"\n":                   false,
 	"state = \"//u:p@h\"\n":                 false,
+	"state = \"/x://u:p@h\"\n":              false,
 	"state = '/x'\n":                        false,
 	"statr = \"/x\"\n":                      false,
 	"smtp = \"smtp://u:p@h\"\n":             false,
