@@ -132,11 +132,15 @@ func TestDNSTrouble(t *testing.T) {
 	y := newYard(t, testca.Config{Strict: true})
 	doors := &dnsDoors{yard: y, rows: map[string]*dnsSite{}}
 	y.through(doors.deliver)
-	var rows sync.WaitGroup
+	address := func(row dnsRow) string {
+		return strings.NewReplacer(" ", "-", ",", "").Replace(row.name) + "@" + domain
+	}
 	for n, row := range dnsRows {
-		addr := strings.NewReplacer(" ", "-", ",", "").Replace(row.name) + "@" + domain
-		s := doors.site(n, addr, startBadDNS(t, y.ca.DNSAddr, row.fault))
-		rows.Go(func() { s.run(row, addr) })
+		doors.site(n, address(row), startBadDNS(t, y.ca.DNSAddr, row.fault))
+	}
+	var rows sync.WaitGroup
+	for _, row := range dnsRows {
+		rows.Go(func() { doors.rows[address(row)].run(row, address(row)) })
 	}
 	rows.Wait()
 	injected := 0
@@ -167,7 +171,7 @@ type dnsSite struct {
 	last []byte // the challenge
 }
 
-func (d *dnsDoors) site(n int, addr string, server *badDNS) *dnsSite {
+func (d *dnsDoors) site(n int, addr string, server *badDNS) {
 	d.t.Helper()
 	machine := *d.yard.site
 	dir, err := os.MkdirTemp(d.dir, "row-")
@@ -182,7 +186,6 @@ func (d *dnsDoors) site(n int, addr string, server *badDNS) *dnsSite {
 		s.runMilter(cmd, dir)
 	}
 	d.rows[addr] = s
-	return s
 }
 
 func (d *dnsDoors) deliver(from, to string, msg []byte) error {
