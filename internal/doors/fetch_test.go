@@ -4,6 +4,7 @@ package doors
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -13,7 +14,7 @@ func (s *site) startIMAP() {
 	s.t.Helper()
 	s.personal()
 	s.maildirs()
-	s.writeFile("/etc/dovecot/local.conf", "mail_location = maildir:~/Maildir\ndisable_plaintext_auth = no\n", 0o644)
+	s.writeFile("/etc/dovecot/local.conf", "mail_location = maildir:~/Maildir\ndisable_plaintext_auth = no\nverbose_proctitle = yes\n", 0o644)
 	for _, user := range people {
 		s.sh("echo " + user + ":secret | chpasswd")
 	}
@@ -29,6 +30,22 @@ type fetcher struct {
 	run    string // shell, as the user
 }
 
+// waitIdle waits until the fetcher of a user is in IDLE. Mail that comes between its
+// look and IDLE is seen with the next one, as the recipes say.
+func (s *site) waitIdle(user string) {
+	s.t.Helper()
+	s.waitFor("IDLE of "+user, func() bool {
+		titles, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, title := range titles {
+			text, err := os.ReadFile(title) // it may have ended
+			if err == nil && strings.Contains(string(text), "["+user+" ") && strings.Contains(string(text), " IDLE]") {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // follow runs the fetcher for a user until the end of the machine, again and again
 // as its unit would. Runs in which nothing is to be done end by themselves or wait.
 func (s *site) follow(f fetcher, user string) {
@@ -38,6 +55,7 @@ func (s *site) follow(f fetcher, user string) {
 	s.sh("mkdir -p /home/" + user + "/Maildir && chown -R " + user + ": /home/" + user)
 	s.writeFile("/tmp/follow-"+user, "#!/bin/sh\nexport HOME=/home/"+user+"\nwhile :; do "+f.run+"; sleep 1; done\n", 0o755)
 	s.start("runuser", "-u", user, "--", "/tmp/follow-"+user)
+	s.waitIdle(user)
 }
 
 // fetchRow checks a fetcher. The mail stays at the provider whatever happens, so what
@@ -76,6 +94,7 @@ func (s *site) wantShownAgain(user, status string) {
 	s.writeFile(seen, "", 0o666)
 	s.writeFile(pipe, "#!/bin/sh\nstatus=$(cat "+seen+".exit)\ngrep 'ordinary mail number' >>"+seen+"\nexit $status\n", 0o755)
 	s.writeFile(seen+".exit", status+"\n", 0o644)
+	s.waitIdle(user)
 	mark := s.sendOrdinary(user, "ACME: not a challenge")
 	shown := func() int { return strings.Count(s.readFile(seen), mark) }
 	s.waitFor("postseal-pipe to see the mail", func() bool { return shown() >= 1 })
