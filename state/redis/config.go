@@ -83,6 +83,11 @@ func (c *config) takeParameters(u *url.URL) (url.Values, error) {
 	if err != nil {
 		return nil, errors.New("has parameters that are not NAME=VALUE&NAME=VALUE with % written as %25")
 	}
+	for name := range query {
+		if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_-") != "" { // a password with ? in it
+			return nil, errors.New("has a parameter whose name is none; in a password, ? is written as %3F")
+		}
+	}
 	c.own = url.Values{}
 	for _, name := range ownParameters {
 		if len(query[name]) > 1 {
