@@ -16,7 +16,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -48,7 +47,7 @@ type site struct {
 	t      *testing.T
 	ca     *testca.CA
 	forge  *atomic.Bool // challenges of the CA get a bad signature
-	log    *lockedBuffer
+	log    *mta.Output
 	milter *milterProcess
 	bodies *atomic.Int32 // numbers the ordinary mails
 
@@ -57,7 +56,7 @@ type site struct {
 }
 
 func newSite(t *testing.T) *site {
-	s := &site{t: t, forge: new(atomic.Bool), log: new(lockedBuffer), milter: new(milterProcess), bodies: new(atomic.Int32)}
+	s := &site{t: t, forge: new(atomic.Bool), log: new(mta.Output), milter: new(milterProcess), bodies: new(atomic.Int32)}
 	s.mailbox = s.systemMailbox
 	t.Cleanup(s.logIfFailed)
 	s.writeFile("/etc/hosts", "127.0.0.1 mail.example.test mail localhost\n", 0o644)
@@ -323,23 +322,6 @@ func (s *site) logIfFailed() {
 		s.t.Logf("%s:\n%s", name, s.readFile(name))
 	}
 	s.t.Logf("log:\n%s", s.log)
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // milterProcess is postseal-milter while it runs.

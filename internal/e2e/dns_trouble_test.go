@@ -165,7 +165,7 @@ type dnsDoors struct {
 type dnsSite struct {
 	*yard
 	dns  *badDNS
-	pipe *lockedBuffer // the log of postseal-pipe
+	pipe *mta.Output // the log of postseal-pipe
 
 	mu   sync.Mutex
 	last []byte // the challenge
@@ -179,7 +179,7 @@ func (d *dnsDoors) site(n int, addr string, server *badDNS) {
 	d.must(os.Chown(dir, d.user.UID, d.user.GID))
 	s := &dnsSite{yard: &yard{site: &machine, socket: filepath.Join(dir, "milter.sock")}, dns: server}
 	if n%2 == 1 {
-		s.pipe, machine.log = new(lockedBuffer), new(lockedBuffer)
+		s.pipe, machine.log = new(mta.Output), new(mta.Output)
 	} else {
 		cmd := machine.milterCommand(dir)
 		cmd.Args = append(cmd.Args, "--resolver", server.addr)
@@ -223,7 +223,7 @@ func (s *dnsSite) said() string {
 // run orders, and has the DNS tell the truth as soon as the row has shown.
 func (s *dnsSite) run(row dnsRow, addr string) {
 	cmd := s.certCommand(addr)
-	var told lockedBuffer
+	var told mta.Output
 	cmd.Stdout, cmd.Stderr = &told, &told
 	s.must(cmd.Start())
 	if row.verdict != "" {

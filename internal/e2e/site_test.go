@@ -39,7 +39,7 @@ type site struct {
 	dir    string // readable for the mail half
 	state  string
 	config string
-	log    *lockedBuffer // of postseal-milter
+	log    *mta.Output // of postseal-milter
 
 	shared, issuerState string // --state of the halves, where it is not that directory
 }
@@ -225,7 +225,7 @@ func (s *site) milterCommand(dir string) *exec.Cmd {
 func (s *site) runMilter(cmd *exec.Cmd, dir string) *exec.Cmd {
 	s.t.Helper()
 	socket := filepath.Join(dir, "milter.sock")
-	log := new(lockedBuffer)
+	log := new(mta.Output)
 	s.log, cmd.Stderr = log, log
 	s.must(cmd.Start())
 	s.t.Cleanup(func() {
@@ -245,21 +245,4 @@ func (s *site) runMilter(cmd *exec.Cmd, dir string) *exec.Cmd {
 		return err == nil
 	})
 	return cmd
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -227,7 +227,7 @@ func TestSMTPTrouble(t *testing.T) {
 // doors brings a challenge through the door that its address names, and keeps it.
 type doors struct {
 	*yard
-	pipeLog lockedBuffer
+	pipeLog mta.Output
 
 	mu        sync.Mutex
 	delivered int
@@ -267,7 +267,7 @@ func (d *doors) kept(to string) []byte {
 func (d *doors) row(server *badServer, row smtpRow, from string) {
 	cmd := d.certCommand(from)
 	cmd.Args = append(cmd.Args, "--verbose", "--timeout", "40s") // of which a lost reply takes a third
-	var told lockedBuffer
+	var told mta.Output
 	cmd.Stdout, cmd.Stderr = &told, &told
 	d.must(cmd.Start())
 	mta.WaitFor(d.t, row.name, func() bool { return server.done(from) })

@@ -1,7 +1,6 @@
 package hosts
 
 import (
-	"bytes"
 	"net"
 	"os"
 	"os/exec"
@@ -26,7 +25,7 @@ type service struct {
 	t       *testing.T
 	command func() *exec.Cmd
 	socket  *os.File
-	log     lockedBuffer
+	log     mta.Output
 	ended   chan struct{}
 
 	mu      sync.Mutex
@@ -105,21 +104,4 @@ func (v *service) stop() {
 	if v.t.Failed() {
 		v.t.Logf("postseal-milter said:\n%s", v.log.String())
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -18,7 +18,7 @@ type redis struct {
 	t    *testing.T
 	dir  string
 	cmd  *exec.Cmd
-	log  lockedBuffer
+	log  mta.Output
 	addr string
 }
 
