@@ -31,8 +31,10 @@ type ca struct {
 	client *acme.Client
 	http   *http.Client
 
+	dirMu sync.Mutex // held while the directory is asked for
+	dir   *acme.Directory
+
 	mu      sync.Mutex
-	dir     *acme.Directory
 	account *account
 	resume  time.Time // no request before it: the CA asked for a pause
 }
@@ -61,14 +63,18 @@ func (i *Issuer) ca(server, bundle string) (*ca, error) {
 
 // directory returns the CA's directory, asked for once.
 func (c *ca) directory(ctx context.Context) (*acme.Directory, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.dirMu.Lock()
+	defer c.dirMu.Unlock()
 	if c.dir != nil {
 		return c.dir, nil
 	}
-	dir, err := c.client.GetDirectory(ctx)
+	var dir acme.Directory
+	err := c.do(ctx, "reading the directory", func(ctx context.Context) (err error) {
+		dir, err = c.client.GetDirectory(ctx)
+		return err
+	})
 	if err != nil {
-		return nil, c.explain("reading the directory", err)
+		return nil, err
 	}
 	if dir.Meta == nil {
 		dir.Meta = new(acme.DirectoryMeta)

@@ -56,6 +56,7 @@ func TestHabits(t *testing.T) {
 		"non-ASCII domain":              {cfg: testca.Config{}, change: func(r *Request) { r.Emails = []string{"jo@bücher.test"} }},
 		"RSA for encryption, legacy":    {cfg: testca.Config{AlwaysReady: true}, change: func(r *Request) { r.KeyType, r.Usages, r.P12 = "rsa2048", []string{"keyEncipherment"}, "legacy" }},
 		"P-384 for both":                {cfg: testca.Config{AlwaysReady: true}, change: func(r *Request) { r.KeyType, r.Usages = "p384", []string{"digitalSignature", "keyAgreement"} }},
+		"rate limit at the directory":   {cfg: testca.Config{Faults: []testca.Fault{{Kind: "directory", Type: testca.FaultRateLimit, Count: 1}}}},
 		"rate limit at newOrder":        {cfg: testca.Config{Faults: []testca.Fault{{Kind: "new-order", Type: testca.FaultRateLimit, Count: 1}}}},
 		"overload at the certificate":   {cfg: testca.Config{Faults: []testca.Fault{{Kind: "certificate", Type: testca.FaultDown, Count: 1}}}},
 		"broken connection at newOrder": {cfg: testca.Config{Faults: []testca.Fault{{Kind: "new-order", Type: testca.FaultDrop, Count: 1}}}},
