@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,7 +81,7 @@ func (c *initCmd) config(s *session, file *cli.File) (setup.Config, error) {
 	conf := setup.Config{CABundle: s.CABundle, Contact: c.Contact, AgreeTOS: c.AgreeTOS, Resolver: c.Resolver}
 	switch {
 	case s.State == cli.DefaultState() || s.State == cli.SystemState:
-	case !hasPassword(s.State):
+	case !cli.HasPassword(s.State):
 		conf.State = s.State
 	case file.Path == "": // else it is that of the file, which stays as it is
 		return conf, cli.Usage("name a file that holds it: password-file=FILE in the URL", "--state: a password is not for a file that everybody may read")
@@ -110,15 +109,6 @@ func (c *initCmd) config(s *session, file *cli.File) (setup.Config, error) {
 		conf.DKIM = append(conf.DKIM, key)
 	}
 	return conf, absolute(&conf.CABundle)
-}
-
-func hasPassword(state string) bool {
-	u, err := url.Parse(state)
-	if err != nil || u.User == nil {
-		return false
-	}
-	_, secret := u.User.Password()
-	return secret
 }
 
 // initPath is the file that init writes: the one in use, unless that is the

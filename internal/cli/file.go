@@ -142,7 +142,7 @@ func (f *File) secret() string {
 	}
 	for _, key := range []string{"smtp", "state"} {
 		if s, ok := f.top[key].(string); ok {
-			if hasPassword(s) {
+			if HasPassword(s) {
 				return key
 			}
 			if u, err := url.Parse(s); err == nil && u.User != nil {

@@ -73,15 +73,15 @@ func PasswordInArgs(args []string) bool {
 		if !isState && i > 0 && args[i-1] == "--state" {
 			value, isState = arg, true
 		}
-		if isState && hasPassword(value) {
+		if isState && HasPassword(value) {
 			return true
 		}
 	}
 	return false
 }
 
-// hasPassword tells whether a URL holds a password, even if it is no legal one.
-func hasPassword(s string) bool {
+// HasPassword tells whether a URL holds a password, even if it is no legal one.
+func HasPassword(s string) bool {
 	_, rest, found := strings.Cut(s, "://")
 	if !found {
 		return false

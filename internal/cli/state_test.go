@@ -17,7 +17,7 @@ func TestHasPassword(t *testing.T) {
 		"unix://:x@/run/s":                      true,
 		"/var/lib/postseal":                     false,
 	} {
-		if got := hasPassword(url); got != want {
+		if got := HasPassword(url); got != want {
 			t.Errorf("%s: %v", url, got)
 		}
 	}
