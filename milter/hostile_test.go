@@ -17,33 +17,15 @@ import (
 	"github.com/emersion/go-milter"
 
 	"postseal/internal/challenge"
+	"postseal/internal/mta"
 )
 
 const crowd = 1000 // peers at a time
 
 // logged is a log that can be read while it is written.
-type logged struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
+type logged struct{ mta.Output }
 
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logged) lines() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Count(l.buf.Bytes(), []byte("\n"))
-}
-
-func (l *logged) text() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
+func (l *logged) lines() int { return strings.Count(l.String(), "\n") }
 
 func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 

@@ -22,12 +22,12 @@ func TestLimited(t *testing.T) {
 	}
 	now = now.Add(window)
 	l.Warn("one")
-	if text := out.text(); !strings.Contains(text, "dropped-before=95") || out.lines() != 2*perWindow+1 {
+	if text := out.String(); !strings.Contains(text, "dropped-before=95") || out.lines() != 2*perWindow+1 {
 		t.Errorf("after a window:\n%s", text)
 	}
 	now = now.Add(window)
 	l.Warn("one")
-	if text := out.text(); strings.Count(text, "dropped-before") != 1 {
+	if text := out.String(); strings.Count(text, "dropped-before") != 1 {
 		t.Errorf("after two windows:\n%s", text)
 	}
 }
@@ -41,6 +41,6 @@ func TestBridgeLog(t *testing.T) {
 		log.Printf("Error writing packet: %v\n%s", "no", "stack")
 	}
 	if n := out.lines(); n != perWindow {
-		t.Errorf("%d lines, want %d:\n%s", n, perWindow, out.text())
+		t.Errorf("%d lines, want %d:\n%s", n, perWindow, out.String())
 	}
 }

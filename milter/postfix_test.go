@@ -71,7 +71,7 @@ func TestPostfixMessage(t *testing.T) {
 	if r := got[0].Recipients; len(r) != 1 || r[0] != "alice@example.test" {
 		t.Errorf("recipients %q", r)
 	}
-	if line := log.text(); !strings.Contains(line, "queue=") || log.lines() != 1 {
+	if line := log.String(); !strings.Contains(line, "queue=") || log.lines() != 1 {
 		t.Errorf("log %q", line)
 	}
 }

@@ -67,18 +67,9 @@ func legalSetting(key, value string) bool {
 	case "state":
 		// Other URLs, and what could be taken for one, could hold a password, which not
 		// everybody may read.
-		return len(value) > 1 && value[0] == '/' && value[1] != '/' && !holds(value, ':') || isRedis(value)
+		return len(value) > 1 && value[0] == '/' && value[1] != '/' && index(value, ':') == len(value) || isRedis(value)
 	}
 	return len(value) > 0
-}
-
-func holds(value string, c byte) bool {
-	for i := range len(value) {
-		if value[i] == c {
-			return true
-		}
-	}
-	return false
 }
 
 func trim(line []byte) []byte {
