@@ -92,8 +92,8 @@ func (s *site) startCA() {
 	s.must(err)
 	s.ca = ca
 	s.t.Cleanup(func() { ca.Close() })
-	s.must(serveDNS(s.ca))
-	s.must(forward(net.JoinHostPort(caHost, "25"), caSMTP))
+	s.must(machine.ServeDNS(ca.DNSAddr, func(name string) (machine.Name, bool) { return nameOf(name, ca.MailDomain) }))
+	s.must(machine.Forward(net.JoinHostPort(caHost, "25"), caSMTP))
 }
 
 // install copies a file of contrib/ to where its recipe says.

@@ -3,14 +3,11 @@
 package firsthour
 
 import (
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/miekg/dns"
 
 	"postseal/internal/machine"
 )
@@ -43,41 +40,20 @@ func world(t *testing.T) {
 		must(t, err)
 		must(t, os.WriteFile(filepath.Join(place, filepath.Base(deb)), data, 0o644))
 	}
-	serveDNS(t)
+	must(t, machine.ServeDNS(caDNS, nameOf))
 	presets := exec.Command("debconf-set-selections")
 	presets.Stdin = strings.NewReader("postfix postfix/main_mailer_type select Internet with smarthost\n" +
 		"postfix postfix/relayhost string [127.0.0.1]:2525\n")
 	must(t, presets.Run())
 }
 
-// serveDNS answers as the DNS of the world. TXT is for the CA's own server to say.
-func serveDNS(t *testing.T) {
-	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		answer := new(dns.Msg).SetReply(q)
-		if q.Question[0].Qtype == dns.TypeTXT {
-			if told, err := dns.Exchange(q, caDNS); err == nil {
-				answer = told
-			}
-		} else {
-			answer.Answer = records(q.Question[0])
-		}
-		_ = w.WriteMsg(answer)
-	})
-	udp, err := net.ListenPacket("udp", "127.0.0.1:53")
-	must(t, err)
-	tcp, err := net.Listen("tcp", "127.0.0.1:53")
-	must(t, err)
-	go dns.ActivateAndServe(nil, udp, handler)
-	go dns.ActivateAndServe(tcp, nil, handler)
-}
-
-func records(q dns.Question) (all []dns.RR) {
-	header := dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET, Ttl: 60}
-	switch {
-	case q.Name == "example.test." && q.Qtype == dns.TypeMX:
-		all = append(all, &dns.MX{Hdr: header, Mx: host + "."})
-	case q.Name == host+"." && q.Qtype == dns.TypeA:
-		all = append(all, &dns.A{Hdr: header, A: net.IPv4(127, 0, 0, 1)})
+// nameOf is what the DNS of the world has of a name.
+func nameOf(name string) (n machine.Name, known bool) {
+	switch name {
+	case "example.test":
+		n.Mail = host
+	case host:
+		n.Address = "127.0.0.1"
 	}
-	return all
+	return n, true
 }

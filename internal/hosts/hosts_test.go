@@ -69,7 +69,7 @@ func TestThreeMX(t *testing.T) {
 	load.stop()
 	faults.wait()
 	s.report(took, again, load)
-	s.redis.report(*certs)
+	s.reportRedis(*certs)
 }
 
 // report prints the counts and says which are wrong.
@@ -126,9 +126,9 @@ func (s *site) injectFaults() faults {
 				s.hosts[1].milter.kill()
 				ip(s.t, "link set "+cableOf(1)+" up")
 			case 3:
-				s.redis.stop()
+				s.redis.Stop()
 				time.Sleep(2 * time.Second) // how long it is away
-				s.redis.start()
+				s.redis.Restart()
 			}
 		}
 	}()

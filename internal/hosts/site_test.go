@@ -23,6 +23,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"postseal/internal/mta"
+	"postseal/internal/redistest"
 	"postseal/internal/testca"
 )
 
@@ -36,7 +37,7 @@ type site struct {
 	t      *testing.T
 	bin    string
 	ca     *testca.CA
-	redis  *redis
+	redis  *redistest.Server
 	user   *mta.User // the mail half runs as
 	dir    string    // of the issuing half
 	config string
@@ -97,14 +98,14 @@ func (s *site) configure() {
 	key := s.user.WriteFile(s.t, "dkim.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 	s.must(os.Chmod(key, 0o600))
 	s.ca.SetTXT("mail._domainkey."+domain, "v=DKIM1; k=ed25519; p="+base64.StdEncoding.EncodeToString(public))
-	s.config = s.user.WriteFile(s.t, "postseal.toml", fmt.Sprintf(`state = "redis://%s/0?dir=%s"
+	s.config = s.user.WriteFile(s.t, "postseal.toml", fmt.Sprintf(`state = "redis://%s:%d/0?dir=%s"
 smtp = "smtp://127.0.0.1:25"
 resolver = %q
 [[dkim]]
 domain = %q
 selector = "mail"
 key = %q
-`, s.redis.addr, s.dir, s.ca.DNSAddr, domain, key))
+`, hub, redisPort, s.dir, s.ca.DNSAddr, domain, key))
 }
 
 // deliver is the way of the CA's mail. It takes the hosts in any order, as equal MX

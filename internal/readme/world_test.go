@@ -7,14 +7,12 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
-	"io"
 	"net"
 	"os"
 	"strings"
 	"testing"
 
-	"github.com/miekg/dns"
-
+	"postseal/internal/machine"
 	"postseal/internal/testca"
 )
 
@@ -38,8 +36,8 @@ func startWorld(t *testing.T, key *rsa.PrivateKey) *testca.CA {
 	must(t, err)
 	t.Cleanup(func() { ca.Close() })
 	must(t, os.WriteFile(rootFile, ca.RootPEM, 0o644))
-	serveDNS(t, ca)
-	forward(t, net.JoinHostPort(caHost, "25"), caSMTP)
+	must(t, machine.ServeDNS(ca.DNSAddr, func(name string) (machine.Name, bool) { return nameOf(name, ca.MailDomain), true }))
+	must(t, machine.Forward(net.JoinHostPort(caHost, "25"), caSMTP))
 	public, err := x509.MarshalPKIXPublicKey(key.Public())
 	must(t, err)
 	for _, selector := range []string{selector, "mail"} { // the recipes have the second one
@@ -58,70 +56,16 @@ func makeKey(t *testing.T) *rsa.PrivateKey {
 	return key
 }
 
-// serveDNS is the DNS of the world: each domain has its mail host, and TXT records
-// are what the CA's own server says.
-func serveDNS(t *testing.T, ca *testca.CA) {
-	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		if len(q.Question) == 1 && q.Question[0].Qtype == dns.TypeTXT {
-			if answer, err := dns.Exchange(q, ca.DNSAddr); err == nil {
-				w.WriteMsg(answer)
-				return
-			}
-		}
-		w.WriteMsg(answerHost(q, ca.MailDomain))
-	})
-	udp, err := net.ListenPacket("udp", "127.0.0.1:53")
-	must(t, err)
-	tcp, err := net.Listen("tcp", "127.0.0.1:53")
-	must(t, err)
-	go dns.ActivateAndServe(nil, udp, handler)
-	go dns.ActivateAndServe(tcp, nil, handler)
-}
-
-func answerHost(q *dns.Msg, caDomain string) *dns.Msg {
-	res := new(dns.Msg).SetReply(q)
-	res.Authoritative = true
-	name := strings.TrimSuffix(strings.ToLower(q.Question[0].Name), ".")
-	hdr := dns.RR_Header{Name: q.Question[0].Name, Rrtype: q.Question[0].Qtype, Class: dns.ClassINET, Ttl: 60}
-	addr := "127.0.0.1"
+// nameOf is what the DNS of the world has of a name: each domain has its mail host.
+func nameOf(name, caDomain string) machine.Name {
+	n := machine.Name{Address: "127.0.0.1"}
 	if strings.HasSuffix(name, caDomain) {
-		addr = caHost
+		n.Address = caHost
 	}
-	switch {
-	case q.Question[0].Qtype == dns.TypeA:
-		res.Answer = []dns.RR{&dns.A{Hdr: hdr, A: net.ParseIP(addr)}}
-	case q.Question[0].Qtype == dns.TypeMX && !strings.HasPrefix(name, "mail."):
-		res.Answer = []dns.RR{&dns.MX{Hdr: hdr, Preference: 10, Mx: "mail." + q.Question[0].Name}}
+	if !strings.HasPrefix(name, "mail.") {
+		n.Mail = "mail." + name
 	}
-	return res
-}
-
-// forward passes connections on: the test CA listens on loopback alone, and mail
-// servers send nothing to loopback addresses that an MX names.
-func forward(t *testing.T, from, to string) {
-	l, err := net.Listen("tcp", from)
-	must(t, err)
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer in.Close()
-				out, err := net.Dial("tcp", to)
-				if err != nil {
-					return
-				}
-				defer out.Close()
-				go func() {
-					io.Copy(out, in)
-					out.(*net.TCPConn).CloseWrite()
-				}()
-				io.Copy(in, out)
-			}()
-		}
-	}()
+	return n
 }
 
 func must(t *testing.T, err error) {

@@ -22,8 +22,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/miekg/dns"
-
 	"postseal/internal/machine"
 	"postseal/internal/mta"
 	"postseal/internal/testca"
@@ -188,24 +186,8 @@ func (a *admin) world() *testca.CA {
 	a.must(err)
 	a.Cleanup(func() { ca.Close() })
 	a.must(os.WriteFile("/etc/resolv.conf", []byte("nameserver 127.0.0.1\noptions timeout:2 attempts:1\n"), 0o644))
-	pc, err := net.ListenPacket("udp", "127.0.0.1:53")
-	a.must(err)
-	go dns.ActivateAndServe(nil, pc, dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		if q.Question[0].Qtype == dns.TypeTXT {
-			if answer, err := dns.Exchange(q, ca.DNSAddr); err == nil {
-				_ = w.WriteMsg(answer)
-				return
-			}
-		}
-		res := new(dns.Msg).SetReply(q)
-		hdr := dns.RR_Header{Name: q.Question[0].Name, Rrtype: q.Question[0].Qtype, Class: dns.ClassINET, Ttl: 60}
-		switch q.Question[0].Qtype {
-		case dns.TypeMX:
-			res.Answer = []dns.RR{&dns.MX{Hdr: hdr, Mx: "mail." + domain + "."}}
-		case dns.TypeA:
-			res.Answer = []dns.RR{&dns.A{Hdr: hdr, A: net.IPv4(127, 0, 0, 1)}}
-		}
-		_ = w.WriteMsg(res)
+	a.must(machine.ServeDNS(ca.DNSAddr, func(string) (machine.Name, bool) {
+		return machine.Name{Mail: "mail." + domain, Address: "127.0.0.1"}, true
 	}))
 	return ca
 }
