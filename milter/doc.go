@@ -9,8 +9,7 @@
 //  1. MAIL. With nobody waiting for a challenge the message is accepted here,
 //     and the server shows nothing more of it. Config.Pending knows that from
 //     memory.
-//  2. RCPT. The recipients are noted, without a reply where the server can do
-//     without.
+//  2. RCPT is left out by servers that can: recipients decide nothing.
 //  3. Header fields. They come in one stream without replies, and are kept as
 //     they were signed, white space and all, in a buffer that is used again.
 //     Beyond 64 KiB or 200 fields nothing is kept: such a message is none.

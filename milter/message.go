@@ -18,16 +18,15 @@ const (
 
 // message is what is kept of the message on a connection.
 type message struct {
-	phase      phase
-	raw        []byte // header and body; from a pool unless it grew
-	fields     int
-	challenge  bool // a Subject is that of a challenge
-	over       bool // too large a header: nothing is kept
-	truncated  bool // larger than challenge.MaxMessage
-	lost       bool // parts are missing because the budget was spent
-	recipients []string
-	queueID    string
-	charged    int // bytes taken from the budget
+	phase     phase
+	raw       []byte // header and body; from a pool unless it grew
+	fields    int
+	challenge bool // a Subject is that of a challenge
+	over      bool // too large a header: nothing is kept
+	truncated bool // larger than challenge.MaxMessage
+	lost      bool // parts are missing because the budget was spent
+	queueID   string
+	charged   int // bytes taken from the budget
 
 	budget      *budget
 	isChallenge func(string) bool
@@ -78,9 +77,8 @@ func (m *message) reset() {
 	m.challenge, m.over, m.truncated, m.lost = false, false, false, false
 }
 
-// drop lets go of the bytes and the recipients.
+// drop lets go of the bytes.
 func (m *message) drop() {
-	m.recipients = nil
 	if cap(m.raw) == firstSize {
 		buffers.Put((*[firstSize]byte)(m.raw[:firstSize]))
 	}
@@ -97,14 +95,6 @@ func (m *message) charge(n int) bool {
 	}
 	m.charged += n
 	return true
-}
-
-// recipient notes an envelope recipient.
-func (m *message) recipient(addr string) {
-	const overhead = 16 // of a string
-	if m.phase == collecting && m.charge(len(addr)+overhead) {
-		m.recipients = append(m.recipients, addr)
-	}
 }
 
 var subject = []byte("subject")

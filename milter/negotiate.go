@@ -19,7 +19,7 @@ const (
 // decided: at MAIL, at the end of the header, and at the end of the message. The
 // leading space of header values is part of what DKIM signs with simple
 // canonicalisation (RFC 6376, Section 3.4.1).
-const wanted = milter.OptNoConnect | milter.OptNoHelo | milter.OptNoUnknown | milter.OptNoData |
+const wanted = milter.OptNoConnect | milter.OptNoHelo | milter.OptNoRcptTo | milter.OptNoUnknown | milter.OptNoData |
 	milter.OptNoRcptReply | milter.OptNoHeaderReply | milter.OptNoBodyReply |
 	milter.OptHeaderLeadingSpace
 

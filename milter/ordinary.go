@@ -1,9 +1,7 @@
 package milter
 
 import (
-	"bytes"
 	"encoding/binary"
-	"strings"
 
 	"github.com/emersion/go-milter"
 )
@@ -90,7 +88,7 @@ func (o *ordinary) packet(code milter.Code, data, out []byte) ([]byte, then) {
 	case milter.CodeMail:
 		return o.mail(out), readOn
 	case milter.CodeRcpt:
-		return o.rcpt(data, out), readOn
+		return o.replyUnless(milter.OptNoRcptReply, out), readOn
 	case milter.CodeHeader:
 		return o.header(data, out), readOn
 	case milter.CodeEOH:
@@ -123,14 +121,6 @@ func (o *ordinary) mail(out []byte) []byte {
 		return append(out, continueReply...)
 	}
 	return append(out, acceptReply...)
-}
-
-func (o *ordinary) rcpt(data, out []byte) []byte {
-	if o.message.phase == collecting {
-		addr, _, _ := bytes.Cut(data, []byte{0})
-		o.message.recipient(strings.Trim(string(addr), "<>"))
-	}
-	return o.replyUnless(milter.OptNoRcptReply, out)
 }
 
 func (o *ordinary) header(data, out []byte) []byte {

@@ -195,6 +195,9 @@ func (p *peer) step(code milter.Code, data string, noReply milter.OptProtocol) {
 func (p *peer) mail() { p.Helper(); p.send(milter.CodeMail, "<ca@example.net>\x00SIZE=1\x00") }
 func (p *peer) rcpt(a string) {
 	p.Helper()
+	if p.steps&milter.OptNoRcptTo != 0 {
+		return
+	}
 	p.step(milter.CodeRcpt, "<"+a+">\x00", milter.OptNoRcptReply)
 }
 
@@ -258,7 +261,6 @@ func (a *answers) answer(_ context.Context, m challenge.Message) challenge.Outco
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	m.Raw = append([]byte(nil), m.Raw...)
-	m.Recipients = append([]string(nil), m.Recipients...)
 	a.asked = append(a.asked, m)
 	return a.outcome
 }

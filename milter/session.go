@@ -30,9 +30,8 @@ func (s *session) MailFrom(string, *milter.Modifier) (milter.Response, error) {
 	return milter.RespContinue, nil
 }
 
-// RcptTo notes a recipient.
-func (s *session) RcptTo(to string, _ *milter.Modifier) (milter.Response, error) {
-	s.message.recipient(to)
+// RcptTo comes only from servers that cannot leave it out.
+func (s *session) RcptTo(string, *milter.Modifier) (milter.Response, error) {
 	if s.options.has(milter.OptNoRcptReply) {
 		return nil, nil
 	}
@@ -93,5 +92,5 @@ func (s *session) answer() challenge.Outcome {
 	}
 	ctx, cancel := context.WithTimeout(s.server.answering, s.server.config.AnswerTimeout)
 	defer cancel()
-	return s.server.config.Answer(ctx, challenge.Message{Raw: m.raw, Truncated: m.truncated, Recipients: m.recipients})
+	return s.server.config.Answer(ctx, challenge.Message{Raw: m.raw, Truncated: m.truncated})
 }

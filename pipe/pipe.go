@@ -21,8 +21,7 @@ const (
 
 // Pipe handles one message.
 type Pipe struct {
-	Mode       Mode
-	Recipients []string // envelope recipients, where the caller knows them
+	Mode Mode
 
 	// Responder is called once the message is a challenge by its Subject, so that
 	// ordinary mail pays for nothing that a challenge needs.
@@ -64,7 +63,7 @@ func (p *Pipe) handle(ctx context.Context, in *input, stdout io.Writer) (challen
 	if err != nil {
 		return challenge.Outcome{}, err
 	}
-	m := in.message(p.Recipients)
+	m := in.message()
 	switch p.Mode {
 	case Print:
 		out, raw := r.Compose(ctx, m)

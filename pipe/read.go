@@ -45,11 +45,10 @@ func (in *input) readBody() error {
 }
 
 // message returns what has been read.
-func (in *input) message(recipients []string) challenge.Message {
+func (in *input) message() challenge.Message {
 	return challenge.Message{
-		Raw:        append(in.head[:len(in.head):len(in.head)], in.body...),
-		Truncated:  in.more,
-		Recipients: recipients,
+		Raw:       append(in.head[:len(in.head):len(in.head)], in.body...),
+		Truncated: in.more,
 	}
 }
 

@@ -20,11 +20,10 @@ type flags struct {
 	cli.Common
 	mailconf.Flags
 
-	Recipient    []string `placeholder:"ADDR" help:"Envelope recipient, beside To, for aliases (default: $$ORIGINAL_RECIPIENT, $$RECIPIENT)."`
-	Print        bool     `xor:"mode" help:"Write the reply to stdout instead of sending it; record nothing."`
-	Passthrough  bool     `xor:"mode" help:"Copy the message to stdout with a Postseal-Status field on top."`
-	Explain      bool     `xor:"mode" help:"Write each check and its result to stdout; send and record nothing."`
-	AnsweredExit int      `placeholder:"N" default:"0" help:"Exit status when the challenge was answered, instead of 0."`
+	Print        bool `xor:"mode" help:"Write the reply to stdout instead of sending it; record nothing."`
+	Passthrough  bool `xor:"mode" help:"Copy the message to stdout with a Postseal-Status field on top."`
+	Explain      bool `xor:"mode" help:"Write each check and its result to stdout; send and record nothing."`
+	AnsweredExit int  `placeholder:"N" default:"0" help:"Exit status when the challenge was answered, instead of 0."`
 }
 
 func (f *flags) program() cli.Program {
@@ -57,9 +56,8 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) (status int, err er
 	}
 	log := slog.New(journal.NewHandler())
 	p := pipe.Pipe{
-		Mode:       f.mode(),
-		Recipients: f.recipients(),
-		Responder:  func() (*challenge.Responder, error) { return f.responder(parsed.File, log) },
+		Mode:      f.mode(),
+		Responder: func() (*challenge.Responder, error) { return f.responder(parsed.File, log) },
 	}
 	out, err := p.Run(ctx, stdin(), os.Stdout)
 	if err != nil {
@@ -114,21 +112,6 @@ func (f *flags) mode() pipe.Mode {
 		return pipe.Explain
 	}
 	return pipe.Reply
-}
-
-// recipients returns the envelope recipients: those of the command line, else what
-// mail servers put into the environment (Postfix and Dovecot, OpenSMTPD and Exim).
-func (f *flags) recipients() []string {
-	if len(f.Recipient) > 0 {
-		return f.Recipient
-	}
-	var all []string
-	for _, env := range []string{"ORIGINAL_RECIPIENT", "ORIG_RECIPIENT", "RECIPIENT"} {
-		if addr := os.Getenv(env); addr != "" {
-			all = append(all, addr)
-		}
-	}
-	return all
 }
 
 // report writes one line for a message that is for somebody who waits. In the modes

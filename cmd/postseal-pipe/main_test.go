@@ -92,10 +92,12 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// challenge is a genuine challenge as a mail server stores it: with LF.
-func (s *site) challenge() string {
+func (s *site) challenge() string { return s.signed(alice, "V4nE8NhYh6edBpfQTg5qqQ") }
+
+// signed is a genuine challenge as a mail server stores it: with LF.
+func (s *site) signed(to, part1 string) string {
 	s.t.Helper()
-	mail := "From: " + caFrom + "\r\nTo: " + alice + "\r\nSubject: ACME: V4nE8NhYh6edBpfQTg5qqQ\r\n" +
+	mail := "From: " + caFrom + "\r\nTo: " + to + "\r\nSubject: ACME: " + part1 + "\r\n" +
 		"Message-ID: <1@ca.test>\r\nAuto-Submitted: auto-generated; type=acme\r\n\r\nA challenge.\r\n"
 	var signed bytes.Buffer
 	err := dkim.Sign(&signed, strings.NewReader(mail), &dkim.SignOptions{
@@ -226,16 +228,18 @@ func TestDamagedFileIsNamed(t *testing.T) {
 	s.wantReplies(1)
 }
 
-// An alias: To names the list, the envelope names alice.
-func TestRecipient(t *testing.T) {
-	for _, env := range []string{"ORIGINAL_RECIPIENT", "RECIPIENT"} {
-		s := newSite(t)
-		r := run(t, s.challenge(), []string{env + "=" + alice}, "--state", s.dir.Path(), "--smtp", "smtp://"+s.smtp.Addr,
-			"--resolver", s.dns.DNSAddr, "--explain")
-		if r.status != 0 || !strings.Contains(r.stdout, "verdict: answered") {
-			t.Errorf("%s: exit %d\n%s", env, r.status, r.stdout)
-		}
+// To alone says whose challenge it is: a genuine one to a stranger is nobody's here,
+// whatever the mail server says of the envelope, and no flag makes it alice's.
+func TestRecipientIsNotAskedFor(t *testing.T) {
+	s := newSite(t)
+	stranger := s.signed("eve@evil.test", "V4nE8NhYh6edBpfQTg5qqQ")
+	args := []string{"--state", s.dir.Path(), "--smtp", "smtp://" + s.smtp.Addr, "--resolver", s.dns.DNSAddr}
+	for _, name := range []string{"ORIGINAL_RECIPIENT", "ORIG_RECIPIENT", "RECIPIENT", "LOCAL_RECIPIENT", "POSTSEAL_RECIPIENT"} {
+		s.want(run(t, stranger, []string{name + "=" + alice}, args...), 0, 0, "")
 	}
+	s.want(s.run(stranger, "--recipient", alice), 64, 2, "--recipient")
+	s.wantReplies(0)
+	s.want(s.run(s.challenge()), 0, 1, "challenge answered")
 }
 
 func TestPrint(t *testing.T) {

@@ -2,7 +2,6 @@ package challenge
 
 import (
 	"context"
-	"fmt"
 	"testing"
 )
 
@@ -12,9 +11,6 @@ func BenchmarkHostile(b *testing.B) {
 	_, r := hostileSite(b)
 	for _, c := range hostile {
 		m := Message{Raw: []byte(c.message())}
-		for i := range c.recipients {
-			m.Recipients = append(m.Recipients, fmt.Sprintf("user%d@other.example", i))
-		}
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

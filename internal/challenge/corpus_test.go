@@ -29,16 +29,15 @@ var received = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 // A corpusCase makes one file of testdata/golden. What is left empty is as in a
 // challenge that is perfect.
 type corpusCase struct {
-	name, why  string
-	edit       []edit // before the message is signed
-	sign       []sig  // each goes on top of those before it; nil means one good signature
-	smime      *smimeSig
-	after      []edit // on the way: what the signature should notice
-	bytes      func(string) string
-	dns        map[string]string // over the usual one; "" takes a name out
-	pending    []*state.Pending
-	recipients []string
-	want       want
+	name, why string
+	edit      []edit // before the message is signed
+	sign      []sig  // each goes on top of those before it; nil means one good signature
+	smime     *smimeSig
+	after     []edit // on the way: what the signature should notice
+	bytes     func(string) string
+	dns       map[string]string // over the usual one; "" takes a name out
+	pending   []*state.Pending
+	want      want
 }
 
 // want is what is to come of a case; the zero value is the usual reply.
@@ -207,9 +206,6 @@ func (c corpusCase) file() []byte {
 	section("pending.json", string(data))
 	if c.smime != nil {
 		section("roots.pem", rootPEM())
-	}
-	if c.recipients != nil {
-		section("recipients", strings.Join(c.recipients, "\n"))
 	}
 	section("result", c.want.text(pending))
 	return txtar.Format(archive)

@@ -12,11 +12,10 @@
 //
 // # A message's life
 //
-//  1. A mail server hands it over: the milter with its envelope, or postseal-pipe
-//     from stdin. Candidate says of ordinary mail that it is such, by its Subject.
+//  1. A mail server hands it over: to the milter, or to postseal-pipe on stdin. Candidate says of ordinary mail that it is such, by its Subject.
 //  2. parse takes the header apart, within the bounds of rule 2.
-//  3. findPool looks who waits at the addresses in To, or else at the envelope's
-//     recipients. Nobody: the verdict is none, and the DNS was not asked.
+//  3. findPool looks who waits at the addresses in To. Nobody: the verdict is none,
+//     and the DNS was not asked.
 //  4. The checks of exam.go are made, from cheap to dear. The first that fails is
 //     the reason of the verdict: refused, or later if it could not be made now. If
 //     the client has not read its token yet, that is waited for, up to 10 s.
@@ -43,14 +42,16 @@
 //  1. Ordinary mail, and challenges nobody waits for, cost no look-up and leave no
 //     trace. TestNoneCostsNoLookup, BenchmarkOrdinary, *-nobody-waits, *-unknown, *-expired.
 //  2. What one message can cost is bounded: 64 KiB and 200 fields of header, 1 MiB
-//     of message, 10 addresses in To, 100 recipients, 5 signatures with 200 names
+//     of message, 10 addresses in To, 5 signatures with 200 names
 //     each, 2 MiB of body hashed, and never more than 8 look-ups in the DNS.
 //     TestHostileCost, BenchmarkHostile, TestGolden (look-ups of each case).
 //  3. A field that may stand once stands once. DKIM signs the bottom one of two and
 //     people read the top one. *-added-above, *-added-below, *-twice.
 //  4. The challenge is for an order that is known: From is who the CA said it would
-//     be, To is one mailbox, and exactly one record fits. 2*-from-*, 2*-to-*,
-//     2*-alias*, 6*-two-cas*.
+//     be, To is one mailbox, and exactly one record fits. To alone says whose
+//     challenge it is: the envelope is a stranger's to write, and a genuine challenge
+//     to him, handed in with our address at RCPT, is his and not ours. 2*-from-*,
+//     2*-to-*, 2*-alias*, 6*-two-cas*.
 //  5. From, To and Subject are covered by a signature of From's own domain or
 //     mailbox, over the whole body, with a key that counts; every other field is
 //     believed only if it is covered too. *-h-*, 4*, 5*, 9*-from-*; TestForeignSigners.

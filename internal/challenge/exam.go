@@ -17,11 +17,10 @@ const grace = 5 * time.Minute
 // exam is the examination of one message that is a challenge by its Subject. Each
 // check adds what it found; none relies on a check after it.
 type exam struct {
-	r          *Responder
-	ctx        context.Context
-	m          *message
-	recipients []string
-	explain    bool // look at everything, wait for nothing
+	r       *Responder
+	ctx     context.Context
+	m       *message
+	explain bool // look at everything, wait for nothing
 
 	pool    []*state.Pending // who waits at the addresses of the message
 	record  *state.Pending   // who waits for this one
@@ -74,30 +73,17 @@ func (x *exam) run() (results []Check, first error) {
 	return results, first
 }
 
-// findPool finds who waits at the addresses that the message is for: those of To,
-// and the envelope's recipients only where To names nobody who waits (an alias).
+// findPool finds who waits at the addresses in To. The envelope says nothing of whose
+// challenge it is: a stranger writes it, and could have a challenge to an address of
+// his own answered in place of ours (RFC 8823, Section 3.1, item 3).
 func (x *exam) findPool() error {
-	to := x.toAddresses()
-	recipients := x.recipients[:min(len(x.recipients), maxRecipients)]
-	addrs := slices.DeleteFunc(slices.Concat(to, recipients), func(addr string) bool { return !legalAddress(addr) })
-	all, err := x.r.State.PendingAny(addrs, x.r.now())
+	to := slices.DeleteFunc(x.toAddresses(), func(addr string) bool { return !legalAddress(addr) })
+	pool, err := x.r.State.PendingAny(to, x.r.now())
 	if err != nil {
 		return postpone("the state cannot be read: %v", err)
 	}
-	x.choosePool(all, to)
+	x.pool = pool
 	return nil
-}
-
-func (x *exam) choosePool(all []*state.Pending, to []string) {
-	x.pool = nil
-	for _, p := range all {
-		if slices.ContainsFunc(to, func(addr string) bool { return state.Key(addr) == state.Key(p.Email) }) {
-			x.pool = append(x.pool, p)
-		}
-	}
-	if len(x.pool) == 0 {
-		x.pool = all
-	}
 }
 
 func (x *exam) toAddresses() []string {

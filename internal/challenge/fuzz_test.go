@@ -32,7 +32,7 @@ func FuzzAnswer(f *testing.F) {
 	}
 	r := g.responder(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		m := Message{Raw: raw, Recipients: []string{alice}}
+		m := Message{Raw: raw}
 		g.lookups = 0
 		out, reply := r.Compose(context.Background(), m)
 		if g.lookups > maxLookups {

@@ -33,7 +33,6 @@ const maxLookups = 8
 //	              NAME servfail|refused|timeout|nxdomain
 //	pending.json  the records of who waits
 //	roots.pem     whom to trust with S/MIME; may be missing
-//	recipients    of the envelope, one a line; may be missing
 //	result        verdict, part of the reason, look-ups; of a reply its To, Subject,
 //	              In-Reply-To and digest
 type goldenCase struct {
@@ -42,7 +41,6 @@ type goldenCase struct {
 	dns         map[string]answer
 	pending     []*state.Pending
 	roots       *x509.CertPool
-	recipients  []string
 	result      map[string]string
 	lookups     int
 	sent        []string
@@ -87,7 +85,7 @@ func TestGolden(t *testing.T) {
 // check runs the case, and what must be so in all cases.
 func (g *goldenCase) check(t *testing.T) {
 	r := g.responder(t)
-	m := Message{Raw: g.msg, Recipients: g.recipients}
+	m := Message{Raw: g.msg}
 	explained := r.Explain(context.Background(), m)
 	g.lookups = 0
 	out := r.Answer(context.Background(), m)
@@ -212,8 +210,6 @@ func (g *goldenCase) section(name string, data []byte) (err error) {
 		if !g.roots.AppendCertsFromPEM(data) {
 			err = fmt.Errorf("no certificate")
 		}
-	case "recipients":
-		g.recipients = strings.Fields(text)
 	case "result":
 		for _, line := range strings.Split(text, "\n") {
 			key, value, _ := strings.Cut(line, ":")

@@ -17,80 +17,78 @@ const maxExtra = 20 << 20
 // hostile are messages that somebody has made to cost us something. Each waits
 // for as much of the exam as it can get: From, To and Subject match a record.
 var hostile = []struct {
-	name       string
-	message    func() string
-	recipients int
+	name    string
+	message func() string
 }{
-	{"genuine", newGenuine, 0},
-	{"h= of 20,000 names", func() string { return flooded(sig{h: usualH + strings.Repeat(":x", 20000), bad: true}) }, 0},
+	{"genuine", newGenuine},
+	{"h= of 20,000 names", func() string { return flooded(sig{h: usualH + strings.Repeat(":x", 20000), bad: true}) }},
 	{"5 times h= of 200 names, 200 fields", func() string {
 		s := sig{h: usualH + strings.Repeat(":x", 187), bad: true}
 		return flooded(s, s, s, s, s)
-	}, 0},
-	{"6 signatures, 1 MiB of text", func() string { return sixTimes(strings.Repeat("hello \t world\r\n", 1<<20/15-400)) }, 0},
-	{"6 signatures, 1 MiB of line ends", func() string { return sixTimes(strings.Repeat("\r\n", 1<<19-4000) + "x\r\n") }, 0},
-	{"6 signatures, 1 MiB of spaces", func() string { return sixTimes(strings.Repeat(" ", 1<<20-8000) + "x\r\n") }, 0},
-	{"6 signatures, 1 MiB of LF", func() string { return toLF(sixTimes(strings.Repeat("\r\n", 1<<19-4000) + "x\r\n")) }, 0},
+	}},
+	{"6 signatures, 1 MiB of text", func() string { return sixTimes(strings.Repeat("hello \t world\r\n", 1<<20/15-400)) }},
+	{"6 signatures, 1 MiB of line ends", func() string { return sixTimes(strings.Repeat("\r\n", 1<<19-4000) + "x\r\n") }},
+	{"6 signatures, 1 MiB of spaces", func() string { return sixTimes(strings.Repeat(" ", 1<<20-8000) + "x\r\n") }},
+	{"6 signatures, 1 MiB of LF", func() string { return toLF(sixTimes(strings.Repeat("\r\n", 1<<19-4000) + "x\r\n")) }},
 	{"6 simple signatures, 1 MiB of text", func() string {
 		return sixTimes(strings.Repeat("hello \t world\r\n", 1<<20/15-400), "simple/simple")
-	}, 0},
-	{"6 simple signatures, 1 MiB of line ends", func() string { return sixTimes(strings.Repeat("\r\n", 1<<19-4000)+"x\r\n", "simple/simple") }, 0},
-	{"10 MB", func() string { return newGenuine() + strings.Repeat("hello world\r\n", 10<<20/13) }, 0},
-	{"10 MB of LF", func() string { return toLF(newGenuine()) + strings.Repeat("\n", 10<<20) }, 0},
-	{"10 MB of header", func() string { return strings.Repeat("X: y\r\n", 10<<20/6) + newGenuine() }, 0},
-	{"10 MB in one field", func() string { return "X: " + strings.Repeat("a", 10<<20) + "\r\n" + newGenuine() }, 0},
-	{"10 MB in one field, LF", func() string { return "X: y\nX: " + strings.Repeat("a", 10<<20) + "\n" + newGenuine() }, 0},
-	{"1,000 recipients", func() string { return newDraft().with(to("all@example.test")...).String() }, 1000},
-	{"16,000 mailboxes in To", func() string { return newDraft().with(to(strings.Repeat("a@b,", 15000) + alice)...).String() }, 0},
+	}},
+	{"6 simple signatures, 1 MiB of line ends", func() string { return sixTimes(strings.Repeat("\r\n", 1<<19-4000)+"x\r\n", "simple/simple") }},
+	{"10 MB", func() string { return newGenuine() + strings.Repeat("hello world\r\n", 10<<20/13) }},
+	{"10 MB of LF", func() string { return toLF(newGenuine()) + strings.Repeat("\n", 10<<20) }},
+	{"10 MB of header", func() string { return strings.Repeat("X: y\r\n", 10<<20/6) + newGenuine() }},
+	{"10 MB in one field", func() string { return "X: " + strings.Repeat("a", 10<<20) + "\r\n" + newGenuine() }},
+	{"10 MB in one field, LF", func() string { return "X: y\nX: " + strings.Repeat("a", 10<<20) + "\n" + newGenuine() }},
+	{"16,000 mailboxes in To", func() string { return newDraft().with(to(strings.Repeat("a@b,", 15000) + alice)...).String() }},
 	{"200 To", func() string {
 		return newDraft().with(del("To"), add(strings.Split(strings.Repeat("To: a@b, c@d, e@f\n", 180)+"To: "+alice, "\n")...)).String()
-	}, 0},
-	{"To of 20,000 characters", func() string { return newDraft().with(to("a@" + manyRunes() + ", " + alice)...).String() }, 0},
-	{"comments in To", func() string { return newDraft().with(to(strings.Repeat("(", 60000) + ", " + alice)...).String() }, 1},
-	{"comments in From", func() string { return newDraft().with(from(strings.Repeat("(a) ", 15000) + caFrom)...).String() }, 0},
+	}},
+	{"To of 20,000 characters", func() string { return newDraft().with(to("a@" + manyRunes() + ", " + alice)...).String() }},
+	{"comments in To", func() string { return newDraft().with(to(strings.Repeat("(", 60000) + ", " + alice)...).String() }},
+	{"comments in From", func() string { return newDraft().with(from(strings.Repeat("(a) ", 15000) + caFrom)...).String() }},
 	{"quotes in From", func() string {
 		return newDraft().with(from(strings.Repeat(`"a" `, 15000) + "<" + caFrom + ">")...).String()
-	}, 0},
+	}},
 	{"words in From", func() string {
 		return newDraft().with(from(strings.Repeat("=?utf-8?Q?a?= ", 4000) + "<" + caFrom + ">")...).String()
-	}, 0},
+	}},
 	{"broken words in Subject", func() string {
 		return newDraft().with(subject("ACME: " + strings.Repeat("=?utf-8?Q?\x01", 5000) + "?=")...).String()
-	}, 0},
+	}},
 	{"broken words in ordinary Subject", func() string {
 		return newDraft().with(subject(strings.Repeat("=?utf-8?B?\x01", 5000) + "?=")...).String()
-	}, 0},
-	{"spaces in Subject", func() string { return newDraft().with(subject("ACME:" + strings.Repeat(" a", 30000))...).String() }, 0},
-	{"d= of 20,000 characters", func() string { return signedAs(sig{d: manyRunes()}) }, 0},
-	{"i= of 20,000 characters", func() string { return signedAs(sig{more: "i=@" + manyRunes() + "; "}) }, 0},
-	{"s= of 20,000 characters", func() string { return signedAs(sig{s: manyRunes()}) }, 0},
-	{"60,000 semicolons", func() string { return signedAs(sig{more: strings.Repeat(";", 60000)}) }, 0},
+	}},
+	{"spaces in Subject", func() string { return newDraft().with(subject("ACME:" + strings.Repeat(" a", 30000))...).String() }},
+	{"d= of 20,000 characters", func() string { return signedAs(sig{d: manyRunes()}) }},
+	{"i= of 20,000 characters", func() string { return signedAs(sig{more: "i=@" + manyRunes() + "; "}) }},
+	{"s= of 20,000 characters", func() string { return signedAs(sig{s: manyRunes()}) }},
+	{"60,000 semicolons", func() string { return signedAs(sig{more: strings.Repeat(";", 60000)}) }},
 	{"10,000 tags", func() string {
 		var tags strings.Builder
 		for i := range 8000 {
 			fmt.Fprintf(&tags, "a%d=;", i)
 		}
 		return signedAs(sig{more: tags.String()})
-	}, 0},
-	{"190 signatures", func() string { return newDraft().with(top(fieldsOf(junk(190, "ca.example"))...)).String() }, 0},
-	{"190 foreign signatures", func() string { return newDraft().with(top(fieldsOf(junk(190, "evil.example"))...)).String() }, 0},
+	}},
+	{"190 signatures", func() string { return newDraft().with(top(fieldsOf(junk(190, "ca.example"))...)).String() }},
+	{"190 foreign signatures", func() string { return newDraft().with(top(fieldsOf(junk(190, "evil.example"))...)).String() }},
 	{"3,000 results", func() string {
 		return newDraft().with(top(fieldsOf(junk(60, "ca.example"))...), top("Authentication-Results: "+border+strings.Repeat("; dkim=pass header.d=x", 1700))).String()
-	}, 0},
-	{"comments in Date", func() string { return newDraft().with(date(strings.Repeat("(", 60000))...).String() }, 0},
-	{"comments in Auto-Submitted", func() string { return signedAs(sig{}, auto(strings.Repeat("(", 60000))...) }, 0},
-	{"Message-ID of 60,000", func() string { return signedAs(sig{}, set("Message-ID", "<"+strings.Repeat("a", 60000)+">")) }, 0},
+	}},
+	{"comments in Date", func() string { return newDraft().with(date(strings.Repeat("(", 60000))...).String() }},
+	{"comments in Auto-Submitted", func() string { return signedAs(sig{}, auto(strings.Repeat("(", 60000))...) }},
+	{"Message-ID of 60,000", func() string { return signedAs(sig{}, set("Message-ID", "<"+strings.Repeat("a", 60000)+">")) }},
 	{"parameters of Content-Type", func() string {
 		return newDraft().with(set("Content-Type", "multipart/signed; protocol=\"application/pkcs7-signature\""+strings.Repeat("; a=b", 12000))).String()
-	}, 0},
+	}},
 	{"S/MIME of 1 MiB", func() string {
 		return newDraft().with(set("Content-Type", `multipart/signed; protocol="application/pkcs7-signature"; boundary=b`),
 			body(strings.Repeat("--b\r\n\r\n", 1<<20/7-300))).String()
-	}, 0},
+	}},
 	{"opaque S/MIME of 1 MiB", func() string {
 		return newDraft().with(set("Content-Type", "application/pkcs7-mime; smime-type=signed-data"), set("Content-Transfer-Encoding", "base64"),
 			body(strings.Repeat("MIIw", 1<<18-500)+"\r\n")).String()
-	}, 0},
+	}},
 }
 
 func newGenuine() string { return signedAs(sig{}) }
@@ -161,9 +159,6 @@ func TestHostileCost(t *testing.T) {
 	g, r := hostileSite(t)
 	for _, c := range hostile {
 		m := Message{Raw: []byte(c.message())}
-		for i := range c.recipients {
-			m.Recipients = append(m.Recipients, fmt.Sprintf("user%d@other.example", i))
-		}
 		g.lookups = 0
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -195,7 +190,7 @@ func TestRecordAddressIsNoInjection(t *testing.T) {
 		if err := x.checkRecord(); err == nil {
 			t.Errorf("%q is taken for an address", addr)
 		}
-		m := Message{Raw: []byte(newGenuine()), Recipients: []string{addr}}
+		m := Message{Raw: []byte(newDraft().with(to(addr)...).String())}
 		if out := x.r.Answer(context.Background(), m); out.Verdict == Answered || len(g.sent) != 0 {
 			t.Errorf("%q: %v, sent %q", addr, out.Verdict, g.sent)
 		}

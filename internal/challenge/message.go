@@ -17,11 +17,11 @@ const (
 	MaxMessage = 1 << 20  // bytes of header and body
 )
 
-// Message is a message as a mail server hands it over.
+// Message is a message as a mail server hands it over. Its envelope is not asked for:
+// see rule 4.
 type Message struct {
-	Raw        []byte   // header and body; LF line ends become CRLF
-	Truncated  bool     // the message was larger, and Raw is only its first MaxMessage bytes
-	Recipients []string // envelope recipients, where known; they stand beside To for aliases
+	Raw       []byte // header and body; LF line ends become CRLF
+	Truncated bool   // the message was larger, and Raw is only its first MaxMessage bytes
 }
 
 // field is one header field.

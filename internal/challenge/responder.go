@@ -10,9 +10,6 @@ import (
 	"postseal/state"
 )
 
-// maxRecipients bounds how many envelope recipients are looked up.
-const maxRecipients = 100
-
 // defaultTokenWait is how long a challenge waits for the CA's answer to the order.
 const defaultTokenWait = 10 * time.Second
 
@@ -93,7 +90,7 @@ func (r *Responder) examine(ctx context.Context, m Message, explain bool) (Outco
 	if err != nil {
 		return Outcome{Reason: err.Error()}, nil
 	}
-	x := &exam{r: r, ctx: ctx, m: parsed, recipients: m.Recipients, explain: explain}
+	x := &exam{r: r, ctx: ctx, m: parsed, explain: explain}
 	if !parsed.isChallenge() {
 		return Outcome{Reason: "the Subject is not that of a challenge"}, nil
 	}

@@ -33,7 +33,7 @@ var Keys = []string{
 	"reuse-key", "cert-path", "reason", "mail-to", "jitter", "reset-learned",
 	"milter", "postfix-config", "mail-user", "mailbox", "message",
 	// postseal-pipe
-	"print", "passthrough", "answered-exit", "recipient", "explain",
+	"print", "passthrough", "answered-exit", "explain",
 	// postseal-milter
 	"listen", "socket-mode", "on-answered", "metrics", "max-connections", "max-answers",
 }

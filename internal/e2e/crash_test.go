@@ -112,7 +112,7 @@ func (c *crash) anyDoor(from, to string, msg []byte) error {
 	if rand.IntN(2) == 0 {
 		return c.pipe(from, to, msg)
 	}
-	cmd := c.pipeCommand(to, msg)
+	cmd := c.pipeCommand(msg)
 	if c.killed(cmd, 20*time.Millisecond) {
 		c.kills[pipeKilled].Add(1)
 	}

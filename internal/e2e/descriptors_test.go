@@ -28,7 +28,7 @@ func TestThousandDescriptors(t *testing.T) {
 	y.runMilter(limited, y.dir)
 	msg, done := y.pendingMail(alice)
 
-	early, err := y.client().Session() // connected before the crowd
+	early, err := y.client(0x1fffff).Session() // connected before the crowd
 	y.must(err)
 	defer early.Close()
 	crowd := y.crowd(limit + 100)

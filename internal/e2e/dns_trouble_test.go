@@ -200,7 +200,7 @@ func (s *dnsSite) deliver(from, to string, msg []byte) error {
 	if s.pipe == nil {
 		return s.milter(from, to, msg)
 	}
-	cmd := s.pipeCommand(to, msg, "--resolver", s.dns.addr)
+	cmd := s.pipeCommand(msg, "--resolver", s.dns.addr)
 	cmd.Stderr = s.pipe
 	return cmd.Run()
 }

@@ -79,7 +79,7 @@ func (y *yard) wantLater(addr string, msg []byte, why string) {
 		y.t.Errorf("milter: %q, %v, want a 4xx", byte(action), err)
 	}
 	mta.WaitFor(y.t, "the milter's reason", func() bool { return strings.Contains(y.log.String(), why) })
-	cmd := y.pipeCommand(addr, msg)
+	cmd := y.pipeCommand(msg)
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != 75 || !strings.Contains(string(out), why) {
 		y.t.Errorf("postseal-pipe: %v, want exit 75 and %q in\n%s", err, why, out)
@@ -246,7 +246,7 @@ func TestPipeWithoutDescriptors(t *testing.T) {
 	outcomes := map[int]int{}
 	for limit := 8; limit <= 24; limit++ {
 		run := func(msg []byte) (int, string) {
-			cmd := y.pipeCommand(alice, msg)
+			cmd := y.pipeCommand(msg)
 			cmd.Args = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$@"`, limit), "sh"}, cmd.Args...)
 			cmd.Path = "/bin/sh"
 			out, _ := cmd.CombinedOutput() // the status says it

@@ -62,7 +62,7 @@ func TestJournal(t *testing.T) {
 	msg, done := y.pendingMail(bob)
 	forged := bytes.Replace(msg, []byte("Auto-Submitted:"), []byte("X-Other:"), 1)
 	y.must(y.milter("", bob, forged))
-	pipe := j.Service(y.pipeCommand(bob, forged))
+	pipe := j.Service(y.pipeCommand(forged))
 	y.must(pipe.Run())
 	for _, e := range want("POSTSEAL_VERDICT=refused", 2) {
 		y.wantDecision(e, e["SYSLOG_IDENTIFIER"], bob, "4", "DKIM")
@@ -70,7 +70,7 @@ func TestJournal(t *testing.T) {
 	want("SYSLOG_IDENTIFIER=postseal-pipe", 1)
 
 	// Who waits for a reply that cannot leave: 75, and one line.
-	down := j.Service(y.pipeCommand(bob, msg, "--smtp", "smtp://127.0.0.1:1"))
+	down := j.Service(y.pipeCommand(msg, "--smtp", "smtp://127.0.0.1:1"))
 	_ = down.Run() // the status says it
 	if status := down.ProcessState.ExitCode(); status != 75 {
 		t.Errorf("exit %d, want 75", status)

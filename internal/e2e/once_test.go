@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/emersion/go-milter"
+
 	"postseal/internal/testca"
 )
 
@@ -36,7 +38,7 @@ func TestFiftyAtOnce(t *testing.T) {
 				}
 				return
 			}
-			verdict := pipeVerdict(t, y.pipeCommand(alice, msg))
+			verdict := pipeVerdict(t, y.pipeCommand(msg))
 			mu.Lock()
 			defer mu.Unlock()
 			verdicts[verdict]++
@@ -46,6 +48,38 @@ func TestFiftyAtOnce(t *testing.T) {
 	<-ordered
 	y.wantReplies(testca.VerdictGood)
 	t.Logf("25 deliveries through postseal-milter and 25 through postseal-pipe (%v): %d reply", verdicts, len(y.ca.Replies()))
+}
+
+// A stranger orders for his own address at the same CA, and hands us the CA's genuine
+// mail with our address at RCPT: nobody waits for it, and alice's own is answered.
+func TestEnvelopeSaysNothing(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, testca.Config{Strict: true})
+	y.startMilter(y.dir)
+	msg, done := y.pendingMail(alice)
+	mails := make(kept, 1)
+	y.through(mails.take)
+	eve := y.certCommand("eve@evil.test")
+	eve.Args = append(eve.Args, "--state", t.TempDir())
+	y.must(eve.Start())
+	stranger := <-mails
+	for _, mask := range []milter.OptProtocol{0x1fffff, 0} { // without RCPT, and with it
+		if action, err := y.milterActionOf(mask, "ca@ca.test", alice, stranger); err != nil || action != milter.ActAccept {
+			t.Errorf("milter, offered %#x: %q, %v", mask, byte(action), err)
+		}
+	}
+	for _, name := range []string{"RECIPIENT", "ORIGINAL_RECIPIENT"} {
+		cmd := y.pipeCommand(stranger)
+		cmd.Env = append(cmd.Env, name+"="+alice)
+		if verdict := pipeVerdict(t, cmd); verdict != "" {
+			t.Errorf("postseal-pipe with %s: %s", name, verdict)
+		}
+	}
+	y.must(eve.Process.Kill())
+	_ = eve.Wait()
+	y.must(y.milter("ca@ca.test", alice, msg))
+	done()
+	y.wantReplies(testca.VerdictGood)
 }
 
 // pipeVerdict runs a postseal-pipe, wants exit status 0, and returns the verdict in its

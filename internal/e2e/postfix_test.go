@@ -126,7 +126,7 @@ func TestPostfixPipe(t *testing.T) {
 		Users: []string{"alice"}, Transport: "postseal:", Relay: s.ca.SMTPAddr,
 		MasterCF: []string{
 			"postseal unix - n n - 10 pipe",
-			"  user=" + s.user.Name + " argv=" + pipe + " --config " + s.config + " --recipient ${original_recipient}",
+			"  user=" + s.user.Name + " argv=" + pipe + " --config " + s.config,
 		},
 	})
 	s.ca.SetRelay(post.SMTPAddr)

@@ -203,7 +203,7 @@ func TestSecrets(t *testing.T) {
 		if err := p.milter(from, to, msg); err != nil {
 			return err
 		}
-		cmd := p.pipeCommand(to, msg, "--passthrough")
+		cmd := p.pipeCommand(msg, "--passthrough")
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		p.must(cmd.Start())

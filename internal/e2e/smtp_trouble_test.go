@@ -246,7 +246,7 @@ func (d *doors) deliver(from, to string, msg []byte) error {
 	if strings.HasPrefix(to, "milter-") {
 		return d.yard.milter(from, to, msg)
 	}
-	cmd := d.pipeCommand(to, msg)
+	cmd := d.pipeCommand(msg)
 	cmd.Stderr = &d.pipeLog
 	return cmd.Run()
 }

@@ -70,7 +70,12 @@ func (y *yard) milter(from, to string, msg []byte) error {
 const milterPatience = 30 * time.Second
 
 func (y *yard) milterAction(from, to string, msg []byte) (code milter.ActionCode, err error) {
-	s, err := y.client().Session()
+	return y.milterActionOf(0x1fffff, from, to, msg)
+}
+
+// milterActionOf is that of a mail server that offers these steps.
+func (y *yard) milterActionOf(steps milter.OptProtocol, from, to string, msg []byte) (code milter.ActionCode, err error) {
+	s, err := y.client(steps).Session()
 	if err != nil {
 		return 0, err
 	}
@@ -78,9 +83,9 @@ func (y *yard) milterAction(from, to string, msg []byte) (code milter.ActionCode
 	return show(s, from, to, msg)
 }
 
-func (y *yard) client() *milter.Client {
+func (y *yard) client(steps milter.OptProtocol) *milter.Client {
 	return milter.NewClientWithOptions("unix", y.socket, milter.ClientOptions{
-		ReadTimeout: milterPatience, WriteTimeout: milterPatience, ProtocolMask: 0x1fffff,
+		ReadTimeout: milterPatience, WriteTimeout: milterPatience, ProtocolMask: steps,
 	})
 }
 
@@ -110,16 +115,16 @@ func show(s *milter.ClientSession, from, to string, msg []byte) (milter.ActionCo
 }
 
 // pipe hands a message to a postseal-pipe of the mail half's user.
-func (y *yard) pipe(_, to string, msg []byte) error {
-	cmd := y.pipeCommand(to, msg)
+func (y *yard) pipe(_, _ string, msg []byte) error {
+	cmd := y.pipeCommand(msg)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
 	return nil
 }
 
-func (y *yard) pipeCommand(to string, msg []byte, args ...string) *exec.Cmd {
-	cmd := y.asMail(filepath.Join(y.bin, "postseal-pipe"), append([]string{"--config", y.config, "--recipient", to}, args...)...)
+func (y *yard) pipeCommand(msg []byte, args ...string) *exec.Cmd {
+	cmd := y.asMail(filepath.Join(y.bin, "postseal-pipe"), append([]string{"--config", y.config}, args...)...)
 	cmd.Stdin = bytes.NewReader(msg)
 	return cmd
 }

@@ -14,7 +14,7 @@ import (
 // are better given on a command line, or where a secret is better put.
 var onCommandLines = []string{
 	"email", "each", "from-file", "key-path", "out", "force", "dry-run", "interactive", "cert-path", "reason", "mail-to",
-	"reset-learned", "mailbox", "message", "print", "passthrough", "recipient", "explain",
+	"reset-learned", "mailbox", "message", "print", "passthrough", "explain",
 	"passphrase", "smtp-password", // in files of their own
 	"settle", "token-join", "trigger", "compat", // in a [ca] table
 }

@@ -55,8 +55,6 @@ func legal(flag, value string) bool {
 	switch flag {
 	case "--state":
 		return value[0] == '/' || isRedis(value)
-	case "--recipient":
-		return true
 	case "--smtp":
 		const scheme = "smtp://"
 		return len(value) > len(scheme) && value[:len(scheme)] == scheme && isHostPort(value[len(scheme):], false)

@@ -84,7 +84,7 @@ func TestArguments(t *testing.T) {
 	for line, want := range map[string]bool{
 		"postseal-pipe":                                true,
 		"/usr/bin/postseal-pipe --state /x":            true,
-		"postseal-pipe --state=/x --recipient a@b":     true,
+		"postseal-pipe --state=/x --recipient a@b":     false,
 		"postseal-pipe --smtp smtp://localhost:25":     true,
 		"postseal-pipe --smtp=smtp://mx-1.example.org": true,
 		"postseal-pipe --resolver 127.0.0.1:53":        true,
