@@ -42,7 +42,7 @@ type dirClaim struct {
 // Claim implements Store.
 func (d *Dir) Claim(p *Pending, challengeID, replyID string, now time.Time) (Claim, error) {
 	c := &dirClaim{dir: d, answer: Answer{
-		Version: Version, ID: p.ID, Phase: Claimed, Email: p.Email, Server: p.Server,
+		Version: Version, ID: p.ID, Phase: Claimed, Email: p.Email, Server: p.Server, Part1: p.Part1,
 		MessageIDs: MessageIDs{Challenge: challengeID, Reply: replyID}, Claimed: now.UTC(),
 	}}
 	for attempt := 1; attempt <= maxAttempts; {

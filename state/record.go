@@ -25,6 +25,11 @@ type Pending struct {
 	Created    time.Time `json:"created"`
 	Expires    time.Time `json:"expires"`
 	Policy     Policy    `json:"policy"`
+
+	// Part1 is a digest of the token-part1 that a mail has brought. The mail half sets
+	// it before it claims, so that the answer says which challenge it was; it is no part
+	// of the record.
+	Part1 string `json:"-"`
 }
 
 // Policy says which departures from RFC 8823 this CA is allowed. Empty fields
@@ -80,6 +85,7 @@ type Answer struct {
 	Email      string     `json:"email"`
 	Server     string     `json:"server"`
 	MessageIDs MessageIDs `json:"message-ids"`
+	Part1      string     `json:"part1,omitempty"` // that of Pending: which challenge it is about
 	Claimed    time.Time  `json:"claimed"`
 	Ended      time.Time  `json:"ended,omitzero"` // when it was sent, failed or lost
 	Reason     string     `json:"reason,omitempty"`

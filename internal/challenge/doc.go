@@ -60,7 +60,10 @@
 //  7. An old challenge is not a new one: Date, t= and x= are looked at. *-date-*,
 //     4*-t-*, 4*-x-*.
 //  8. One challenge is answered once, by whatever number of processes, and what may
-//     have been sent is not sent again. TestAnswerOnce, TestAnswerSMTPTrouble,
+//     have been sent is not sent again. Answered is what was: a copy of it, by its
+//     token-part1, and no other challenge for that order, since a mail that nobody
+//     has answered may not be discarded. TestAnotherChallenge,
+//     TestAnotherChallengeAfterTrouble, TestAnotherChallengeAtOnce, TestAnswerOnce, TestAnswerSMTPTrouble,
 //     TestGolden (second delivery of each case), and the tests of package state.
 //  9. In doubt there is no answer. What cannot be known now is later and not
 //     refused, what can never be right is refused and not later. *-servfail,

@@ -2,7 +2,9 @@ package challenge
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"time"
@@ -63,8 +65,13 @@ func (r *Responder) Answer(ctx context.Context, m Message) Outcome {
 // nothing, records nothing and waits for nothing but DNS.
 func (r *Responder) Explain(ctx context.Context, m Message) Outcome {
 	out, x := r.examine(ctx, m, true)
-	if x != nil {
-		out.Verdict, out.Reason = Answered, "genuine, and would be answered"
+	if x == nil {
+		return out
+	}
+	out.Verdict, out.Reason = Answered, "genuine, and would be answered"
+	a, err := r.State.Answer(x.record.ID)
+	if err == nil && a != nil && (a.Phase == state.Sent || a.Phase == state.Unknown) {
+		return out.done(fingerprint(x.part1), &state.DoneError{Answer: a})
 	}
 	return out
 }
@@ -170,11 +177,13 @@ func (r *Responder) answer(ctx context.Context, x *exam, out Outcome) Outcome {
 	if err != nil {
 		return out.later(err)
 	}
-	out.ReplyID = reply.id
-	claim, err := r.State.Claim(x.record, reply.inReplyTo, reply.id, r.now())
+	record := *x.record
+	record.Part1 = fingerprint(x.part1)
+	claim, err := r.State.Claim(&record, reply.inReplyTo, reply.id, r.now())
 	if err != nil {
-		return out.unclaimed(err)
+		return r.unclaimed(out, &record, err)
 	}
+	out.ReplyID = reply.id
 	if err = r.overRate(x.record.Server); err == nil {
 		err = r.Send(ctx, Envelope{From: reply.from, To: reply.to}, raw, claim.Sending)
 	}
@@ -213,17 +222,49 @@ func (o Outcome) later(err error) Outcome {
 
 // unclaimed is the outcome where the claim was not to be had: somebody else
 // answers or has answered (RFC 8823, Section 3, item 6), or the store is broken.
-func (o Outcome) unclaimed(err error) Outcome {
+func (r *Responder) unclaimed(o Outcome, p *state.Pending, err error) Outcome {
 	var done *state.DoneError
 	switch {
-	case errors.Is(err, state.ErrBusy), errors.Is(err, state.ErrGone):
-		o.Verdict, o.Reason = None, err.Error()
-	case errors.As(err, &done) && done.Answer.Phase == state.Sent:
-		o.Verdict, o.Reason, o.ReplyID = Answered, err.Error(), done.Answer.MessageIDs.Reply
 	case errors.As(err, &done):
-		o.Verdict, o.Reason = Refused, err.Error()
+		return o.done(p.Part1, done)
+	case errors.Is(err, state.ErrBusy):
+		// The other one may have ended meanwhile, or given its claim back.
+		a, unread := r.State.Answer(p.ID)
+		switch {
+		case unread != nil || a == nil:
+			o.Verdict, o.Reason = None, err.Error()
+		case a.Phase == state.Sent || a.Phase == state.Unknown:
+			return o.done(p.Part1, &state.DoneError{Answer: a})
+		case a.Part1 != p.Part1:
+			o.Verdict, o.Reason = Refused, "another challenge for this order is being answered"
+		default:
+			o.Verdict, o.Reason = None, err.Error()
+		}
+	case errors.Is(err, state.ErrGone):
+		o.Verdict, o.Reason = None, err.Error()
 	default:
 		o.Verdict, o.Reason = Later, "the answer cannot be recorded: "+printable(err.Error())
 	}
 	return o
+}
+
+// done is the outcome of a challenge for an order that has had its answer: answered
+// too if it is a copy of the one that was, by its token-part1, and refused otherwise,
+// since nobody has answered this one and it must be delivered.
+func (o Outcome) done(part1 string, err *state.DoneError) Outcome {
+	o.Verdict, o.Reason = Refused, err.Error()
+	switch copied := err.Answer.Part1 == part1; {
+	case err.Answer.Phase == state.Sent && copied:
+		o.Verdict, o.ReplyID = Answered, err.Answer.MessageIDs.Reply
+	case !copied:
+		o.Reason = "the order has had another challenge: " + err.Error()
+	}
+	return o
+}
+
+// fingerprint is how a token-part1 is remembered: the token itself is nobody's
+// business after it was answered.
+func fingerprint(part1 string) string {
+	sum := sha256.Sum256([]byte(part1))
+	return hex.EncodeToString(sum[:16])
 }

@@ -60,6 +60,94 @@ func TestAnswerOnce(t *testing.T) {
 	}
 }
 
+// otherPart1 is that of another challenge which the CA has sent for the same order, or
+// for a stranger's order for the same address.
+const otherPart1 = "Zm9yIGFub3RoZXIgb3JkZXI"
+
+func otherMail(t *testing.T) Message {
+	return Message{Raw: signedBy(t, "ca.example", strings.Replace(challengeMail(), part1, otherPart1, 1))}
+}
+
+// Answered is a copy of the challenge that was answered. Another one, as genuine, was
+// answered by nobody, so it is refused and delivered.
+func TestAnotherChallenge(t *testing.T) {
+	s := newSite(t)
+	mail := Message{Raw: signedBy(t, "ca.example", challengeMail())}
+	first := s.Answer(context.Background(), mail)
+	if first.Verdict != Answered {
+		t.Fatalf("got %v (%s), want answered", first.Verdict, first.Reason)
+	}
+	folded := Message{Raw: signedBy(t, "ca.example", strings.Replace(challengeMail(), "ACME: V4", "ACME:\r\n V4", 1))}
+	for _, copied := range []Message{mail, folded} {
+		if out := s.Answer(context.Background(), copied); out.Verdict != Answered || out.ReplyID != first.ReplyID {
+			t.Errorf("a copy: %v (%s), reply %s", out.Verdict, out.Reason, out.ReplyID)
+		}
+	}
+	if out := s.Answer(context.Background(), otherMail(t)); out.Verdict != Refused || out.ReplyID != "" || !strings.Contains(out.Reason, "another challenge") {
+		t.Errorf("another challenge: %v (%s), reply %s", out.Verdict, out.Reason, out.ReplyID)
+	}
+	for _, c := range []struct {
+		mail Message
+		want Verdict
+	}{{mail, Answered}, {otherMail(t), Refused}} {
+		if out := s.Explain(context.Background(), c.mail); out.Verdict != c.want || strings.Contains(out.Reason, "would be") {
+			t.Errorf("explained as %v (%s), want %v", out.Verdict, out.Reason, c.want)
+		}
+	}
+	if len(s.out.sent) != 1 {
+		t.Errorf("%d replies, want 1", len(s.out.sent))
+	}
+}
+
+// What became of the first decides whether another challenge may have the answer.
+func TestAnotherChallengeAfterTrouble(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		fail error
+		want Verdict
+	}{
+		{"temporary", &SendError{Err: errors.New("450 4.2.0 greylisted")}, Answered},
+		{"permanent", &SendError{Permanent: true, Err: errors.New("550 5.7.26 not authenticated")}, Answered},
+		{"in doubt", &SendError{InDoubt: true, Err: errors.New("connection reset")}, Refused},
+	} {
+		s := newSite(t)
+		s.out.fail = c.fail
+		s.Answer(context.Background(), Message{Raw: signedBy(t, "ca.example", challengeMail())})
+		s.out.fail = nil
+		if out := s.Answer(context.Background(), otherMail(t)); out.Verdict != c.want {
+			t.Errorf("%s: %v (%s), want %v", c.name, out.Verdict, out.Reason, c.want)
+		}
+	}
+}
+
+// While the first is on its way: a copy is left to it, and another challenge is not
+// taken for it.
+func TestAnotherChallengeAtOnce(t *testing.T) {
+	s := newSite(t)
+	sending, goOn := make(chan bool), make(chan bool)
+	s.Send = func(_ context.Context, _ Envelope, _ []byte, beforeDot func() error) error {
+		sending <- true
+		<-goOn
+		return beforeDot()
+	}
+	first := make(chan Outcome)
+	mail := Message{Raw: signedBy(t, "ca.example", challengeMail())}
+	go func() { first <- s.Answer(context.Background(), mail) }()
+	<-sending
+	for name, c := range map[string]struct {
+		mail Message
+		want Verdict
+	}{"a copy": {mail, None}, "another": {otherMail(t), Refused}} {
+		if out := s.Answer(context.Background(), c.mail); out.Verdict != c.want || out.ReplyID != "" {
+			t.Errorf("%s: %v (%s), reply %q, want %v", name, out.Verdict, out.Reason, out.ReplyID, c.want)
+		}
+	}
+	close(goOn)
+	if out := <-first; out.Verdict != Answered {
+		t.Errorf("the first: %v (%s)", out.Verdict, out.Reason)
+	}
+}
+
 // What the SMTP server says decides what is recorded and whether a later delivery
 // of the same challenge is answered.
 func TestAnswerSMTPTrouble(t *testing.T) {

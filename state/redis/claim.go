@@ -57,7 +57,7 @@ func (s *Store) rateKey(server string) string {
 // Claim implements state.Store.
 func (s *Store) Claim(p *state.Pending, challengeID, replyID string, now time.Time) (state.Claim, error) {
 	c := &claim{store: s, owner: rand.Text(), answer: state.Answer{
-		Version: state.Version, ID: p.ID, Phase: state.Claimed, Email: p.Email, Server: p.Server,
+		Version: state.Version, ID: p.ID, Phase: state.Claimed, Email: p.Email, Server: p.Server, Part1: p.Part1,
 		MessageIDs: state.MessageIDs{Challenge: challengeID, Reply: replyID}, Claimed: now.UTC(),
 	}}
 	data, err := json.Marshal(&c.answer)

@@ -130,7 +130,9 @@ func want(t *testing.T, what string, got, want any) {
 
 // claim claims the challenge of record 1.
 func claim(s state.Store) (state.Claim, error) {
-	return s.Claim(Record("1", alice, ca), "<c>", "<r>", time.Now())
+	p := Record("1", alice, ca)
+	p.Part1 = "digest"
+	return s.Claim(p, "<c>", "<r>", time.Now())
 }
 
 func mustClaim(t *testing.T, s state.Store) state.Claim {
@@ -398,7 +400,7 @@ func testPhases(t *testing.T, w *World) {
 	c := mustClaim(t, s)
 	must(t, c.Failed("550 no", now))
 	a := wantPhase(t, issuer, state.Failed)
-	if a.Reason != "550 no" || !a.Ended.Equal(now) || a.Email != alice || a.Server != ca || a.MessageIDs != (state.MessageIDs{Challenge: "<c>", Reply: "<r>"}) {
+	if a.Reason != "550 no" || !a.Ended.Equal(now) || a.Email != alice || a.Server != ca || a.MessageIDs != (state.MessageIDs{Challenge: "<c>", Reply: "<r>"}) || a.Part1 != "digest" {
 		t.Errorf("got %+v", a)
 	}
 	c = mustClaim(t, s) // a later delivery may try again
