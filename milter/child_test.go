@@ -31,7 +31,6 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	BridgeLog(slog.New(slog.DiscardHandler))
 	os.Exit(m.Run())
 }
 

@@ -1,98 +1,179 @@
 package milter
 
 import (
-	"bufio"
 	"errors"
 	"io"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 )
 
-// conn is the connection of a mail server as go-milter sees it: Read yields the
-// commands that have a reply, Write has a deadline. One goroutine uses it; only
-// stop is called by another.
+// conn serves one connection with a goroutine: one that waits for a decision or
+// for a peer that does not read, and each that the loop cannot have. Only stop and
+// cutOff are called by others.
 type conn struct {
 	net.Conn
-	server     *Server
-	in         *bufio.Reader // over socket
-	quickAck   func()
-	negotiated bool
-	options    options
-	message    message
-	unread     []byte // read from the peer before go-milter took over
-	unsent     []byte // replies from before, which the peer has not taken yet
+	dialogue
+	quickAck func()
+	deadline time.Time // of the packet that has begun
 
-	out      []byte    // what go-milter has yet to read of a packet
-	taken    int       // bytes of in that out stands in
-	inPacket bool      // the packet's length is known and its end is not there
-	deadline time.Time // of a packet that has begun
-
-	mu       sync.Mutex
-	busy     bool // a message is under way
-	stopping bool
+	mu      sync.Mutex
+	waiting bool // between two messages
+	stopped bool
 }
 
-var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, bufferSize) }}
-
-func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{Conn: nc, server: s, quickAck: quickAck(nc)}
-	c.in = readers.Get().(*bufio.Reader)
-	c.in.Reset((*socket)(c))
-	c.message.budget = &s.held
-	c.message.isChallenge = s.config.IsChallenge
+// newConn makes a connection a member of the server.
+func (s *Server) newConn(nc net.Conn, d dialogue) *conn {
+	c := &conn{Conn: nc, dialogue: d, quickAck: quickAck(nc), waiting: !d.busy()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.stopped = s.stopping
+	s.members[c] = struct{}{}
 	return c
 }
 
-func (c *conn) budget() *budget { return &c.server.held }
-
-// Read gives go-milter the next bytes of the commands that are for it. Each error
-// is the end of the connection and was logged here if it is worth it.
-func (c *conn) Read(p []byte) (int, error) {
-	if len(c.unsent) > 0 {
-		if err := c.flush(); err != nil {
-			return 0, io.EOF
+// serve sends the replies that the peer has not taken, decides if that is what
+// comes next, and goes on after the bytes in unread until the connection ends.
+func (c *conn) serve(unread, unsent []byte, next then) {
+	defer c.close()
+	defer func() {
+		if r := recover(); r != nil {
+			c.server.log.Error("panic", "panic", r, "stack", string(debug.Stack()))
+		}
+	}()
+	if err := c.write(unsent); err != nil {
+		return
+	}
+	if next == decide {
+		if err := c.write(c.judge()); err != nil {
+			return
 		}
 	}
-	for len(c.out) == 0 {
-		if err := c.next(); err != nil {
-			c.ended(err)
-			return 0, io.EOF
-		}
+	if err := c.talk(unread); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errUnread) {
+		c.server.broken(err, nameOf(c.Conn))
 	}
-	n := copy(p, c.out)
-	c.out = c.out[n:]
-	return n, nil
 }
 
-// startPacket lets go of the packet before. It ends the connection where it is
-// wanted and does no harm: between two messages.
-func (c *conn) startPacket() error {
-	if _, err := c.in.Discard(c.taken); err != nil {
-		return err
+var inputs = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// talk takes what is in, and what comes, until there is an error; io.EOF is the end
+// in good order.
+func (c *conn) talk(in []byte) error {
+	buf := inputs.Get().(*[bufferSize]byte)
+	defer inputs.Put(buf)
+	var out []byte
+	for {
+		c.stopping = c.isStopped()
+		before := c.packets
+		left, replies, next, err := c.take(in, out[:0])
+		if in, out = left, replies; c.packets > before {
+			c.deadline = time.Time{}
+		}
+		if werr := c.write(out); werr != nil {
+			return werr
+		}
+		switch {
+		case err != nil:
+			return err
+		case next == finish:
+			return io.EOF
+		case next == decide:
+			if err := c.write(c.judge()); err != nil {
+				return err
+			}
+			continue
+		}
+		n, err := c.read(buf[copy(buf[:], in):], len(in) > 0 || c.code != 0)
+		if err != nil {
+			return err
+		}
+		in = buf[:len(in)+n]
 	}
-	c.out, c.taken = nil, 0
-	c.inPacket, c.deadline = false, time.Time{}
+}
+
+// read waits for bytes: long between two packets, not so long within one.
+func (c *conn) read(p []byte, inPacket bool) (int, error) {
+	if err := c.setReadDeadline(inPacket); err != nil {
+		return 0, err
+	}
+	if c.quickAck != nil {
+		c.quickAck()
+	}
+	n, err := c.Conn.Read(p)
+	switch {
+	case n > 0:
+		return n, nil
+	case inPacket && errors.Is(err, io.EOF):
+		return 0, io.ErrUnexpectedEOF
+	case !inPacket && errors.Is(err, os.ErrDeadlineExceeded):
+		return 0, io.EOF
+	}
+	return 0, err
+}
+
+func (c *conn) setReadDeadline(inPacket bool) error {
+	deadline := time.Now().Add(c.server.config.IdleTimeout)
+	if inPacket {
+		if c.deadline.IsZero() {
+			c.deadline = time.Now().Add(c.server.config.PacketTimeout)
+		}
+		deadline = c.deadline
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stopping && !c.busy {
+	c.waiting = !c.busy()
+	if c.stopped && c.waiting {
 		return io.EOF
+	}
+	return c.SetReadDeadline(deadline)
+}
+
+var errUnread = errors.New("the peer does not take its replies")
+
+// write gives a peer that reads nothing only so long.
+func (c *conn) write(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	if err := c.SetWriteDeadline(time.Now().Add(c.server.config.WriteTimeout)); err != nil {
+		return errUnread
+	}
+	if _, err := c.Conn.Write(p); err != nil {
+		return errUnread
 	}
 	return nil
 }
 
-// ended notes how a connection ended if it was not in good order.
-func (c *conn) ended(err error) {
-	timeout := errors.Is(err, os.ErrDeadlineExceeded)
-	between := !c.inPacket && c.in.Buffered() == 0
-	if errors.Is(err, io.EOF) && !between {
-		err = io.ErrUnexpectedEOF
+func (c *conn) isStopped() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopped
+}
+
+// stop ends the connection now if it is between two messages, else after the one
+// that is under way.
+func (c *conn) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = true
+	if c.waiting {
+		// It is no matter if this fails: the connection is then gone already.
+		_ = c.SetReadDeadline(time.Unix(1, 0))
 	}
-	if errors.Is(err, io.EOF) || timeout && between {
-		return
-	}
-	c.server.broken(err, nameOf(c.Conn))
+}
+
+func (c *conn) cutOff() { c.Conn.Close() }
+
+// close ends the connection.
+func (c *conn) close() {
+	c.message.reset()
+	// First: a peer that sees the end finds room for its next connection. When the
+	// server counts nobody any more, Serve may return.
+	c.server.stats.Connections.Add(-1)
+	defer c.server.remove(c)
+	c.Conn.Close()
 }
 
 func nameOf(nc net.Conn) string {
@@ -102,94 +183,32 @@ func nameOf(nc net.Conn) string {
 	return nc.LocalAddr().String()
 }
 
-// Write gives a peer that reads nothing only so long.
-func (c *conn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.server.config.WriteTimeout)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(p)
-}
+// Pauses after a failed accept(2). Without a free file descriptor it fails at
+// once, again and again, until a connection ends.
+const (
+	shortPause = 5 * time.Millisecond
+	longPause  = time.Second
+)
 
-// Close is called by go-milter in the end, once.
-func (c *conn) Close() error {
-	c.message.reset()
-	c.release()
-	// First: a peer that sees the end finds room for its next connection. When the
-	// server counts nobody any more, Serve may return.
-	c.server.stats.Connections.Add(-1)
-	defer c.server.remove(c)
-	return c.Conn.Close()
-}
-
-func (c *conn) cutOff() { c.Conn.Close() }
-
-// release gives the buffer back.
-func (c *conn) release() {
-	c.in.Reset(nil)
-	readers.Put(c.in)
-}
-
-// setBusy tells whether a message is under way that may be finished when the
-// server is to stop.
-func (c *conn) setBusy(busy bool) {
-	c.mu.Lock()
-	c.busy = busy
-	c.mu.Unlock()
-}
-
-// stop ends the connection now if it is between two messages, else after the one
-// that is under way.
-func (c *conn) stop() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stopping = true
-	if !c.busy {
-		// It is no matter if this fails: the connection is then gone already.
-		_ = c.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// socket is what the buffer of a conn reads from.
-type socket conn
-
-// Read waits for bytes: long between two packets, not so long within one.
-func (s *socket) Read(p []byte) (int, error) {
-	c := (*conn)(s)
-	if len(c.unread) > 0 {
-		n := copy(p, c.unread)
-		c.unread = c.unread[n:]
-		return n, nil
-	}
-	if err := c.setReadDeadline(); err != nil {
-		return 0, err
-	}
-	if c.quickAck != nil {
-		c.quickAck()
-	}
-	return c.Conn.Read(p)
-}
-
-// flush sends the replies from before go-milter took over.
-func (c *conn) flush() error {
-	_, err := c.Write(c.unsent)
-	c.unsent = nil
-	return err
-}
-
-func (c *conn) setReadDeadline() error {
-	deadline := c.deadline
-	if c.inPacket || c.in.Buffered() > 0 {
-		if deadline.IsZero() {
-			deadline = time.Now().Add(c.server.config.PacketTimeout)
-			c.deadline = deadline
+// accept takes connections until the listener is closed. Any other error is
+// transient: no file descriptors or memory, a peer that is gone already.
+func (s *Server) accept(l net.Listener) error {
+	pause := shortPause
+	for {
+		nc, err := l.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case err != nil:
+			s.stats.AcceptErrors.Add(1)
+			s.log.Warn("cannot take a connection", "error", err)
+			time.Sleep(pause)
+			pause = min(2*pause, longPause)
+		case !s.admit():
+			nc.Close()
+		default:
+			pause = shortPause
+			go s.newConn(nc, newDialogue(s)).serve(nil, nil, readOn)
 		}
-	} else {
-		deadline = time.Now().Add(c.server.config.IdleTimeout)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.stopping && !c.busy {
-		return io.EOF
-	}
-	return c.SetReadDeadline(deadline)
 }

@@ -22,8 +22,7 @@ func TestNoDelayedAcknowledgements(t *testing.T) {
 	for range messages {
 		p.mail()
 		p.expect(milter.ActContinue)
-		p.send(milter.CodeRcpt, "<bob@example.test>\x00")
-		p.header("Subject: lunch")
+		p.header("From: ann@example.net", "Subject: lunch")
 		p.send(milter.CodeEOH, "")
 		p.expect(milter.ActAccept)
 	}

@@ -2,7 +2,6 @@ package milter
 
 import (
 	"context"
-	"log"
 	"log/slog"
 	"sync"
 	"time"
@@ -77,18 +76,4 @@ func (q *quota) take(text string) (pass bool, dropped int) {
 	}
 	c.dropped++
 	return false, 0
-}
-
-// BridgeLog sends what go-milter writes to the standard logger of the log package
-// to l, rate-limited. It changes that logger for the whole process.
-func BridgeLog(l *slog.Logger) {
-	log.SetFlags(0)
-	log.SetOutput(bridge{Limited(l)})
-}
-
-type bridge struct{ log *slog.Logger }
-
-func (b bridge) Write(p []byte) (int, error) {
-	b.log.Warn("go-milter", "text", string(p))
-	return len(p), nil
 }

@@ -1,7 +1,6 @@
 package milter
 
 import (
-	"log"
 	"strings"
 	"testing"
 	"time"
@@ -29,18 +28,5 @@ func TestLimited(t *testing.T) {
 	l.Warn("one")
 	if text := out.String(); strings.Count(text, "dropped-before") != 1 {
 		t.Errorf("after two windows:\n%s", text)
-	}
-}
-
-func TestBridgeLog(t *testing.T) {
-	flags, old := log.Flags(), log.Writer()
-	t.Cleanup(func() { log.SetFlags(flags); log.SetOutput(old) })
-	out := new(logged)
-	BridgeLog(out.logger())
-	for range 100 {
-		log.Printf("Error writing packet: %v\n%s", "no", "stack")
-	}
-	if n := out.lines(); n != perWindow {
-		t.Errorf("%d lines, want %d:\n%s", n, perWindow, out.String())
 	}
 }

@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -49,11 +50,11 @@ type listening struct {
 
 // socketConn is one connection in the loop.
 type socketConn struct {
-	ordinary
+	dialogue
 	fd    int
 	at    *listening
 	rest  []byte    // the start of a packet
-	since time.Time // when that came, or else the end of the packet before
+	since time.Time // when the packet under way began, or else the end of the one before
 }
 
 // readSize is what is read at a time; there is one such buffer for the whole loop.
@@ -94,7 +95,7 @@ func newLoop(s *Server) (*loop, error) {
 	err = unix.SetNonblock(epoll, true)
 	every := min(s.config.IdleTimeout, s.config.PacketTimeout) / 4
 	l := &loop{
-		server: s, epoll: epoll, wake: wake, in: make([]byte, readSize+maxField+headSize),
+		server: s, epoll: epoll, wake: wake, in: make([]byte, readSize+bufferSize),
 		every: max(min(every, 5*time.Second), time.Millisecond),
 	}
 	l.ready = os.NewFile(uintptr(epoll), "epoll")
@@ -202,12 +203,12 @@ func (l *loop) drain(uintptr) (done bool) {
 	}
 }
 
-// due tells whether run has something to do that is no event.
+// due reports whether run has something to do that is no event.
 func (l *loop) due() bool {
 	return l.stopped && l.open == 0 || !l.timed && l.waiting() || l.now.Sub(l.swept) >= l.every
 }
 
-// waiting tells whether there is a deadline or a pause that will be over.
+// waiting reports whether there is a deadline or a pause that will be over.
 func (l *loop) waiting() bool { return l.open > 0 || l.paused() }
 
 // setTimer has drain end in time for what will be over, if there is anything. A
@@ -299,7 +300,7 @@ func (l *loop) take(at *listening, fd int) {
 		unix.Close(fd)
 		return
 	}
-	c := &socketConn{ordinary: newOrdinary(l.server), fd: fd, at: at, since: l.now}
+	c := &socketConn{dialogue: newDialogue(l.server), fd: fd, at: at, since: l.now}
 	if at.tcp() {
 		// A reply that waits for an acknowledgement keeps the mail waiting.
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
@@ -337,7 +338,7 @@ func (l *loop) serve(c *socketConn) {
 	case errno != 0:
 		l.broken(c, errno)
 		return
-	case n == 0 && kept == 0:
+	case n == 0 && kept == 0 && c.code == 0:
 		l.end(c)
 		return
 	case n == 0:
@@ -352,7 +353,8 @@ func (l *loop) serve(c *socketConn) {
 
 // reply answers what was read, the first kept bytes of it before.
 func (l *loop) reply(c *socketConn, in []byte, kept int) {
-	left, out, what := c.ordinary.take(in, l.out[:0])
+	before, fresh := c.packets, kept == 0 && c.code == 0
+	left, out, next, err := c.take(in, l.out[:0])
 	l.out = out[:0]
 	sent := 0
 	if len(out) > 0 {
@@ -364,28 +366,31 @@ func (l *loop) reply(c *socketConn, in []byte, kept int) {
 		}
 	}
 	switch {
-	case what == handOver || sent < len(out):
-		l.handOver(c, left, out[sent:])
+	case err != nil:
+		l.broken(c, err)
 		return
-	case what == finish:
+	case next == finish && sent == len(out):
 		l.end(c)
 		return
+	case next == decide || sent < len(out):
+		l.handOver(c, left, out[sent:], next)
+		return
 	}
-	if kept == 0 || len(left) < len(in) {
+	if fresh || c.packets > before {
 		c.since = l.now
 	}
 	c.rest = append([]byte(nil), left...)
 }
 
-// handOver gives a connection to go-milter.
-func (l *loop) handOver(c *socketConn, unread, unsent []byte) {
+// handOver gives a connection a goroutine of its own, for good.
+func (l *loop) handOver(c *socketConn, unread, unsent []byte, next then) {
 	if err := l.watch(unix.EPOLL_CTL_DEL, c.fd, 0); err != nil {
 		l.broken(c, err)
 		return
 	}
 	l.conns[c.fd] = nil
 	l.open--
-	l.server.adopt(c.conn(), &c.ordinary, unread, unsent)
+	go l.server.newConn(c.conn(), c.dialogue).serve(bytes.Clone(unread), bytes.Clone(unsent), next)
 }
 
 // end closes a connection.
@@ -423,7 +428,7 @@ func (l *loop) keepTime() {
 	for _, c := range l.conns {
 		switch {
 		case c == nil:
-		case len(c.rest) > 0 && l.now.Sub(c.since) > l.server.config.PacketTimeout:
+		case (len(c.rest) > 0 || c.code != 0) && l.now.Sub(c.since) > l.server.config.PacketTimeout:
 			l.broken(c, os.ErrDeadlineExceeded)
 		case l.now.Sub(c.since) > l.server.config.IdleTimeout:
 			l.end(c)

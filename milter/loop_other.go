@@ -4,7 +4,10 @@ package milter
 
 import "net"
 
-// startLoop leaves all listeners to go-milter: the loop is written for epoll(7).
+// startLoop leaves all listeners to goroutines: the loop is written for epoll(7).
 func (s *Server) startLoop(listeners []net.Listener, _ chan<- error) []net.Listener {
 	return listeners
 }
+
+// quickAck is for Linux, the only system that can be told.
+func quickAck(net.Conn) func() { return nil }

@@ -3,6 +3,7 @@ package milter
 import (
 	"bytes"
 	"sync"
+	"sync/atomic"
 
 	"postseal/internal/challenge"
 )
@@ -25,6 +26,7 @@ type message struct {
 	over      bool // too large a header: nothing is kept
 	truncated bool // larger than challenge.MaxMessage
 	lost      bool // parts are missing because the budget was spent
+	longAt    int  // 1 + where in raw a field starts that comes in pieces; 0: none does
 	queueID   string
 	charged   int // bytes taken from the budget
 
@@ -39,42 +41,11 @@ const firstSize = 8 << 10
 
 var buffers = sync.Pool{New: func() any { return new([firstSize]byte) }}
 
-// begin starts a message.
-func (m *message) begin() {
-	m.reset()
-	m.phase = collecting
-}
-
-// mail starts a message and tells whether it is wanted. A record that was written
-// before this is never missed: that is Config.Pending's promise.
-func (s *Server) mail(m *message) (wanted bool) {
-	s.stats.Messages.Add(1)
-	if !s.pending() {
-		s.stats.AcceptedAtMail.Add(1)
-		m.reset()
-		return false
-	}
-	m.begin()
-	return true
-}
-
-// endOfHeader tells whether the body is wanted, and else forgets the message.
-func (s *Server) endOfHeader(m *message) (wanted bool) {
-	if m.endOfHeader() {
-		return true
-	}
-	if m.phase == collecting {
-		s.stats.AcceptedAtHeader.Add(1)
-	}
-	m.reset()
-	return false
-}
-
 // reset forgets the message. The next one must find nothing of it.
 func (m *message) reset() {
 	m.drop()
 	m.phase, m.fields, m.queueID = idle, 0, ""
-	m.challenge, m.over, m.truncated, m.lost = false, false, false, false
+	m.challenge, m.over, m.truncated, m.lost, m.longAt = false, false, false, false, 0
 }
 
 // drop lets go of the bytes.
@@ -98,6 +69,35 @@ func (m *message) charge(n int) bool {
 }
 
 var subject = []byte("subject")
+
+// packedField takes a field as it stands in a packet: name, NUL, value, NUL.
+func (m *message) packedField(data []byte) {
+	name, value, _ := bytes.Cut(data, []byte{0})
+	value, _, _ = bytes.Cut(value, []byte{0})
+	m.field(name, value)
+}
+
+// longField takes a piece of a packet with a field. It goes to the end of raw as it
+// is, for endLongField.
+func (m *message) longField(piece []byte) {
+	if m.longAt == 0 {
+		m.longAt = len(m.raw) + 1
+	}
+	if m.grow(len(piece)); !m.lost {
+		m.raw = append(m.raw, piece...)
+	}
+}
+
+func (m *message) endLongField() {
+	at := m.longAt - 1
+	m.longAt = 0
+	if m.lost || at < 0 {
+		return
+	}
+	data := bytes.Clone(m.raw[at:])
+	m.raw = m.raw[:at]
+	m.packedField(data)
+}
 
 // field takes one header field, as it came but for the line ends within.
 func (m *message) field(name, value []byte) {
@@ -200,3 +200,21 @@ func (m *message) grow(n int) {
 	}
 	m.raw = larger
 }
+
+// budget bounds the bytes kept of messages over all connections: a thousand
+// peers that each stay within the limits of one message would hold a gigabyte.
+type budget struct {
+	limit int64
+	held  atomic.Int64
+}
+
+// take asks for n bytes more and reports whether they may be kept.
+func (b *budget) take(n int) bool {
+	if b.held.Add(int64(n)) > b.limit {
+		b.held.Add(int64(-n))
+		return false
+	}
+	return true
+}
+
+func (b *budget) give(n int) { b.held.Add(int64(-n)) }

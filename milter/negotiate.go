@@ -19,8 +19,8 @@ const (
 // decided: at MAIL, at the end of the header, and at the end of the message. The
 // leading space of header values is part of what DKIM signs with simple
 // canonicalisation (RFC 6376, Section 3.4.1).
-const wanted = milter.OptNoConnect | milter.OptNoHelo | milter.OptNoRcptTo | milter.OptNoUnknown | milter.OptNoData |
-	milter.OptNoRcptReply | milter.OptNoHeaderReply | milter.OptNoBodyReply |
+const wanted = milter.OptNoConnect | milter.OptNoHelo | milter.OptNoUnknown | milter.OptNoData |
+	milter.OptNoRcptTo | milter.OptNoHeaderReply | milter.OptNoBodyReply |
 	milter.OptHeaderLeadingSpace
 
 // options are what a mail server offered and we want.

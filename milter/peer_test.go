@@ -83,7 +83,7 @@ func listen(t testing.TB, network string) net.Listener {
 }
 
 // goroutines is a unix socket that the server cannot tell from any other listener,
-// so that each connection is go-milter's, as on systems without the loop.
+// so that each connection has a goroutine, as on systems without the loop.
 const goroutines = "unix, goroutines"
 
 // peer is a mail server that speaks bare packets and does nothing by itself.
@@ -195,10 +195,9 @@ func (p *peer) step(code milter.Code, data string, noReply milter.OptProtocol) {
 func (p *peer) mail() { p.Helper(); p.send(milter.CodeMail, "<ca@example.net>\x00SIZE=1\x00") }
 func (p *peer) rcpt(a string) {
 	p.Helper()
-	if p.steps&milter.OptNoRcptTo != 0 {
-		return
+	if p.steps&milter.OptNoRcptTo == 0 {
+		p.step(milter.CodeRcpt, "<"+a+">\x00", milter.OptNoRcptReply)
 	}
-	p.step(milter.CodeRcpt, "<"+a+">\x00", milter.OptNoRcptReply)
 }
 
 // header sends fields written "Name: value", with LF for folds.
@@ -261,6 +260,7 @@ func (a *answers) answer(_ context.Context, m challenge.Message) challenge.Outco
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	m.Raw = append([]byte(nil), m.Raw...)
+
 	a.asked = append(a.asked, m)
 	return a.outcome
 }

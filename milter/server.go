@@ -6,9 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/emersion/go-milter"
 
 	"postseal/internal/challenge"
 )
@@ -110,33 +109,6 @@ func (s *Server) cutOff() error {
 	return ErrCutOff
 }
 
-// start serves a connection with go-milter, or closes it if there are too many.
-func (s *Server) start(nc net.Conn) {
-	c := newConn(s, nc)
-	if !s.admit() {
-		c.release()
-		nc.Close()
-		return
-	}
-	if !s.add(c) {
-		s.stats.Connections.Add(-1)
-		c.release()
-		nc.Close()
-		return
-	}
-	s.speak(c)
-}
-
-// speak lets go-milter serve a connection.
-//
-// Each has a go-milter server of its own: that is how the handler knows its
-// connection, and the connection what its peer can do.
-func (s *Server) speak(c *conn) {
-	handler := &session{conn: c}
-	server := &milter.Server{NewMilter: func() milter.Milter { return handler }}
-	_ = server.Serve(&single{conn: c}) // net.ErrClosed, once go-milter has the connection
-}
-
 // admit counts a new connection unless there are too many.
 func (s *Server) admit() bool {
 	if s.stats.Connections.Add(1) <= int64(s.config.MaxConnections) {
@@ -148,7 +120,7 @@ func (s *Server) admit() bool {
 	return false
 }
 
-// add fails when the server is to stop.
+// add makes the loop a member; it fails when the server is to stop.
 func (s *Server) add(m member) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,7 +146,7 @@ func (s *Server) broken(err error, peer string) {
 	s.log.Warn("connection of the mail server ended", "error", err, "peer", peer)
 }
 
-// pending tells whether messages have to be looked at.
+// pending reports whether messages have to be looked at.
 func (s *Server) pending() bool {
 	pending, err := s.config.Pending()
 	if err != nil {
@@ -196,4 +168,29 @@ func (s *Server) logOutcome(o challenge.Outcome, m *message) {
 		attrs = append(attrs, "queue", m.queueID)
 	}
 	s.config.Logger.Log(s.answering, o.Level(), "challenge "+o.Verdict.String(), attrs...)
+}
+
+// answer asks for the verdict.
+func (s *Server) answer(m *message) challenge.Outcome {
+	if m.lost {
+		s.stats.OutOfMemory.Add(1)
+		return challenge.Outcome{Verdict: challenge.Later, Reason: "too many large messages at once"}
+	}
+	ctx, cancel := context.WithTimeout(s.answering, s.config.AnswerTimeout)
+	defer cancel()
+	return s.config.Answer(ctx, challenge.Message{Raw: m.raw, Truncated: m.truncated})
+}
+
+// Stats counts what a server has done since it started.
+type Stats struct {
+	Connections       atomic.Int64  // open now
+	Messages          atomic.Uint64 // MAIL commands
+	AcceptedAtMail    atomic.Uint64 // nothing was pending
+	AcceptedAtHeader  atomic.Uint64 // no Subject of a challenge
+	Decided           atomic.Uint64 // handed to Config.Answer
+	PendingErrors     atomic.Uint64 // Config.Pending failed
+	RefusedOverCap    atomic.Uint64 // connections over MaxConnections
+	BrokenConnections atomic.Uint64 // ended by an error or a deadline
+	AcceptErrors      atomic.Uint64 // such as no free file descriptors
+	OutOfMemory       atomic.Uint64 // challenges put off because MaxHeld was reached
 }

@@ -56,7 +56,6 @@ const memoryLimit = 48 << 20
 
 func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
 	log := slog.New(journal.NewHandler())
-	milter.BridgeLog(log)
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}

@@ -3,8 +3,13 @@ package milter
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"net"
+	"net/textproto"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,35 +46,38 @@ func witness(nobody bool) (*Server, func(replies []byte) life) {
 // playLoop does what the loop does with a connection, its bytes coming in pieces.
 func playLoop(s *Server, in io.Reader, piece int) []byte {
 	s.admit()
-	o := newOrdinary(s)
+	d := newDialogue(s)
 	var rest, replies []byte
 	for {
 		buf := make([]byte, piece)
 		n, err := in.Read(buf)
 		if n == 0 && err != nil {
-			if len(rest) > 0 {
+			if len(rest) > 0 || d.code != 0 {
 				s.broken(io.ErrUnexpectedEOF, "test")
 			}
 			break
 		}
-		var what then
-		rest, replies, what = o.take(append(rest, buf[:n]...), replies)
-		if what == handOver {
-			c := &script{in: in, done: make(chan struct{})}
-			s.adopt(c, &o, rest, replies)
-			<-c.done
+		var next then
+		rest, replies, next, err = d.take(append(rest, buf[:n]...), replies)
+		if err != nil {
+			s.broken(err, "test")
+			break
+		}
+		if next == decide {
+			c := &script{in: in}
+			s.newConn(c, d).serve(rest, replies, next)
 			return c.out.Bytes()
 		}
-		if what == finish {
+		if next == finish {
 			break
 		}
 	}
-	o.message.reset()
+	d.message.reset()
 	s.stats.Connections.Add(-1)
 	return replies
 }
 
-// wantSame wants the loop to do what go-milter alone does.
+// wantSame wants the loop to do what a goroutine does.
 func wantSame(t *testing.T, data []byte, nobody bool, piece int) {
 	t.Helper()
 	alone, sawAlone := witness(nobody)
@@ -81,9 +89,9 @@ func wantSame(t *testing.T, data []byte, nobody bool, piece int) {
 	}
 }
 
-// FuzzOrdinary compares the loop with go-milter: replies, what is decided on, and
+// FuzzPieces compares the loop with a goroutine: replies, what is decided on, and
 // what is counted.
-func FuzzOrdinary(f *testing.F) {
+func FuzzPieces(f *testing.F) {
 	for seed := range uint64(40) {
 		f.Add(noise(seed), seed%3 == 0, uint16(seed*seed))
 	}
@@ -125,7 +133,7 @@ func sessions() map[string][]byte {
 	return all
 }
 
-func TestOrdinaryIsGoMilter(t *testing.T) {
+func TestPieces(t *testing.T) {
 	for name, data := range sessions() {
 		t.Run(name, func(t *testing.T) {
 			for _, piece := range []int{1, 2, 5, 64, 4096, 1 << 20} {
@@ -219,4 +227,84 @@ func TestManyDeadlines(t *testing.T) {
 		p.closed()
 	}
 	busy.ordinaryMail()
+}
+
+// judgeAll is a milter that keeps what go-milter tells it of a challenge.
+type judgeAll struct {
+	milter.NoOpMilter
+	raw    []byte
+	wanted bool
+	asked  *[]string
+}
+
+func (j *judgeAll) MailFrom(string, *milter.Modifier) (milter.Response, error) {
+	j.raw, j.wanted = nil, false
+	return milter.RespContinue, nil
+}
+
+func (j *judgeAll) Header(name, value string, _ *milter.Modifier) (milter.Response, error) {
+	j.wanted = j.wanted || name == "Subject" && challenge.IsChallenge(value)
+	j.raw = fmt.Appendf(j.raw, "%s: %s\r\n", name, value)
+	return milter.RespContinue, nil
+}
+
+func (j *judgeAll) Headers(textproto.MIMEHeader, *milter.Modifier) (milter.Response, error) {
+	if j.raw = append(j.raw, "\r\n"...); j.wanted {
+		return milter.RespContinue, nil
+	}
+	return milter.RespAccept, nil
+}
+
+func (j *judgeAll) BodyChunk(chunk []byte, _ *milter.Modifier) (milter.Response, error) {
+	j.raw = append(j.raw, chunk...)
+	return milter.RespContinue, nil
+}
+
+func (j *judgeAll) Body(*milter.Modifier) (milter.Response, error) {
+	*j.asked = append(*j.asked, string(j.raw))
+	return milter.RespAccept, nil
+}
+
+// Another reader of the protocol, go-milter's, replies the same to the same
+// commands and sees the same messages.
+func TestAnotherReader(t *testing.T) {
+	var said []milter.ActionCode
+	var asked []string
+	ask := func(addr net.Addr) {
+		p := connect(t, addr, 2, 0)
+		for _, subject := range []string{"lunch", "ACME: V4nE8NhYh6edBpfQTg5qqQ", "Re: ACME: x", "ACME: V4nE8NhYh6edBpfQTg5qqQ"} {
+			for _, c := range []string{"H mx\x00", "M <a@b>\x00", "R <c@d>\x00", "R <e@f>\x00", "L From\x00<a@b>\x00", "L Subject\x00" + subject + "\x00",
+				"L X\x00" + strings.Repeat("x", 20<<10) + "\x00", "N ", "B one\r\n", "B " + strings.Repeat("y", 50<<10), "E "} {
+				p.send(milter.Code(c[0]), c[2:])
+				code, _ := p.reply()
+				said = append(said, milter.ActionCode(code))
+				if code == byte(milter.ActAccept) {
+					break
+				}
+			}
+		}
+	}
+	l := listen(t, "unix")
+	other := &milter.Server{NewMilter: func() milter.Milter { return &judgeAll{asked: &asked} }}
+	go other.Serve(l)
+	ask(l.Addr())
+	other.Close()
+	a := new(answers)
+	config := testConfig()
+	config.Answer = a.answer
+	theirs := said
+	said = nil
+	_, addr := serve(t, "unix", config)
+	ask(addr)
+	if !slices.Equal(said, theirs) {
+		t.Errorf("replies %q, go-milter's %q", said, theirs)
+	}
+	if len(asked) != 2 || len(a.all()) != 2 {
+		t.Fatalf("%d messages decided on, by go-milter %d", len(a.all()), len(asked))
+	}
+	for i, m := range a.all() {
+		if string(m.Raw) != asked[i] {
+			t.Errorf("message of %d bytes, go-milter's has %d", len(m.Raw), len(asked[i]))
+		}
+	}
 }

@@ -1,8 +1,0 @@
-//go:build !linux
-
-package milter
-
-import "net"
-
-// quickAck does nothing where the kernel has no such option.
-func quickAck(net.Conn) func() { return nil }
