@@ -18,6 +18,7 @@ import (
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
 	"postseal/internal/mailhost"
+	"postseal/internal/submit"
 	"postseal/internal/testca"
 	"postseal/issuer"
 	"postseal/milter"
@@ -143,7 +144,7 @@ func (d *demo) startHost(context.Context) (func() error, error) {
 
 // answer is what the milter calls with a whole challenge.
 func (d *demo) answer(ctx context.Context, m challenge.Message) challenge.Outcome {
-	server, err := challenge.ParseServer("smtp://" + d.host.Addr)
+	server, err := submit.ParseServer("smtp://" + d.host.Addr)
 	if err != nil {
 		return challenge.Outcome{Verdict: challenge.Later, Reason: err.Error()}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 
 	"postseal/internal/cli"
+	"postseal/internal/hostport"
 )
 
 const listenExample = "for example: --listen unix:/var/spool/postfix/postseal/milter.sock, or --listen inet:8891@127.0.0.1"
@@ -90,8 +91,8 @@ func parseListen(s string) (network, addr string, err error) {
 		}
 	case "inet":
 		port, host, ok := strings.Cut(rest, "@")
-		if _, err := strconv.ParseUint(port, 10, 16); err == nil && ok && host != "" {
-			return "tcp", net.JoinHostPort(strings.Trim(host, "[]"), port), nil
+		if addr, err := hostport.Join(host, port); err == nil && ok {
+			return "tcp", addr, nil
 		}
 	}
 	return "", "", cli.Usage(listenExample, "--listen: %q is neither unix:PATH nor inet:PORT@HOST", s)

@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"postseal/internal/challenge"
 	"postseal/internal/cli"
+	"postseal/internal/submit"
 )
 
 func TestParseListen(t *testing.T) {
@@ -60,9 +60,9 @@ func TestSocketMode(t *testing.T) {
 func TestReplyResult(t *testing.T) {
 	for want, err := range map[string]error{
 		"sent":     nil,
-		"refused":  &challenge.SendError{Permanent: true},
-		"in_doubt": &challenge.SendError{InDoubt: true},
-		"later":    &challenge.SendError{},
+		"refused":  &submit.Error{Class: submit.Failed},
+		"in_doubt": &submit.Error{Class: submit.Unknown},
+		"later":    &submit.Error{},
 	} {
 		if got := replyResult(err); got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -12,9 +12,13 @@ import (
 
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
+	"postseal/internal/hostport"
+	"postseal/internal/submit"
 	"postseal/milter"
 	"postseal/state"
 )
+
+const metricsExample = "for example: --metrics 127.0.0.1:9891"
 
 // meter counts what is decided and sent.
 type meter struct {
@@ -41,7 +45,7 @@ func newMeter(store state.Store, r *challenge.Responder) *meter {
 		return float64(n)
 	})
 	send := r.Send
-	r.Send = func(ctx context.Context, env challenge.Envelope, raw []byte, beforeDot func() error) error {
+	r.Send = func(ctx context.Context, env submit.Envelope, raw []byte, beforeDot func() error) error {
 		err := send(ctx, env, raw, beforeDot)
 		m.set.GetOrCreateCounter(replyName(replyResult(err))).Inc()
 		return err
@@ -58,13 +62,13 @@ func replyName(result string) string {
 }
 
 func replyResult(err error) string {
-	var failed *challenge.SendError
+	var failed *submit.Error
 	switch {
 	case err == nil:
 		return "sent"
-	case errors.As(err, &failed) && failed.InDoubt:
+	case errors.As(err, &failed) && failed.Class == submit.Unknown:
 		return "in_doubt"
-	case errors.As(err, &failed) && failed.Permanent:
+	case errors.As(err, &failed) && failed.Class == submit.Failed:
 		return "refused"
 	}
 	return "later"
@@ -100,9 +104,13 @@ func (m *meter) serve(addr string) (stop func(), err error) {
 	if addr == "" {
 		return func() {}, nil
 	}
+	addr, err = hostport.Listen(addr)
+	if err != nil {
+		return nil, cli.Usage(metricsExample, "--metrics: %v", err)
+	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, cli.Failed("for example: --metrics 127.0.0.1:9891", "cannot serve metrics at %q: %v", addr, cause(err))
+		return nil, cli.Failed(metricsExample, "cannot serve metrics at %q: %v", addr, cause(err))
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {

@@ -106,8 +106,8 @@ func (c *checkCmd) options(s *session, file *cli.File) (check.Options, error) {
 			return check.Options{}, err
 		}
 	}
-	if c.Resolver != "" && !strings.Contains(c.Resolver, ":") {
-		return check.Options{}, cli.Usage("for example: --resolver 127.0.0.1:53", "--resolver: %q is not HOST:PORT", c.Resolver)
+	if err := cli.CheckResolver(c.Resolver); err != nil {
+		return check.Options{}, err
 	}
 	return check.Options{
 		Config: c.config(s, file), State: s.opts.Dir.Path(), Redis: s.redisURL(), MailUser: c.MailUser, Version: cli.Version(),

@@ -98,8 +98,8 @@ func (c *initCmd) config(s *session, file *cli.File) (setup.Config, error) {
 	if err := checkSMTP(c.SMTP); err != nil {
 		return conf, err
 	}
-	if c.Resolver != "" && !strings.Contains(c.Resolver, ":") {
-		return conf, cli.Usage("for example: --resolver 127.0.0.1:53", "--resolver: %q is not HOST:PORT", c.Resolver)
+	if err := cli.CheckResolver(c.Resolver); err != nil {
+		return conf, err
 	}
 	for _, value := range c.DKIMKey {
 		key, err := parseDKIMKey(value)

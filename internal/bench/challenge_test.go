@@ -17,6 +17,7 @@ import (
 
 	"postseal/internal/challenge"
 	"postseal/internal/mta"
+	"postseal/internal/submit"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -41,7 +42,7 @@ type clocked struct {
 
 func newClocked(b *testing.B, w world, dir *state.Dir) *clocked {
 	b.Helper()
-	server, err := challenge.ParseServer("smtp://" + w.smtp)
+	server, err := submit.ParseServer("smtp://" + w.smtp)
 	check(b, err)
 	c := &clocked{Responder: &challenge.Responder{State: dir}}
 	lookup := challenge.Resolver(w.dns)
@@ -49,7 +50,7 @@ func newClocked(b *testing.B, w world, dir *state.Dir) *clocked {
 		defer c.wait(time.Now())
 		return lookup(ctx, name)
 	}
-	c.Send = func(ctx context.Context, env challenge.Envelope, raw []byte, beforeDot func() error) error {
+	c.Send = func(ctx context.Context, env submit.Envelope, raw []byte, beforeDot func() error) error {
 		defer c.wait(time.Now())
 		return server.Send(ctx, env, raw, func() error {
 			began := time.Now()

@@ -2,16 +2,18 @@ package challenge
 
 import (
 	"context"
-	"errors"
 	"net"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/net/idna"
+
+	"postseal/internal/resolve"
 )
 
-// dnsTimeout bounds one look-up with all its retries.
+// dnsTimeout bounds one look-up with all its tries, at all servers: the mail server
+// that hands us the challenge waits meanwhile.
 const dnsTimeout = 5 * time.Second
 
 // maxName bounds what is converted to A-labels, in bytes, since the time is the
@@ -30,25 +32,13 @@ var names = sync.OnceValue(func() *idna.Profile {
 // An error that is no *net.DNSError with IsNotFound is temporary, as the DKIM
 // library wants to see it: a refusing or broken server says nothing of the key.
 func Resolver(addr string) func(ctx context.Context, name string) ([]string, error) {
-	resolver := net.DefaultResolver
-	if addr != "" {
-		resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, network, addr)
-		}}
-	}
+	client := resolve.Client{Addr: addr, Time: dnsTimeout}
 	return func(ctx context.Context, name string) ([]string, error) {
 		name, err := absolute(name)
 		if err != nil {
 			return nil, err
 		}
-		ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
-		defer cancel()
-		records, err := resolver.LookupTXT(ctx, name)
-		if failed := (*net.DNSError)(nil); addr != "" && errors.As(err, &failed) {
-			failed.Server = addr // net.Resolver names a server of the system's that it never asked
-		}
-		return records, temporary(name, err)
+		return client.TXT(ctx, name)
 	}
 }
 
@@ -67,17 +57,4 @@ func absolute(name string) (string, error) {
 
 func notInName(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '-' && r != '_'
-}
-
-func temporary(name string, err error) error {
-	if err == nil {
-		return nil
-	}
-	var dns *net.DNSError
-	if errors.As(err, &dns) {
-		found := *dns
-		found.IsTemporary = !found.IsNotFound
-		return &found
-	}
-	return &net.DNSError{Err: err.Error(), Name: name, IsTemporary: true}
 }

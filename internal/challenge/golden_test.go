@@ -16,6 +16,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"postseal/internal/submit"
 	"postseal/state"
 )
 
@@ -44,7 +45,7 @@ type goldenCase struct {
 	result      map[string]string
 	lookups     int
 	sent        []string
-	envelopes   []Envelope
+	envelopes   []submit.Envelope
 }
 
 // answer is what the DNS says about a name.
@@ -53,10 +54,10 @@ type answer struct {
 	fault   error
 }
 
-// faults are the errors that net.Resolver returns, before temporary sees them.
+// faults are the errors of package resolve.
 var faults = map[string]*net.DNSError{
 	"servfail": {Err: "server misbehaving", IsTemporary: true},
-	"refused":  {Err: "server misbehaving"},
+	"refused":  {Err: "server misbehaving", IsTemporary: true},
 	"timeout":  {Err: "i/o timeout", IsTimeout: true, IsTemporary: true},
 	"nxdomain": {Err: "no such host", IsNotFound: true},
 }
@@ -134,7 +135,7 @@ func (g *goldenCase) checkSent(t *testing.T, out Outcome) {
 			t.Errorf("%s of the reply is %q, want %q", name, value, g.result[name])
 		}
 	}
-	if want := (Envelope{From: got.from, To: got.to}); g.envelopes[0] != want {
+	if want := (submit.Envelope{From: got.from, To: got.to}); g.envelopes[0] != want {
 		t.Errorf("envelope %v, want %v", g.envelopes[0], want)
 	}
 }
@@ -171,10 +172,10 @@ func (g *goldenCase) lookup(_ context.Context, name string) ([]string, error) {
 	if !ok {
 		a.fault = faults["nxdomain"]
 	}
-	return a.records, temporary(name, a.fault)
+	return a.records, a.fault
 }
 
-func (g *goldenCase) send(_ context.Context, env Envelope, raw []byte, beforeDot func() error) error {
+func (g *goldenCase) send(_ context.Context, env submit.Envelope, raw []byte, beforeDot func() error) error {
 	g.envelopes, g.sent = append(g.envelopes, env), append(g.sent, string(raw))
 	return beforeDot()
 }

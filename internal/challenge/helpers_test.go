@@ -15,6 +15,7 @@ import (
 
 	"github.com/emersion/go-msgauth/dkim"
 
+	"postseal/internal/submit"
 	"postseal/state"
 )
 
@@ -104,11 +105,11 @@ func (z *zone) lookup(_ context.Context, name string) ([]string, error) {
 type outbox struct {
 	mu   sync.Mutex
 	sent []string
-	env  []Envelope
+	env  []submit.Envelope
 	fail error
 }
 
-func (o *outbox) send(_ context.Context, env Envelope, raw []byte, beforeDot func() error) error {
+func (o *outbox) send(_ context.Context, env submit.Envelope, raw []byte, beforeDot func() error) error {
 	if err := beforeDot(); err != nil {
 		return err
 	}

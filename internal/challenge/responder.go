@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"postseal/internal/submit"
 	"postseal/state"
 )
 
@@ -20,7 +21,7 @@ const defaultTokenWait = 10 * time.Second
 type Responder struct {
 	State      state.Store
 	LookupTXT  func(ctx context.Context, name string) ([]string, error) // see Resolver
-	Send       func(ctx context.Context, env Envelope, raw []byte, beforeDot func() error) error
+	Send       func(ctx context.Context, env submit.Envelope, raw []byte, beforeDot func() error) error
 	Keys       []Key                          // sign replies of these domains
 	Roots      func() (*x509.CertPool, error) // of S/MIME signers; nil means the system's
 	Log        *slog.Logger                   // for what goes wrong beside the verdict; nil is silent
@@ -185,7 +186,7 @@ func (r *Responder) answer(ctx context.Context, x *exam, out Outcome) Outcome {
 	}
 	out.ReplyID = reply.id
 	if err = r.overRate(x.record.Server); err == nil {
-		err = r.Send(ctx, Envelope{From: reply.from, To: reply.to}, raw, claim.Sending)
+		err = r.Send(ctx, submit.Envelope{From: reply.from, To: reply.to}, raw, claim.Sending)
 	}
 	out, err = r.settle(out, claim, err)
 	if err != nil && r.Log != nil {
@@ -200,13 +201,13 @@ func (r *Responder) settle(out Outcome, claim state.Claim, err error) (Outcome, 
 		out.Verdict, out.Reason = Answered, "the SMTP server took the reply"
 		return out, claim.Sent(r.now())
 	}
-	var failed *SendError
+	var failed *submit.Error
 	switch errors.As(err, &failed); {
-	case failed != nil && failed.InDoubt:
+	case failed != nil && failed.Class == submit.Unknown:
 		out.Verdict = Refused
 		out.Reason = "the connection broke after the reply was sent, so it is not sent again: " + printable(err.Error())
 		return out, claim.Unknown(out.Reason, r.now())
-	case failed != nil && failed.Permanent:
+	case failed != nil && failed.Class == submit.Failed:
 		out.Verdict = Refused
 		out.Reason = "the SMTP server refused the reply: " + printable(err.Error())
 		return out, claim.Failed(printable(err.Error()), r.now())

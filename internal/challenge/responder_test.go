@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/submit"
 	"postseal/state"
 )
 
@@ -34,7 +35,7 @@ gtzugYfQ1gO_Pi-ripWZTUtKP_xzPoQe-brDkSOvX5c
 	if len(s.out.sent) != 1 || s.out.sent[0] != want {
 		t.Errorf("sent %q, want %q", s.out.sent, want)
 	}
-	if env := s.out.env[0]; env != (Envelope{From: alice, To: caFrom}) {
+	if env := s.out.env[0]; env != (submit.Envelope{From: alice, To: caFrom}) {
 		t.Errorf("envelope %v", env)
 	}
 	if a, err := s.State.Answer("order-1"); err != nil || a.Phase != state.Sent || a.MessageIDs.Reply != out.ReplyID {
@@ -106,9 +107,9 @@ func TestAnotherChallengeAfterTrouble(t *testing.T) {
 		fail error
 		want Verdict
 	}{
-		{"temporary", &SendError{Err: errors.New("450 4.2.0 greylisted")}, Answered},
-		{"permanent", &SendError{Permanent: true, Err: errors.New("550 5.7.26 not authenticated")}, Answered},
-		{"in doubt", &SendError{InDoubt: true, Err: errors.New("connection reset")}, Refused},
+		{"temporary", &submit.Error{Err: errors.New("450 4.2.0 greylisted")}, Answered},
+		{"permanent", &submit.Error{Class: submit.Failed, Err: errors.New("550 5.7.26 not authenticated")}, Answered},
+		{"in doubt", &submit.Error{Class: submit.Unknown, Err: errors.New("connection reset")}, Refused},
 	} {
 		s := newSite(t)
 		s.out.fail = c.fail
@@ -125,7 +126,7 @@ func TestAnotherChallengeAfterTrouble(t *testing.T) {
 func TestAnotherChallengeAtOnce(t *testing.T) {
 	s := newSite(t)
 	sending, goOn := make(chan bool), make(chan bool)
-	s.Send = func(_ context.Context, _ Envelope, _ []byte, beforeDot func() error) error {
+	s.Send = func(_ context.Context, _ submit.Envelope, _ []byte, beforeDot func() error) error {
 		sending <- true
 		<-goOn
 		return beforeDot()
@@ -158,9 +159,9 @@ func TestAnswerSMTPTrouble(t *testing.T) {
 		phase   state.Phase // "" means that the claim was given back
 		again   Verdict     // of a second delivery, when the server works again
 	}{
-		{"temporary", &SendError{Err: errors.New("450 4.2.0 greylisted")}, Later, "", Answered},
-		{"permanent", &SendError{Permanent: true, Err: errors.New("550 5.7.26 not authenticated")}, Refused, state.Failed, Answered},
-		{"in doubt", &SendError{InDoubt: true, Err: errors.New("connection reset")}, Refused, state.Unknown, Refused},
+		{"temporary", &submit.Error{Err: errors.New("450 4.2.0 greylisted")}, Later, "", Answered},
+		{"permanent", &submit.Error{Class: submit.Failed, Err: errors.New("550 5.7.26 not authenticated")}, Refused, state.Failed, Answered},
+		{"in doubt", &submit.Error{Class: submit.Unknown, Err: errors.New("connection reset")}, Refused, state.Unknown, Refused},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSite(t)

@@ -24,7 +24,7 @@ const DefaultConfig = "/etc/postseal/postseal.toml"
 // programs, and the passwords that have no flag because a command line is public.
 var Keys = []string{
 	// all
-	"state", "smtp", "smtp-ca", "smtp-password", "smtp-password-file", "resolver",
+	"state", "smtp", "smtp-ca", "smtp-password", "smtp-password-file", "helo", "resolver",
 	// postseal
 	"server", "test", "ca-bundle", "non-interactive", "verbose", "json",
 	"email", "each", "from-file", "jobs", "contact", "agree-tos", "eab-kid", "eab-hmac-key-file", "profile",

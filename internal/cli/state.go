@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"postseal/internal/hostport"
 )
 
 // SystemState is the state directory of a whole mail server.
@@ -61,6 +63,17 @@ func CheckState(s string) error {
 
 // StateError is the error of a --state that is a URL and cannot be used (exit 78).
 func StateError(err error) error { return Unreadable(err, StateHint, "--state: %w", err) }
+
+// CheckResolver refuses a --resolver that can never answer.
+func CheckResolver(s string) error {
+	if s == "" {
+		return nil
+	}
+	if _, err := hostport.Dial(s); err != nil {
+		return Usage("for example: --resolver 127.0.0.1:53, or --resolver [::1]:53", "--resolver: %v", err)
+	}
+	return nil
+}
 
 // PasswordWarning is for a password that everybody on the host can see.
 const PasswordWarning = "everybody on this host can read the password in --state; " +

@@ -21,6 +21,7 @@ import (
 
 	"postseal/internal/challenge"
 	"postseal/internal/mta"
+	"postseal/internal/submit"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -42,7 +43,7 @@ func newBench(b *testing.B) *bench {
 	}
 	b.Cleanup(func() { ca.Close() })
 	ca.SetTXT(selector+"._domainkey."+caDomain, signingKey().record)
-	server, err := challenge.ParseServer("smtp://" + mta.StartSink(b).Addr)
+	server, err := submit.ParseServer("smtp://" + mta.StartSink(b).Addr)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -13,16 +13,17 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal":        {"issuer", "state", "internal/check", "internal/cli", "internal/completion", "internal/confine", "internal/journal", "internal/setup", "state/redis"},
-	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "internal/journal", "state"},
+	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/completion", "internal/confine", "internal/journal", "internal/setup", "state/redis"},
+	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "internal/hostport",
+		"internal/journal", "internal/submit", "state"},
 	"cmd/postseal-pipe": {"pipe", "pipe/glance", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine",
 		"internal/journal", "state"},
 	"cmd/postseal-demo": {"issuer", "milter", "pipe", "internal/challenge", "internal/mailconf", "internal/mailhost",
-		"internal/testca", "internal/cli", "state"},
+		"internal/submit", "internal/testca", "internal/cli", "state"},
 
 	"milter":             {"internal/challenge", "state"},
 	"pipe":               {"internal/challenge", "state"},
-	"internal/challenge": {"internal/smime", "internal/dkimpolicy", "state"},
+	"internal/challenge": {"internal/smime", "internal/dkimpolicy", "internal/resolve", "internal/submit", "state"},
 	"issuer":             {"state"},
 
 	// Redis is one of two places where the halves meet, and its tests are those of both.
@@ -31,17 +32,21 @@ var imports = map[string][]string{
 
 	// What "postseal check" looks at. It belongs to neither half: it reads the state
 	// directory, and speaks to the servers of both in their own protocols.
-	"internal/check": {"state", "state/redis"},
+	"internal/check": {"state", "state/redis", "internal/hostport", "internal/resolve"},
 
 	// Last words go to the journal as errors.
-	"internal/cli": {"internal/journal"},
+	"internal/cli": {"internal/hostport", "internal/journal"},
+
+	// Both take addresses of servers.
+	"internal/resolve": {"internal/hostport"},
+	"internal/submit":  {"internal/hostport"},
 
 	// What "postseal init" does and shows: the recipes, and the state directory.
 	"internal/setup": {"contrib", "state"},
 
 	// What the two programs of the mail half read from their flags and file in
 	// the same way: a part of cmd/ that both share.
-	"internal/mailconf": {"internal/challenge", "internal/cli", "internal/confine", "state", "state/redis"},
+	"internal/mailconf": {"internal/challenge", "internal/cli", "internal/confine", "internal/submit", "state", "state/redis"},
 }
 
 // reasons is why a package may not be imported by those that imports does not
@@ -56,6 +61,8 @@ var reasons = map[string]string{
 	"internal/challenge":  "only the mail half reads mail",
 	"internal/completion": "only a program has a command line to complete",
 	"internal/manual":     "it is for tests",
+	"internal/submit":     "only the mail half sends mail, and check looks at the server as it does",
+	"internal/resolve":    "who asks the DNS is decided in few places; the issuing half does not",
 	"internal/journal":    "where the log goes is decided in cmd/; packages are given a logger",
 	"internal/setup":      "it prepares a machine, once, for an admin; what works does not depend on it",
 	"contrib":             "only postseal init shows recipes",
@@ -79,20 +86,20 @@ var bans = []ban{
 	{
 		// The mail half.
 		[]string{"cmd/postseal-milter", "cmd/postseal-pipe", "milter", "pipe", "state", "state/redis", "internal/challenge",
-			"internal/smime", "internal/dkimpolicy", "internal/mailconf", "internal/confine", "internal/journal"},
+			"internal/smime", "internal/dkimpolicy", "internal/hostport", "internal/resolve", "internal/submit", "internal/mailconf", "internal/confine", "internal/journal"},
 		map[string]string{
 			"github.com/mholt/acmez":             "the mail half is no ACME client: it needs a token and a thumbprint, never the account",
 			"software.sslmate.com/src/go-pkcs12": "certificate keys are the issuing half's; the mail half must not be able to read one",
 			"postseal/issuer":                    "the issuing half has the keys",
 			"postseal/internal/testca":           "no product links the test CA",
-			"github.com/miekg/dns":               "net.Resolver does; a second DNS parser is for the test CA",
+			"github.com/miekg/dns":               "the Go project's parser does (internal/resolve); a second one is for the test CA",
 			"github.com/go-jose/go-jose":         "JWS is for ACME",
 			"testing":                            "no product links test code",
 		},
 	},
 	{
 		// The issuing half.
-		[]string{"cmd/postseal", "internal/check", "issuer", "state", "state/redis"},
+		[]string{"cmd/postseal", "internal/check", "internal/hostport", "internal/resolve", "internal/submit", "issuer", "state", "state/redis"},
 		map[string]string{
 			"github.com/emersion/go-message": "the half with the keys parses no foreign mail",
 			"github.com/emersion/go-milter":  "the half with the keys talks to no mail server",
@@ -119,8 +126,8 @@ var modules = map[string]string{
 	"github.com/emersion/go-message":      "mail headers",
 	"github.com/emersion/go-milter":       "the milter protocol",
 	"github.com/emersion/go-msgauth":      "DKIM",
-	"github.com/emersion/go-sasl":         "authentication at a submission server",
-	"github.com/emersion/go-smtp":         "sending replies",
+	"github.com/emersion/go-sasl":         "authentication at the mail servers of tests",
+	"github.com/emersion/go-smtp":         "the mail servers of the demo and the test CA",
 	"github.com/fsnotify/fsnotify":        "waking up when an answer is written",
 	"github.com/go-jose/go-jose/v4":       "JWS in the test CA",
 	"github.com/google/renameio/v2":       "atomic writes",
@@ -132,7 +139,7 @@ var modules = map[string]string{
 	"github.com/schollz/progressbar/v3":   "the progress of a batch on a terminal",
 	"github.com/smallstep/pkcs7":          "signed challenges in the test CA",
 	"golang.org/x/crypto":                 "ASN.1 with care",
-	"golang.org/x/net":                    "IDNA, the public suffix list, DNS queries for CAA",
+	"golang.org/x/net":                    "IDNA, the public suffix list, DNS messages",
 	"golang.org/x/sys":                    "file locks, inotify",
 	"golang.org/x/term":                   "passphrase prompts",
 	"software.sslmate.com/src/go-pkcs12":  "PKCS#12",

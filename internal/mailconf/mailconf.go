@@ -14,6 +14,7 @@ import (
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
 	"postseal/internal/confine"
+	"postseal/internal/submit"
 	"postseal/state"
 	"postseal/state/redis"
 )
@@ -24,19 +25,25 @@ type Flags struct {
 	SMTP             string `name:"smtp" placeholder:"URL" default:"smtp://localhost:25" help:"Where the reply goes: smtp://HOST[:25], smtp+starttls://[USER@]HOST[:587], smtps://[USER@]HOST[:465] or lmtp+unix:PATH."`
 	SMTPCA           string `name:"smtp-ca" placeholder:"FILE" help:"PEM roots for the SMTP server's certificate (default: the system's)."`
 	SMTPPasswordFile string `name:"smtp-password-file" placeholder:"FILE" help:"File that holds the password of the SMTP user (or: POSTSEAL_SMTP_PASSWORD)."`
+	Helo             string `placeholder:"NAME" help:"Name of this host in EHLO (default: its fully qualified name, else its address)."`
 	Resolver         string `placeholder:"HOST:PORT" help:"DNS server for DKIM keys (default: the system's)."`
 	MaxAnswers       []int  `placeholder:"N[,ALL]" default:"10000,50000" help:"Replies an hour, to one CA and in all (default: ${default}); what is over goes later."`
 }
 
 // Check reads the flags as far as that needs no file and no network, so that a
 // mistake is found with the first message, not with the first challenge.
-func (f *Flags) Check() (*challenge.Server, error) {
-	server, err := challenge.ParseServer(f.SMTP)
+func (f *Flags) Check() (*submit.Server, error) {
+	server, err := submit.ParseServer(f.SMTP)
 	if err != nil {
 		return nil, cli.Usage("for example: --smtp smtp://localhost:25", "--smtp: %v", err)
 	}
-	if f.Resolver != "" && !strings.Contains(f.Resolver, ":") {
-		return nil, cli.Usage("for example: --resolver 127.0.0.1:53", "--resolver: %q is not HOST:PORT", f.Resolver)
+	if err := cli.CheckResolver(f.Resolver); err != nil {
+		return nil, err
+	}
+	if f.Helo != "" {
+		if err := submit.CheckName(f.Helo); err != nil {
+			return nil, cli.Usage("for example: --helo mx1.example.org", "--helo: %v", err)
+		}
 	}
 	if _, err := f.rate(); err != nil {
 		return nil, err
@@ -52,6 +59,15 @@ func (f *Flags) checkState() error {
 		return cli.StateError(err)
 	}
 	return nil
+}
+
+// name returns the name for EHLO. That of this host is looked up now: it may take a
+// moment, which is not to be one of the first challenge's.
+func (f *Flags) name() func() string {
+	if f.Helo != "" {
+		return func() string { return f.Helo }
+	}
+	return submit.HostName()
 }
 
 // rate reads --max-answers. One number leaves room for five such CAs.
@@ -108,7 +124,7 @@ func (f *Flags) Responder(file *cli.File, store state.Store, log *slog.Logger) (
 	if server.Password, err = f.password(file); err != nil {
 		return nil, err
 	}
-	server.CAFile = f.SMTPCA
+	server.CAFile, server.Name = f.SMTPCA, f.name()
 	if err := server.Check(); err != nil {
 		return nil, cli.Config("passwords go into --smtp-password-file or POSTSEAL_SMTP_PASSWORD", "--smtp: %v", err)
 	}

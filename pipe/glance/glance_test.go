@@ -9,6 +9,7 @@ import (
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
 	"postseal/internal/setup"
+	"postseal/internal/submit"
 )
 
 // The subjects of most mail are ordinary at a glance; what is doubtful only costs.
@@ -173,7 +174,7 @@ func FuzzConfig(f *testing.F) {
 			if i < 0 || settings[i] != "smtp" {
 				continue
 			}
-			if _, err := challenge.ParseServer(value); err != nil {
+			if _, err := submit.ParseServer(value); err != nil {
 				t.Error(err)
 			}
 		}

@@ -1,4 +1,4 @@
-package challenge
+package submit
 
 import (
 	"bufio"
@@ -25,6 +25,8 @@ import (
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
 )
+
+const alice, caFrom = "alice@example.test", "acme-challenge+1@ca.example"
 
 // mailServer is a real SMTP server that notes what it got and how.
 type mailServer struct {
@@ -208,14 +210,14 @@ func TestSendRefused(t *testing.T) {
 		{"STARTTLS not offered", noTLS, nil, "smtp+starttls", func(*Server, *mailServer) {}, false, "STARTTLS"},
 		{"a wrong password", asIs, tlsFromStart, "smtps", func(c *Server, s *mailServer) {
 			c.CAFile, c.user, c.Password = s.root, "alice", "wrong"
-		}, true, "wrong password"},
-		{"no way to log in", noTLS, nil, "smtp", func(c *Server, s *mailServer) { c.user, c.Password = "alice", "x" }, true, "login"},
+		}, false, "wrong password"},
+		{"no way to log in", noTLS, nil, "smtp", func(c *Server, s *mailServer) { c.user, c.Password = "alice", "x" }, false, "login"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := serve(t, c.edit, c.listen)
 			err := submit(t, s.url(c.scheme, ""), func(client *Server) { c.client(client, s) })
-			var failed *SendError
-			if !errors.As(err, &failed) || failed.Permanent != c.permanent || failed.InDoubt || !strings.Contains(err.Error(), c.says) {
+			var failed *Error
+			if !errors.As(err, &failed) || (failed.Class == Failed) != c.permanent || failed.Class == Unknown || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("got %v (%+v), want permanent %v, %q", err, failed, c.permanent, c.says)
 			}
 			if len(s.mail) > 0 {
@@ -240,7 +242,7 @@ func TestSendInternational(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = server.Send(context.Background(), env, []byte("Subject: x\r\n\r\n"), func() error { return nil })
-	if failed := new(SendError); !errors.As(err, &failed) || !failed.Permanent || !strings.Contains(err.Error(), "SMTPUTF8") {
+	if failed := new(Error); !errors.As(err, &failed) || failed.Class != Failed || !strings.Contains(err.Error(), "SMTPUTF8") {
 		t.Errorf("got %v, want that the server cannot do it", err)
 	}
 }
@@ -301,7 +303,7 @@ func TestSendBroken(t *testing.T) {
 	}{
 		{"not even a greeting", nil, false, false, ""},
 		{"busy", []string{"421 busy"}, false, false, "421 busy"},
-		{"no entry", []string{"554 no"}, true, false, "554 no"},
+		{"no entry", []string{"554 no"}, false, false, "554 no"},
 		{"sender deferred", []string{"220 hi", "250 hi", "450 later"}, false, false, "450 later"},
 		{"sender refused", []string{"220 hi", "250 hi", "550 no"}, true, false, "550 no"},
 		{"recipient deferred", []string{"220 hi", "250 hi", "250 ok", "451 later"}, false, false, "451 later"},
@@ -321,8 +323,8 @@ func TestSendBroken(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 			defer cancel()
 			err = server.Send(ctx, Envelope{alice, caFrom}, []byte("Subject: x\r\n\r\nhi\r\n"), func() error { return nil })
-			var failed *SendError
-			if !errors.As(err, &failed) || failed.Permanent != c.permanent || failed.InDoubt != c.doubt || !strings.Contains(err.Error(), c.says) {
+			var failed *Error
+			if !errors.As(err, &failed) || (failed.Class == Failed) != c.permanent || (failed.Class == Unknown) != c.doubt || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("got %v (%+v), want permanent %v, in doubt %v, %q", err, failed, c.permanent, c.doubt, c.says)
 			}
 		})
@@ -347,7 +349,7 @@ func TestSendStopsBeforeTheDot(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = server.Send(context.Background(), Envelope{alice, caFrom}, []byte("Subject: x\r\n\r\n"), func() error { return full })
-	if failed := new(SendError); !errors.As(err, &failed) || failed.Permanent || failed.InDoubt || !errors.Is(err, full) {
+	if failed := new(Error); !errors.As(err, &failed) || failed.Class != Later || !errors.Is(err, full) {
 		t.Errorf("got %v", err)
 	}
 	if len(s.mail) > 0 {

@@ -1,0 +1,189 @@
+// Package resolve asks recursive name servers, each often enough that a silent one
+// or a lost packet costs time and nothing else.
+//
+// Package net gives each server the five seconds of resolv.conf(5), which is all the
+// time that a waiting mail server leaves us, names the wrong server in its errors,
+// and has no CAA. The messages are read by its own parser, x/net/dns/dnsmessage,
+// which leaves the bytes of a record as they are.
+//
+// Rules:
+//
+//  1. An answer is final: records, or that there are none. NXDOMAIN of the first
+//     server is not asked of the second.
+//  2. Everything else is asked of the next server, and of all servers once more:
+//     silence, SERVFAIL, REFUSED, a server that knows nothing and asks nobody.
+//  3. What answers another question is passed over, as somebody may be guessing.
+//  4. EDNS is a wish: FORMERR, NOTIMP and BADVERS are asked again without it (RFC
+//     6891, Section 7), and so is silence, in the second round.
+//  5. What does not fit into a packet is asked again over TCP.
+//  6. All of it ends within the time of the caller's context.
+package resolve
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"postseal/internal/hostport"
+)
+
+// rounds is how often each server is asked: over UDP a packet may be lost.
+const rounds = 2
+
+// maxServers bounds the servers of resolv.conf(5), so that each has its time.
+const maxServers = 5
+
+// maxWait bounds one question to one server, however much time there is.
+const maxWait = 5 * time.Second
+
+// Client asks the server of Addr, HOST:PORT, or those of resolv.conf(5) if that is
+// empty. Time bounds one look-up with all its tries.
+type Client struct {
+	Addr string
+	Time time.Duration
+	Conf string // instead of /etc/resolv.conf
+}
+
+// TXT returns the TXT records of a name that ends with a dot, the strings of each
+// joined. Its errors are *net.DNSError, with IsNotFound or IsTemporary set.
+func (c *Client) TXT(ctx context.Context, name string) ([]string, error) {
+	data, err := c.Records(ctx, name, dnsmessage.TypeTXT)
+	return texts(name, data, err)
+}
+
+func texts(name string, data [][]byte, err error) (records []string, _ error) {
+	if err != nil {
+		return nil, err
+	}
+	if len(data) == 0 {
+		return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+	}
+	for _, record := range data {
+		records = append(records, join(record))
+	}
+	return records, nil
+}
+
+// join joins the strings of a TXT record (RFC 6376, Section 3.6.2.2).
+func join(record []byte) string {
+	var text strings.Builder
+	for len(record) > 0 {
+		n := min(int(record[0])+1, len(record))
+		text.Write(record[1:n])
+		record = record[n:]
+	}
+	return text.String()
+}
+
+// Records returns the data of the records of a type of a name that ends with a dot;
+// aliases are followed by the server. No record is no error.
+func (c *Client) Records(ctx context.Context, name string, kind dnsmessage.Type) ([][]byte, error) {
+	if _, err := newQuery(name, kind, false); err != nil { // what is not a name has no record
+		return nil, &net.DNSError{Err: err.Error(), Name: name, IsNotFound: true}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.Time)
+	defer cancel()
+	servers, wait := c.servers()
+	return askEach(ctx, servers, wait, name, kind)
+}
+
+// askEach asks the servers in turn. The time that is left is shared out among the
+// tries that are left.
+func askEach(ctx context.Context, servers []string, wait time.Duration, name string, kind dnsmessage.Type) ([][]byte, error) {
+	failed := make([]error, len(servers))
+	for round := range rounds {
+		for i, server := range servers {
+			left := time.Until(deadline(ctx)) / time.Duration((rounds-round)*len(servers)-i)
+			try, cancel := context.WithTimeout(ctx, min(left, wait))
+			records, err := ask(try, server, name, kind, round == 0)
+			cancel()
+			if err == nil {
+				return records, nil
+			}
+			if ctx.Err() != nil && failed[i] != nil {
+				break // what was said before is more than that the time is over
+			}
+			failed[i] = err
+		}
+	}
+	return nil, describe(name, servers, failed)
+}
+
+func deadline(ctx context.Context) time.Time {
+	t, _ := ctx.Deadline()
+	return t
+}
+
+// describe names each server that failed, with how it did.
+func describe(name string, servers []string, failed []error) error {
+	e := &net.DNSError{Name: name, IsTemporary: true}
+	for i, err := range failed {
+		if err == nil {
+			continue
+		}
+		e.IsTimeout = e.IsTimeout || errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err)
+		if e.Server == "" {
+			e.Server, e.Err = servers[i], cause(err)
+		} else {
+			e.Err += "; on " + servers[i] + ": " + cause(err)
+		}
+	}
+	if e.Err == "" {
+		e.Err = "timeout"
+	}
+	return e
+}
+
+func cause(err error) string {
+	var op *net.OpError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), os.IsTimeout(err):
+		return "timeout"
+	case errors.As(err, &op):
+		return op.Err.Error()
+	}
+	return err.Error()
+}
+
+// servers returns where a question goes, one after the other, and how long each may
+// take at most. Of resolv.conf(5), nameserver and the option timeout count; each
+// server is asked twice whatever attempts says, and in the order of the file.
+func (c *Client) servers() (servers []string, wait time.Duration) {
+	if c.Addr != "" {
+		return []string{c.Addr}, maxWait
+	}
+	wait = maxWait
+	path := c.Conf
+	if path == "" {
+		path = "/etc/resolv.conf"
+	}
+	data, _ := os.ReadFile(path) // without it, the servers are those of this machine
+	for line := range strings.Lines(string(data)) {
+		f := strings.Fields(line)
+		switch {
+		case len(f) > 1 && f[0] == "nameserver" && len(servers) < maxServers:
+			if addr, err := hostport.Join(f[1], "53"); err == nil && !slices.Contains(servers, addr) {
+				servers = append(servers, addr)
+			}
+		case len(f) > 1 && f[0] == "options":
+			for _, option := range f[1:] {
+				if s, ok := strings.CutPrefix(option, "timeout:"); ok {
+					if n, err := strconv.ParseUint(s, 10, 8); err == nil {
+						wait = min(maxWait, max(1, time.Duration(n))*time.Second)
+					}
+				}
+			}
+		}
+	}
+	if len(servers) == 0 {
+		return []string{"127.0.0.1:53", "[::1]:53"}, wait
+	}
+	return servers, wait
+}

@@ -1,0 +1,218 @@
+package submit
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxReplies bounds what a server may say on one connection, in bytes.
+const maxReplies = 64 << 10
+
+// session is a connection to the server.
+type session struct {
+	server     *Server
+	conn       net.Conn
+	in         *textproto.Reader
+	buffered   *bufio.Reader // of in
+	name       string        // what EHLO says
+	secured    bool
+	extensions map[string][]string // by keyword in capitals
+}
+
+func (s *session) use(conn net.Conn) {
+	s.conn = conn
+	s.buffered = bufio.NewReader(io.LimitReader(conn, maxReplies))
+	s.in = textproto.NewReader(s.buffered)
+}
+
+// connect opens a connection that ends with the context, says EHLO and secures it.
+func (s *Server) connect(ctx context.Context, name *string) (*session, error) {
+	conf, err := s.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.dial(ctx, conf)
+	if err != nil {
+		return nil, err
+	}
+	*name = c.name
+	if err = c.open(); err == nil {
+		err = c.startTLS(ctx, conf)
+	}
+	if broken := (*tlsError)(nil); errors.As(err, &broken) && s.security == opportunistic {
+		// Clear text is what the admin asked for, and this connection is lost.
+		c.conn.Close()
+		if c, err = s.dial(ctx, conf); err == nil {
+			err = c.open()
+		}
+	}
+	if err != nil {
+		if c != nil {
+			c.conn.Close()
+		}
+		return nil, err
+	}
+	return c, nil
+}
+
+func (s *Server) dial(ctx context.Context, conf *tls.Config) (*session, error) {
+	network := "tcp"
+	if s.security == localSocket {
+		network = "unix"
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, network, s.addr)
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() { conn.Close() })
+	c := &session{server: s, name: s.ehloName(conn.LocalAddr())}
+	if s.security == implicitTLS {
+		conn, c.secured = tls.Client(conn, conf), true
+	}
+	c.use(conn)
+	return c, nil
+}
+
+// open reads the greeting and says EHLO.
+func (s *session) open() error {
+	if _, err := s.reply("greeting", 2); err != nil {
+		return err
+	}
+	return s.hello()
+}
+
+// hello says EHLO, and HELO where that is not known (RFC 5321, Section 3.2).
+func (s *session) hello() error {
+	s.extensions = map[string][]string{}
+	word := "EHLO"
+	if s.server.security == localSocket {
+		word = "LHLO"
+	}
+	lines, err := s.command(word, 2, word+" "+s.name)
+	if a := (*answer)(nil); word == "EHLO" && errors.As(err, &a) && (a.code == 500 || a.code == 502) {
+		_, err = s.command("HELO", 2, "HELO "+s.name)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	// Keywords come in any case and order, and more than once (RFC 5321, Section
+	// 2.4); "AUTH=LOGIN" is how servers wrote it before RFC 2554.
+	for _, line := range lines[1:] {
+		fields := strings.Fields(line)
+		if len(fields) == 0 {
+			continue
+		}
+		keyword, first, old := strings.Cut(strings.ToUpper(fields[0]), "=")
+		if old && first != "" {
+			fields = append(fields, first)
+		}
+		s.extensions[keyword] = append(s.extensions[keyword], fields[1:]...)
+	}
+	return nil
+}
+
+func (s *session) offers(keyword string) bool {
+	_, ok := s.extensions[keyword]
+	return ok
+}
+
+// tlsError is a handshake that failed: nothing can follow it.
+type tlsError struct{ error }
+
+// startTLS secures the connection where that is required or offered.
+func (s *session) startTLS(ctx context.Context, conf *tls.Config) error {
+	required := s.server.security == startTLS
+	switch {
+	case s.secured || s.server.security == localSocket:
+		return nil
+	case !s.offers("STARTTLS") && required:
+		return fmt.Errorf("%s does not offer STARTTLS, which smtp+starttls:// requires", s.server.host)
+	case !s.offers("STARTTLS"):
+		return nil
+	}
+	if _, err := s.command("STARTTLS", 2, "STARTTLS"); err != nil {
+		if a := (*answer)(nil); errors.As(err, &a) && !required {
+			return nil
+		}
+		return err
+	}
+	if s.buffered.Buffered() > 0 { // somebody has put it there before TLS began
+		return &tlsError{errors.New("the SMTP server goes on in clear text after STARTTLS")}
+	}
+	conn := tls.Client(s.conn, conf)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return &tlsError{err}
+	}
+	s.use(conn)
+	s.secured = true
+	return s.hello() // what was said before TLS does not count (RFC 3207, Section 4.2)
+}
+
+// command sends a line and wants a reply of a class, the first digit of its code.
+func (s *session) command(step string, class int, line string) ([]string, error) {
+	if strings.ContainsAny(line, "\r\n") {
+		return nil, &Error{Failed, errors.New("a line end within an SMTP command")}
+	}
+	if _, err := io.WriteString(s.conn, line+"\r\n"); err != nil {
+		return nil, err
+	}
+	return s.reply(step, class)
+}
+
+// reply reads the lines of a reply, without their codes. An *answer is the error of
+// another class. The last line alone must have a code that counts, and its text may
+// be missing with its space (RFC 5321, Section 4.2), which package textproto refuses.
+func (s *session) reply(step string, class int) (lines []string, err error) {
+	for {
+		line, err := s.in.ReadLine()
+		if err != nil {
+			return nil, err
+		}
+		if len(line) < 3 {
+			return nil, fmt.Errorf("%q is not an SMTP reply", line)
+		}
+		code, err := strconv.ParseUint(line[:3], 10, 16)
+		if err != nil || code < 200 || code > 599 || len(line) > 3 && line[3] != ' ' && line[3] != '-' {
+			return nil, fmt.Errorf("%q is not an SMTP reply", line)
+		}
+		lines = append(lines, strings.TrimSpace(line[min(4, len(line)):]))
+		if len(line) > 3 && line[3] == '-' {
+			continue
+		}
+		if int(code)/100 != class {
+			return nil, &answer{step, int(code), joinTexts(lines)}
+		}
+		return lines, nil
+	}
+}
+
+// joinTexts makes one line of several, each of which may start with the same enhanced
+// code (RFC 2034, Section 4).
+func joinTexts(lines []string) string {
+	code, _, _ := strings.Cut(lines[0], " ")
+	for i := range lines[1:] {
+		if strings.Count(code, ".") == 2 {
+			lines[i+1] = strings.TrimPrefix(lines[i+1], code+" ")
+		}
+	}
+	return strings.TrimSpace(strings.Join(lines, " "))
+}
+
+// quitTime is how long a server may take to say good-bye.
+const quitTime = time.Second
+
+func (s *session) quit() {
+	s.conn.SetDeadline(time.Now().Add(quitTime))
+	s.command("QUIT", 2, "QUIT") // the message is taken; what comes after does not matter
+}

@@ -1,0 +1,115 @@
+package submit
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Class is what became of a message that was not taken.
+type Class int
+
+// The classes. A nil error means that the server has taken the message.
+const (
+	Later   Class = iota // it may be sent again
+	Failed               // the server refused it for good
+	Unknown              // the final dot was sent and no answer came: perhaps it was taken
+)
+
+// Error is why a message was not taken. The text says what to change where the
+// cause is how this host is set up.
+type Error struct {
+	Class Class
+	Err   error
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// answer is a reply of the server that refuses a command.
+type answer struct {
+	step string // the command, "greeting", or "." for the message
+	code int
+	text string
+}
+
+func (a *answer) Error() string { return fmt.Sprintf("%d %s", a.code, a.text) }
+
+// What a server says with a 5xx code is a verdict about the message only if it is
+// about the message; what it thinks of us can be put right, and then the message
+// goes:
+//
+//	greeting 554, 521            later   it does not want this host
+//	EHLO, LHLO, HELO 5xx         later   it does not like our name
+//	STARTTLS 5xx                 later   its TLS is out of order
+//	AUTH 5xx                     later   user or password is wrong, or the way to log in
+//	MAIL, RCPT, DATA 5xx         failed  it does not want the sender, the recipient or the message, but:
+//	  530, 534, 535, 538         later   it wants a login or TLS first (RFC 4954, RFC 3207)
+//	  500, 502, 503              later   we speak out of turn
+//	  about HELO, about logins   later   Postfix, by default, says so at RCPT (smtpd_delay_reject), Exim too
+//	  about this client          later   the same
+//	MAIL 5.7.x, but 553          later   not authorised (RFC 3463, Section 3.8), unless it names the address
+//	final dot 5xx                failed
+//	any 4xx, no answer           later
+//	no answer after the dot      unknown
+func (s *Server) verdict(err error, name string) *Error {
+	if own := (*Error)(nil); errors.As(err, &own) {
+		return own
+	}
+	var a *answer
+	if !errors.As(err, &a) {
+		return &Error{Later, err}
+	}
+	switch advice := s.advice(a, name); {
+	case a.code < 500:
+		return &Error{Later, err}
+	case advice != "":
+		return &Error{Later, fmt.Errorf("%s: %w", advice, err)}
+	}
+	return &Error{Failed, err}
+}
+
+var (
+	aboutHelo   = regexp.MustCompile(`(?i)\b(helo|ehlo|lhlo)\b`)
+	aboutLogin  = regexp.MustCompile(`(?i)authentication (is )?required|must (first )?authenticate|(client|user) was not authenticated|must issue a starttls`)
+	aboutClient = regexp.MustCompile(`(?i)client host rejected|client host .* blocked`)
+	aboutAddr   = regexp.MustCompile(`(?i)(address|sender|recipient) rejected`)
+)
+
+// advice says what to change if an answer is about us; "" if it is about the message.
+func (s *Server) advice(a *answer, name string) string {
+	ours := "the SMTP server does not like the name " + name + " in our greeting; set helo to the full name of this host"
+	login := "the SMTP server wants a login or TLS first; see --smtp, or let it take mail from this host"
+	switch a.step {
+	case "greeting":
+		return "the SMTP server turns this host away; let it take mail from here, or name another in --smtp"
+	case "EHLO", "LHLO", "HELO":
+		return ours
+	case "STARTTLS":
+		return "the SMTP server offers STARTTLS and refuses it; look at its TLS settings"
+	case "AUTH":
+		return "the SMTP server refuses the login of " + s.user + "; look at the user in --smtp and at the password"
+	case "MAIL", "RCPT", "DATA":
+	default:
+		return ""
+	}
+	switch {
+	case slices.Contains([]int{530, 534, 535, 538}, a.code):
+		return login
+	case aboutAddr.MatchString(a.text):
+		return ""
+	case aboutHelo.MatchString(a.text):
+		return ours
+	case aboutLogin.MatchString(a.text):
+		return login
+	case aboutClient.MatchString(a.text), a.step == "MAIL" && a.code != 553 && strings.HasPrefix(a.text, "5.7."):
+		return "the SMTP server does not take mail from this host; let it, or name another in --smtp"
+	case slices.Contains([]int{500, 502, 503}, a.code):
+		return "the SMTP server does not understand " + a.step + "; is it one that takes mail?"
+	}
+	return ""
+}
