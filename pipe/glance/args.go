@@ -58,31 +58,72 @@ func legal(flag, value string) bool {
 	case "--smtp":
 		const scheme = "smtp://"
 		return len(value) > len(scheme) && value[:len(scheme)] == scheme && isHostPort(value[len(scheme):], false)
+	case "--helo":
+		return isGreeting(value)
 	case "--resolver":
 		return isHostPort(value, true)
 	}
 	return false
 }
 
-// isHostPort takes plain names and numbers with a plain port.
+// isHostPort takes plain names and addresses with a plain port, as package hostport
+// does.
 func isHostPort(s string, needPort bool) bool {
-	host := len(s)
+	host := s
 	for i := range len(s) {
-		if c := s[i]; c == ':' && i > 0 {
-			host = i
+		if s[i] == ':' {
+			host = s[:i]
 			break
-		} else if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '.' && (c != '-' || i == 0) {
-			return false
 		}
 	}
-	if host == len(s) {
-		return !needPort
+	if !isHost(host) || host == s {
+		return isHost(host) && !needPort
 	}
-	port := s[host+1:]
+	port := s[len(host)+1:]
 	for i := range len(port) {
 		if port[i] < '0' || port[i] > '9' {
 			return false
 		}
 	}
-	return 1 <= len(port) && len(port) <= 4
+	return 1 <= len(port) && len(port) <= 4 && port[0] != '0'
+}
+
+// isHost takes names whose labels all start with a letter, and IPv4 addresses; there
+// are others.
+func isHost(s string) bool {
+	digits, dots, value, start := true, 0, 0, true
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '.' && !start:
+			dots, value, start = dots+1, 0, true
+			continue
+		case c >= '0' && c <= '9' && (digits || !start):
+			if digits && !start && value == 0 {
+				return false
+			}
+			if value = 10*value + int(c-'0'); digits && value > 255 {
+				return false
+			}
+		case c|0x20 >= 'a' && c|0x20 <= 'z' && (!digits || i == 0), c == '-' && !start && !digits:
+			digits, value = false, 0
+		default:
+			return false
+		}
+		start = false
+	}
+	return !start && len(s) < 64 && (!digits || dots == 3)
+}
+
+// isGreeting takes fully qualified names for EHLO.
+func isGreeting(s string) bool {
+	dots := 0
+	for i := 1; i < len(s); i++ {
+		if s[i] != '.' {
+			continue
+		}
+		if dots++; s[i-1] == '-' {
+			return false
+		}
+	}
+	return isHost(s) && dots > 0 && s[len(s)-1] != '-' && (s[0] < '0' || s[0] > '9')
 }

@@ -31,7 +31,7 @@ func plainConfig(file []byte) bool {
 }
 
 // settings are the keys that are known here.
-var settings = [...]string{"state", "smtp", "resolver", "server", "contact", "listen", "metrics", "roots"}
+var settings = [...]string{"state", "smtp", "helo", "resolver", "server", "contact", "listen", "metrics", "roots"}
 
 // setting reads key = "value" and returns which it is, -1 for none.
 func setting(line []byte) (i int, value string) {
@@ -62,7 +62,7 @@ func setting(line []byte) (i int, value string) {
 
 func legalSetting(key, value string) bool {
 	switch key {
-	case "smtp", "resolver":
+	case "smtp", "helo", "resolver":
 		return legal("--"+key, value)
 	case "state":
 		// Other URLs, and what could be taken for one, could hold a password, which not
