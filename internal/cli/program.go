@@ -139,7 +139,32 @@ func (p Program) Main(run func(context.Context, *Parsed) error) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return Report(journal.LastWords(), p.Name, run(ctx, parsed))
+	return Report(journal.LastWords(), p.Name, parsed.blame(run(ctx, parsed)))
+}
+
+// blame gives an error in the value of a flag, which starts with the flag's name, to
+// the configuration file or the environment (exit 78) if the command line does not
+// have that flag.
+func (p *Parsed) blame(err error) error {
+	var usage *Error
+	if !errors.As(err, &usage) || usage.Code != ExitUsage || p.Kong == nil {
+		return err
+	}
+	name, _, _ := strings.Cut(strings.TrimPrefix(usage.Err.Error(), "--"), ":")
+	for _, step := range p.Kong.Path {
+		if step.Flag != nil && step.Flag.Name == name && !step.Resolved {
+			return err
+		}
+	}
+	for _, flag := range p.Kong.Flags() {
+		if flag.Name == name && slices.ContainsFunc(flag.Envs, isSet) {
+			return Config(usage.Hint, "environment: %w", usage.Err)
+		}
+	}
+	if _, inFile := p.File.top[name]; inFile {
+		return Config(usage.Hint, "%s: %w", p.File.Path, usage.Err)
+	}
+	return err
 }
 
 // release is the version of a release, which its build sets.
