@@ -27,7 +27,7 @@ packages() {
 	postfix) echo postfix opendkim procmail maildrop dovecot-lmtpd dovecot-sieve dovecot-imapd getmail6 fetchmail ;;
 	rspamd) echo postfix rspamd ;;
 	exim) echo exim4-daemon-heavy ;;
-	opensmtpd) echo opensmtpd ;;
+	opensmtpd) echo opensmtpd procmail ;;
 	sendmail) echo sendmail-bin sensible-mda ;;
 	package) echo man-db bash-completion ;;
 	fresh) echo --download-only postfix libnss3-tools ;;

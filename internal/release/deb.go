@@ -79,7 +79,7 @@ var installed = [][2]string{
 	{"contrib/systemd/postseal-renew.timer", "usr/lib/systemd/system/postseal-renew.timer"},
 	{"contrib/systemd/sysusers.d/postseal.conf", "usr/lib/sysusers.d/postseal.conf"},
 	{"contrib/systemd/tmpfiles.d/postseal.conf", "usr/lib/tmpfiles.d/postseal.conf"},
-	{"contrib/lib/then", "usr/lib/postseal/then"},
+	{"contrib/lib/before", "usr/lib/postseal/before"},
 	{"contrib/lib/deliver", "usr/lib/postseal/deliver"},
 	{"contrib/dovecot/postseal-again", "usr/lib/postseal/postseal-again"},
 	{"contrib/hooks/mail-container", "usr/lib/postseal/hooks/mail-container"},
@@ -163,7 +163,7 @@ func (r release) control(t tree) (tree, error) {
 		return nil, err
 	}
 	c := tree{"control": {control, 0o644}, "md5sums": {[]byte(sums.String()), 0o644}}
-	for _, script := range []string{"postinst", "prerm", "postrm"} {
+	for _, script := range []string{"config", "templates", "postinst", "prerm", "postrm"} {
 		if err := c.copy(r.Root, "contrib/debian/"+script, script); err != nil {
 			return nil, err
 		}

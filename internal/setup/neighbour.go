@@ -54,7 +54,7 @@ const socketName = "milter.sock"
 
 var (
 	deliver = helper{from: "lib/deliver", to: "/usr/lib/postseal/deliver", mode: 0o755}
-	then    = helper{from: "lib/then", to: "/usr/lib/postseal/then", mode: 0o755}
+	before  = helper{from: "lib/before", to: "/usr/lib/postseal/before", mode: 0o644}
 	again   = helper{from: "dovecot/postseal-again", to: "/usr/lib/postseal/postseal-again", mode: 0o755}
 	sudoers = addition{from: "sudoers.d/postseal", to: "/etc/sudoers.d/postseal", place: NewFile, mode: 0o440}
 )
@@ -100,7 +100,7 @@ var neighbours = []*Neighbour{
 		Name: "opensmtpd", Title: "OpenSMTPD", mta: true,
 		programs: []string{"usr/sbin/smtpd", "usr/local/sbin/smtpd"},
 		files:    []string{"etc/smtpd.conf", "etc/mail/smtpd.conf", "usr/local/etc/mail/smtpd.conf"},
-		dir:      "opensmtpd", helpers: []helper{then},
+		dir:      "opensmtpd", helpers: []helper{before},
 		lines:    []addition{sudoers, {from: "opensmtpd/smtpd.conf", to: "/etc/smtpd.conf", place: AtStart}},
 		note:     "then add  wrapper \"postseal\"  to each action of /etc/smtpd.conf that delivers to users",
 		commands: []string{"smtpd -n", "systemctl restart opensmtpd"},
