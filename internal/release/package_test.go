@@ -104,8 +104,36 @@ func (a *admin) life() {
 		b.wantActive("active")
 	})
 
+	// Nobody is asked here, so keys stay.
+	secrets := a.secrets()
 	a.sh("dpkg -P postseal")
-	a.Run("purged", func(t *testing.T) { a.with(t).purged(before) })
+	a.Run("purged, keys kept", func(t *testing.T) {
+		b := a.with(t)
+		b.want("keys", b.secrets(), secrets)
+		if _, err := os.Stat(configFile); err == nil {
+			t.Errorf("%s is still there", configFile)
+		}
+		b.wantActive("inactive")
+	})
+
+	// Removed first, so that only what debconf remembers of the question is left.
+	a.sh("dpkg -i " + inKit(nextVersion))
+	a.Run("installed after that", func(t *testing.T) {
+		a.with(t).installed(nextVersion)
+		a.with(t).want("keys", a.secrets(), secrets)
+	})
+	a.sh("echo postseal postseal/purge-keys boolean true | debconf-set-selections && dpkg -r postseal && dpkg -P postseal")
+	a.Run("purged with keys", func(t *testing.T) { a.with(t).purged(before) })
+
+	// Where nothing is lost, nothing is asked.
+	a.sh("dpkg -i " + inKit(nextVersion) + " && dpkg -P postseal")
+	a.Run("purged without keys", func(t *testing.T) { a.with(t).purged(before) })
+}
+
+// secrets are the modes, owners and contents of all that the issuing half has.
+func (a *admin) secrets() string {
+	a.Helper()
+	return a.sh("cd /var/lib/postseal && find accounts certs orders -printf '%p %m %u:%g\\n' | sort; sha256sum " + privateKey)
 }
 
 // with is the same admin for a part of the test.
@@ -272,6 +300,7 @@ func (a *admin) wantContents(want string) {
 var leftAlone = []string{
 	"/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/.pwd.lock",
 	"/var/lib/dpkg/status-old", "/var/lib/dpkg/available", "/var/cache/man",
+	"/var/cache/debconf/config.dat-old", "/var/cache/debconf/templates.dat-old",
 	"/etc/postseal", ownKey, filepath.Dir(dropIn), dropIn,
 }
 
