@@ -2,40 +2,98 @@ package issuer
 
 import (
 	"context"
+	"crypto/x509"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 )
 
-// secretVariables are not for the eyes of hooks.
-var secretVariables = []string{"POSTSEAL_PASSPHRASE", "POSTSEAL_SMTP_PASSWORD"}
-
-// deploy runs the deploy hook. Its output goes to stderr, since stdout may be
-// JSON. A failure keeps the certificate.
+// deploy runs the deploy hook. A failure keeps the certificate.
 func (r *run) deploy(ctx context.Context, res *Result) error {
 	if r.req.DeployHook == "" {
 		return nil
 	}
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", r.req.DeployHook)
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	cmd.Env = append(hookEnvironment(os.Environ()),
+	r.step(StepHook, "", "running the deploy hook")
+	err := hook(ctx, r.req.DeployHook,
 		"POSTSEAL_EMAILS="+strings.Join(res.Emails, " "),
 		"POSTSEAL_P12="+res.P12,
 		"POSTSEAL_CERT="+res.Cert,
 		"POSTSEAL_KEY="+res.Key,
 		"POSTSEAL_CHAIN="+res.Chain,
 	)
-	r.step(StepHook, "", "running the deploy hook")
-	if err := cmd.Run(); err != nil {
+	if err != nil {
 		return failed("the certificate is in "+res.Dir+"; run the hook by hand once it works", "deploy hook %q: %v", r.req.DeployHook, err)
 	}
 	return nil
 }
 
+// failed runs the fail hook if an order ended without a certificate, and nothing is
+// left that another run would resume. What the hook itself has to say changes nothing.
+func (r *run) failed(res *Result, err error) {
+	if r.req.FailHook == "" || r.req.DryRun || KindOf(err) != Failed || res != nil || r.order != nil {
+		return
+	}
+	r.step(StepHook, "", "running the fail hook")
+	hookErr := hook(r.main, r.req.FailHook,
+		"POSTSEAL_EMAILS="+strings.Join(r.req.Emails, " "),
+		"HOOK_KIND=",
+		"HOOK_ERROR="+strings.Join(strings.Fields(err.Error()), " "),
+	)
+	if hookErr != nil {
+		r.hint("", "fail hook \""+r.req.FailHook+"\": "+hookErr.Error())
+	}
+}
+
+// runHook runs the revoke hook. It runs for what was revoked already, too: so it can be
+// run again after it failed. Its certificate is a copy, for --cert-path may name a
+// container.
+func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certificate, emails []string) error {
+	if v.Hook == "" {
+		return nil
+	}
+	dir, err := os.MkdirTemp("", "postseal-revoked-")
+	if err != nil {
+		return configError("", "revoke hook: %v", err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, certFile)
+	if err := os.WriteFile(path, marshalChain([]*x509.Certificate{leaf}), 0o600); err != nil {
+		return configError("", "revoke hook: %v", err)
+	}
+	reason := strings.ToLower(v.Reason)
+	if reason == "" {
+		reason = Reasons[0]
+	}
+	i.step(StepHook, "", "", "running the revoke hook")
+	err = hook(ctx, v.Hook,
+		"POSTSEAL_EMAILS="+strings.Join(emails, " "),
+		"POSTSEAL_CERT="+path,
+		"HOOK_KIND=",
+		"HOOK_SERIAL="+serialOf(leaf),
+		"HOOK_REASON="+reason,
+	)
+	if err != nil {
+		return failed("the certificate is revoked; run the same command again once the hook works", "revoke hook %q: %v", v.Hook, err)
+	}
+	return nil
+}
+
+// hook runs a command with variables of its own. Its output goes to stderr, since
+// stdout may be JSON.
+func hook(ctx context.Context, command string, variables ...string) error {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	cmd.Env = append(hookEnvironment(os.Environ()), variables...)
+	return cmd.Run()
+}
+
+// hookEnvironment leaves out what is ours: passwords and passphrases are not for the
+// eyes of hooks, and a variable that one kind of hook does not get must not come from
+// whoever started us.
 func hookEnvironment(env []string) []string {
 	return slices.DeleteFunc(slices.Clone(env), func(entry string) bool {
-		name, _, _ := strings.Cut(entry, "=")
-		return slices.Contains(secretVariables, name)
+		return strings.HasPrefix(entry, "POSTSEAL_") || strings.HasPrefix(entry, "HOOK_")
 	})
 }

@@ -34,6 +34,10 @@ func (r *run) begin() error {
 		Version: fileVersion, Settings: r.req.Settings, DryRun: r.req.DryRun,
 		Created: r.i.now().UTC().Truncate(time.Second), Replaces: r.req.replaces,
 	}
+	if r.since.IsZero() {
+		r.since = r.order.Created
+	}
+	r.order.Since = r.since
 	for _, email := range r.req.Emails {
 		r.order.Challenges = append(r.order.Challenges, &challenge{ID: rand.Text(), Email: email})
 	}

@@ -20,6 +20,7 @@ type orderFile struct {
 	Settings
 	DryRun     bool         `json:"dry-run,omitempty"`
 	Created    time.Time    `json:"created"`
+	Since      time.Time    `json:"since"`         // of the first of the orders that this one has replaced
 	URL        string       `json:"url,omitempty"` // of the order; "" until the CA answered
 	Replaces   string       `json:"replaces,omitempty"`
 	Key        string       `json:"key,omitempty"` // PEM; set before the CSR is sent

@@ -23,6 +23,7 @@ type Renewal struct {
 	CABundle   string // "" for that of the first time
 	Passphrase Passphrase
 	Timeout    time.Duration
+	FailHook   string // for those that were not given their own
 	// Pause is called once before a CA is asked for anything, for --jitter.
 	Pause func(context.Context) error
 }
@@ -72,7 +73,10 @@ func (i *Issuer) DueRequests(ctx context.Context, o Renewal) ([]Request, error) 
 
 // apply lets the options of this run win.
 func (o *Renewal) apply(r *Request) {
-	r.Force, r.ReuseKey, r.Timeout = o.Force, o.ReuseKey, o.Timeout
+	r.Force, r.ReuseKey, r.Timeout, r.renewal = o.Force, o.ReuseKey, o.Timeout, true
+	if r.FailHook == "" {
+		r.FailHook = o.FailHook
+	}
 	if o.CABundle != "" {
 		r.CABundle = o.CABundle
 	}
@@ -228,6 +232,21 @@ func (i *Issuer) rewriteRenewal(c stored) error {
 		return err
 	}
 	return c.write(i.certDir(c.name))
+}
+
+// enough is how long a renewal may wait. A timer resumes an order as often as it likes,
+// but nobody reads that it still waits; that it has failed, monitoring sees. Later runs
+// go on with the order all the same.
+const enough = 24 * time.Hour
+
+// patience makes a failure of a renewal that has waited long enough. Orders that
+// expired meanwhile and were replaced count as one wait.
+func (r *run) patience(err error) error {
+	if KindOf(err) != Later || !r.req.renewal || r.since.IsZero() || r.i.now().Sub(r.since) < enough {
+		return err
+	}
+	return failed("\"postseal check\" looks for the reason; the next run goes on all the same",
+		"%s has been waiting since %s: %w", list(r.req.Emails), r.since.Local().Format("2006-01-02 15:04"), err)
 }
 
 // formerly prepares an order that replaces a certificate: its key, if that is to

@@ -157,6 +157,58 @@ func TestRenewFinishesOrders(t *testing.T) {
 	}
 }
 
+// A renewal that has waited for a day has failed, however often its order was replaced
+// meanwhile; the order goes on. Somebody's own order just waits.
+func TestRenewWaitsADay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{MailDelay: time.Hour})
+	c := new(clock)
+	late := func(o *Options) { o.Now = c.now }
+	w.leaveWaiting(w.request(alice))
+	renew := func() (err error) {
+		reqs, err := w.issuer(late).DueRequests(t.Context(), Renewal{Timeout: time.Second})
+		if err != nil || len(reqs) != 1 {
+			t.Fatalf("%d to renew, %v", len(reqs), err)
+		}
+		_, err = w.issuer(late).Obtain(t.Context(), reqs[0])
+		return err
+	}
+	for _, tc := range []struct {
+		at   time.Duration
+		want Kind
+	}{{0, Later}, {23 * time.Hour, Later}, {25 * time.Hour, Failed}, {70 * time.Hour, Failed}} {
+		c.step(tc.at)
+		if err := renew(); KindOf(err) != tc.want || (tc.want == Failed) != strings.Contains(err.Error(), "has been waiting since") {
+			t.Errorf("after %s: kind %d, want %d: %v", tc.at, KindOf(err), tc.want, err)
+		}
+		w.forgetAtCA(tc.at == 23*time.Hour)
+		if len(w.entries("orders")) != 1 {
+			t.Fatalf("orders: %v", w.entries("orders"))
+		}
+	}
+	own := w.request(alice)
+	own.Timeout = time.Second
+	if _, err := w.issuer(late).Obtain(t.Context(), own); KindOf(err) != Later {
+		t.Errorf("ordered by hand: %v", err)
+	}
+}
+
+// forgetAtCA makes the order on disk one that the CA does not know any more.
+func (w *world) forgetAtCA(yes bool) {
+	w.t.Helper()
+	path := w.dir.Path("orders", alice+".json")
+	o, err := readOrder(path)
+	if err != nil || o == nil {
+		w.t.Fatal(err)
+	}
+	if yes {
+		o.URL += "-gone"
+		if err := writeJSON(path, o); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
 func TestDue(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	r := renewalFile{NotBefore: start, NotAfter: start.Add(90 * day)}

@@ -38,6 +38,7 @@ type Revocation struct {
 	Server     string // "" for the one that issued it, as far as known
 	CABundle   string
 	Default    string // the server if nothing else is known
+	Hook       string // run after success
 }
 
 // Revoked is what was revoked.
@@ -86,7 +87,8 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 		return nil, err
 	}
 	emails, _, _ := leafNames(leaf)
-	return &Revoked{emails, serialOf(leaf), server, already, key != nil, len(known) > 0}, i.markRevoked(known)
+	done := &Revoked{emails, serialOf(leaf), server, already, key != nil, len(known) > 0}
+	return done, errors.Join(i.markRevoked(known), v.runHook(ctx, i, leaf, emails))
 }
 
 // where returns the CA of the certificate.

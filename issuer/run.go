@@ -41,6 +41,7 @@ type run struct {
 
 	mu      sync.Mutex // guards order and its file
 	order   *orderFile
+	since   time.Time                             // when the wait for a certificate began, whatever became of orders
 	waiting string                                // for what, in words
 	newKey  func() (key crypto.Signer, err error) // the key, generated meanwhile
 	key     crypto.Signer
@@ -66,7 +67,9 @@ func (i *Issuer) Obtain(ctx context.Context, req Request) (*Result, error) {
 	ctx, cancel := ctxWithTimeout(ctx, req.Timeout)
 	defer cancel()
 	res, err := r.obtain(ctx)
-	return res, r.lastWords(ctx, err)
+	err = r.patience(r.lastWords(ctx, err))
+	r.failed(res, err)
+	return res, err
 }
 
 func (r *run) obtain(ctx context.Context) (res *Result, err error) {
@@ -141,7 +144,7 @@ func (r *run) loadOrder() error {
 		r.forget()
 		return nil
 	}
-	r.order = o
+	r.order, r.since = o, o.Since
 	r.adopt()
 	return nil
 }

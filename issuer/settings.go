@@ -32,6 +32,7 @@ type Settings struct {
 	Passphrase Passphrase `json:"passphrase"`
 	Out        string     `json:"out,omitempty"`
 	DeployHook string     `json:"deploy-hook,omitempty"`
+	FailHook   string     `json:"fail-hook,omitempty"`
 	TokenJoin  string     `json:"token-join,omitempty"`
 	Trigger    string     `json:"trigger,omitempty"`
 	Settle     *Duration  `json:"settle,omitempty"`
@@ -70,6 +71,7 @@ type Request struct {
 
 	key      crypto.Signer // of KeyPath or the former certificate
 	replaces string        // RFC 9773, Section 5
+	renewal  bool          // not somebody's order who reads what is said
 }
 
 // check refuses what makes no sense before anything is ordered, and fills in the

@@ -40,6 +40,7 @@ type certCmd struct {
 	caFlags
 	Interactive bool   `help:"Answer the challenge mail by hand."`
 	DeployHook  string `placeholder:"CMD" help:"Run this after success."`
+	FailHook    string `placeholder:"CMD" help:"Run this after an order has failed for good."`
 }
 
 // caFlags say how to deal with the CA.
@@ -176,7 +177,7 @@ func (c *certCmd) request(s *session) (issuer.Request, error) {
 	req := issuer.Request{
 		Settings: issuer.Settings{
 			Server: server, CABundle: s.CABundle, Profile: c.Profile, KeyType: c.KeyType, Usages: c.Usage,
-			P12: c.P12, Out: c.Out, DeployHook: c.DeployHook,
+			P12: c.P12, Out: c.Out, DeployHook: c.DeployHook, FailHook: c.FailHook,
 		},
 		KeyPath: c.KeyPath, Force: c.Force, DryRun: c.DryRun, Timeout: c.Timeout,
 	}

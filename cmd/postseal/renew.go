@@ -16,9 +16,10 @@ type renewCmd struct {
 	Force    bool     `help:"Renew though not due."`
 	ReuseKey bool     `help:"Keep the private key."`
 	passFlags
-	Timeout time.Duration `default:"30m" placeholder:"D" help:"How long to wait for each mail (default: ${default})."`
-	Jobs    int           `placeholder:"N" default:"32" help:"How many orders go on at a time (default: ${default})."`
-	Jitter  time.Duration `placeholder:"D" help:"Wait up to so long at random before a CA is asked, for timers."`
+	Timeout  time.Duration `default:"30m" placeholder:"D" help:"How long to wait for each mail (default: ${default})."`
+	Jobs     int           `placeholder:"N" default:"32" help:"How many orders go on at a time (default: ${default})."`
+	FailHook string        `placeholder:"CMD" help:"Run this after an order has failed for good, unless it was given another."`
+	Jitter   time.Duration `placeholder:"D" help:"Wait up to so long at random before a CA is asked, for timers."`
 }
 
 func (c *renewCmd) run(ctx context.Context, s *session) error {
@@ -31,6 +32,7 @@ func (c *renewCmd) run(ctx context.Context, s *session) error {
 	}
 	renewal := issuer.Renewal{
 		Emails: c.Email, Force: c.Force, ReuseKey: c.ReuseKey, CABundle: s.CABundle, Timeout: c.Timeout, Pause: c.pause,
+		FailHook: c.FailHook,
 	}
 	var err error
 	if renewal.Passphrase, err = c.choose(); err != nil {

@@ -13,7 +13,8 @@ type revokeCmd struct {
 	CertPath string `required:"" placeholder:"FILE" help:"The certificate: PEM or PKCS#12."`
 	KeyPath  string `placeholder:"FILE" help:"Sign with the certificate's key instead of the account's."`
 	passFlags
-	Reason string `placeholder:"R" default:"unspecified" help:"unspecified (default), keycompromise, affiliationchanged, superseded, cessationofoperation."`
+	Reason     string `placeholder:"R" default:"unspecified" help:"unspecified (default), keycompromise, affiliationchanged, superseded, cessationofoperation."`
+	RevokeHook string `placeholder:"CMD" help:"Run this after success."`
 }
 
 // revokeJSON is the JSON document of revoke. The names are stable.
@@ -31,6 +32,7 @@ func (c *revokeCmd) run(ctx context.Context, s *session) error {
 	v := issuer.Revocation{
 		CertPath: c.CertPath, KeyPath: c.KeyPath, Reason: c.Reason,
 		Server: s.Server, CABundle: s.CABundle, Default: s.server(),
+		Hook: c.RevokeHook,
 	}
 	if s.Test {
 		v.Server = s.server()

@@ -54,7 +54,10 @@ var smtpdQueue = queue{
 var forwards = []string{
 	`"|exec /usr/bin/procmail"`,
 	`|/usr/bin/procmail`,
+	`"|IFS=' ' && exec /usr/bin/procmail -f- || exit 75"`,
 	`"|IFS=' ' && exec /usr/bin/procmail -f- || exit 75 #alice"`,
+	`|IFS=' ' && exec /usr/bin/procmail -f- || exit 75 #alice`,
+	`|IFS=' '&&p=/usr/bin/procmail&&test -f $p&&exec $p -Yf-||exit 75`,
 	`"|IFS=' '&&p=/usr/bin/procmail&&test -f $p&&exec $p -Yf-||exit 75#alice"`,
 	`"|/usr/bin/procmail -t -a $EXTENSION || exit 1"`,
 	`"|exec /usr/bin/procmail -m ~/.procmailrc || exit 75"`,
@@ -169,8 +172,11 @@ func (s *site) endOf(n int, to string) string {
 	dir := "/home/alice/" + to
 	s.sh("rm -rf " + dir + " && mkdir " + dir + " && chown -R alice: /home/alice")
 	rcpt := fmt.Sprintf("alice+%d@%s", n, to)
-	msg := fmt.Sprintf("From: a@b.test\r\nTo: %s\r\nSubject: ACME: lunch\r\n\r\nFrom the kitchen\r\n%s\r\n", rcpt, strings.Repeat("soup\r\n", 50))
-	s.must(mta.Send(smtpAddr, "a@b.test", rcpt, []byte(msg)))
+	msg := fmt.Sprintf("From: a@b.test\r\nTo: %s\r\nSubject: ACME: lunch\r\n"+
+		"Date: Sat, 28 Nov 2026 21:13:44 +0000\r\nMessage-ID: <1@b.test>\r\n\r\nFrom the kitchen\r\n%s\r\n", rcpt, strings.Repeat("soup\r\n", 50))
+	if err := mta.Send(smtpAddr, "a@b.test", rcpt, []byte(msg)); err != nil {
+		return strings.ReplaceAll(err.Error(), to, "DOMAIN") // smtpd itself takes no such line
+	}
 	var result string
 	s.waitFor("the delivery to "+rcpt, func() bool {
 		for line := range strings.Lines(s.log.String()) {
@@ -197,7 +203,7 @@ func (s *site) endOf(n int, to string) string {
 func (s *site) behindForward() {
 	s.t.Helper()
 	s.writeFile("/home/bob/.procmailrc", "DEFAULT=$HOME/Maildir/\n", 0o644)
-	s.writeFile("/home/bob/.forward", forwards[2]+"\n", 0o644)
+	s.writeFile("/home/bob/.forward", "|IFS=' ' && exec /usr/bin/procmail -f- || exit 75\n", 0o644)
 	s.sh("chown -R bob: /home/bob")
 	s.wantAnswered("", "bob")
 	s.wantInBox("bob", challengeSubject, 1)
