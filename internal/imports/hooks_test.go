@@ -40,14 +40,18 @@ func newSite(t *testing.T) *site {
 // returns the exit status and what was written on stderr.
 func (s *site) cert(hook string, emails []string, flags ...string) (status int, stderr string) {
 	s.t.Helper()
-	args := []string{
-		"cert", "--state", s.state, "--server", s.ca.DirectoryURL, "--ca-bundle", s.ca.RootFile,
-		"--non-interactive", "--agree-tos", "--key-type", "p256", "--deploy-hook", hook,
-	}
+	args := []string{"cert", "--non-interactive", "--agree-tos", "--key-type", "p256", "--deploy-hook", hook}
 	for _, email := range emails {
 		args = append(args, "-e", email)
 	}
-	cmd := exec.Command(s.bin, append(args, flags...)...)
+	return s.run(append(args, flags...)...)
+}
+
+// run runs postseal.
+func (s *site) run(args ...string) (status int, stderr string) {
+	s.t.Helper()
+	args = append(args, "--state", s.state, "--server", s.ca.DirectoryURL, "--ca-bundle", s.ca.RootFile)
+	cmd := exec.Command(s.bin, args...)
 	cmd.Env = append(s.env, "PATH="+s.path)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
@@ -65,6 +69,14 @@ func (s *site) mustCert(hook string, emails []string, flags ...string) string {
 		s.t.Fatalf("exit status %d\n%s", status, stderr)
 	}
 	return stderr
+}
+
+// mustRevoke revokes what is in certs/NAME, with a hook.
+func (s *site) mustRevoke(hook, name string) {
+	s.t.Helper()
+	if status, stderr := s.run("revoke", "--cert-path", s.file(name, "cert.p12"), "--revoke-hook", hook); status != 0 {
+		s.t.Fatalf("exit status %d\n%s", status, stderr)
+	}
 }
 
 // wantFailure wants the hook to fail with a text; the certificate is kept.

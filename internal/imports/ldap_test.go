@@ -147,27 +147,38 @@ func (d *directory) attribute(email, name string) []string {
 	return values
 }
 
-// wantPublished wants the certificate in both attributes, and nothing else.
-func (d *directory) wantPublished(s *site, name, email string) {
+// wantPublished wants the certificates in both attributes of an entry, each with its
+// intermediate, and nothing else.
+func (d *directory) wantPublished(s *site, email string, names ...string) {
 	d.t.Helper()
-	leaf, chain := parseCert(d.t, s.file(name, "cert.pem")), parseCert(d.t, s.file(name, "chain.pem"))
-	if got := d.attribute(email, "userCertificate;binary"); len(got) != 1 || got[0] != string(leaf.Raw) {
-		d.t.Errorf("%s: %d values of userCertificate, or another certificate", email, len(got))
+	leaves := map[string]bool{}
+	for _, name := range names {
+		leaves[string(parseCert(d.t, s.file(name, "cert.pem")).Raw)] = true
 	}
-	got := d.attribute(email, "userSMIMECertificate")
-	if len(got) != 1 {
-		d.t.Fatalf("%s: %d values of userSMIMECertificate", email, len(got))
+	got := d.attribute(email, "userCertificate;binary")
+	for _, value := range got {
+		if !leaves[value] {
+			d.t.Errorf("%s: a certificate that is not in force in userCertificate", email)
+		}
 	}
-	p7, err := pkcs7.Parse([]byte(got[0]))
-	if err != nil {
-		d.t.Fatal(err)
+	bags := d.attribute(email, "userSMIMECertificate")
+	if len(got) != len(names) || len(bags) != len(names) {
+		d.t.Fatalf("%s: %d values of userCertificate and %d of userSMIMECertificate, want %d", email, len(got), len(bags), len(names))
 	}
-	if len(p7.Certificates) != 2 || !p7.Certificates[0].Equal(leaf) || !p7.Certificates[1].Equal(chain) {
-		d.t.Errorf("%s: userSMIMECertificate has %d certificates, want leaf and intermediate", email, len(p7.Certificates))
+	for _, bag := range bags {
+		p7, err := pkcs7.Parse([]byte(bag))
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		if len(p7.Certificates) != 2 || !leaves[string(p7.Certificates[0].Raw)] || !p7.Certificates[1].IsCA {
+			d.t.Errorf("%s: userSMIMECertificate has %d certificates, want leaf and intermediate", email, len(p7.Certificates))
+		}
 	}
 }
 
-// The certificate is published for each of its addresses, and a later one replaces it.
+// An entry has a value for each certificate in force: a later one takes the place of the
+// one that it replaces, and a revoked one goes. Others stay, be they of another address
+// of the entry or of somebody else's making.
 func TestPublishLDAP(t *testing.T) {
 	t.Parallel()
 	s, d := newSite(t), startDirectory(t)
@@ -175,21 +186,46 @@ func TestPublishLDAP(t *testing.T) {
 	hook := fmt.Sprintf("publish-ldap -x -D '%s' -y '%s' -H %s", ldapAdmin, d.passFile, d.uri)
 	alice, alias, guenther := "alice@example.test", "a.liddell@example.test", "guenther@example.test"
 
-	s.mustCert(hook, []string{alice, alias, guenther})
+	s.mustCert(hook, []string{alice})
 	d.wantPublished(s, alice, alice)
-	d.wantPublished(s, alice, guenther)
-	s.mustCert(hook, []string{alice, alias, guenther}, "--force")
-	d.wantPublished(s, alice, alias)
+	s.mustCert(hook, []string{alias})
+	d.wantPublished(s, alice, alice, alias)
+	for range 2 {
+		s.mustCert(hook, []string{alice}, "--force")
+		d.wantPublished(s, alice, alice, alias)
+	}
+	s.mustCert(hook, []string{alice, alias, guenther})
+	both := alice + "-2"
+	d.wantPublished(s, alice, alice, alias, both)
+	d.wantPublished(s, guenther, both)
+
+	s.mustRevoke(hook, alias)
+	d.wantPublished(s, alice, alice, both)
+	s.mustRevoke(hook, alias) // already
+	d.wantPublished(s, alice, alice, both)
+	s.mustRevoke(hook, both)
+	d.wantPublished(s, alias, alice)
+	d.wantPublished(s, guenther)
+	s.mustCert(hook, []string{alias})
+	d.wantPublished(s, alice, alice, alias)
+
+	// Many at a time: no one's change is lost.
+	if status, stderr := s.cert(hook, []string{alice, alias, guenther}, "--each", "--force"); status != 0 {
+		t.Fatalf("exit status %d\n%s", status, stderr)
+	}
+	d.wantPublished(s, alice, alice, alias)
+	d.wantPublished(s, guenther, guenther)
 
 	// Those that are found are published all the same.
 	s.wantFailure("no entry has mail=nobody@example.test", hook, []string{"nobody@example.test", guenther})
-	d.wantPublished(s, "nobody@example.test", guenther)
+	d.wantPublished(s, guenther, guenther, "nobody@example.test")
 	s.wantFailure("several entries have mail=shared@example.test", hook, []string{"shared@example.test"})
 	if got := d.attribute("shared@example.test", "userCertificate;binary"); len(got) > 0 {
 		t.Error("published for one of two, whoever it is")
 	}
+	s.mustRevoke(hook, "shared@example.test") // nothing is there to be taken away
 
 	write(t, d.passFile, "wrong")
-	s.wantFailure("cannot look for "+alice, hook, []string{alice})
-	d.wantPublished(s, "nobody@example.test", guenther)
+	s.wantFailure("cannot look for "+alice, hook, []string{alice}, "--force")
+	d.wantPublished(s, guenther, guenther, "nobody@example.test")
 }

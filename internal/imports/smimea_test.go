@@ -1,6 +1,8 @@
 package imports
 
 import (
+	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -48,4 +50,37 @@ func TestPrintSMIMEA(t *testing.T) {
 		t.Errorf("no record at the example's place:\n%s", out)
 	}
 	s.wantFailure("deploy hook", "print-smimea; false", emails, "--force")
+}
+
+// The file has the records of all certificates in force: not those that were replaced or
+// revoked, and those of others stay.
+func TestPrintSMIMEAFile(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	zone := filepath.Join(t.TempDir(), "smimea.zone")
+	hook := "print-smimea '" + zone + "'"
+	want := func(names ...string) {
+		t.Helper()
+		text := run(t, "cat", zone)
+		if n := strings.Count(text, "\n"); n != len(names) {
+			t.Errorf("%d records, want those of %q\n%s", n, names, text)
+		}
+		for _, name := range names {
+			if !strings.Contains(text, fmt.Sprintf(" IN SMIMEA 3 0 0 %x\n", parseCert(t, s.file(name, "cert.pem")).Raw)) {
+				t.Errorf("no record of %s\n%s", name, text)
+			}
+		}
+	}
+	hugh, ann := "hugh@example.com", "ann@example.com"
+	s.mustCert(hook, []string{hugh})
+	s.mustCert(hook, []string{ann})
+	s.mustCert(hook, []string{hugh}, "--force")
+	want(hugh, ann)
+	s.mustRevoke(hook, ann)
+	want(hugh)
+	s.mustCert(hook, []string{ann, hugh})
+	want(hugh, ann+"-2", ann+"-2")
+	s.mustRevoke(hook, ann+"-2")
+	s.mustRevoke(hook, hugh)
+	want()
 }
