@@ -35,6 +35,7 @@ const checkExample = "postseal check -e alice@example.org --mail-to me@example.n
 // checkJSON is the JSON document of check. The names are stable.
 type checkJSON struct {
 	Checks   []check.Finding `json:"checks"`
+	Skipped  int             `json:"skipped"` // not looked at
 	Warnings int             `json:"warnings"`
 	Failures int             `json:"failures"`
 }
@@ -66,6 +67,8 @@ func (c *checkCmd) run(ctx context.Context, s *session, file *cli.File) error {
 func (d *checkJSON) add(f check.Finding) {
 	d.Checks = append(d.Checks, f)
 	switch f.Status {
+	case check.Skipped:
+		d.Skipped++
 	case check.Warning:
 		d.Warnings++
 	case check.Failure:

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"regexp"
@@ -80,6 +81,26 @@ func inState(change func(w *world, dir string)) func(*world) []string {
 	}
 }
 
+// fillState puts a key, a pending record and an answer into a state directory.
+func (w *world) fillState(dir string) {
+	w.t.Helper()
+	cert := filepath.Join(dir, "certs", checkAddress)
+	w.must(os.Mkdir(cert, 0o700))
+	w.must(os.WriteFile(filepath.Join(cert, "privkey.pem"), nil, 0o600))
+	p := &state.Pending{ID: "id", Email: checkAddress, Server: "https://x.test/", Thumbprint: "t", Token: "t", From: "a@x.test", Expires: time.Now().Add(time.Hour)}
+	w.must(state.Open(dir).Put(p))
+	_, err := state.Open(dir).Claim(p, "<a@x.test>", "<b@x.test>", time.Now())
+	w.must(err)
+	w.sh("chown " + w.user.Name + " " + dir + "/answers/*.json")
+}
+
+func (w *world) sh(line string) {
+	w.t.Helper()
+	if out, err := exec.Command("sh", "-c", line).CombinedOutput(); err != nil {
+		w.t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+}
+
 func chmod(name string, mode os.FileMode) func(*world) []string {
 	return inState(func(w *world, dir string) { w.must(os.Chmod(filepath.Join(dir, name), mode)) })
 }
@@ -128,6 +149,8 @@ func testGood(t *testing.T, w *world) {
 		"ok       milter: */milter.sock speaks version 6 and accepts ordinary mail at MAIL",
 		"ok       smtp: smtp://127.0.0.1:*: connected, no TLS, SMTPUTF8",
 		"ok       smtp: it takes mail from alice@example.test to postmaster@[127.0.0.1]",
+		"ok       smtp: it takes mail to alice@example.test",
+		"skipped  delivery: nothing here runs postseal-pipe; found: ",
 		"ok       reply: a message in the form of a reply was sent from alice@example.test to alice@example.test",
 		"ok       reply: its DKIM-Signature is by example.test and covers what it must",
 		"ok       reply: DKIM: the TXT record mail._domainkey.example.test is there",
@@ -135,7 +158,7 @@ func testGood(t *testing.T, w *world) {
 		"ok       ca: https://* answers; its certificate is trusted",
 		"ok       ca: its terms of service: https://*/terms; no profiles; renewal windows (ARI)",
 		"ok       ca: there is no account yet: the first order makes it",
-		"ok       ca: whether it offers identifiers of type email shows only in an order",
+		"skipped  ca: whether it offers identifiers of type email shows only in an order",
 		"ok       dns: example.test has MX mail.example.test",
 		"ok       dns: example.test has no CAA record with issuemail: every CA may issue",
 		"ok       clock: within 5m0s of the CA's")
@@ -149,17 +172,18 @@ func testCheckJSON(t *testing.T, w *world) {
 	out, last, _ := strings.Cut(out, "\n}\n")
 	var doc struct {
 		Checks   []struct{ Check, Status, Text, Hint string }
+		Skipped  int
 		Warnings int
 		Failures int
 	}
 	if err := json.Unmarshal([]byte(out+"\n}\n"), &doc); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if code != 1 || doc.Failures != 2 || doc.Warnings != 0 || len(doc.Checks) < 10 || !strings.HasPrefix(last, "postseal: error: 2 failures\npostseal: hint: ") {
+	if code != 1 || doc.Failures != 2 || doc.Warnings != 0 || doc.Skipped != 5 || len(doc.Checks) < 10 || !strings.HasPrefix(last, "postseal: error: 2 failures\npostseal: hint: ") {
 		t.Errorf("exit %d, %+v, %q", code, doc, last)
 	}
 	for _, f := range doc.Checks {
-		if f.Check == "" || f.Text == "" || f.Status != "ok" && f.Hint == "" {
+		if f.Check == "" || f.Text == "" || f.Status == "failure" && f.Hint == "" {
 			t.Errorf("incomplete: %+v", f)
 		}
 	}
@@ -250,6 +274,37 @@ var checkCases = []checkCase{
 		w.must(os.WriteFile(filepath.Join(dir, "pending", "a@x.test.json"), []byte(`{"version": 2}`), 0o640))
 		w.must(os.WriteFile(filepath.Join(dir, "answers", "id.json"), []byte(`{"version": 2}`), 0o660))
 	}), []string{"failure  state: written by a newer postseal, and of no use to this one: */answers/id.json, */pending/a@x.test.json"}, 1},
+	{"a careless chown -R", inState(func(w *world, dir string) {
+		w.fillState(dir)
+		w.sh("chown -R root:root " + dir + " && chgrp " + w.user.Name + " " + dir + " " + dir + "/pending " + dir + "/answers")
+	}), []string{
+		"failure  state: the mail half (user ps*) cannot read 1 of 1 files in */pending, for example: *.json is root:root 0640",
+		"failure  state: the mail half (user ps*) cannot read 1 of 1 files in */answers, for example: * is root:root 06"}, 1},
+	{"all is the mail half's", inState(func(w *world, dir string) {
+		w.fillState(dir)
+		w.sh("chown -R " + w.user.Name + ": " + dir)
+	}), []string{"failure  state: 1 of 1 files in */certs belong to somebody else than the issuing half, for example: */privkey.pem is ps*:ps* 0600"}, 1},
+	{"a key of somebody else", inState(func(w *world, dir string) {
+		w.fillState(dir)
+		w.sh("chown nobody " + dir + "/certs/" + checkAddress + "/privkey.pem")
+	}), []string{"failure  state: 1 of 1 files in */certs belong to somebody else than the issuing half"}, 1},
+	{"a copy without the group's rights", inState(func(w *world, dir string) {
+		w.fillState(dir)
+		w.sh("chmod 600 " + dir + "/pending/*.json")
+	}), []string{"failure  state: the mail half (user ps*) cannot read 1 of 1 files in */pending"}, 1},
+	{"repaired", inState(func(w *world, dir string) {
+		w.fillState(dir)
+		for _, harm := range []string{"chown -R root:root %s && chmod 600 %[1]s/pending/*.json", "chown -R " + w.user.Name + ": %s"} {
+			w.sh(fmt.Sprintf(harm, dir))
+			w.sh("chgrp " + w.user.Name + " " + dir + " " + dir + "/pending " + dir + "/answers")
+			_, out := w.check(w.t, "--state", dir)
+			command := regexp.MustCompile("hint: run: (chown -R .*)").FindStringSubmatch(out)
+			if command == nil {
+				w.t.Fatalf("no command:\n%s", out)
+			}
+			w.sh(command[1])
+		}
+	}), []string{"ok       state: * is root:ps* 0750, with the right owners, groups and modes"}, 0},
 	{"no such user", args("--mail-user", "no-such-user"), []string{`failure  state: there is no user "no-such-user"`}, 1},
 
 	// Milter.
@@ -278,11 +333,15 @@ var checkCases = []checkCase{
 		[]string{"failure  smtp: *: there is no password for me"}, 1},
 	{"no URL", args("--smtp", "localhost"), []string{`failure  smtp: --smtp: "localhost" is none of`}, 1},
 	{"sender refused", func(w *world) []string { return []string{"--smtp", "smtp://" + w.ca.SMTPAddr, "-e", checkAddress} },
-		[]string{"failure  smtp: it does not take mail from alice@example.test to postmaster@[127.0.0.1]: 550 5.1.1"}, 1},
+		[]string{"failure  smtp: it does not take mail from alice@example.test to postmaster@[127.0.0.1]: 550 5.1.1",
+			"failure  smtp: it rejects mail to alice@example.test, so no challenge can come: 550 5.1.1"}, 1},
+	{"no such mailbox", args("-e", "nobody@"+checkDomain),
+		[]string{"failure  smtp: it rejects mail to nobody@example.test, so no challenge can come: 550 5.1.1 "}, 1},
+	{"no address", args(), []string{"skipped  smtp: no address is known (-e ADDR)"}, 0},
 	{"no sender", args("--mail-to", checkAddress), []string{"failure  reply: --mail-to needs a sender"}, 1},
 	{"not sent", func(w *world) []string {
 		return []string{"--smtp", "smtp://" + w.ca.SMTPAddr, "-e", checkAddress, "--mail-to", checkAddress}
-	}, []string{"failure  smtp: it does not take mail", "failure  reply: the message from alice@example.test to alice@example.test was not sent: RCPT: 550 5.1.1"}, 1},
+	}, []string{"failure  smtp: it does not take mail", "failure  smtp: it rejects mail to", "failure  reply: the message from alice@example.test to alice@example.test was not sent: RCPT: 550 5.1.1"}, 1},
 	{"look yourself", args("-e", checkAddress, "--mail-to", checkAddress),
 		[]string{"warning  reply: see for yourself: it must bear a DKIM-Signature with d=example.test"}, 0},
 
@@ -303,13 +362,13 @@ var checkCases = []checkCase{
 	{"CA down", func(w *world) []string {
 		return []string{"--server", "https://127.0.0.1:" + mta.FreePort(w.t) + "/directory"}
 	},
-		[]string{"failure  ca: https://127.0.0.1:*/directory: connection refused", "warning  clock: not compared"}, 1},
+		[]string{"failure  ca: https://127.0.0.1:*/directory: connection refused", "skipped  clock: not compared"}, 1},
 	{"not trusted", func(w *world) []string {
 		return []string{"--server", otherCA(w, time.Now()), "--ca-bundle", w.ca.RootFile}
 	},
-		[]string{"failure  ca: the certificate of https://* is not trusted: x509: certificate signed by unknown authority", "warning  clock: not compared"}, 1},
+		[]string{"failure  ca: the certificate of https://* is not trusted: x509: certificate signed by unknown authority", "skipped  clock: not compared"}, 1},
 	{"no roots", args("--ca-bundle", "/etc/passwd"),
-		[]string{`failure  ca: --ca-bundle: "/etc/passwd" holds no certificate`, "warning  clock: not compared"}, 1},
+		[]string{`failure  ca: --ca-bundle: "/etc/passwd" holds no certificate`, "skipped  clock: not compared"}, 1},
 	{"not a CA", func(w *world) []string { return []string{"--server", w.ca.DirectoryURL + "/nothing"} },
 		[]string{`failure  ca: https://*: it says "404 Not Found"`, "ok       clock: within"}, 1},
 	{"clock behind", fromCA(10 * time.Minute), []string{"failure  clock: this machine's clock is * behind the CA's"}, 1},

@@ -18,6 +18,6 @@ func onScreen(f *os.File) bool {
 func colours(f *os.File) bool { return os.Getenv("NO_COLOR") == "" && onScreen(f) }
 
 // SGR sequences (ECMA-48, Section 8.3.117).
-var statusColours = map[check.Status]string{check.OK: "\x1b[32m", check.Warning: "\x1b[33m", check.Failure: "\x1b[1;31m"}
+var statusColours = map[check.Status]string{check.OK: "\x1b[32m", check.Skipped: "\x1b[2m", check.Warning: "\x1b[33m", check.Failure: "\x1b[1;31m"}
 
 const plainAgain = "\x1b[0m"

@@ -106,7 +106,7 @@ func (c *checker) checkCA(_ context.Context, r *report) {
 	}
 	r.ok("%s; %s; %s", terms, d.profiles(), d.renewal())
 	c.account(r, d)
-	r.ok("whether it offers identifiers of type email shows only in an order: postseal cert --dry-run")
+	r.skip("whether it offers identifiers of type email shows only in an order: postseal cert --dry-run")
 }
 
 // explainCA says what is wrong with a CA that does not answer as it should.

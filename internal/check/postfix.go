@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"postseal/internal/setup"
 	"postseal/state"
 )
 
@@ -21,7 +22,7 @@ func (c *checker) checkPostfix(_ context.Context, r *report) {
 	p, err := c.postfix()
 	switch {
 	case errors.Is(err, errNoPostfix) && c.PostfixConfig == "":
-		r.ok("there is no Postfix on this machine")
+		r.skip("there is no Postfix on this machine")
 		return
 	case err != nil:
 		r.fail("see postconf(1); --postfix-config DIR names another configuration", "postconf: %v", err)
@@ -42,6 +43,10 @@ func (c *checker) checkPostfix(_ context.Context, r *report) {
 func (c *checker) notInPostfix(r *report) {
 	if c.Milter != "" {
 		r.fail(mainLine, "smtpd_milters does not have %q", c.Milter)
+		return
+	}
+	if wired := c.wired(); len(wired) > 0 {
+		r.skip("nothing in smtpd_milters looks like postseal's: challenges come in through %s", wired[0].Neighbour.Title)
 		return
 	}
 	r.warn("if it is named otherwise, say --milter unix:PATH; else "+mainLine,
@@ -93,12 +98,7 @@ func (p *postfix) overrides(r *report, ours milterConf) {
 	}
 }
 
-// Words in the addresses of milters that sign.
-var signers = []string{"opendkim", "dkim", "rspamd", ":11332", ":8891", "amavis"}
-
-func isSigner(m milterConf) bool {
-	return slices.ContainsFunc(signers, func(word string) bool { return strings.Contains(m.addr, word) })
-}
+func isSigner(m milterConf) bool { return setup.Signs(m.addr) }
 
 // signer looks who signs replies. They are submitted over SMTP, so what stands in
 // non_smtpd_milters alone does not see them.

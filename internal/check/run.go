@@ -15,6 +15,7 @@ type Options struct {
 	Redis    string // URL of what both halves share, where that is not the directory
 	MailUser string // who the mail half runs as; "" for the user "postseal"
 	Version  string // of the program, for User-Agent
+	Root     string // of the machine whose mail servers are looked at; "" for /
 
 	Server   string // the CA's directory
 	CABundle string
@@ -48,9 +49,11 @@ type DKIMKey struct{ Domain, Selector, Path string }
 type Status string
 
 // The statuses. A warning is for what works and may not for long, or could not be
-// looked at.
+// looked at and somebody can help that. Skipped is what was not looked at: it is neither
+// good nor bad, and the text says why.
 const (
 	OK      Status = "ok"
+	Skipped Status = "skipped"
 	Warning Status = "warning"
 	Failure Status = "failure"
 )
@@ -70,6 +73,8 @@ type report struct {
 }
 
 func (r *report) ok(format string, args ...any) { r.add(OK, "", format, args) }
+
+func (r *report) skip(format string, args ...any) { r.add(Skipped, "", format, args) }
 
 func (r *report) warn(hint, format string, args ...any) { r.add(Warning, hint, format, args) }
 
@@ -104,6 +109,7 @@ var checks = []struct {
 	{"state", oneCheck, (*checker).checkState},
 	{"postfix", oneCheck, (*checker).checkPostfix},
 	{"milter", oneCheck, (*checker).checkMilter},
+	{"delivery", oneCheck, (*checker).checkDelivery},
 	{"smtp", oneCheck, (*checker).checkSMTP},
 	{"reply", mailCheck, (*checker).checkReply},
 	{"ca", oneCheck, (*checker).checkCA},

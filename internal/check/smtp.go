@@ -27,10 +27,37 @@ func (c *checker) checkSMTP(ctx context.Context, r *report) {
 	}
 	defer s.quit()
 	r.ok("%s: connected, %s, %s", c.SMTP, s.security(to), s.international())
-	recipient, known := c.recipient()
-	for _, from := range c.Emails {
-		c.tryEnvelope(r, s, from, recipient, known)
+	if len(c.Emails) == 0 {
+		r.skip("no address is known (-e ADDR): whether it takes replies from there, and mail to there, was not asked")
+		return
 	}
+	recipient, known := c.recipient()
+	for _, addr := range c.Emails {
+		c.tryEnvelope(r, s, addr, recipient, known)
+		tryMailbox(r, s, to, addr)
+	}
+}
+
+// tryMailbox asks whether a challenge to an address would be taken, with the sender of a
+// notification, which nobody may refuse (RFC 5321, Section 6.1). A server for submission
+// takes mail to everywhere, and is not asked.
+func tryMailbox(r *report, s *session, to submission, addr string) {
+	if to.kind != "smtp" && to.kind != "lmtp" {
+		r.skip("whether mail to %s is taken was not asked: %s is for what goes out", addr, to.host)
+		return
+	}
+	step, err := s.envelope("", addr)
+	var answer *textproto.Error
+	switch {
+	case err == nil:
+		r.ok("it takes mail to %s", addr)
+	case step == "RCPT" && errors.As(err, &answer) && answer.Code >= 500:
+		r.fail("make the mailbox or alias first; if another server has it, that is the one which needs postseal",
+			"it rejects mail to %s, so no challenge can come: %v", addr, server(err))
+	default:
+		r.skip("whether it takes mail to %s is not known: %v", addr, server(err))
+	}
+	s.command(250, "RSET")
 }
 
 func (s *session) security(to submission) string {

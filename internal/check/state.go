@@ -50,7 +50,7 @@ func (c *checker) checkState(ctx context.Context, r *report) {
 		return
 	}
 	user := c.mailUserExists(r)
-	if c.modes(r, info, user) {
+	if before := len(r.found); c.modes(r, info, user) && c.files(r, info, user) && len(r.found) == before {
 		r.ok("%s, with the right owners, groups and modes", describe(c.State))
 	}
 	c.privateFiles(r)

@@ -31,8 +31,9 @@ var imports = map[string][]string{
 	"state/statetest": {"state"},
 
 	// What "postseal check" looks at. It belongs to neither half: it reads the state
-	// directory, and speaks to the servers of both in their own protocols.
-	"internal/check": {"state", "state/redis", "internal/hostport", "internal/resolve"},
+	// directory, and speaks to the servers of both in their own protocols. Which mail
+	// servers there are, and what each needs, "postseal init" knows.
+	"internal/check": {"internal/hostport", "internal/resolve", "internal/setup", "state", "state/redis"},
 
 	// Last words go to the journal as errors.
 	"internal/cli": {"internal/hostport", "internal/journal"},

@@ -99,13 +99,9 @@ var eximSigns = regexp.MustCompile(`(?m)^\s*(DKIM_PRIVATE_KEY\s*=|dkim_private_k
 
 // signers looks for who may sign replies.
 func (m *Machine) signers() (found []Signer) {
-	for _, s := range []struct{ name, program, in string }{
-		{"opendkim", "usr/sbin/opendkim", "dkim"},
-		{"rspamd", "usr/bin/rspamd", "11332"},
-		{"amavis", "usr/sbin/amavisd", "amavis"},
-	} {
+	for _, s := range signers {
 		if m.any([]string{s.program, strings.Replace(s.program, "usr/", "usr/local/", 1), "usr/sbin/" + s.name + "d-new"}) {
-			found = append(found, Signer{s.name, m.wired(s.name, s.in)})
+			found = append(found, Signer{s.name, m.wired(s.words)})
 		}
 	}
 	if m.has("exim") && m.contains("etc/exim4", eximSigns) {
@@ -114,14 +110,13 @@ func (m *Machine) signers() (found []Signer) {
 	return found
 }
 
-// wired tells whether a signer sees what comes over SMTP, as far as files tell.
-func (m *Machine) wired(name, address string) bool {
-	milters := m.postfix.expanded("smtpd_milters")
+// wired reports whether a signer sees what comes over SMTP, as far as files tell.
+func (m *Machine) wired(words []string) bool {
 	switch {
 	case m.postfix != nil:
-		return strings.Contains(milters, name) || strings.Contains(milters, address) || strings.Contains(m.postfix["content_filter"], address)
+		return hasOne(m.postfix.expanded("smtpd_milters")+" "+m.postfix["content_filter"], words)
 	case m.has("sendmail"):
-		return m.contains("etc/mail/sendmail.mc", regexp.MustCompile(`(?m)^[^#d].*(`+name+"|"+address+")"))
+		return m.contains("etc/mail/sendmail.mc", regexp.MustCompile(`(?m)^[^#d].*(`+strings.Join(words, "|")+")"))
 	}
 	return false
 }

@@ -1,0 +1,94 @@
+package setup
+
+import (
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"postseal/contrib"
+)
+
+// followed is a tree in which the recipe of a neighbour has been followed.
+func followed(t *testing.T, n *Neighbour) map[string]string {
+	t.Helper()
+	files := map[string]string{"usr/bin/sudo": ""}
+	for _, a := range n.lines {
+		files[strings.TrimPrefix(a.to, "/")] = "# postseal\n" + recipeText(t, a.from)
+	}
+	for _, h := range n.helpers {
+		files[strings.TrimPrefix(h.to, "/")] = recipeText(t, h.from)
+	}
+	if n.Name == "opensmtpd" {
+		files["etc/smtpd.conf"] += "\naction \"local\" maildir wrapper \"postseal\" alias <aliases>\n"
+	}
+	return files
+}
+
+func recipeText(t *testing.T, name string) string {
+	t.Helper()
+	data, err := contrib.Recipes.ReadFile(name)
+	must(t, err)
+	return string(data)
+}
+
+// Each recipe for postseal-pipe is found when it has been followed, and what is missing
+// when any of its files is; one that was never followed is not missed, though a package
+// has brought what it shares with others.
+func TestWired(t *testing.T) {
+	for _, n := range neighbours {
+		if n.milter() || n.dir == "" {
+			continue
+		}
+		t.Run(n.Name, func(t *testing.T) {
+			files := followed(t, n)
+			if w := Find(tree(t, files)).Wired(""); len(w) != 1 || w[0].Neighbour != n || len(w[0].Missing) > 0 {
+				t.Fatalf("followed: %+v", w)
+			}
+			alone := 0
+			for _, a := range n.lines {
+				if a != sudoers && a.to != mainCF {
+					alone++
+				}
+			}
+			for name := range files {
+				less := maps.Clone(files)
+				delete(less, name)
+				w := Find(tree(t, less)).Wired("")
+				own := slices.ContainsFunc(n.lines, func(a addition) bool { return a.to == "/"+name && a != sudoers && a.to != mainCF })
+				missing := len(w) == 1 && slices.ContainsFunc(w[0].Missing, func(m string) bool { return filepath.Base(m) == filepath.Base(name) })
+				if needed := name != "usr/bin/sudo" || slices.Contains(n.lines, sudoers); needed && !missing && !(own && alone == 1) {
+					t.Errorf("without %s: %+v", name, w)
+				}
+			}
+		})
+	}
+	shared := map[string]string{"usr/bin/procmail": "", "etc/sudoers.d/postseal": "x", "usr/lib/postseal/deliver": "x", "usr/lib/postseal/before": "x",
+		"etc/postfix/main.cf": recipeText(t, "postfix-milter/main.cf"), "etc/procmailrc": "# postseal\n"}
+	if w := Find(tree(t, shared)).Wired(""); len(w) > 0 {
+		t.Errorf("nothing was followed: %+v", w)
+	}
+}
+
+// The wrapper of OpenSMTPD does nothing before an action names it.
+func TestWiredWithoutAction(t *testing.T) {
+	n := ByName("opensmtpd")
+	files := followed(t, n)
+	files["etc/smtpd.conf"] = recipeText(t, "opensmtpd/smtpd.conf") + "action \"local\" maildir alias <aliases>\n"
+	w := Find(tree(t, files)).Wired("")
+	if len(w) != 1 || len(w[0].Missing) != 1 || !strings.Contains(w[0].Missing[0], "action") {
+		t.Errorf("%+v", w)
+	}
+}
+
+// A user's own recipe counts for that user.
+func TestWiredAtHome(t *testing.T) {
+	root := tree(t, map[string]string{"home/alice/.procmailrc": recipeText(t, "procmail/procmailrc")})
+	if w := Find(root).Wired("/home/alice"); len(w) != 1 || w[0].Neighbour.Name != "procmail" || len(w[0].Missing) > 0 {
+		t.Errorf("%+v", w)
+	}
+	if w := Find(root).Wired(""); len(w) > 0 {
+		t.Errorf("for root: %+v", w)
+	}
+}
