@@ -55,12 +55,12 @@ func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certific
 	}
 	dir, err := os.MkdirTemp("", "postseal-revoked-")
 	if err != nil {
-		return configError("", "revoke hook: %v", err)
+		return configError("make room in the directory for temporary files, or name another with TMPDIR; then run the same command again", "revoke hook: %v", err)
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, certFile)
 	if err := os.WriteFile(path, marshalChain([]*x509.Certificate{leaf}), 0o600); err != nil {
-		return configError("", "revoke hook: %v", err)
+		return configError("make room in the directory for temporary files, or name another with TMPDIR; then run the same command again", "revoke hook: %v", err)
 	}
 	reason := strings.ToLower(v.Reason)
 	if reason == "" {

@@ -64,7 +64,7 @@ func TestOrder(t *testing.T) {
 				names = append(names, f.Check)
 			}
 		})
-	if got := fmt.Sprint(names); got != "[configuration state postfix milter smtp reply ca dns clock]" {
+	if got := fmt.Sprint(names); got != "[configuration state postfix milter delivery smtp reply ca dns clock]" {
 		t.Error(got)
 	}
 }
