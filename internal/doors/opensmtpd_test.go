@@ -73,7 +73,7 @@ var forwards = []string{
 	`|date >/dev/null; cat >$DOMAIN/box`,
 	`|cat >$DOMAIN/box; cat >$DOMAIN/rest`,
 	`|read line; cat >$DOMAIN/box`,
-	`|while read -r line; do echo "$line"; done >$DOMAIN/box`,
+	`|while IFS= read -r line; do echo "$line"; done >$DOMAIN/box`,
 	`|cat | tr a-z A-Z | tee $DOMAIN/loud >$DOMAIN/box`,
 	`|{ cat; echo end; } >$DOMAIN/box`,
 	`|if grep -q lunch; then echo yes; else echo no; fi >$DOMAIN/box`,
