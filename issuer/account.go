@@ -211,8 +211,11 @@ func (c *ca) agree(terms string) (string, error) {
 	}
 	agreed := false
 	if o.Ask != nil {
+		c.issuer.asking.Lock() // one question at a time: the orders of a batch go to several CAs
 		var err error
-		if agreed, err = o.Ask(terms); err != nil {
+		agreed, err = o.Ask(terms)
+		c.issuer.asking.Unlock()
+		if err != nil {
 			return "", err
 		}
 	}

@@ -1,8 +1,12 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"os"
 	"runtime"
 	"syscall"
 	"testing"
@@ -140,4 +144,116 @@ func cpuTime() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// silentPort takes connections and never answers.
+func silentPort(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { c.Close() })
+		}
+	}()
+	return "https://" + l.Addr().String() + "/directory"
+}
+
+// Five CAs, of which one is dead, one not trusted, one silent and one slow: a failure
+// stays with its CA, in cert --each and in renew, whichever comes first.
+func TestOneCALeavesTheOthersAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{ARIDue: true})
+	start := func(cfg testca.Config) *testca.CA {
+		cfg.Dir, cfg.AlwaysReady, cfg.ARIDue = t.TempDir(), true, true
+		ca, err := testca.Start(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { ca.Close() })
+		return ca
+	}
+	slow, untrusted := start(testca.Config{Faults: []testca.Fault{{Type: testca.FaultSlow, Delay: 100 * time.Millisecond}}}), start(testca.Config{})
+	good := map[string]string{w.ca.DirectoryURL: w.bundle, slow.DirectoryURL: slow.RootFile}
+	servers := []string{"https://127.0.0.1:1/directory", untrusted.DirectoryURL, silentPort(t), slow.DirectoryURL, w.ca.DirectoryURL}
+	var reqs []Request
+	for n, server := range servers {
+		for k := range 5 {
+			req := w.request(fmt.Sprintf("user%d%d@example.test", n, k))
+			req.Server, req.CABundle, req.Timeout = server, cmp.Or(good[server], w.bundle), time.Minute
+			reqs = append(reqs, req)
+		}
+	}
+	check := func(what string, reqs []Request) {
+		issued := 0
+		w.issuer().Batch(t.Context(), reqs, 2, func(n int, res *Result, err error) {
+			if _, ok := good[reqs[n].Server]; ok && err != nil || !ok && KindOf(err) != Failed {
+				t.Errorf("%s at %s: exit %d: %v", what, reqs[n].Server, KindOf(err), err)
+			}
+			if err == nil {
+				issued++
+			}
+		})
+		if issued != 10 || len(reqs) != 25 {
+			t.Errorf("%s: %d of %d issued", what, issued, len(reqs))
+		}
+	}
+	check("cert", reqs)
+	for _, req := range reqs { // as if all had been issued before their CAs went away
+		if _, ok := good[req.Server]; ok {
+			continue
+		}
+		r, err := readRenewal(w.dir.Path("certs", "user40@example.test"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Settings, r.AskAfter = req.Settings, time.Time{}
+		dir := w.dir.Path("certs", req.Emails[0])
+		if err := errors.Join(os.Mkdir(dir, 0o700), r.write(dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	due, err := w.issuer().DueRequests(t.Context(), Renewal{Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("renew", due)
+}
+
+// One CA's rate limit, with more of its orders than there are workers, does not hold the
+// orders at another.
+func TestRateLimitHoldsNoOtherCA(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{AlwaysReady: true})
+	limited := newWorld(t, testca.Config{Faults: []testca.Fault{{Kind: "new-order", Type: testca.FaultRateLimit, Delay: time.Hour}}})
+	var reqs []Request
+	for n := range 6 {
+		req := w.request(fmt.Sprintf("limited%d@example.test", n))
+		req.Server, req.CABundle, req.Timeout = limited.ca.DirectoryURL, limited.bundle, 2*time.Hour
+		reqs = append(reqs, req)
+	}
+	reqs = append(reqs, w.requests(4)...)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	issued := 0
+	w.issuer().Batch(ctx, reqs, 2, func(n int, _ *Result, err error) {
+		if err == nil {
+			issued++
+		}
+		if issued == 4 {
+			cancel() // nobody waits for the hour
+		}
+	})
+	if issued != 4 {
+		t.Errorf("%d issued", issued)
+	}
+	if !w.said(StepNote, `the CA says "too many requests of this kind; wait 3600 s" (rateLimited); waiting 1h as it asks`) {
+		t.Errorf("%s", w.transcript())
+	}
 }

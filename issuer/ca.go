@@ -3,6 +3,7 @@ package issuer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -39,11 +40,18 @@ type ca struct {
 	resume  time.Time // no request before it: the CA asked for a pause
 }
 
+// caKey tells CAs apart. The roots count: one certificate's may be wrong, and another's
+// right.
+type caKey struct{ server, bundle string }
+
+func (s *Settings) at() caKey { return caKey{s.Server, s.CABundle} }
+
 // ca returns the CA with that directory, the same for all orders of a run.
 func (i *Issuer) ca(server, bundle string) (*ca, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if c, ok := i.cas[server]; ok {
+	key := caKey{server, bundle}
+	if c, ok := i.cas[key]; ok {
 		return c, nil
 	}
 	hc, err := newHTTPClient(bundle, userAgent(i.Version), func(text string) { i.step(StepHTTP, "", "", text) })
@@ -57,7 +65,7 @@ func (i *Issuer) ca(server, bundle string) (*ca, error) {
 	if i.CA != nil {
 		c.table = i.CA(server)
 	}
-	i.cas[server] = c
+	i.cas[key] = c
 	return c, nil
 }
 
@@ -133,33 +141,51 @@ func (c *ca) settle(setting *Duration) time.Duration {
 	return defaultSettle
 }
 
-// do makes one request. A CA that says 429 is waited for, if the deadline allows:
-// a rate limit slows down and does not fail. All orders of the run wait with it.
+// do makes one request. A CA that says "not now" (429, or 503 with Retry-After) is
+// waited for as long as it says, if the deadline allows: a limit slows down and does
+// not fail. All orders at this CA wait with it, and none elsewhere.
 func (c *ca) do(ctx context.Context, what string, request func(context.Context) error) error {
 	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
 		if err := c.waitTurn(ctx); err != nil {
 			return err
 		}
-		reqCtx, x := withExchange(ctx)
+		callCtx, stop := context.WithCancel(ctx)
+		reqCtx, x := withExchange(callCtx, stop)
 		err := request(reqCtx)
+		stop()
 		if err != nil && ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if silent := x.silence(); err != nil && silent != nil {
+			err = silent
+		}
 		status, wait := x.last()
-		limited := status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable && wait > 0
-		if err == nil || !limited {
+		if err == nil || !putsOff(status, wait) {
 			return c.explain(what, err)
 		}
-		if wait == 0 {
-			wait = pause
+		if wait, err = c.putOff(ctx, what, x.why(), wait, pause); err != nil {
+			return err
 		}
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
-			return later("run the same command again then",
-				"%s: the CA asks to wait %s, which is longer than --timeout allows", what, shortDuration(wait))
-		}
-		c.issuer.step(StepNote, "", "", "the CA asks to wait "+wait.String()+" ("+http.StatusText(status)+")")
 		c.pause(wait)
 	}
+}
+
+// putOff returns how long to wait for a CA that says "not now", and says so in the
+// CA's words; or an error if that is too long.
+func (c *ca) putOff(ctx context.Context, what, why string, asked, pause time.Duration) (time.Duration, error) {
+	wait, how := asked, "waiting "+shortDuration(asked)+" as it asks"
+	if asked == 0 {
+		wait, how = pause, "it names no time: trying again in "+shortDuration(pause)
+	}
+	says := fmt.Sprintf("%s at %s: the CA says %s", what, hostOf(c.server), why)
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
+		if asked == 0 {
+			return 0, later("run the same command again later", "%s", says)
+		}
+		return 0, later("run the same command again then", "%s; it asks to wait %s, which is longer than --timeout allows", says, shortDuration(asked))
+	}
+	c.issuer.step(StepNote, "", "", says+"; "+how)
+	return wait, nil
 }
 
 func (c *ca) pause(d time.Duration) {
@@ -205,10 +231,10 @@ var errPending = errors.New("still pending")
 func (c *ca) poll(ctx context.Context, what string, look func(context.Context) error) error {
 	p := newPace()
 	for {
-		ctx, x := withExchange(ctx)
+		ctx, x := withExchange(ctx, nil)
 		err := c.do(ctx, what, look)
 		status, after := x.last()
-		if !errors.Is(err, errPending) && !(err != nil && transient(err, status)) {
+		if !errors.Is(err, errPending) && !(err != nil && KindOf(err) != Later && transient(err, status)) {
 			return err
 		}
 		if err := pauseFor(ctx, p.next(after)); err != nil {

@@ -24,18 +24,11 @@ func lastThird(r *renewalFile) time.Time {
 	return r.NotAfter.Add(-r.NotAfter.Sub(r.NotBefore) / 3)
 }
 
-// askDue tells whether the CA should be asked for the window. Not before half of
-// the lifetime has gone, unless the window it gave last opens earlier: a host
-// with thousands of certificates would ask for nothing but the same answers. And
-// not before the Retry-After of the last answer.
+// askDue reports whether the CA should be asked for the window: once its Retry-After is
+// over, from the first day on. An incident at the CA spares no certificate for being
+// young (RFC 9773, Section 4.3). A moment to ask that lies further ahead than any is
+// chosen was written by a clock that was wrong.
 func (i *Issuer) askDue(r *renewalFile) bool {
-	now := i.now()
-	if r.Window != nil && now.Before(r.Window.Until) {
-		return false
-	}
-	half := r.NotBefore.Add(r.NotAfter.Sub(r.NotBefore) / 2)
-	if r.Window != nil && r.Window.Start.Before(half) {
-		half = r.Window.Start.Add(-24 * time.Hour)
-	}
-	return !now.Before(half)
+	wait := r.AskAfter.Sub(i.now())
+	return wait <= 0 || wait > maxWindowAge
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -201,6 +202,20 @@ func describeProblem(p acme.Problem) string {
 	}
 	if p.Instance != "" {
 		text += "; see " + p.Instance
+	}
+	return text
+}
+
+// wordsOf writes what an answer that is no success says for itself in one line.
+func wordsOf(resp *http.Response, body []byte) string {
+	var p acme.Problem
+	if json.Unmarshal(body, &p) == nil && p.Detail+p.Title+p.Type != "" {
+		return describeProblem(p)
+	}
+	text := fmt.Sprintf("HTTP %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	plain := strings.TrimSpace(string(body))
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") && plain != "" {
+		text += fmt.Sprintf(": %q", shorten(plain))
 	}
 	return text
 }

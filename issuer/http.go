@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -69,19 +71,25 @@ type exchange struct {
 	mu         sync.Mutex
 	status     int
 	retryAfter time.Duration // how long the server asks to wait; 0 if it does not
+	words      string        // why, if it puts us off
+	silent     error         // it did not answer in time
+	stop       func()        // ends the call: acmez would ask twice more at once
 }
 
 type exchangeKey struct{}
 
 // withExchange returns the exchange that the caller watches already, emptied, or
-// a new one.
-func withExchange(ctx context.Context) (context.Context, *exchange) {
-	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
-		x.set(0, 0)
-		return ctx, x
+// a new one. An answer that puts us off calls stop, if there is one.
+func withExchange(ctx context.Context, stop func()) (context.Context, *exchange) {
+	x, ok := ctx.Value(exchangeKey{}).(*exchange)
+	if !ok {
+		x = new(exchange)
+		ctx = context.WithValue(ctx, exchangeKey{}, x)
 	}
-	x := new(exchange)
-	return context.WithValue(ctx, exchangeKey{}, x), x
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.status, x.retryAfter, x.words, x.silent, x.stop = 0, 0, "", nil, stop
+	return ctx, x
 }
 
 func (x *exchange) set(status int, wait time.Duration) {
@@ -104,6 +112,59 @@ func lastStatus(ctx context.Context) int {
 	}
 	status, _ := x.last()
 	return status
+}
+
+// putsOff reports whether an answer means "not now". A 503 without Retry-After is a
+// failure like any other.
+func putsOff(status int, wait time.Duration) bool {
+	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable && wait > 0
+}
+
+// putOff keeps the words of an answer that puts us off, and ends the call.
+func (x *exchange) putOff(resp *http.Response) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	resp.Body.Close()
+	if err != nil {
+		body = nil
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.words = wordsOf(resp, body)
+	if x.stop != nil {
+		x.stop()
+	}
+}
+
+// silentError is a server that takes connections and does not answer.
+type silentError struct{ error }
+
+func (silentError) Error() string { return "no answer within " + requestTimeout.String() }
+
+// beSilent notes that the server did not answer in time, and ends the call.
+func (x *exchange) beSilent(err error) {
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = silentError{err}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.silent = err
+	if x.stop != nil {
+		x.stop()
+	}
+}
+
+func (x *exchange) silence() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.silent
+}
+
+// why returns the words of the last answer that put us off.
+func (x *exchange) why() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.words
 }
 
 // retryAfter reads the header field Retry-After (RFC 9110, Section 10.2.3).
@@ -136,11 +197,20 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	start := time.Now()
 	resp, err := t.base.RoundTrip(req)
 	t.tell(req, resp, err, time.Since(start))
+	x, watched := req.Context().Value(exchangeKey{}).(*exchange)
 	if err != nil {
+		var timeout net.Error
+		if watched && errors.As(err, &timeout) && timeout.Timeout() {
+			x.beSilent(err)
+		}
 		return nil, err
 	}
-	if x, ok := req.Context().Value(exchangeKey{}).(*exchange); ok {
-		x.set(resp.StatusCode, retryAfter(resp.Header, time.Now()))
+	if watched {
+		wait := retryAfter(resp.Header, time.Now())
+		x.set(resp.StatusCode, wait)
+		if putsOff(resp.StatusCode, wait) {
+			x.putOff(resp)
+		}
 	}
 	resp.Body = limitedBody{io.LimitReader(resp.Body, maxBody), resp.Body}
 	return resp, nil

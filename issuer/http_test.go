@@ -37,7 +37,7 @@ func TestTransport(t *testing.T) {
 	defer server.Close()
 	var logged []string
 	client := &http.Client{Transport: &transport{base: server.Client().Transport, agent: userAgent("(devel)"), log: func(s string) { logged = append(logged, s) }}}
-	ctx, x := withExchange(t.Context())
+	ctx, x := withExchange(t.Context(), nil)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/path", strings.NewReader("secret"))
 	if err != nil {
 		t.Fatal(err)

@@ -48,8 +48,9 @@ type Issuer struct {
 	Options
 
 	mu       sync.Mutex
-	cas      map[string]*ca
+	cas      map[caKey]*ca
 	prepared bool
+	asking   sync.Mutex // held while a person is asked
 }
 
 // New returns an issuer. It touches neither disk nor network.
@@ -58,7 +59,7 @@ func New(o Options) *Issuer {
 	if o.Store == nil {
 		o.Store = o.Dir
 	}
-	return &Issuer{Options: o, cas: map[string]*ca{}}
+	return &Issuer{Options: o, cas: map[caKey]*ca{}}
 }
 
 func (i *Issuer) now() time.Time {

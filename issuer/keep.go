@@ -46,7 +46,7 @@ func (r *run) newRenewal(ctx context.Context, leaf *x509.Certificate) *renewalFi
 	if id, err := acme.ARIUniqueIdentifier(leaf); err == nil {
 		f.CertID = id
 	}
-	f.Window = r.ca.firstWindow(ctx, f)
+	r.ca.firstWindow(ctx, r.name, f)
 	return f
 }
 

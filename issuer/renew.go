@@ -1,9 +1,9 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -159,7 +159,7 @@ func (i *Issuer) unfinished(emails []string) ([]Request, error) {
 	return requests, nil
 }
 
-// askersAtOnce is how many certificates' windows are asked for at a time.
+// askersAtOnce is how many certificates' windows are asked for at a time at each CA.
 const askersAtOnce = 8
 
 // dueOf returns the certificates to renew, the longest overdue first.
@@ -181,42 +181,64 @@ func (i *Issuer) dueOf(ctx context.Context, certs []stored, o Renewal, pause boo
 	return due, nil
 }
 
+// refreshWindows asks for each certificate at its own CA. One CA that cannot be reached
+// or trusted is not asked again in this run, and leaves the others alone.
 func (i *Issuer) refreshWindows(ctx context.Context, certs []stored, bundle string) {
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, askersAtOnce)
-	for _, c := range certs {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			if err := i.refreshWindow(ctx, c, bundle); err != nil && ctx.Err() == nil {
-				i.step(StepHTTP, c.name, "", "renewal window of "+c.name+": "+err.Error())
+	at := func(k int) caKey { return caKey{certs[k].Server, cmp.Or(bundle, certs[k].CABundle)} }
+	var cas sync.WaitGroup
+	for key, numbers := range byCA(len(certs), at) {
+		cas.Go(func() {
+			ctx, gone := context.WithCancel(ctx)
+			defer gone()
+			q := &queue{numbers: numbers}
+			var askers sync.WaitGroup
+			for range min(askersAtOnce, len(numbers)) {
+				askers.Go(func() {
+					for k := q.next(); k >= 0 && ctx.Err() == nil; k = q.next() {
+						i.refreshWindow(ctx, gone, key, certs[k])
+					}
+				})
 			}
+			askers.Wait()
 		})
 	}
-	wg.Wait()
+	cas.Wait()
 }
 
 // refreshWindow asks the CA and writes the answer down. A CA that does not answer
 // leaves what was known before.
-func (i *Issuer) refreshWindow(ctx context.Context, c stored, bundle string) error {
-	if bundle == "" {
-		bundle = c.CABundle
-	}
-	ca, err := i.ca(c.Server, bundle)
-	if err != nil {
-		return err
-	}
-	w, err := ca.askWindow(ctx, c.CertID)
-	if err != nil || w == nil {
-		return err
-	}
-	if w.same(c.Window) {
+func (i *Issuer) refreshWindow(ctx context.Context, gone func(), key caKey, c stored) {
+	w, again, err := i.askWindow(ctx, key, c.CertID)
+	var refused refusedWindow
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return
+	case err != nil:
+		i.step(StepHTTP, c.name, "", "renewal window of "+c.name+": "+err.Error())
+		if !errors.As(err, &refused) {
+			gone()
+			return
+		}
+	case w != nil && w.same(c.Window):
 		w.At = c.Window.At
-	} else if w.Why != "" {
-		i.step(StepNote, c.name, "", fmt.Sprintf("the CA wants %s renewed at another time: %s", list(c.Emails), w.Why))
+	case w != nil:
+		w.explain(i, c.name, c.Emails)
 	}
-	c.Window = w
-	return i.rewriteRenewal(c)
+	c.AskAfter = again
+	if w != nil {
+		c.Window = w
+	}
+	if err := i.rewriteRenewal(c); err != nil {
+		i.step(StepNote, c.name, "", "the renewal window could not be written down: "+err.Error())
+	}
+}
+
+func (i *Issuer) askWindow(ctx context.Context, key caKey, certID string) (*window, time.Time, error) {
+	ca, err := i.ca(key.server, key.bundle)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return ca.askWindow(ctx, certID)
 }
 
 // rewriteRenewal changes renewal.json, unless the certificate was replaced

@@ -23,8 +23,9 @@ type renewalFile struct {
 	Fingerprint string    `json:"sha256"`
 	NotBefore   time.Time `json:"not-before"`
 	NotAfter    time.Time `json:"not-after"`
-	CertID      string    `json:"cert-id,omitempty"` // RFC 9773, Section 4.1
-	Window      *window   `json:"window,omitempty"`  // what the CA suggests, as last asked
+	CertID      string    `json:"cert-id,omitempty"`  // RFC 9773, Section 4.1
+	Window      *window   `json:"window,omitempty"`   // what the CA suggests, as last asked
+	AskAfter    time.Time `json:"ask-after,omitzero"` // not to be asked again before
 	Revoked     time.Time `json:"revoked,omitzero"`
 }
 

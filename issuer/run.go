@@ -94,8 +94,8 @@ func (r *run) obtain(ctx context.Context) (res *Result, err error) {
 	if err := r.askPassphrase(); err != nil {
 		return nil, err
 	}
-	if err := r.ca.ready(ctx); err != nil {
-		return nil, &accountError{err}
+	if err := r.req.queue.ready(ctx, r.ca); err != nil {
+		return nil, err
 	}
 	if err := r.formerly(ctx); err != nil {
 		return nil, err

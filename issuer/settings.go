@@ -72,6 +72,7 @@ type Request struct {
 	key      crypto.Signer // of KeyPath or the former certificate
 	replaces string        // RFC 9773, Section 5
 	renewal  bool          // not somebody's order who reads what is said
+	queue    *queue        // of a batch; nil for a single order
 }
 
 // check refuses what makes no sense before anything is ordered, and fills in the

@@ -224,7 +224,7 @@ func (v *vigil) post(ctx context.Context) error {
 
 // look asks the CA how the authorization stands.
 func (v *vigil) look(ctx context.Context) (done bool, err error) {
-	ctx, x := withExchange(ctx)
+	ctx, x := withExchange(ctx, nil)
 	authz, err := v.r.getAuthz(ctx, v.c.authz)
 	status, after := x.last()
 	v.poll.Reset(v.nextLook(after))
