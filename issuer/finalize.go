@@ -94,23 +94,53 @@ func (r *run) afterRefusal(ctx context.Context, order acme.Order, refusal error)
 	}
 	p, refused := problemOf(refusal)
 	final := refused && p.Status < http.StatusInternalServerError && p.Type != acme.ProblemTypeOrderNotReady
+	refusal = r.ca.explain("finalizing", refusal)
 	switch {
 	case next.Status == acme.StatusReady && final, next.Status == acme.StatusInvalid && next.Error == nil:
-		return next, &deadOrder{r.ca.explain("finalizing", refusal), false}
-	case next.Status == acme.StatusReady:
-		r.step(StepFinalize, "", "the CA could not finalize (%s): trying again", shorten(refusal.Error()))
+		return next, &deadOrder{refusal, false}
+	case next.Status == acme.StatusReady, next.Status == acme.StatusProcessing:
+		if p.Type != acme.ProblemTypeOrderNotReady {
+			if err := r.refused(refusal, final); err != nil {
+				return next, err
+			}
+		}
+	}
+	if next.Status == acme.StatusReady {
 		return next, errPending
 	}
 	return r.judge(next)
 }
 
-// judge tells how an order that was finalized goes on.
+// refused shows a refusal that may not be the order's end, and writes it down: the next
+// run and "status" are to know of it too.
+func (r *run) refused(err error, ours bool) error {
+	if old := r.order.Refusal; old != nil && old.Text == err.Error() {
+		return nil
+	}
+	r.note("", err.Error()+"; the order lives on: asking on")
+	r.waitFor("the CA to issue the certificate, although it refused: " + err.Error())
+	return r.update(func(o *orderFile) { o.Refusal = &refusal{err.Error(), HintOf(err), r.i.now().UTC(), ours} })
+}
+
+// patience is how long an order may be "processing" after its CSR was refused. Where
+// the server was at fault, it may have done the work all the same.
+func (f *refusal) patience(t Timing) time.Duration {
+	if f.Ours {
+		return t.Stuck
+	}
+	return 60 * t.Stuck
+}
+
+// judge reports how an order that was finalized goes on.
 func (r *run) judge(order acme.Order) (acme.Order, error) {
 	switch order.Status {
 	case acme.StatusValid:
 		return order, nil
 	case acme.StatusInvalid:
 		return order, &deadOrder{orderError(order), false}
+	}
+	if f := r.order.Refusal; f != nil && r.i.now().Sub(f.At) >= f.patience(r.i.Timing) {
+		return order, &deadOrder{failed(f.Hint, "%s; the order is still %s: given up", f.Text, order.Status), false}
 	}
 	return order, errPending
 }

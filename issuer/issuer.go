@@ -28,6 +28,7 @@ type Timing struct {
 	Hint  time.Duration // without a mail: say so; default 1m
 	Post  time.Duration // without a mail, at trigger auto: POST once; default 10m
 	Doubt time.Duration // after a POST whose reply may never have left: order anew; default 1m, at most a third of the time left
+	Stuck time.Duration // after the CA refused the CSR, though it shows the order as alive: give up; default 1m
 	Slow  time.Duration // between looks at the CA while waiting for the mail; default 30s
 }
 
@@ -35,7 +36,7 @@ func (t Timing) withDefaults() Timing {
 	for _, d := range []struct {
 		p   *time.Duration
 		def time.Duration
-	}{{&t.Hint, time.Minute}, {&t.Post, 10 * time.Minute}, {&t.Doubt, time.Minute}, {&t.Slow, 30 * time.Second}} {
+	}{{&t.Hint, time.Minute}, {&t.Post, 10 * time.Minute}, {&t.Doubt, time.Minute}, {&t.Stuck, time.Minute}, {&t.Slow, 30 * time.Second}} {
 		if *d.p == 0 {
 			*d.p = d.def
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
@@ -41,10 +40,6 @@ func (r *run) begin() error {
 	for _, email := range r.req.Emails {
 		r.order.Challenges = append(r.order.Challenges, &challenge{ID: rand.Text(), Email: email})
 	}
-	if err := r.othersWait(); err != nil {
-		r.order = nil
-		return err
-	}
 	if err := r.save(); err != nil {
 		return err
 	}
@@ -54,44 +49,6 @@ func (r *run) begin() error {
 		}
 	}
 	return nil
-}
-
-// othersWait refuses an order for an address that another process waits for at
-// the same CA, as part of another set: there is one record for an address and a
-// CA, and whose mail came could not be told.
-func (r *run) othersWait() error {
-	for _, email := range r.req.Emails {
-		records, err := r.i.Store.Pending(email, r.i.now())
-		if err != nil {
-			return r.i.storeError(err)
-		}
-		for _, p := range records {
-			if p.Server == r.ca.server && r.othersRecord(p.ID) {
-				return later("let it end, or see what it waits for with: postseal status",
-					"another postseal waits for a challenge to %s at this CA", email)
-			}
-		}
-	}
-	return nil
-}
-
-// othersRecord tells whether a record belongs to another order that has a process.
-func (r *run) othersRecord(id string) bool {
-	names, err := r.i.orderNames()
-	if err != nil {
-		return false
-	}
-	for _, name := range names {
-		path := r.i.Dir.Path("orders", name+".json")
-		o, err := readOrder(path)
-		if err != nil || o == nil || path == r.path {
-			continue
-		}
-		if slices.ContainsFunc(o.Challenges, func(c *challenge) bool { return c.ID == id }) {
-			return baseName(o.Emails[0]) != baseName(r.req.Emails[0]) && r.i.running(o.Emails[0])
-		}
-	}
-	return false
 }
 
 // orderingFor is how long a record may wait for its order to be read back: that takes

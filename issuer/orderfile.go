@@ -25,8 +25,17 @@ type orderFile struct {
 	Replaces   string       `json:"replaces,omitempty"`
 	Key        string       `json:"key,omitempty"` // PEM; set before the CSR is sent
 	Finalizing bool         `json:"finalizing,omitempty"`
-	Stored     bool         `json:"stored,omitempty"` // certs/NAME is written, the hook not yet done
+	Refusal    *refusal     `json:"refusal,omitempty"` // of the CSR, while the order lives on all the same
+	Stored     bool         `json:"stored,omitempty"`  // certs/NAME is written, the hook not yet done
 	Challenges []*challenge `json:"challenges"`
+}
+
+// refusal is what a CA said to a CSR. Some then show the order as "processing" for ever.
+type refusal struct {
+	Text string    `json:"text"`
+	Hint string    `json:"hint,omitempty"`
+	At   time.Time `json:"at"`
+	Ours bool      `json:"ours,omitempty"` // the request is at fault (4xx), not the server
 }
 
 // challenge is one address of an order. What the CA tells is not written down: it

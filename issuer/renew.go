@@ -244,7 +244,7 @@ func (i *Issuer) askWindow(ctx context.Context, key caKey, certID string) (*wind
 // rewriteRenewal changes renewal.json, unless the certificate was replaced
 // meanwhile.
 func (i *Issuer) rewriteRenewal(c stored) error {
-	unlock, err := i.lockName(c.Emails[0])
+	unlock, err := i.tryLockName(c.Emails[0])
 	if err != nil {
 		return nil //nolint:nilerr // the other process knows better
 	}

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -60,20 +61,32 @@ func child(job string) int {
 // to its end before.
 func (w *world) killedAt(step StepKind, req Request) bool {
 	w.t.Helper()
-	job, err := json.Marshal(childJob{w.dir.Path(), req.Settings, req.Timeout, step})
+	cmd := w.child(childJob{w.dir.Path(), req.Settings, req.Timeout, step})
+	err := cmd.Wait()
+	if err == nil {
+		return false
+	}
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+		w.t.Fatalf("%v: %s", err, cmd.Stdout)
+	}
+	return true
+}
+
+// child starts a process that does a job.
+func (w *world) child(j childJob) *exec.Cmd {
+	w.t.Helper()
+	job, err := json.Marshal(j)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	cmd := exec.CommandContext(w.t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), childVariable+"="+string(job))
-	out, err := cmd.CombinedOutput()
-	if err == nil {
-		return false
+	out := new(bytes.Buffer)
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
 	}
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
-		w.t.Fatalf("%v: %s", err, out)
-	}
-	return true
+	return cmd
 }
 
 // An order survives kill -9 at any step and is finished by the next run, without
@@ -194,6 +207,86 @@ func TestResumeForeignFiles(t *testing.T) {
 	}
 }
 
+// Another process works on the same addresses: the second order waits until it has ended,
+// or was killed, and then does what is left to do.
+func TestOrdersFollowEachOther(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		emails []string
+		end    string
+		want   Kind
+	}{
+		"ends":             {[]string{alice}, "answer", NotDue},
+		"is killed":        {[]string{alice}, "kill", None},
+		"another set":      {[]string{"bob@example.test", alice}, "answer", None},
+		"another, killed":  {[]string{"bob@example.test", alice}, "kill", None},
+		"another capitals": {[]string{"bob@example.test", "ALICE@example.test"}, "answer", None},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, testca.Config{})
+			held := make(chan struct{})
+			came := make(chan struct{}, 9)
+			w.answerWith(func(w *world, p *state.Pending, part1, from, to string) error {
+				came <- struct{}{}
+				<-held
+				return sendReply(w, p, part1, from, to)
+			})
+			first := w.child(childJob{w.dir.Path(), w.request(alice).Settings, time.Minute, "none"})
+			<-came
+			waits := make(chan struct{})
+			w.onStep = func(s Step) {
+				if strings.HasPrefix(s.Text, "waiting for another postseal") {
+					close(waits)
+				}
+			}
+			ended := make(chan error, 1)
+			req := w.request(tc.emails...)
+			req.Timeout = time.Minute
+			go func() {
+				_, err := w.issuer().Obtain(t.Context(), req)
+				ended <- err
+			}()
+			<-waits
+			if tc.end == "kill" {
+				_ = first.Process.Kill()
+			}
+			close(held)
+			if err := <-ended; KindOf(err) != tc.want {
+				t.Errorf("exit %d: %v\n%s", KindOf(err), err, w.transcript())
+			}
+			if err := first.Wait(); (err == nil) != (tc.end == "answer") {
+				t.Errorf("the first: %v", err)
+			}
+		})
+	}
+}
+
+// Sets that share addresses, in all orders, in one batch: each gets its certificate, and
+// none waits for another that waits for it.
+func TestSetsThatShareAddresses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{})
+	var reqs []Request
+	for _, set := range []string{"a b c", "b c a d", "c a", "a c", "b", "d b", "a b", "c"} {
+		var emails []string
+		for _, local := range strings.Fields(set) {
+			emails = append(emails, local+"@example.test")
+		}
+		reqs = append(reqs, w.request(emails...))
+		reqs[len(reqs)-1].Timeout = time.Minute
+	}
+	w.issuer().Batch(t.Context(), reqs, 8, func(n int, _ *Result, err error) {
+		if err != nil && KindOf(err) != NotDue {
+			t.Errorf("%v: %v", reqs[n].Emails, err)
+		}
+	})
+	if left := append(w.entries("orders"), w.entries("pending")...); len(left) != 0 {
+		t.Errorf("left over: %v", left)
+	}
+}
+
+// The wait for another process is part of the time.
 func TestLocked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true})
@@ -201,48 +294,18 @@ func TestLocked(t *testing.T) {
 	if err := i.prepare(); err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := i.lockName(alice)
+	unlock, err := i.lockOrder(t.Context(), []string{alice}, w.ca.DirectoryURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.issuer().Obtain(t.Context(), w.request(alice))
+	req := w.request(alice)
+	req.Timeout = time.Second
+	_, err = w.issuer().Obtain(t.Context(), req)
 	if KindOf(err) != Later || !strings.Contains(err.Error(), "another postseal") {
 		t.Errorf("%v", err)
 	}
 	unlock()
 	w.obtain(w.request(alice))
-}
-
-// Another process waits for the same address at the same CA, in another set: its
-// record must not be taken away from it.
-func TestAddressInTwoOrders(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, testca.Config{})
-	w.answerWith(func(*world, *state.Pending, string, string, string) error { return nil })
-	waiting := make(chan struct{})
-	w.onStep = func(s Step) {
-		if s.Kind == StepWait {
-			close(waiting)
-		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() {
-		_, err := w.issuer().Obtain(ctx, w.request(alice))
-		ended <- err
-	}()
-	<-waiting
-	_, err := w.issuer().Obtain(t.Context(), w.request("bob@example.test", alice))
-	if KindOf(err) != Later || !strings.Contains(err.Error(), "waits for a challenge to "+alice) {
-		t.Errorf("%v", err)
-	}
-	cancel()
-	if err := <-ended; KindOf(err) != Later || !strings.Contains(err.Error(), "interrupted while waiting") {
-		t.Errorf("%v", err)
-	}
-	w.answerWith(nil)
-	w.onStep = nil
-	w.obtain(w.request("bob@example.test", alice)) // nobody is at the other order now
 }
 
 // The CA is away when an order is to be resumed: it can wait.

@@ -58,14 +58,14 @@ func (i *Issuer) Obtain(ctx context.Context, req Request) (*Result, error) {
 	if err := i.prepare(); err != nil {
 		return nil, err
 	}
-	unlock, err := i.lockName(req.Emails[0])
+	r := &run{i: i, req: req, main: ctx}
+	ctx, cancel := ctxWithTimeout(ctx, req.Timeout)
+	defer cancel()
+	unlock, err := i.lockOrder(ctx, req.Emails, req.Server)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	r := &run{i: i, req: req, main: ctx}
-	ctx, cancel := ctxWithTimeout(ctx, req.Timeout)
-	defer cancel()
 	res, err := r.obtain(ctx)
 	err = r.patience(r.lastWords(ctx, err))
 	r.failed(res, err)

@@ -186,6 +186,8 @@ func (i *Issuer) waitsFor(o *orderFile, pending []PendingStatus) string {
 	switch {
 	case o.Stored:
 		return "the deploy hook"
+	case o.Refusal != nil:
+		return "the CA to issue the certificate, although it refused: " + o.Refusal.Text
 	case o.Finalizing:
 		return "the CA to issue the certificate"
 	case o.URL == "":

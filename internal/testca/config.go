@@ -128,6 +128,7 @@ type Config struct {
 	// Finalize and certificates.
 	FinalizeErrors int           // the first N requests are answered 500
 	FinalizeFatal  bool          // 500, and the order is dead
+	FinalizeStuck  bool          // 400 badCSR, and the order is processing for ever
 	Processing     time.Duration // finalize is answered processing for so long
 	RetryAfter     time.Duration // Retry-After beside "processing"; none when 0
 	Lifetime       time.Duration // default 90 days

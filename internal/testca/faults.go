@@ -27,7 +27,7 @@ type Fault struct {
 	Kind  string // the resource, such as "new-order" or "finalize"; "" for all
 	Type  FaultType
 	Count int           // how many requests; 0 for all
-	Delay time.Duration // of FaultSlow, and in Retry-After; default 1s
+	Delay time.Duration // of FaultSlow, and in Retry-After; default 1s; below 0 without Retry-After
 }
 
 // ParseFault reads KIND:TYPE[:COUNT[:DELAY]], KIND "*" being all.
@@ -146,15 +146,24 @@ func (ca *CA) injectFault(w http.ResponseWriter, r *http.Request, kind string) b
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		fmt.Fprint(w, "<!DOCTYPE html><title>Maintenance</title><p>We will be back soon.\n")
 	case FaultDown:
-		w.Header().Set("Retry-After", retryAfter(f.Delay))
+		if f.Delay > 0 {
+			w.Header().Set("Retry-After", retryAfter(f.Delay))
+		}
 		http.Error(w, "Service Unavailable", http.StatusServiceUnavailable)
 	case FaultRateLimit:
-		writeProblem(w, problemf(http.StatusTooManyRequests, "rateLimited", "too many requests of this kind; wait %s s", retryAfter(f.Delay)).
-			with("Retry-After", retryAfter(f.Delay)))
+		writeProblem(w, rateLimited(f.Delay))
 	default:
 		writeProblem(w, problemf(http.StatusInternalServerError, "serverInternal", "a failure was asked for; try again"))
 	}
 	return true
+}
+
+func rateLimited(wait time.Duration) *problem {
+	if wait < 0 {
+		return problemf(http.StatusTooManyRequests, "rateLimited", "too many requests of this kind")
+	}
+	return problemf(http.StatusTooManyRequests, "rateLimited", "too many requests of this kind; wait %s s", retryAfter(wait)).
+		with("Retry-After", retryAfter(wait))
 }
 
 // delay returns after d, or when the client or the CA is gone.

@@ -1,0 +1,143 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/state"
+)
+
+// Cancelled is an order that was given up.
+type Cancelled struct {
+	Name        string
+	Emails      []string
+	Server      string
+	DryRun      bool
+	Deactivated int   // authorizations at the CA
+	Untold      error // why the CA was not told; nil if it was
+	// Finalizing: the CSR was sent, so that the CA may issue a certificate. Its key is gone.
+	Finalizing bool
+}
+
+// cancelTimeout bounds what a cancelled order may take at its CA: the order is gone here
+// whether the CA hears of it or not.
+const cancelTimeout = requestTimeout
+
+// Cancel gives up the orders in flight that name one of the addresses: their files and
+// records go, and their pending authorizations are deactivated at the CA (RFC 8555,
+// Section 7.5.2), so that no mail for them is answered there either. An order that a
+// process works on is left to it; the error's Kind is Later then, and NotDue if there is
+// no order.
+func (i *Issuer) Cancel(ctx context.Context, addrs []string, bundle string) ([]*Cancelled, error) {
+	emails, err := ParseAddresses(addrs)
+	if err != nil {
+		return nil, err
+	}
+	if err := i.prepare(); err != nil {
+		return nil, err
+	}
+	names, err := i.orderNames()
+	if err != nil {
+		return nil, stateError(i.Dir.Path("orders"), err)
+	}
+	var all []*Cancelled
+	for _, name := range names {
+		done, err := i.cancelOne(ctx, name, emails, bundle)
+		if err != nil {
+			return all, err
+		}
+		if done != nil {
+			all = append(all, done)
+		}
+	}
+	if len(all) == 0 {
+		return nil, &Error{Kind: NotDue, Err: fmt.Errorf("no order for %s is in flight", list(emails))}
+	}
+	return all, nil
+}
+
+// cancelOne returns nil if the order under a name is for others.
+func (i *Issuer) cancelOne(ctx context.Context, name string, emails []string, bundle string) (*Cancelled, error) {
+	path := i.Dir.Path("orders", name+".json")
+	o, err := readOrder(path)
+	if err != nil || o == nil || !namesOneOf(o.Emails, emails) {
+		return nil, i.leftOut(name, err)
+	}
+	unlock, err := i.tryLockName(o.Emails[0])
+	if errors.Is(err, errLocked) {
+		return nil, later("end that process first, then run the same command again",
+			"another postseal is working on the order for %s", list(o.Emails))
+	}
+	if err != nil {
+		return nil, stateError(path, err)
+	}
+	defer unlock()
+	if o, err = readOrder(path); err != nil || o == nil { // it ended meanwhile
+		return nil, i.leftOut(name, err)
+	}
+	done := &Cancelled{Name: name, Emails: o.Emails, Server: o.Server, DryRun: o.DryRun, Finalizing: o.Finalizing && !o.Stored}
+	r := &run{i: i, req: Request{Settings: o.Settings}, name: name, path: path, order: o}
+	r.forget()
+	if exists(path) {
+		return nil, stateError(path, os.ErrPermission)
+	}
+	if o.URL != "" && !o.Stored {
+		done.Deactivated, done.Untold = i.deactivate(ctx, o, bundle)
+	}
+	return done, nil
+}
+
+// leftOut says of an order file that it cannot be read.
+func (i *Issuer) leftOut(name string, err error) error {
+	if state.Newer(err) != nil {
+		return stateError(name, err)
+	}
+	if err != nil {
+		i.step(StepNote, name, "", "an order file was damaged and is left out: "+err.Error())
+	}
+	return nil
+}
+
+// deactivate tells the CA that nobody waits for the pending authorizations of an order.
+func (i *Issuer) deactivate(ctx context.Context, o *orderFile, bundle string) (n int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
+	defer cancel()
+	if bundle == "" {
+		bundle = o.CABundle
+	}
+	c, a, err := i.account(ctx, o.Server, bundle)
+	if err != nil {
+		return 0, err
+	}
+	order := acme.Order{Location: o.URL}
+	err = c.do(ctx, "reading the order", func(ctx context.Context) (err error) {
+		order, err = c.client.GetOrder(ctx, a.acme(), order)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, url := range order.Authorizations {
+		changed := false
+		err := c.do(ctx, "giving up an authorization", func(ctx context.Context) error {
+			authz, err := c.client.GetAuthorization(ctx, a.acme(), url)
+			if err != nil || authz.Status != acme.StatusPending {
+				return err
+			}
+			changed = true
+			_, err = c.client.DeactivateAuthorization(ctx, a.acme(), url)
+			return err
+		})
+		if err != nil {
+			return n, err
+		}
+		if changed {
+			n++
+		}
+	}
+	return n, nil
+}
