@@ -91,22 +91,36 @@ func (a *account) save() error {
 // loadAccount returns nil if there is none.
 func (c *ca) loadAccount() (*account, error) {
 	a := &account{dir: c.accountDir()}
-	data, err := os.ReadFile(filepath.Join(a.dir, accountName))
+	file, err := readAccountFile(a.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, stateError(a.dir, err)
+		return nil, err
 	}
-	if err := json.Unmarshal(data, &a.file); err != nil || a.file.Version != fileVersion {
-		if err := notOurs(filepath.Join(a.dir, accountName), data, err); state.Newer(err) != nil {
-			return nil, stateError(a.dir, err)
-		}
-		return nil, configError("restore it from a backup, or move it away to make a new account",
-			"%s is no account of version %d", filepath.Join(a.dir, accountName), fileVersion)
-	}
+	a.file = *file
 	a.key, err = readAccountKey(filepath.Join(a.dir, accountKey))
 	return a, err
+}
+
+func readAccountFile(dir string) (*accountFile, error) {
+	path := filepath.Join(dir, accountName)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, stateError(dir, err)
+	}
+	file := new(accountFile)
+	if err := json.Unmarshal(data, file); err != nil || file.Version != fileVersion {
+		if err := notOurs(path, data, err); state.Newer(err) != nil {
+			return nil, stateError(dir, err)
+		}
+		return nil, configError("restore it from a backup, or move it away to make a new account",
+			"%s is not an account of version %d", path, fileVersion)
+	}
+	return file, nil
 }
 
 func readAccountKey(path string) (crypto.Signer, error) {
@@ -286,12 +300,20 @@ func (c *ca) errNoAccount() error {
 	return failed("the first order makes one", "there is no account at %s", c.server)
 }
 
-func (c *ca) existing(ctx context.Context) (*account, error) {
+// onDisk fails if there is no account.
+func (c *ca) onDisk() error {
 	if err := c.issuer.prepare(); err != nil {
-		return nil, err
+		return err
 	}
 	if !exists(filepath.Join(c.accountDir(), accountName)) {
-		return nil, c.errNoAccount()
+		return c.errNoAccount()
+	}
+	return nil
+}
+
+func (c *ca) existing(ctx context.Context) (*account, error) {
+	if err := c.onDisk(); err != nil {
+		return nil, err
 	}
 	if err := c.ready(ctx); err != nil {
 		return nil, fmt.Errorf("account: %w", err)

@@ -29,10 +29,18 @@ type AccountInfo struct {
 	Learned    LearnedInfo       `json:"learned"`
 }
 
-// LearnedInfo is what the CA has taught.
+// LearnedInfo is what the CA has taught. What it has not is empty.
 type LearnedInfo struct {
-	MailAfterPost bool   `json:"mail_after_post"`
-	Settle        string `json:"settle"`
+	MailAfterPost bool   `json:"mail_after_post,omitempty"`
+	Settle        string `json:"settle,omitempty"` // a duration
+}
+
+func (l learned) info() LearnedInfo {
+	info := LearnedInfo{MailAfterPost: l.MailAfterPost}
+	if l.settle() != defaultSettle {
+		info.Settle = l.settle().String()
+	}
+	return info
 }
 
 // account returns the account at a CA, which must be there.
@@ -67,7 +75,7 @@ func (i *Issuer) ShowAccount(ctx context.Context, server, bundle string) (*Accou
 		Server: server, URL: a.file.URL, Status: there.Status, Contact: there.Contact, Created: a.file.Created,
 		Terms: a.file.Terms, NewTerms: dir.Meta.TermsOfService, EABKid: a.file.EABKid, Thumbprint: thumbprint,
 		Key: filepath.Join(a.dir, accountKey), Profiles: maps.Clone(dir.Meta.Profiles), ARI: dir.RenewalInfo != "",
-		Learned: LearnedInfo{a.learned().MailAfterPost, time.Duration(a.learned().Settle).String()},
+		Learned: a.learned(i.now()).info(),
 	}
 	if info.Contact == nil {
 		info.Contact = []string{}
@@ -102,25 +110,41 @@ func (i *Issuer) UpdateAccount(ctx context.Context, server, bundle string, u Acc
 	if err != nil {
 		return err
 	}
+	if u.ResetLearned {
+		if err := i.resetLearned(server, bundle); err != nil {
+			return err
+		}
+	}
+	if u.Contact == nil {
+		return nil
+	}
 	c, a, err := i.account(ctx, server, bundle)
 	if err != nil {
 		return err
 	}
-	if u.Contact != nil {
-		change := acme.Account{Location: a.file.URL, PrivateKey: a.key, Contact: mailURLs(contact)}
-		err := c.do(ctx, "updating the account", func(ctx context.Context) error {
-			_, err := c.client.UpdateAccount(ctx, change)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		a.file.Contact = contact
+	change := acme.Account{Location: a.file.URL, PrivateKey: a.key, Contact: mailURLs(contact)}
+	err = c.do(ctx, "updating the account", func(ctx context.Context) error {
+		_, err := c.client.UpdateAccount(ctx, change)
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	if u.ResetLearned {
-		a.file.Learned = learned{}
-	}
+	a.file.Contact = contact
 	return a.save()
+}
+
+// resetLearned forgets what a CA has taught. That is ours alone: the CA is not asked.
+func (i *Issuer) resetLearned(server, bundle string) error {
+	c, err := i.ca(server, bundle)
+	if err != nil {
+		return err
+	}
+	if err := c.onDisk(); err != nil {
+		return err
+	}
+	a := &account{dir: c.accountDir()}
+	return a.learn(func(learned) learned { return learned{} })
 }
 
 // DeactivateAccount ends the account for good (RFC 8555, Section 7.3.6). Its

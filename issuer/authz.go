@@ -193,6 +193,16 @@ func challengeTypes(authz acme.Authorization) []string {
 	return types
 }
 
+// reasonOf returns why an authorization is invalid, "" if the CA does not say.
+func reasonOf(authz acme.Authorization) (says string) {
+	for _, ch := range authz.Challenges {
+		if ch.Error != nil {
+			says = describeProblem(*ch.Error)
+		}
+	}
+	return says
+}
+
 // authzError is the end of an order whose authorization failed.
 func (r *run) authzError(c *challenge, authz acme.Authorization) error {
 	says := "and the CA does not say why"

@@ -101,6 +101,10 @@ func (c *ca) join(setting string) string {
 			break
 		}
 	}
+	return c.autoJoin()
+}
+
+func (c *ca) autoJoin() string {
 	if host := hostOf(c.server); host == "castle.cloud" || strings.HasSuffix(host, ".castle.cloud") {
 		return "bytes"
 	}
@@ -118,7 +122,7 @@ func (c *ca) trigger(setting string) string {
 			break
 		}
 	}
-	if c.account.learned().MailAfterPost {
+	if c.account.learned(c.issuer.now()).MailAfterPost {
 		return "post"
 	}
 	return "auto"
@@ -128,17 +132,15 @@ func (c *ca) trigger(setting string) string {
 // taught nothing.
 const defaultSettle = 2 * time.Second
 
-func (c *ca) settle(setting *Duration) time.Duration {
+// settle returns that pause, and whether it is a setting.
+func (c *ca) settle(setting *Duration) (pause time.Duration, given bool) {
 	if setting != nil {
-		return time.Duration(*setting)
+		return time.Duration(*setting), true
 	}
 	if d, err := time.ParseDuration(c.table.Settle); err == nil {
-		return d
+		return d, true
 	}
-	if d := time.Duration(c.account.learned().Settle); d > 0 {
-		return d
-	}
-	return defaultSettle
+	return c.account.learned(c.issuer.now()).settle(), false
 }
 
 // do makes one request. A CA that says "not now" (429, or 503 with Retry-After) is

@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -190,10 +191,10 @@ func TestUnreachable(t *testing.T) {
 }
 
 // A CA that mails only after POST, at trigger auto: hint, POST, success, and the
-// next order posts at once.
+// next order posts at once. What was learned is forgotten on demand, without the CA.
 func TestLearnsMailAfterPost(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, testca.Config{MailTrigger: testca.MailOnPost})
+	w := newWorld(t, testca.Config{MailTrigger: testca.MailOnPost, Part1Bytes: 17})
 	impatient := func(o *Options) { o.Timing = Timing{Hint: time.Millisecond, Post: 1100 * time.Millisecond} }
 	if _, err := w.issuer(impatient).Obtain(t.Context(), w.request(alice)); err != nil {
 		t.Fatal(err)
@@ -201,19 +202,38 @@ func TestLearnsMailAfterPost(t *testing.T) {
 	if !w.said(StepHint, "--trigger post") {
 		t.Error("no hint before the POST")
 	}
-	info, err := w.issuer().ShowAccount(t.Context(), w.ca.DirectoryURL, w.bundle)
-	if err != nil || !info.Learned.MailAfterPost {
-		t.Fatalf("%+v, %v", info, err)
+	if got := w.taught(); !got.MailAfterPost {
+		t.Fatalf("%+v", got)
 	}
 	w.obtain(w.request("bob@example.test")) // would wait for ten minutes otherwise
 
+	// The tokens joined wrongly, with the mail after the POST: proves nothing.
+	wrong := w.request("carol@example.test")
+	wrong.TokenJoin = "bytes"
+	if _, err := w.issuer().Obtain(t.Context(), wrong); KindOf(err) != Failed {
+		t.Errorf("%v\n%s%+v", err, w.transcript(), w.ca.Counters())
+	}
+	if got := w.taught(); !got.MailAfterPost || got.Settle != nil {
+		t.Errorf("a wrong join taught %+v", got)
+	}
+
+	w.ca.Close()
 	if err := w.issuer().UpdateAccount(t.Context(), w.ca.DirectoryURL, w.bundle, AccountUpdate{ResetLearned: true}); err != nil {
 		t.Fatal(err)
 	}
-	info, err = w.issuer().ShowAccount(t.Context(), w.ca.DirectoryURL, w.bundle)
-	if err != nil || info.Learned.MailAfterPost {
-		t.Errorf("still known: %+v, %v", info, err)
+	if got := w.taught(); got.MailAfterPost {
+		t.Errorf("still known: %+v", got)
 	}
+}
+
+// taught is what the CA has taught, as it is on disk.
+func (w *world) taught() learned {
+	w.t.Helper()
+	file, err := readAccountFile(w.dir.Path("accounts", caName(w.ca.DirectoryURL)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return file.Learned
 }
 
 // The patience without a mail counts from the order, not from the run: whoever runs a
@@ -243,20 +263,93 @@ func TestPatienceCountsFromOrder(t *testing.T) {
 // order is lost, and the next one waits longer before it posts.
 func TestLearnsToSettle(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, testca.Config{ReplyWait: 50 * time.Millisecond})
-	w.answerWith(func(w *world, p *state.Pending, _, _, _ string) error {
+	for name, tc := range map[string]struct {
+		mute bool
+		join string
+		want string
+	}{
+		"mute":                  {true, "string", "2s"},
+		"it saw no reply":       {false, "string", "2s"},
+		"perhaps it's the join": {true, "bytes", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, testca.Config{ReplyWait: 50 * time.Millisecond, MuteErrors: tc.mute})
+			w.answerWith(func(w *world, p *state.Pending, _, _, _ string) error {
+				claim, err := w.dir.Claim(p, "<c@ca>", "<r@us>", time.Now())
+				if err != nil {
+					return err
+				}
+				return errors.Join(claim.Sending(), claim.Sent(time.Now())) // greylisted further on
+			})
+			req := w.request(alice)
+			req.TokenJoin = tc.join
+			if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != Failed {
+				t.Fatalf("%v", err)
+			}
+			got := ""
+			if s := w.taught().Settle; s != nil {
+				got = time.Duration(*s).String()
+			}
+			if got != tc.want {
+				t.Errorf("settle %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// At a CA that looks at once the pause becomes shorter with each success, one order at a
+// time tries, and what was too short costs another order and no more.
+func TestLearnsToHurry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{})
+	half := Duration(400 * time.Millisecond)
+	w.obtain(w.request(alice))
+	set := func(l learned) {
+		t.Helper()
+		a := &account{dir: w.dir.Path("accounts", caName(w.ca.DirectoryURL))}
+		if err := a.learn(func(learned) learned { return l }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := w.taught(); got.Settle != nil || got.Join != "string" {
+		t.Errorf("a setting taught %+v", got)
+	}
+	set(learned{Settle: &half, Worked: true})
+	for n, want := range []time.Duration{200, 100, 100} {
+		req := w.request(fmt.Sprintf("user%d@example.test", n))
+		req.Settle = nil
+		w.obtain(req)
+		if got := w.taught().settle(); got != want*time.Millisecond {
+			t.Errorf("order %d taught %s, want %s", n, got, want*time.Millisecond)
+		}
+	}
+
+	w = newWorld(t, testca.Config{ReplyWait: 20 * time.Millisecond, MuteErrors: true})
+	w.obtain(w.request("first@example.test"))
+	set(learned{Settle: &half, Worked: true})
+	w.answerWith(func(w *world, p *state.Pending, part1, from, to string) error {
 		claim, err := w.dir.Claim(p, "<c@ca>", "<r@us>", time.Now())
 		if err != nil {
 			return err
 		}
-		return errors.Join(claim.Sending(), claim.Sent(time.Now())) // greylisted further on
+		err = errors.Join(claim.Sending(), claim.Sent(time.Now()))
+		w.answers.Go(func() {
+			for w.ca.Counters().Events[testca.EventInvalid] == 0 { // the reply is slower than the first POST
+				time.Sleep(time.Millisecond)
+			}
+			_ = w.mailReply(p, part1, from, to)
+		})
+		return err
 	})
-	if _, err := w.issuer().Obtain(t.Context(), w.request(alice)); KindOf(err) != Failed {
-		t.Fatalf("%v", err)
+	req := w.request(alice)
+	req.Settle = nil
+	w.obtain(req)
+	if got := w.taught(); got.settle() != defaultSettle || got.TooShort == nil || time.Duration(got.TooShort.Settle) != 200*time.Millisecond {
+		t.Errorf("settle %s, %+v\n%s", got.settle(), got.TooShort, w.transcript())
 	}
-	info, err := w.issuer().ShowAccount(t.Context(), w.ca.DirectoryURL, w.bundle)
-	if err != nil || info.Learned.Settle != "2s" {
-		t.Errorf("%+v, %v", info, err)
+	if orders := w.ca.Counters().Events[testca.EventOrder]; orders != 3 {
+		t.Errorf("%d orders\n%s", orders, w.transcript())
 	}
 }
 

@@ -125,7 +125,8 @@ func TestPace(t *testing.T) {
 // has taught, the default.
 func TestPrecedence(t *testing.T) {
 	taught := &account{}
-	taught.file.Learned = learned{MailAfterPost: true, Settle: Duration(8 * time.Second)}
+	eight := Duration(8 * time.Second)
+	taught.file.Learned = learned{MailAfterPost: true, Settle: &eight}
 	five := Duration(5 * time.Second)
 	for name, tc := range map[string]struct {
 		c       *ca
@@ -140,7 +141,9 @@ func TestPrecedence(t *testing.T) {
 		"table":    {c: &ca{server: DefaultServer, account: taught, table: CASettings{TokenJoin: "string", Trigger: "reply", Settle: "3s"}}, want: [3]string{"string", "reply", "3s"}},
 		"request":  {c: &ca{server: DefaultServer, account: taught, table: CASettings{TokenJoin: "string", Trigger: "reply", Settle: "3s"}}, setting: "auto", settle: &five, want: [3]string{"bytes", "post", "5s"}},
 	} {
-		got := [3]string{tc.c.join(tc.setting), tc.c.trigger(tc.setting), tc.c.settle(tc.settle).String()}
+		tc.c.issuer = New(Options{})
+		settle, _ := tc.c.settle(tc.settle)
+		got := [3]string{tc.c.join(tc.setting), tc.c.trigger(tc.setting), settle.String()}
 		if got != tc.want {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
@@ -17,9 +18,14 @@ type vigil struct {
 	r       *run
 	c       *challenge
 	trigger string
-	settle  time.Duration
 	pace    *pace
-	answer  *state.Answer // the last one; nil while the mail has not come
+
+	settle      time.Duration
+	settleGiven bool   // it is a setting
+	waited      bool   // it was waited in full
+	endTrial    func() // nil unless the pause is shorter than is known to be enough
+
+	answer *state.Answer // the last one; nil while the mail has not come
 
 	poll    *time.Timer // look at the CA
 	nag     *time.Timer // no mail yet: say so
@@ -32,7 +38,13 @@ type vigil struct {
 func (r *run) watch(ctx context.Context, c *challenge) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	v := &vigil{r: r, c: c, trigger: r.ca.trigger(r.req.Trigger), settle: r.ca.settle(r.req.Settle), pace: newPace()}
+	v := &vigil{r: r, c: c, trigger: r.ca.trigger(r.req.Trigger), pace: newPace()}
+	v.settle, v.settleGiven = r.ca.settle(r.req.Settle)
+	defer func() {
+		if v.endTrial != nil {
+			v.endTrial()
+		}
+	}()
 	v.startTimers()
 	defer v.stopTimers()
 	r.announce(c)
@@ -114,6 +126,7 @@ func (v *vigil) loop(ctx context.Context, answers <-chan *state.Answer, failed <
 			v.r.note(v.c.Email, "no challenge mail so far: telling the CA that it may look, since some mail only then")
 			err = v.post(ctx)
 		case <-v.settled.C:
+			v.waited = true
 			err = v.post(ctx)
 		case <-v.doubt.C:
 			return v.giveUp(ctx)
@@ -175,10 +188,26 @@ func (v *vigil) answered(ctx context.Context, a *state.Answer) {
 	v.hurry()
 	switch {
 	case v.c.Posted.IsZero():
+		v.tryShorter()
 		v.settled.Reset(v.settle)
 	case a.Phase == state.Unknown:
 		v.doubtUntil(ctx, v.c.Posted)
 	}
+}
+
+// tryShorter halves a pause that was long enough before, for one order at a time: what it
+// costs if it is too short is another order, and only one.
+func (v *vigil) tryShorter() {
+	a := v.r.ca.current()
+	trial := a.learned(v.r.i.now()).trial()
+	if v.settleGiven || trial == 0 || v.answer.Phase != state.Sent {
+		return
+	}
+	unlock, err := tryLock(filepath.Join(a.dir, ".trial"))
+	if err != nil {
+		return
+	}
+	v.endTrial, v.settle = unlock, trial
 }
 
 // hurry begins to look at the CA often.
@@ -238,11 +267,11 @@ func (v *vigil) look(ctx context.Context) (done bool, err error) {
 	case authz.Status == acme.StatusValid:
 		return true, v.valid()
 	}
-	v.r.learnInvalid(v.c, v.answer, v.settle)
+	tooEarly := v.learn(false, reasonOf(authz))
 	err = v.r.authzError(v.c, authz)
 	var dead *deadOrder
-	if errors.As(err, &dead) && v.answer != nil && v.answer.Phase == state.Unknown {
-		dead.again = true // the reply never arrived
+	if errors.As(err, &dead) && v.answer != nil && (v.answer.Phase == state.Unknown || v.endTrial != nil && tooEarly) {
+		dead.again = true // the reply never arrived, or we were too quick on purpose
 	}
 	return true, err
 }
@@ -257,7 +286,7 @@ func (v *vigil) nextLook(after time.Duration) time.Duration {
 }
 
 func (v *vigil) valid() error {
-	v.r.learnValid(v.c, v.answer)
+	v.learn(true, "")
 	v.r.step(StepValid, v.c.Email, "the CA accepted the reply for %s", v.c.Email)
 	v.r.mu.Lock()
 	defer v.r.mu.Unlock()

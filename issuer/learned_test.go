@@ -1,0 +1,85 @@
+package issuer
+
+import (
+	"reflect"
+	"testing"
+	"time"
+)
+
+// An outcome teaches what it proves, and nothing else.
+func TestLearned(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+	pause := func(d time.Duration) *Duration { p := Duration(d); return &p }
+	const ms, s = time.Millisecond, time.Second
+	short := func(d time.Duration, join string) *tooShort { return &tooShort{Duration(d), join, at(13)} }
+	// The mail after 10 s, the POST 2 s later, the end 1 s after that.
+	usual := outcome{ordered: start, mailed: at(10), posted: at(12), ended: at(13), settle: 2 * s, join: "string", patient: 10 * time.Minute}
+	tests := []struct {
+		name   string
+		before learned
+		change func(*outcome)
+		want   learned
+	}{
+		{"success", learned{}, func(o *outcome) { o.valid = true }, learned{Settle: pause(2 * s), Worked: true, Join: "string"}},
+		{"success by a setting", learned{}, func(o *outcome) { o.valid, o.given = true, true }, learned{Join: "string"}},
+		{"success before the POST", learned{}, func(o *outcome) { o.valid, o.posted, o.settle = true, time.Time{}, -1 }, learned{Join: "string"}},
+		{"success with half", learned{Settle: pause(2 * s)}, func(o *outcome) { o.valid, o.settle = true, s }, learned{Settle: pause(s), Worked: true, Join: "string"}},
+		{"a mail before the POST unteaches", learned{MailAfterPost: true}, func(o *outcome) { o.valid = true }, learned{Settle: pause(2 * s), Worked: true, Join: "string"}},
+		{"a mail after the POST, at once", learned{}, func(o *outcome) { o.valid, o.posted, o.settle = true, at(5), -1 }, learned{Join: "string"}},
+		{"a mail after the POST, after nine minutes", learned{}, func(o *outcome) { o.valid, o.posted, o.mailed, o.ended, o.settle = true, at(540), at(550), at(560), -1 }, learned{Join: "string"}},
+		{"a mail after the POST, after all our patience", learned{}, func(o *outcome) { o.valid, o.posted, o.mailed, o.ended, o.settle = true, at(600), at(610), at(620), -1 }, learned{MailAfterPost: true, Join: "string"}},
+		{"valid, and no mail of ours", learned{}, func(o *outcome) { o.valid, o.mailed = true, time.Time{} }, learned{}},
+
+		{"too early", learned{}, func(*outcome) {}, learned{Settle: pause(4 * s), TooShort: short(2*s, "string")}},
+		{"too early, it saw no reply", learned{}, func(o *outcome) { o.reason = `"No response email received" (incorrectResponse)` }, learned{Settle: pause(4 * s), TooShort: short(2*s, "string")}},
+		{"too early by far", learned{}, func(o *outcome) { o.settle = 100 * ms }, learned{Settle: pause(2 * s), TooShort: short(100*ms, "string")}},
+		{"never above two minutes", learned{}, func(o *outcome) { o.settle = 90 * s }, learned{Settle: pause(2 * time.Minute), TooShort: short(90*s, "string")}},
+		{"a reason", learned{}, func(o *outcome) { o.reason = `"the digest is wrong" (incorrectResponse)` }, learned{}},
+		{"not within seconds", learned{}, func(o *outcome) { o.ended = at(120) }, learned{}},
+		{"never posted", learned{}, func(o *outcome) { o.posted = time.Time{} }, learned{}},
+		{"posted by an earlier run", learned{}, func(o *outcome) { o.settle = -1 }, learned{}},
+		{"an unknown join", learned{}, func(o *outcome) { o.unsure, o.join = true, "bytes" }, learned{}},
+		{"an unknown join, mail after the POST", learned{MailAfterPost: true, Join: "string"},
+			func(o *outcome) { o.unsure, o.join, o.posted, o.settle = true, "bytes", at(5), -1 }, learned{MailAfterPost: true, Join: "string"}},
+		{"a join that worked", learned{Join: "bytes"}, func(o *outcome) { o.unsure, o.join = true, "bytes" }, learned{Join: "bytes", Settle: pause(4 * s), TooShort: short(2*s, "bytes")}},
+		{"posted at once, the mail came later", learned{MailAfterPost: true}, func(o *outcome) { o.posted, o.settle = at(5), -1 }, learned{}},
+		{"posted at once, no mail", learned{MailAfterPost: true}, func(o *outcome) { o.posted, o.mailed, o.settle = at(5), time.Time{}, -1 }, learned{}},
+		{"posted at once, a reason", learned{MailAfterPost: true}, func(o *outcome) { o.posted, o.settle, o.reason = at(5), -1, "no" }, learned{MailAfterPost: true}},
+
+		{"it was the join", learned{Settle: pause(4 * s), TooShort: short(2*s, "bytes")}, func(o *outcome) { o.valid, o.given = true, true }, learned{Join: "string"}},
+		{"forgotten after a month", learned{Settle: pause(8 * s), TooShort: &tooShort{Duration(4 * s), "string", at(12 - 30*24*3600)}},
+			func(o *outcome) { o.reason = "x" }, learned{}},
+		{"not before", learned{Settle: pause(8 * s), TooShort: &tooShort{Duration(4 * s), "string", at(14 - 30*24*3600)}},
+			func(o *outcome) { o.reason = "x" }, learned{Settle: pause(8 * s), TooShort: &tooShort{Duration(4 * s), "string", at(14 - 30*24*3600)}}},
+	}
+	for _, tc := range tests {
+		o := usual
+		tc.change(&o)
+		if got := tc.before.after(o); !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%s: %+v, want %+v", tc.name, got, tc.want)
+		}
+	}
+}
+
+// Half of what was long enough is tried, down to a tenth of a second, and nothing that
+// was too short lately.
+func TestTrial(t *testing.T) {
+	pause := func(d time.Duration) *Duration { p := Duration(d); return &p }
+	for name, tc := range map[string]struct {
+		l    learned
+		want time.Duration
+	}{
+		"nothing known":        {learned{}, 0},
+		"the default worked":   {learned{Settle: pause(2 * time.Second), Worked: true}, time.Second},
+		"the last step":        {learned{Settle: pause(150 * time.Millisecond), Worked: true}, 100 * time.Millisecond},
+		"the end":              {learned{Settle: pause(100 * time.Millisecond), Worked: true}, 0},
+		"not yet seen to work": {learned{Settle: pause(4 * time.Second)}, 0},
+		"too short lately":     {learned{Settle: pause(2 * time.Second), Worked: true, TooShort: &tooShort{Settle: Duration(time.Second)}}, 0},
+		"above that":           {learned{Settle: pause(8 * time.Second), Worked: true, TooShort: &tooShort{Settle: Duration(time.Second)}}, 4 * time.Second},
+	} {
+		if got := tc.l.trial(); got != tc.want {
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
+		}
+	}
+}
