@@ -244,7 +244,7 @@ func (c *ca) register(ctx context.Context, a *account, needsEAB bool) error {
 	if err := c.bind(ctx, &request, needsEAB); err != nil {
 		return err
 	}
-	return c.do(ctx, "making an account", func(ctx context.Context) error {
+	return c.do(ctx, making, func(ctx context.Context) error {
 		made, err := c.client.NewAccount(ctx, request)
 		if err == nil && made.Status != "" && made.Status != acme.StatusValid {
 			err = failed("postseal account deactivate forgets it, then order again", "the account at %s is %s", c.server, made.Status)

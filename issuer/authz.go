@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"sync"
 
@@ -205,19 +206,49 @@ func reasonOf(authz acme.Authorization) (says string) {
 
 // authzError is the end of an order whose authorization failed.
 func (r *run) authzError(c *challenge, authz acme.Authorization) error {
-	says := "and the CA does not say why"
-	for _, ch := range authz.Challenges {
-		if ch.Error != nil {
-			says = "the CA says " + describeProblem(*ch.Error)
-		}
-	}
 	if authz.Status != acme.StatusInvalid {
 		return &deadOrder{fmt.Errorf("the authorization for %s is %s", c.Email, authz.Status), true}
 	}
-	other := "bytes"
-	if r.ca.join(r.req.TokenJoin) == "bytes" {
-		other = "string"
+	says := "the CA does not say why"
+	var problem acme.Problem
+	if reason := reasonOf(authz); reason != "" {
+		says = "the CA says " + reason
 	}
-	hint := fmt.Sprintf("if the reply did reach the CA with a good DKIM signature, order again with --token-join %s", other)
-	return &deadOrder{failed(hint, "the authorization for %s is invalid: %s", c.Email, says), false}
+	for _, ch := range authz.Challenges {
+		if ch.Error != nil {
+			problem = *ch.Error
+		}
+	}
+	return &deadOrder{failed(r.authzHint(c, problem), "the authorization for %s is invalid: %s", c.Email, says), false}
+}
+
+// What CAs write of a reply that they refused.
+var (
+	blamesSignature = regexp.MustCompile(`(?i)dkim|signature|signed|spf|dmarc`)
+	blamesDigest    = regexp.MustCompile(`(?i)digest|token|thumbprint|key ?auth|hash|response|incorrect`)
+)
+
+// authzHint returns the next step that the CA's reason points at; "" where it points at
+// none of ours.
+func (r *run) authzHint(c *challenge, p acme.Problem) string {
+	a, err := r.i.Store.Answer(c.ID)
+	answered := err == nil && a != nil && a.Phase == state.Sent || r.req.Interactive != nil
+	tooEarly := p.Detail == "" || sawNoReply.MatchString(p.Detail)
+	switch {
+	case blamesSignature.MatchString(p.Detail):
+		return "the reply left without a good DKIM signature of its domain: \"postseal check -e " + c.Email + "\" looks at it"
+	case tooEarly && r.ca.trigger(r.req.Trigger) == "post" && (!answered || a == nil || a.Claimed.After(c.Posted)):
+		return "this CA looks for the reply as soon as it is told to: order again with --trigger reply"
+	case !answered:
+		return "no reply was sent from here: \"postseal status\" and the mail server's log say what came"
+	case sawNoReply.MatchString(p.Detail):
+		return "the reply may have been late: order again, and the wait before the CA is told is longer"
+	case p.Detail == "" || p.Type == acme.ProblemTypeIncorrectResponse && blamesDigest.MatchString(p.Detail) || blamesDigest.MatchString(p.Detail):
+		other := "bytes"
+		if r.ca.join(r.req.TokenJoin) == "bytes" {
+			other = "string"
+		}
+		return "if the reply did reach the CA with a good DKIM signature, order again with --token-join " + other
+	}
+	return problemHints[p.Type]
 }

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -70,9 +71,22 @@ func TestRefusedAndProcessing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{FinalizeStuck: true, AlwaysReady: true})
 	req := w.request(alice)
-	req.Timeout = 2 * time.Second
 	const words = `the CA says "the CSR's subject is not to our liking" (badCSR)`
-	_, err := w.issuer().Obtain(t.Context(), req)
+	interrupted := func() error {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		_, err := w.issuer(func(o *Options) {
+			record := o.OnStep
+			o.OnStep = func(s Step) {
+				record(s)
+				if s.Kind == StepHTTP && w.said(StepNote, words) {
+					cancel()
+				}
+			}
+		}).Obtain(ctx, req)
+		return err
+	}
+	err := interrupted()
 	if KindOf(err) != Later || !strings.Contains(err.Error(), words) || !w.said(StepNote, words) {
 		t.Errorf("exit %d: %v\n%s", KindOf(err), err, w.transcript())
 	}
@@ -87,8 +101,13 @@ func TestRefusedAndProcessing(t *testing.T) {
 		t.Errorf("exit %d: %v; hint %q; left %v", KindOf(err), err, HintOf(err), w.entries("orders"))
 	}
 
-	req.Timeout = 2 * time.Second
-	if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != Later {
+	ctx, cancel := context.WithCancel(t.Context())
+	w.onStep = func(s Step) {
+		if s.Kind == StepNote && strings.Contains(s.Text, words) {
+			cancel()
+		}
+	}
+	if _, err := w.issuer().Obtain(ctx, req); KindOf(err) != Later {
 		t.Error(err)
 	}
 	if done, err := w.issuer().Cancel(t.Context(), []string{alice}, ""); err != nil || !done[0].Finalizing || len(w.entries("orders")) != 0 {

@@ -7,7 +7,7 @@
 // says; the next cert or renew for the same addresses goes on from there.
 //
 //	step                        orders/NAME.json        pending/           a kill here leaves
-//	1 lock orders/.lock-FIRST   -                       -                  nothing
+//	1 locks in orders/.lock-*   -                       -                  nothing
 //	2 account                   -                       -                  the account's key: the same account is found again
 //	3 order written             url empty               -                  an order that was never sent: sent by the next run
 //	4 records written           url empty               ordering           the same
@@ -22,12 +22,15 @@
 //	13 exchanged with NAME      the same                -                  the new generation; written once more by the next run
 //	14 stored                   stored set              -                  --out and the hook, which the next run does
 //	15 hook run, order removed  -                       -                  nothing
+//	   or the hook failed       hook-error set          -                  the hook, which the next renew runs
 //
 // Between 3 and 5 the CA may know an order that we do not; the next run orders a
 // second time, since ACME has no way to ask that all CAs offer.
 //
 // An order that dies (invalid, expired, forgotten by the CA) is removed with its
 // records. If it died through no fault of the challenge, another one is ordered.
+// An order whose CSR was refused keeps the CA's words, and is given up if the CA shows it
+// as alive for a minute more. Cancel gives up any.
 //
 // # Files
 //
@@ -45,8 +48,15 @@
 //
 // At a random moment in the window that the CA suggests (RFC 9773), else at the
 // beginning of the last third of its lifetime. The window is asked for right
-// after issuance and kept in renewal.json. It is asked for again when its
-// Retry-After has passed, but not before half of the lifetime has gone or the
-// day before the window known so far opens: a host with thousands of young
-// certificates asks nothing.
+// after issuance, kept in renewal.json, and asked for again by each run after its
+// Retry-After, which is taken as a minute at least and a day at most (Section 4.3), from
+// the first day on: a window that an incident has put into the past is acted on by the
+// next run, however young the certificate. What is added to Retry-After at random
+// spreads the questions of certificates that were ordered together; eight at a time go
+// to each CA, and one that cannot be reached is not asked again in that run.
+//
+// # Several CAs
+//
+// A failure stays with its CA: see Issuer.Batch. Orders for one address at one CA follow
+// each other, of whatever processes: see Issuer.lockOrder.
 package issuer

@@ -94,40 +94,75 @@ var problemHints = map[string]string{
 	acme.ProblemTypeUserActionRequired:      "the CA wants something of you first: see its site, then run the same command again",
 	acme.ProblemTypeRejectedIdentifier:      "the CA does not serve this address",
 	acme.ProblemTypeUnsupportedIdentifier:   "the CA does not know addresses; one built around certbot may take --compat certbot",
-	acme.ProblemTypeBadCSR:                  "the CA refused the request itself: try another --key-type or --usage, or --compat certbot",
-	acme.ProblemTypeBadPublicKey:            "use a new key; if the old one was compromised: postseal revoke --cert-path FILE --reason keycompromise",
 	acme.ProblemTypeAccountDoesNotExist:     "the CA has forgotten this account: postseal account deactivate, then order again",
 	acme.ProblemTypeInvalidContact:          "give another --contact",
 	acme.ProblemTypeUnsupportedContact:      "give another --contact",
 	acme.ProblemTypeCAA:                     "the domain's CAA record (issuemail, RFC 9495) forbids this CA",
 	acme.ProblemTypeRateLimited:             "run the same command again later",
 	acme.ProblemTypeBadRevocationReason:     "give another --reason, or none",
-	acme.ProblemTypeBadSignatureAlgorithm:   "the CA does not take the account's key: make a new account, in another --state, or ask the CA",
-	acme.ProblemTypeUnauthorized:            "the account may not do this at this CA: see \"postseal account show\"; for a certificate of another account give its --key-path",
+	acme.ProblemTypeUnauthorized:            "\"postseal account show\" says how the account stands",
 	acme.ProblemTypeConnection:              "the CA could not reach the mail server: look at its MX records and its log",
 	acme.ProblemTypeDNS:                     "the CA could not look up the domain: \"postseal check -e ADDR\" looks at its DNS",
 	acme.ProblemTypeServerInternal:          serverHint,
 	typeInvalidProfile:                      "\"postseal account show\" lists the profiles of the CA; give one of them, or none, with --profile",
 }
 
-// Hints for types that have none of their own: what a server of the CA says of itself
-// passes, what it says of the request does not.
+// What is asked of a CA, where a hint depends on it.
 const (
-	serverHint  = "the CA has trouble of its own: run the same command again later"
-	refusalHint = "that is the CA's word: its site or its people know more; -v shows each request"
+	making       = "making an account"
+	finalizing   = "finalizing"
+	revoking     = "revoking"
+	revokingWith = "revoking with the certificate's key"
+)
+
+// hintsAt win over problemHints: the same type means something else in another place.
+// An empty one says that nobody here knows the next step.
+var hintsAt = map[string]map[string]string{
+	making: {
+		acme.ProblemTypeUnauthorized:        "",
+		acme.ProblemTypeAccountDoesNotExist: "",
+	},
+	finalizing: {
+		acme.ProblemTypeBadCSR:       "the CA refused the request itself: try another --key-type or --usage, or --compat certbot",
+		acme.ProblemTypeBadPublicKey: "use a new key; if the old one was compromised: postseal revoke --cert-path FILE --reason keycompromise",
+	},
+	revoking: {
+		acme.ProblemTypeUnauthorized: "another account ordered it: sign with the certificate's key, --key-path FILE",
+	},
+	revokingWith: {
+		acme.ProblemTypeUnauthorized:          accountSigns,
+		acme.ProblemTypeAccountDoesNotExist:   accountSigns,
+		acme.ProblemTypeMalformed:             accountSigns,
+		acme.ProblemTypeBadPublicKey:          accountSigns,
+		acme.ProblemTypeBadSignatureAlgorithm: accountSigns,
+	},
+}
+
+const (
+	accountSigns = "sign with the account that ordered it: give the certificate alone, as PEM, without --key-path"
+	bindingHint  = "--eab-kid and the key in --eab-hmac-key-file must be those that the CA issued, and not used before"
+	serverHint   = "the CA has trouble of its own: run the same command again later"
 )
 
 // typeInvalidProfile is of draft-ietf-acme-profiles.
 const typeInvalidProfile = acme.ProblemTypeNamespace + "invalidProfile"
 
-func problemHint(p acme.Problem) string {
-	switch hint, known := problemHints[p.Type]; {
-	case known:
+// problemHint returns the next step after a refusal, "" if there is none that fits.
+func (c *ca) problemHint(what string, p acme.Problem) string {
+	if what == making && c.issuer.Account.EABKid != "" && p.Status < http.StatusInternalServerError &&
+		(p.Type == acme.ProblemTypeUnauthorized || p.Type == acme.ProblemTypeMalformed) {
+		return bindingHint
+	}
+	if hint, known := hintsAt[what][p.Type]; known {
 		return hint
-	case p.Status >= http.StatusInternalServerError:
+	}
+	if hint, known := problemHints[p.Type]; known {
+		return hint
+	}
+	if p.Status >= http.StatusInternalServerError {
 		return serverHint
 	}
-	return refusalHint
+	return ""
 }
 
 // explain turns an error of a request to the CA into one line and a hint.
@@ -138,7 +173,7 @@ func (c *ca) explain(what string, err error) error {
 		return err
 	}
 	if p, ok := problemOf(err); ok {
-		return withHint(&caError{what, c.server, p, err}, problemHint(p))
+		return withHint(&caError{what, c.server, p, err}, c.problemHint(what, p))
 	}
 	switch {
 	case isUntrusted(err):
@@ -148,9 +183,15 @@ func (c *ca) explain(what string, err error) error {
 		return withHint(&requestError{fmt.Sprintf("cannot reach %s: %v", c.server, root(err)), err},
 			"check --server, the network, and HTTPS_PROXY")
 	}
+	if m := serverError.FindStringSubmatch(err.Error()); m != nil {
+		return withHint(&requestError{fmt.Sprintf("%s at %s: the CA says %s", what, hostOf(c.server), shorten(m[1])), err}, serverHint)
+	}
 	return withHint(&requestError{fmt.Sprintf("%s: %s does not answer like an ACME server: %s", what, c.server, plainly(err)), err},
 		"check --server")
 }
+
+// serverError is how acmez tells of a failure without a problem document.
+var serverError = regexp.MustCompile(`(?s)(HTTP 5\d\d: .*)`)
 
 // notJSON is how acmez says that an answer has the wrong type.
 var notJSON = regexp.MustCompile(`response Content-Type is (\S*) but target container.*`)

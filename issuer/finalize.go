@@ -27,7 +27,7 @@ func (r *run) finalize(ctx context.Context, order acme.Order) (acme.Order, error
 	if err := r.keepFinalizing(); err != nil {
 		return order, err
 	}
-	err = r.ca.poll(ctx, "finalizing", func(ctx context.Context) error {
+	err = r.ca.poll(ctx, finalizing, func(ctx context.Context) error {
 		order, err = r.advance(ctx, order, csr)
 		return err
 	})
@@ -94,7 +94,7 @@ func (r *run) afterRefusal(ctx context.Context, order acme.Order, refusal error)
 	}
 	p, refused := problemOf(refusal)
 	final := refused && p.Status < http.StatusInternalServerError && p.Type != acme.ProblemTypeOrderNotReady
-	refusal = r.ca.explain("finalizing", refusal)
+	refusal = r.ca.explain(finalizing, refusal)
 	switch {
 	case next.Status == acme.StatusReady && final, next.Status == acme.StatusInvalid && next.Error == nil:
 		return next, &deadOrder{refusal, false}

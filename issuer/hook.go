@@ -24,7 +24,7 @@ func (r *run) deploy(ctx context.Context, res *Result) error {
 		"POSTSEAL_CHAIN="+res.Chain,
 	)
 	if err != nil {
-		return failed("the certificate is in "+res.Dir+"; run the hook by hand once it works", "deploy hook %q: %v", r.req.DeployHook, err)
+		return failed("the certificate is in "+res.Dir+"; the next renew runs the hook again", "deploy hook %q: %v", r.req.DeployHook, err)
 	}
 	return nil
 }

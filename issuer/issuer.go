@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/url"
 	"sync"
+	"syscall"
 	"time"
 
 	"postseal/state"
@@ -13,14 +14,15 @@ import (
 
 // Options hold for a whole run of a program.
 type Options struct {
-	Dir     *state.Dir                     // accounts, orders and certificates
-	Store   state.Store                    // what is shared with the mail half; nil for Dir
-	Version string                         // of the program, for User-Agent
-	CA      func(server string) CASettings // how to deal with a CA; may be nil
-	OnStep  func(Step)                     // told what happens, from several goroutines; may be nil
-	Account AccountOptions                 // for a CA where there is no account yet
-	Now     func() time.Time               // nil for the clock
-	Timing  Timing                         // zero for the default
+	Dir      *state.Dir                     // accounts, orders and certificates
+	Store    state.Store                    // what is shared with the mail half; nil for Dir
+	Version  string                         // of the program, for User-Agent
+	CA       func(server string) CASettings // how to deal with a CA; may be nil
+	OnStep   func(Step)                     // told what happens, from several goroutines; may be nil
+	Defaults Defaults                       // of the configuration
+	Account  AccountOptions                 // for a CA where there is no account yet
+	Now      func() time.Time               // nil for the clock
+	Timing   Timing                         // zero for the default
 }
 
 // Timing is how patient an order is. Tests are less so.
@@ -123,13 +125,32 @@ func stateError(path string, err error) error {
 	if newer := state.Newer(err); newer != nil {
 		return configError(newerHint, "%w", newer)
 	}
-	hint := "give a directory with --state DIR that this user can write"
+	hint, short := stateHint(err)
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {
 		err = pathErr.Err
 		path = pathErr.Path
 	}
+	if short {
+		return failed(hint, "state directory: %q: %v", path, err)
+	}
 	return configError(hint, "state directory: %q: %v", path, err)
+}
+
+// stateHint says what to do about the state directory, and whether the machine is short of
+// something, so that the directory is as good as any other.
+func stateHint(err error) (hint string, short bool) {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "make room on that file system, then run the same command again", true
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "allow more open files (ulimit -n), or give a smaller --jobs", true
+	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.ESTALE):
+		return "look at that disk: the kernel's log says more", true
+	case errors.Is(err, syscall.EROFS):
+		return "mount it read-write, or give another directory with --state DIR", false
+	}
+	return "give a directory with --state DIR that this user can write", false
 }
 
 // dayOf writes a time for people, in their own zone.

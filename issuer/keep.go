@@ -1,12 +1,15 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
@@ -67,9 +70,11 @@ func (r *run) finish() (*Result, error) {
 			return res, err
 		}
 	}
-	err = r.deploy(r.main, res)
+	if err := r.deploy(r.main, res); err != nil {
+		return res, errors.Join(err, r.update(func(o *orderFile) { o.HookError = err.Error() }))
+	}
 	r.forget()
-	return res, err
+	return res, nil
 }
 
 func readLeaf(dir string) (*x509.Certificate, error) {
@@ -135,6 +140,35 @@ func (i *Issuer) nothingDue(name, server string) error {
 		Kind: NotDue, Hint: "use --force to order all the same",
 		Err: &NotDueError{name, r.Emails, r.NotAfter, i.daysLeft(r.NotAfter), dir},
 	}
+}
+
+// fits refuses an order that would put a certificate of another kind in the place of one
+// that somebody uses.
+func (i *Issuer) fits(name string, req *Request) error {
+	r, err := readRenewal(i.certDir(name))
+	if err != nil || !r.Revoked.IsZero() || req.Force || req.DryRun {
+		return nil //nolint:nilerr // nothing is replaced, or it is wanted
+	}
+	var differ []string
+	for _, s := range []struct{ setting, word, is, wanted string }{
+		{"server", "CA", r.Server, req.Server},
+		{"profile", "profile", r.Profile, req.Profile},
+		{SettingKeyType, "key type", r.KeyType, req.KeyType},
+		{"usage", "usage", usageWords(r.Usages), usageWords(req.Usages)},
+	} {
+		if slices.Contains(req.Asked, s.setting) && s.is != s.wanted {
+			differ = append(differ, fmt.Sprintf("%s is %s, not %s", s.word, cmp.Or(s.is, "the CA's default"), cmp.Or(s.wanted, "the CA's default")))
+		}
+	}
+	if differ == nil {
+		return nil
+	}
+	return failed("--force replaces it", "there is a certificate for %s of another kind, in %s: its %s", list(req.Emails), i.certDir(name), strings.Join(differ, ", its "))
+}
+
+func usageWords(usages []string) string {
+	sorted := slices.Sorted(slices.Values(usages))
+	return strings.Join(slices.Compact(sorted), " and ")
 }
 
 func (i *Issuer) daysLeft(end time.Time) int {

@@ -5,8 +5,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
@@ -89,6 +91,10 @@ func (r *run) record(c *challenge, expires time.Time) error {
 
 // newOrder sends the order (RFC 8555, Section 7.4; RFC 8823, Section 3, item 2).
 func (r *run) newOrder(ctx context.Context) (acme.Order, error) {
+	if err := r.checkProfile(ctx); err != nil {
+		r.forget()
+		return acme.Order{}, err
+	}
 	order := acme.Order{Profile: r.req.Profile, Replaces: r.order.Replaces}
 	kind := "email"
 	if r.compat("certbot") {
@@ -105,6 +111,24 @@ func (r *run) newOrder(ctx context.Context) (acme.Order, error) {
 	}
 	r.step(StepOrder, "", "ordered for %s at %s: %s", list(r.req.Emails), hostOf(r.ca.server), placed.Location)
 	return placed, r.update(func(o *orderFile) { o.URL = placed.Location })
+}
+
+// checkProfile refuses a profile that the CA does not have, in a sentence of ours.
+func (r *run) checkProfile(ctx context.Context) error {
+	if r.req.Profile == "" {
+		return nil
+	}
+	dir, err := r.ca.directory(ctx)
+	if err != nil {
+		return err
+	}
+	if _, ok := dir.Meta.Profiles[r.req.Profile]; ok {
+		return nil
+	}
+	if len(dir.Meta.Profiles) == 0 {
+		return failed("leave --profile out", "%s has no profiles, and so none named %q", hostOf(r.ca.server), r.req.Profile)
+	}
+	return failed("give one of them, or none", "%s has no profile %q, only %q", hostOf(r.ca.server), r.req.Profile, slices.Sorted(maps.Keys(dir.Meta.Profiles)))
 }
 
 // send makes the request. A CA that takes the former certificate as replaced

@@ -27,6 +27,7 @@ type orderFile struct {
 	Finalizing bool         `json:"finalizing,omitempty"`
 	Refusal    *refusal     `json:"refusal,omitempty"` // of the CSR, while the order lives on all the same
 	Stored     bool         `json:"stored,omitempty"`  // certs/NAME is written, the hook not yet done
+	HookError  string       `json:"hook-error,omitempty"`
 	Challenges []*challenge `json:"challenges"`
 }
 

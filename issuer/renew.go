@@ -18,6 +18,7 @@ import (
 // Renewal says what to renew, and how other than the first time.
 type Renewal struct {
 	Emails     []string // certificates that name one of these; nil for all
+	Server     string   // certificates of this CA; "" for all
 	Force      bool     // though not due
 	ReuseKey   bool
 	CABundle   string // "" for that of the first time
@@ -52,7 +53,14 @@ func (i *Issuer) DueRequests(ctx context.Context, o Renewal) ([]Request, error) 
 	if err != nil {
 		return nil, err
 	}
+	if o.Server != "" {
+		certs = slices.DeleteFunc(certs, func(c stored) bool { return c.Server != o.Server })
+		requests = slices.DeleteFunc(requests, func(r Request) bool { return r.Server != o.Server })
+	}
 	if len(emails) > 0 && len(certs)+len(requests) == 0 {
+		if o.Server != "" {
+			return nil, failed("leave --server out", "no certificate of %s names %s", o.Server, list(emails))
+		}
 		return nil, failed("order one with: postseal cert -e ADDR", "no certificate names %s", list(emails))
 	}
 	due, err := i.dueOf(ctx, certs, o, len(requests) > 0)
@@ -66,6 +74,7 @@ func (i *Issuer) DueRequests(ctx context.Context, o Renewal) ([]Request, error) 
 		}
 	}
 	for n := range requests {
+		i.Defaults.into(&requests[n].Settings)
 		o.apply(&requests[n])
 	}
 	return requests, nil
@@ -282,6 +291,9 @@ func (r *run) formerly(ctx context.Context) error {
 		}
 		if r.req.key, err = parseKey(data); err != nil {
 			return failed("leave --reuse-key out", "--reuse-key: %s: %v", filepath.Join(dir, keyFile), err)
+		}
+		if kind, err := keyTypeOf(r.req.key); err == nil {
+			r.req.KeyType = kind
 		}
 	}
 	former, err := readRenewal(dir)

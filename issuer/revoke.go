@@ -79,7 +79,11 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 		}
 		account = a.acme()
 	}
-	err = c.do(ctx, "revoking", func(ctx context.Context) error {
+	what := revoking
+	if key != nil {
+		what = revokingWith
+	}
+	err = c.do(ctx, what, func(ctx context.Context) error {
 		return c.client.RevokeCertificate(ctx, account, leaf, key, code)
 	})
 	already := isProblem(err, acme.ProblemTypeAlreadyRevoked)

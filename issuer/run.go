@@ -83,10 +83,13 @@ func (r *run) obtain(ctx context.Context) (res *Result, err error) {
 	if err := r.loadOrder(); err != nil {
 		return nil, err
 	}
-	if r.order != nil && r.order.Stored {
+	if err := r.i.fits(r.name, &r.req); err != nil {
+		return nil, err
+	}
+	if r.order != nil && r.order.Stored && !r.overtaken() && !r.leavesHook() {
 		return r.finish()
 	}
-	if r.order == nil && !r.req.Force && !r.req.DryRun {
+	if (r.order == nil || r.order.Stored) && !r.req.Force && !r.req.DryRun {
 		if err := r.i.nothingDue(r.name, r.req.Server); err != nil {
 			return nil, err
 		}
@@ -107,6 +110,23 @@ func (r *run) obtain(ctx context.Context) (res *Result, err error) {
 	}
 	return r.keep(ctx, chain)
 }
+
+// overtaken gives up the hook of a certificate that is to be replaced: a hook that fails
+// must not keep a certificate from being renewed.
+func (r *run) overtaken() bool {
+	if r.order.HookError == "" {
+		return false
+	}
+	old, err := readRenewal(r.i.certDir(r.name))
+	if err != nil || !r.req.Force && !r.i.due(old) {
+		return false
+	}
+	r.forget()
+	return true
+}
+
+// leavesHook: a hook that failed is run again by whoever names one, as renew does.
+func (r *run) leavesHook() bool { return r.order.HookError != "" && r.req.DeployHook == "" }
 
 // askPassphrase asks before the wait begins, so that nobody has to stay for it.
 func (r *run) askPassphrase() error {
@@ -145,7 +165,9 @@ func (r *run) loadOrder() error {
 		return nil
 	}
 	r.order, r.since = o, o.Since
-	r.adopt()
+	if !o.Stored {
+		r.adopt()
+	}
 	return nil
 }
 

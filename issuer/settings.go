@@ -37,6 +37,39 @@ type Settings struct {
 	Trigger    string     `json:"trigger,omitempty"`
 	Settle     *Duration  `json:"settle,omitempty"`
 	Compat     []string   `json:"compat,omitempty"`
+	// Configured names the settings above that were not given for this certificate but
+	// came from the configuration: its renewals take them from there again.
+	Configured []string `json:"configured,omitempty"`
+}
+
+// The settings that can be Configured. A deploy hook that is empty is, too.
+const (
+	SettingDeployHook = "deploy-hook"
+	SettingKeyType    = "key-type"
+	SettingP12        = "p12"
+)
+
+// Defaults are what the configuration says now of the certificates that were not given
+// their own.
+type Defaults struct{ DeployHook, KeyType, P12 string }
+
+// into brings settings of a certificate up to date. A key type that does not go with the
+// certificate's usages is for others, and what the configuration has no word for any
+// more stays, but for a hook: somebody took that out.
+func (d Defaults) into(s *Settings) {
+	configured := func(name string) bool { return slices.Contains(s.Configured, name) }
+	if s.DeployHook == "" && !configured(SettingDeployHook) {
+		s.Configured = append(slices.Clone(s.Configured), SettingDeployHook)
+	}
+	if configured(SettingDeployHook) {
+		s.DeployHook = d.DeployHook
+	}
+	if d.KeyType != "" && configured(SettingKeyType) && checkUsages(s.Usages, d.KeyType) == nil {
+		s.KeyType = d.KeyType
+	}
+	if d.P12 != "" && (s.P12 == "" || configured(SettingP12)) {
+		s.P12 = d.P12
+	}
 }
 
 // Duration is written as in "2s".
@@ -65,6 +98,9 @@ type Request struct {
 	DryRun      bool          // store nothing in certs/
 	Timeout     time.Duration // of this run; 0 means DefaultTimeout
 	Interactive *Interactive  // a person answers the mail; nil for the mail half
+	// Asked names the settings (server, profile, key-type, usage) that must be those of a
+	// certificate that is in place already; another is replaced by Force alone.
+	Asked []string
 	// AskPassphrase is called for a Passphrase without a kind, if an order is to be
 	// made. Nil means a generated one.
 	AskPassphrase func() (string, error)

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -98,7 +99,6 @@ func TestHookEnvironment(t *testing.T) {
 func TestAfterStoring(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Request){
-		"hook": func(r *Request) { r.DeployHook = "exit 3" },
 		"copy": func(r *Request) { r.Out = "/proc/nowhere/x.p12" },
 	} {
 		w := newWorld(t, testca.Config{AlwaysReady: true})
@@ -110,6 +110,88 @@ func TestAfterStoring(t *testing.T) {
 		}
 		if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != NotDue {
 			t.Errorf("%s, again: %v", name, err)
+		}
+	}
+}
+
+// A hook that failed is run again by each renew until it succeeds, and by whoever names
+// one; it keeps no certificate from being renewed. A hook and a key type of the
+// configuration are for all that were not given their own, as it is then.
+func TestHookAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{AlwaysReady: true})
+	marker := filepath.Join(t.TempDir(), "ran")
+	hook := "echo $POSTSEAL_EMAILS >>" + marker
+	req := w.request(alice)
+	req.DeployHook = "test -e " + marker + " && " + hook
+	bob := w.request("bob@example.test")
+	bob.Configured = []string{SettingDeployHook, SettingKeyType}
+	w.obtain(bob)
+	if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != Failed {
+		t.Fatal(err)
+	}
+	s, err := w.issuer().Status()
+	if err != nil || len(s.Orders) != 1 || !strings.Contains(s.Orders[0].WaitingFor, "exit status 1") {
+		t.Errorf("status: %+v, %v", s.Orders, err)
+	}
+	if _, err := w.issuer().Obtain(t.Context(), w.request(alice)); KindOf(err) != NotDue {
+		t.Errorf("without a hook: %v", err)
+	}
+	if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != Failed {
+		t.Errorf("the same command: %v", err)
+	}
+	if err := os.WriteFile(marker, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	later := func(o *Options) {
+		o.Defaults = Defaults{DeployHook: hook, KeyType: "p384"}
+		o.Now = func() time.Time { return time.Now().Add(80 * day) }
+	}
+	if n := w.renew(w.issuer(), Renewal{}); n != 1 || string(mustRead(t, marker)) != alice+"\n" {
+		t.Errorf("renew: %d, %q", n, mustRead(t, marker))
+	}
+	if n := w.renew(w.issuer(), Renewal{}); n != 0 {
+		t.Errorf("once more: %d", n)
+	}
+	reqs, err := w.issuer(later).DueRequests(t.Context(), Renewal{})
+	if err != nil || len(reqs) != 2 {
+		t.Fatal(reqs, err)
+	}
+	for _, r := range reqs {
+		own := r.Emails[0] == alice
+		if own != (r.DeployHook == req.DeployHook) || own != (r.KeyType == "p256") || !own && (r.DeployHook != hook || r.KeyType != "p384") {
+			t.Errorf("%v: hook %q, key type %s", r.Emails, r.DeployHook, r.KeyType)
+		}
+	}
+}
+
+// What was asked for by name has to be what is in place, unless --force replaces it.
+func TestFits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{AlwaysReady: true})
+	w.obtain(w.request(alice))
+	for name, tc := range map[string]struct {
+		change func(*Request)
+		want   Kind
+		text   string
+	}{
+		"the same, in so many words": {func(r *Request) { r.Asked = []string{"server", "key-type", "profile", "usage"} }, NotDue, ""},
+		"another key type":           {func(r *Request) { r.KeyType, r.Asked = "p384", []string{"key-type"} }, Failed, "its key type is p256, not p384"},
+		"of the configuration":       {func(r *Request) { r.KeyType = "p384" }, NotDue, ""},
+		"another CA":                 {func(r *Request) { r.Server, r.Asked = "https://other.example/", []string{"server"} }, Failed, "its CA is "},
+		"usages":                     {func(r *Request) { r.Usages, r.Asked = []string{"digitalSignature"}, []string{"usage"} }, Failed, "its usage is the CA's default, not digitalSignature"},
+		"forced":                     {func(r *Request) { r.Usages, r.Asked, r.Force = []string{"digitalSignature"}, []string{"usage"}, true }, None, ""},
+	} {
+		req := w.request(alice)
+		tc.change(&req)
+		_, err := w.issuer().Obtain(t.Context(), req)
+		if KindOf(err) != tc.want || err != nil && !strings.Contains(err.Error(), tc.text) || tc.want == Failed && !strings.Contains(HintOf(err), "--force") {
+			t.Errorf("%s: exit %d: %v; hint %q", name, KindOf(err), err, HintOf(err))
+		}
+		if tc.want == None {
+			force := w.request(alice)
+			force.Force = true
+			w.obtain(force)
 		}
 	}
 }
@@ -161,6 +243,23 @@ func TestResumeKinds(t *testing.T) {
 					t.Errorf("%d orders", orders)
 				}
 			})
+		}
+	}
+}
+
+// A hint about the state directory fits what is wrong: a full disk is not cured by another
+// directory.
+func TestStateHints(t *testing.T) {
+	for errno, want := range map[syscall.Errno]struct {
+		kind Kind
+		hint string
+	}{
+		syscall.ENOSPC: {Failed, "make room"}, syscall.EDQUOT: {Failed, "make room"}, syscall.EMFILE: {Failed, "--jobs"},
+		syscall.EROFS: {Config, "read-write"}, syscall.EACCES: {Config, "--state"}, syscall.EIO: {Failed, "disk"},
+	} {
+		err := stateError("/x", &os.PathError{Op: "write", Path: "/x/y", Err: errno})
+		if KindOf(err) != want.kind || !strings.Contains(HintOf(err), want.hint) || !strings.Contains(err.Error(), "/x/y") {
+			t.Errorf("%v: exit %d: %v; hint %q", errno, KindOf(err), err, HintOf(err))
 		}
 	}
 }

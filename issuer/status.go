@@ -44,6 +44,7 @@ type CertStatus struct {
 	RenewSource string     `json:"renew_source"` // "ari" or "lifetime"
 	WindowStart *time.Time `json:"window_start,omitempty"`
 	WindowEnd   *time.Time `json:"window_end,omitempty"`
+	WindowWhy   string     `json:"window_explanation,omitempty"` // a URL
 	Dir         string     `json:"dir"`
 }
 
@@ -114,7 +115,7 @@ func (i *Issuer) describe(c stored) CertStatus {
 		RenewAt: renewAt(c.renewalFile), RenewSource: "lifetime", Dir: i.certDir(c.name),
 	}
 	if c.Window != nil {
-		d.WindowStart, d.WindowEnd = &c.Window.Start, &c.Window.End
+		d.WindowStart, d.WindowEnd, d.WindowWhy = &c.Window.Start, &c.Window.End, c.Window.Why
 		if d.RenewAt.Equal(c.Window.At) {
 			d.RenewSource = "ari"
 		}
@@ -184,6 +185,8 @@ func (i *Issuer) orderStatus(s *Status) error {
 // waitsFor says in words what an order waits for.
 func (i *Issuer) waitsFor(o *orderFile, pending []PendingStatus) string {
 	switch {
+	case o.HookError != "":
+		return "the deploy hook to succeed: " + o.HookError
 	case o.Stored:
 		return "the deploy hook"
 	case o.Refusal != nil:

@@ -88,8 +88,12 @@ func (c *accountCmd) show(ctx context.Context, s *session) error {
 	row("key thumbprint", info.Thumbprint)
 	row("key file", info.Key)
 	row("renewal windows", yesNo(info.ARI))
-	row("mails after POST", yesNo(info.Learned.MailAfterPost)+learnedNote)
-	row("settle", info.Learned.Settle+learnedNote)
+	if info.Learned.MailAfterPost {
+		row("mails after POST", yesNo(true)+learnedNote)
+	}
+	if info.Learned.Settle != "" {
+		row("settle", info.Learned.Settle+learnedNote)
+	}
 	for _, name := range sorted(info.Profiles) {
 		row("profile "+name, info.Profiles[name])
 	}

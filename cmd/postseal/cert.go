@@ -18,7 +18,7 @@ type certCmd struct {
 	Email    []string `short:"e" placeholder:"ADDR" help:"An address to certify (repeatable)."`
 	Each     bool     `help:"One certificate for each address, instead of one naming all."`
 	FromFile string   `placeholder:"FILE" help:"Addresses, one a line, each for a certificate of its own; - is stdin."`
-	Jobs     int      `placeholder:"N" default:"32" help:"How many orders go on at a time (default: ${default})."`
+	Jobs     int      `placeholder:"N" default:"32" help:"How many orders go on at a time at each CA (default: ${default})."`
 
 	Contact        []string `placeholder:"ADDR" help:"Where the CA may reach the account's holder."`
 	AgreeTOS       bool     `name:"agree-tos" help:"Agree to the CA's terms of service."`
@@ -182,6 +182,7 @@ func (c *certCmd) request(s *session) (issuer.Request, error) {
 		KeyPath: c.KeyPath, Force: c.Force, DryRun: c.DryRun, Timeout: c.Timeout,
 	}
 	c.caFlags.into(&req.Settings)
+	s.provenance(&req)
 	if c.Interactive {
 		req.Interactive = &issuer.Interactive{Ask: anyone(s.term).ask, Out: s.prose(), Dir: draftDir(c.Out)}
 	}
@@ -192,6 +193,21 @@ func (c *certCmd) request(s *session) (issuer.Request, error) {
 	var err error
 	req.Passphrase, err = c.choose()
 	return req, err
+}
+
+// provenance tells what was asked for in so many words from what the configuration says of
+// all certificates.
+func (s *session) provenance(req *issuer.Request) {
+	for _, name := range []string{issuer.SettingDeployHook, issuer.SettingKeyType, issuer.SettingP12} {
+		if !s.given(name) && !(name == issuer.SettingKeyType && req.KeyPath != "") {
+			req.Configured = append(req.Configured, name)
+		}
+	}
+	for _, name := range []string{"server", "profile", "key-type", "usage"} {
+		if s.given(name) || name == "server" && s.given("test") {
+			req.Asked = append(req.Asked, name)
+		}
+	}
 }
 
 // prose is where explanations go: stdout, unless that is to be JSON.

@@ -22,6 +22,7 @@ type flags struct {
 
 	Cert       certCmd       `cmd:"" help:"Order a certificate."`
 	Renew      renewCmd      `cmd:"" help:"Renew what is due."`
+	Cancel     cancelCmd     `cmd:"" help:"Give up an order in flight."`
 	Revoke     revokeCmd     `cmd:"" help:"Revoke a certificate."`
 	Status     statusCmd     `cmd:"" help:"Show certificates, orders in flight, and challenges that are waited for."`
 	Account    accountCmd    `cmd:"" help:"Show or change the account at a CA."`
@@ -47,7 +48,7 @@ func (f *flags) program() cli.Program {
 		Description: "Get S/MIME certificates over ACME (RFC 8823). The challenge mail is answered on the mail server " +
 			"by postseal-milter or postseal-pipe, which share the state directory.",
 		Example:  "postseal cert -e alice@example.org --agree-tos",
-		Examples: map[string]string{"init": initExample, "check": checkExample},
+		Examples: map[string]string{"init": initExample, "check": checkExample, "cancel": cancelExample},
 		Flags:    f,
 	}
 }
@@ -74,6 +75,8 @@ func (f *flags) command(ctx context.Context, s *session, parsed *cli.Parsed) err
 		return f.Cert.run(ctx, s)
 	case "renew":
 		return f.Renew.run(ctx, s)
+	case "cancel":
+		return f.Cancel.run(ctx, s)
 	case "revoke":
 		return f.Revoke.run(ctx, s)
 	case "status":
@@ -94,6 +97,7 @@ type session struct {
 	term   *terminal
 	issuer *issuer.Issuer
 	opts   issuer.Options
+	given  func(flag string) bool // on the command line itself
 }
 
 // session makes it from the flags of all commands.
@@ -107,12 +111,15 @@ func (f *flags) session(parsed *cli.Parsed) (*session, error) {
 	if err := cli.CheckState(f.State); err != nil {
 		return nil, err
 	}
-	s := &session{common: f.common, voice: newVoice(f.Verbose, f.JSON), term: newTerminal(f.NonInteractive)}
+	s := &session{common: f.common, voice: newVoice(f.Verbose, f.JSON), term: newTerminal(f.NonInteractive), given: parsed.Given}
 	dir, store, err := s.openState()
 	if err != nil {
 		return nil, err
 	}
 	s.opts = issuer.Options{Dir: dir, Store: store, Version: cli.Version(), CA: caSettings(parsed.File), OnStep: s.voice.step}
+	s.opts.Defaults = issuer.Defaults{
+		DeployHook: parsed.Configured(issuer.SettingDeployHook), KeyType: parsed.Configured(issuer.SettingKeyType), P12: parsed.Configured(issuer.SettingP12),
+	}
 	s.issuer = issuer.New(s.opts)
 	return s, nil
 }

@@ -17,7 +17,7 @@ type renewCmd struct {
 	ReuseKey bool     `help:"Keep the private key."`
 	passFlags
 	Timeout  time.Duration `default:"30m" placeholder:"D" help:"How long to wait for each mail (default: ${default})."`
-	Jobs     int           `placeholder:"N" default:"32" help:"How many orders go on at a time (default: ${default})."`
+	Jobs     int           `placeholder:"N" default:"32" help:"How many orders go on at a time at each CA (default: ${default})."`
 	FailHook string        `placeholder:"CMD" help:"Run this after an order has failed for good, unless it was given another."`
 	Jitter   time.Duration `placeholder:"D" help:"Wait up to so long at random before a CA is asked, for timers."`
 }
@@ -33,6 +33,9 @@ func (c *renewCmd) run(ctx context.Context, s *session) error {
 	renewal := issuer.Renewal{
 		Emails: c.Email, Force: c.Force, ReuseKey: c.ReuseKey, CABundle: s.CABundle, Timeout: c.Timeout, Pause: c.pause,
 		FailHook: c.FailHook,
+	}
+	if s.given("server") || s.given("test") { // the file's is where new orders go
+		renewal.Server = s.server()
 	}
 	var err error
 	if renewal.Passphrase, err = c.choose(); err != nil {

@@ -40,6 +40,25 @@ type Parsed struct {
 	File *File // tables of the configuration file; never nil
 }
 
+// Given reports whether a flag stands on the command line itself, not only in the
+// environment or the file.
+func (p *Parsed) Given(flag string) bool {
+	return slices.ContainsFunc(p.Kong.Path, func(step *kong.Path) bool {
+		return step.Flag != nil && step.Flag.Name == flag && !step.Resolved
+	})
+}
+
+// Configured returns what the environment, else the file, says of a flag that the command
+// may not have; "" for nothing.
+func (p *Parsed) Configured(flag string) string {
+	name := "POSTSEAL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	if value, ok := os.LookupEnv(name); ok {
+		return value
+	}
+	value, _ := p.File.top[flag].(string)
+	return value
+}
+
 // errDone ends a run in which kong has already said everything (--help, --version).
 var errDone = errors.New("")
 
