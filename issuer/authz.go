@@ -225,25 +225,26 @@ func (r *run) authzError(c *challenge, authz acme.Authorization) error {
 // What CAs write of a reply that they refused.
 var (
 	blamesSignature = regexp.MustCompile(`(?i)dkim|signature|signed|spf|dmarc`)
-	blamesDigest    = regexp.MustCompile(`(?i)digest|token|thumbprint|key ?auth|hash|response|incorrect`)
+	blamesDigest    = regexp.MustCompile(`(?i)digest|token|thumbprint|key ?auth|hash|response`)
 )
 
 // authzHint returns the next step that the CA's reason points at; "" where it points at
 // none of ours.
 func (r *run) authzHint(c *challenge, p acme.Problem) string {
 	a, err := r.i.Store.Answer(c.ID)
-	answered := err == nil && a != nil && a.Phase == state.Sent || r.req.Interactive != nil
+	known := err == nil && a != nil
+	answered := known && a.Phase == state.Sent || r.req.Interactive != nil
 	tooEarly := p.Detail == "" || sawNoReply.MatchString(p.Detail)
 	switch {
 	case blamesSignature.MatchString(p.Detail):
 		return "the reply left without a good DKIM signature of its domain: \"postseal check -e " + c.Email + "\" looks at it"
-	case tooEarly && r.ca.trigger(r.req.Trigger) == "post" && (!answered || a == nil || a.Claimed.After(c.Posted)):
+	case tooEarly && r.ca.trigger(r.req.Trigger) == "post" && (!known || a.Claimed.After(c.Posted)):
 		return "this CA looks for the reply as soon as it is told to: order again with --trigger reply"
 	case !answered:
 		return "no reply was sent from here: \"postseal status\" and the mail server's log say what came"
 	case sawNoReply.MatchString(p.Detail):
 		return "the reply may have been late: order again, and the wait before the CA is told is longer"
-	case p.Detail == "" || p.Type == acme.ProblemTypeIncorrectResponse && blamesDigest.MatchString(p.Detail) || blamesDigest.MatchString(p.Detail):
+	case p.Detail == "" || blamesDigest.MatchString(p.Detail):
 		other := "bytes"
 		if r.ca.join(r.req.TokenJoin) == "bytes" {
 			other = "string"

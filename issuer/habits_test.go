@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mholt/acmez/v3/acme"
+
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -417,5 +419,42 @@ func TestUnknownReply(t *testing.T) {
 				t.Errorf("%d orders, want %d\n%s", got, want, w.transcript())
 			}
 		})
+	}
+}
+
+// The hint after an invalid authorization is for what the CA says, not for what it does
+// not say.
+func TestAuthorizationHints(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{})
+	if err := w.issuer().prepare(); err != nil {
+		t.Fatal(err)
+	}
+	i := w.issuer()
+	ca, err := i.ca("https://ca.example/dir", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca.account = &account{}
+	posted := time.Now()
+	for name, tc := range map[string]struct {
+		detail, trigger string
+		interactive     *Interactive // an answer without a record
+		want            string
+	}{
+		"no signature":          {detail: "no DKIM signature passes", interactive: &Interactive{}, want: "postseal check -e alice@example.test"},
+		"a digest":              {detail: "the digest is wrong", interactive: &Interactive{}, want: "--token-join bytes"},
+		"mute":                  {interactive: &Interactive{}, want: "--token-join bytes"},
+		"posted at once":        {detail: "no reply had arrived", trigger: "post", want: "--trigger reply"},
+		"posted at once, mute":  {trigger: "post", want: "--trigger reply"},
+		"late":                  {detail: "no reply had arrived", interactive: &Interactive{}, want: "is longer"},
+		"nothing left from her": {detail: "something else", want: "postseal status"},
+		"something else":        {detail: "the moon is full", interactive: &Interactive{}, want: ""},
+	} {
+		r := &run{i: i, ca: ca, req: Request{Interactive: tc.interactive, Settings: Settings{Trigger: tc.trigger}}}
+		got := r.authzHint(&challenge{ID: "X", Email: alice, Posted: posted}, acme.Problem{Detail: tc.detail})
+		if !strings.Contains(got, tc.want) || tc.want == "" && got != "" {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
 	}
 }

@@ -94,6 +94,9 @@ func (r *run) obtain(ctx context.Context) (res *Result, err error) {
 			return nil, err
 		}
 	}
+	if r.order != nil && r.order.Stored {
+		r.forget() // with the hook of a certificate that is replaced
+	}
 	if err := r.askPassphrase(); err != nil {
 		return nil, err
 	}
