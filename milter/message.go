@@ -70,6 +70,12 @@ func (m *message) charge(n int) bool {
 
 var subject = []byte("subject")
 
+// isSubject also takes the white space that obsolete syntax has before the colon
+// (RFC 5322, Section 4.5), for a mail server that hands it over.
+func isSubject(name []byte) bool {
+	return len(name) >= len(subject) && bytes.EqualFold(bytes.TrimRight(name, " \t"), subject)
+}
+
 // packedField takes a field as it stands in a packet: name, NUL, value, NUL.
 func (m *message) packedField(data []byte) {
 	name, value, _ := bytes.Cut(data, []byte{0})
@@ -107,7 +113,7 @@ func (m *message) field(name, value []byte) {
 	if m.over {
 		return
 	}
-	if bytes.EqualFold(name, subject) && m.isChallenge(string(value)) {
+	if isSubject(name) && m.isChallenge(string(value)) {
 		m.challenge = true
 	}
 	if m.lost {

@@ -73,6 +73,32 @@ func TestPostfixMessage(t *testing.T) {
 	}
 }
 
+// What Postfix makes of header lines that are no plain fields: it takes the white space
+// of obsolete syntax out, so that the field counts, and ends the header at what is no
+// field, so that neither is read otherwise than we do.
+func TestPostfixOddLines(t *testing.T) {
+	a := &answers{outcome: challenge.Outcome{Verdict: challenge.Refused}}
+	config := testConfig()
+	config.Answer = a.answer
+	_, post := servePostfix(t, config)
+	for line, want := range map[string]string{
+		"From : eve@evil.example":     "\r\nFrom: eve@evil.example\r\n",
+		"From\t: eve@evil.example":    "\r\nFrom: eve@evil.example\r\n",
+		"From eve Mon Jun 1 12:00:00": "\r\n\r\nFrom eve Mon Jun 1 12:00:00\r\n",
+		": eve@evil.example":          "\r\n\r\n: eve@evil.example\r\n",
+		"Fr\xf6m: eve@evil.example":   "\r\n\r\nFr\xf6m: eve@evil.example\r\n",
+		"From\r\n : eve@evil.example": "\r\n\r\nFrom\r\n : eve@evil.example\r\n",
+	} {
+		mail := strings.Replace(oddMail, "X-Tab:\tx", line, 1)
+		if err := post.Send("ca@example.net", "alice@example.test", []byte(mail)); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.all(); !bytes.Contains(got[len(got)-1].Raw, []byte(want)) {
+			t.Errorf("%q: got %q, want %q", line, got[len(got)-1].Raw, want)
+		}
+	}
+}
+
 func TestPostfixVerdicts(t *testing.T) {
 	a := new(answers)
 	config := testConfig()

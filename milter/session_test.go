@@ -135,7 +135,7 @@ func TestMessage(t *testing.T) {
 func TestSeveralSubjects(t *testing.T) {
 	_, addr := serve(t, "unix", testConfig())
 	p := connect(t, addr, 6, allSteps)
-	for _, fields := range [][]string{{acme, "Subject: lunch"}, {"Subject: lunch", acme}} {
+	for _, fields := range [][]string{{acme, "Subject: lunch"}, {"Subject: lunch", acme}, {strings.Replace(acme, ":", " \t:", 1)}} {
 		p.toBody(fields...)
 		p.send(milter.CodeEOB, "")
 		p.expect(milter.ActAccept)

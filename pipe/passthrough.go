@@ -17,8 +17,10 @@ const statusField = "Postseal-Status"
 func (in *input) passthrough(w io.Writer, out challenge.Outcome) error {
 	r := bufio.NewReader(io.MultiReader(bytes.NewReader(in.head), bytes.NewReader(in.body), in.r))
 	bw := bufio.NewWriter(w)
-	if err := copyMboxLine(bw, r); err != nil {
-		return err
+	if in.mbox > 0 {
+		if err := copyLine(bw, r); err != nil {
+			return err
+		}
 	}
 	io.WriteString(bw, statusField+": "+status(out)+lineEnd(in.head))
 	if err := copyHeader(bw, r); err != nil {
@@ -48,13 +50,6 @@ func lineEnd(head []byte) string {
 		return "\r\n"
 	}
 	return "\n"
-}
-
-func copyMboxLine(w *bufio.Writer, r *bufio.Reader) error {
-	if start, _ := r.Peek(5); string(start) != "From " {
-		return nil
-	}
-	return copyLine(w, r)
 }
 
 // copyLine copies one line of any length.

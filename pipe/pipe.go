@@ -53,7 +53,7 @@ func (p *Pipe) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) (chal
 }
 
 func (p *Pipe) handle(ctx context.Context, in *input, stdout io.Writer) (challenge.Outcome, error) {
-	if p.Mode != Explain && !challenge.Candidate(in.head) {
+	if p.Mode != Explain && !challenge.Candidate(in.head[in.mbox:]) {
 		return challenge.Outcome{Reason: "the Subject is not that of a challenge"}, nil
 	}
 	if err := in.readBody(); err != nil {

@@ -126,6 +126,25 @@ type brokenReader struct{}
 
 func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("input/output error") }
 
+// The line of an mbox file is cut off the top of stdin, once. What looks like it and is
+// a From in obsolete syntax counts, and anywhere else it is no field.
+func TestMboxLine(t *testing.T) {
+	const line = "From eve@evil.example Mon Jun  1 12:00:00 2026\n"
+	for _, c := range []struct{ mail, want string }{
+		{line + acme, "ok    header fields   \n"},
+		{crlf(line + acme), "ok    header fields   \n"},
+		{line + line + acme, "FAIL  header fields   the header has a line that is no field: From eve"},
+		{"X: y\n" + line + acme, "FAIL  header fields   the header has a line that is no field: From eve"},
+		{line + "From : eve@evil.example\n" + acme, "FAIL  header fields   the header has 2 From fields\n"},
+		{"From : eve@evil.example\n" + acme, "FAIL  header fields   the header has 2 From fields\n"},
+		{"From \t: eve@evil.example\n" + acme, "FAIL  header fields   the header has 2 From fields\n"},
+	} {
+		if _, got := run(t, Explain, c.mail); !strings.Contains(got, c.want) {
+			t.Errorf("%q is not said of %q:\n%s", c.want, c.mail, got)
+		}
+	}
+}
+
 func TestExplainUnsigned(t *testing.T) {
 	_, got := run(t, Explain, acme)
 	for _, want := range []string{

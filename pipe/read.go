@@ -12,6 +12,7 @@ import (
 type input struct {
 	r    *bufio.Reader
 	head []byte // header block with the empty line, or its first part if it is too large
+	mbox int    // bytes of head that are the line of an mbox file
 	body []byte // of a candidate: what fits into the bound
 	more bool   // there was more than the bound
 }
@@ -20,6 +21,7 @@ type input struct {
 // challenge, so the rest stays in the reader.
 func readHead(r io.Reader) (*input, error) {
 	in := &input{r: bufio.NewReaderSize(r, 32<<10)}
+	defer func() { in.mbox = mboxLine(in.head) }()
 	for len(in.head) <= challenge.MaxHeader {
 		line, err := in.r.ReadSlice('\n')
 		in.head = append(in.head, line...)
@@ -29,7 +31,7 @@ func readHead(r io.Reader) (*input, error) {
 		if err != nil && err != bufio.ErrBufferFull {
 			return in, err
 		}
-		if err == nil && len(bytes.TrimRight(line, "\r\n")) == 0 {
+		if string(line) == "\n" || string(line) == "\r\n" {
 			return in, nil
 		}
 	}
@@ -44,10 +46,24 @@ func (in *input) readBody() error {
 	return err
 }
 
+// mboxLine returns the length of the "From " line that stands above a message in an
+// mbox file and above what procmail gets from Postfix, 0 if there is none. It is cut
+// here and nowhere else: anywhere but on top of stdin such a line is no field, and is
+// refused. With a colon next it is a From in obsolete syntax (RFC 5322, Section 4.5),
+// which counts.
+func mboxLine(head []byte) int {
+	line, _, _ := bytes.Cut(head, []byte("\n"))
+	rest, ok := bytes.CutPrefix(line, []byte("From "))
+	if !ok || bytes.HasPrefix(bytes.TrimLeft(rest, " \t"), []byte(":")) {
+		return 0
+	}
+	return min(len(line)+1, len(head))
+}
+
 // message returns what has been read.
 func (in *input) message() challenge.Message {
 	return challenge.Message{
-		Raw:       append(in.head[:len(in.head):len(in.head)], in.body...),
+		Raw:       append(in.head[in.mbox:len(in.head):len(in.head)], in.body...),
 		Truncated: in.more,
 	}
 }

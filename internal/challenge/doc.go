@@ -72,8 +72,11 @@
 //     alphabet, the Message-ID, which has a form, and addresses that need no
 //     quotes. FuzzReply, TestRecordAddressIsNoInjection, *-token-*, *-message-id-*.
 //  11. One reading. Where our reader and the library's could differ, or a reader
-//     that knows comments and one that does not, the difference is refused.
-//     FuzzTags, FuzzSubject, *-encoded-*, *-injection.
+//     that knows comments and one that does not, the difference is refused. A header
+//     line with white space before its colon is the field it names; one that is no
+//     field is refused, since Postfix ends the header there and others go on. The
+//     line of an mbox file is none: package pipe cuts it off stdin. FuzzTags,
+//     FuzzSubject, FuzzFields, *-encoded-*, *-injection, *-mbox-*, *-header-*.
 //  12. Less than a signature counts only where the admin has said so for that CA,
 //     and then only in that point. 8*.
 //  13. No key and no password of the issuing half is within reach: a token and a

@@ -102,7 +102,7 @@ func (x *exam) checkSize() error {
 	return nil
 }
 
-func (x *exam) checkHeader() error { return x.m.checkSingular() }
+func (x *exam) checkHeader() error { return x.m.checkFields() }
 
 // checkTo holds RFC 8823, Section 3.1, item 3 as far as the message alone tells.
 func (x *exam) checkTo() (err error) {

@@ -2,6 +2,7 @@ package challenge
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -148,4 +149,50 @@ func FuzzReply(f *testing.F) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	})
+}
+
+// FuzzFields compares what fields a header has to us, to the DKIM library, and to
+// Postfix, where its end is the first line that is no field: all see the same, or we
+// refuse it.
+func FuzzFields(f *testing.F) {
+	for _, c := range transportCases {
+		if len(c.message()) < 8000 {
+			f.Add([]byte(c.message()))
+		}
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		m, err := parse(Message{Raw: raw})
+		if err != nil || m.stray != "" {
+			return
+		}
+		var ours, library, postfix []string
+		for _, field := range m.fields {
+			ours = append(ours, field.name)
+		}
+		for line := range strings.Lines(string(m.header)) {
+			line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+			if line == "" {
+				break
+			}
+			if line[0] == ' ' || line[0] == '\t' {
+				continue
+			}
+			name, _, _ := strings.Cut(line, ":")
+			library = append(library, strings.ToLower(strings.TrimSpace(name)))
+			postfix = append(postfix, strings.ToLower(line[:isHeader(line)]))
+		}
+		if !slices.Equal(ours, library) || !slices.Equal(ours, postfix) {
+			t.Errorf("fields %q, to the library %q, to Postfix %q", ours, library, postfix)
+		}
+	})
+}
+
+// isHeader returns the length of the name of a field, 0 if it is none, as Postfix
+// decides: a name of printable ASCII, white space, a colon.
+func isHeader(line string) int {
+	n := strings.IndexFunc(line, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' })
+	if n <= 0 || !strings.HasPrefix(strings.TrimLeft(line[n:], " \t"), ":") {
+		return 0
+	}
+	return n
 }

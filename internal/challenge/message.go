@@ -34,16 +34,17 @@ type field struct {
 // message is a message that has been taken apart. Nothing in it is trusted.
 type message struct {
 	fields []field
+	stray  string // a line of the header that is no field
 	header []byte // with the empty line
 	body   []byte
 	size   int
 	cut    bool
 }
 
-var errHeader = errors.New("the header block is too large or cannot be read")
+var errHeader = errors.New("the header block is too large")
 
 // parse takes a message apart. It fails if the header block is larger than the
-// bounds or is no header.
+// bounds.
 func parse(m Message) (*message, error) {
 	header, body, ok := split(m.Raw)
 	if !ok {
@@ -53,11 +54,12 @@ func parse(m Message) (*message, error) {
 	if len(header) > MaxHeader {
 		return nil, errHeader
 	}
-	h, err := textproto.ReadHeader(bufio.NewReader(bytes.NewReader(header)))
+	plain, stray := plainFields(header)
+	h, err := textproto.ReadHeader(bufio.NewReader(bytes.NewReader(plain)))
 	if err != nil || h.Len() > MaxFields {
 		return nil, errHeader
 	}
-	p := &message{header: header, size: len(m.Raw), cut: m.Truncated}
+	p := &message{header: header, stray: stray, size: len(m.Raw), cut: m.Truncated}
 	for fields := h.Fields(); fields.Next(); {
 		raw, err := fields.Raw()
 		if err != nil {
@@ -76,7 +78,6 @@ func (m *message) tooLarge() bool { return m.cut || m.size > MaxMessage }
 // split finds the empty line that ends the header block. A message without one is
 // all header.
 func split(raw []byte) (header, body []byte, ok bool) {
-	raw = dropMboxLine(raw)
 	end := 0
 	for end < len(raw) {
 		if end > MaxHeader {
@@ -84,7 +85,7 @@ func split(raw []byte) (header, body []byte, ok bool) {
 		}
 		line, more := cutLine(raw[end:])
 		end += len(line)
-		if len(bytes.TrimRight(line, "\r\n")) == 0 || !more {
+		if !more || isEmptyLine(line) {
 			break
 		}
 	}
@@ -99,14 +100,41 @@ func cutLine(b []byte) (line []byte, more bool) {
 	return b, false
 }
 
-// dropMboxLine removes the "From " line that stands above a message in an mbox
-// file, and above what procmail gets from Postfix.
-func dropMboxLine(raw []byte) []byte {
-	if bytes.HasPrefix(raw, []byte("From ")) {
-		line, _ := cutLine(raw)
-		return raw[len(line):]
+// plainFields returns a header without the lines that are no fields, and the first
+// of those with what it goes on in. White space before the colon is obsolete syntax
+// (RFC 5322, Section 4.5) that mail servers take out, so it is a field; every other
+// line is the end of the header to some readers, an unknown field to others, and to
+// DKIM libraries perhaps a From.
+func plainFields(header []byte) (plain []byte, stray string) {
+	var out []byte // nil while all are fields
+	field := false // the line before is one or belongs to one
+	for at := 0; at < len(header); {
+		line, _ := cutLine(header[at:])
+		if line[0] != ' ' && line[0] != '\t' || at == 0 {
+			field = isEmptyLine(line) || isField(line)
+		}
+		switch {
+		case !field && stray == "":
+			stray, out = string(line), append([]byte{}, header[:at]...)
+		case field && out != nil:
+			out = append(out, line...)
+		}
+		at += len(line)
 	}
-	return raw
+	if out == nil {
+		return header, ""
+	}
+	return out, stray
+}
+
+func isEmptyLine(line []byte) bool { return string(line) == "\n" || string(line) == "\r\n" }
+
+// isField reports whether a line starts with a field's name and colon (RFC 5322,
+// Sections 2.2 and 4.5).
+func isField(line []byte) bool {
+	name, _, ok := bytes.Cut(line, []byte(":"))
+	name = bytes.TrimRight(name, " \t")
+	return ok && len(name) > 0 && bytes.IndexFunc(name, func(r rune) bool { return r < '!' || r > '~' }) < 0
 }
 
 // withCRLF gives every line the end that DKIM signs. It returns b itself where
@@ -157,8 +185,11 @@ var singular = []string{
 	"in-reply-to", "references", "auto-submitted", "mime-version", "content-type", "content-transfer-encoding",
 }
 
-// checkSingular holds rule 3 of the package.
-func (m *message) checkSingular() error {
+// checkFields holds rule 3 of the package.
+func (m *message) checkFields() error {
+	if m.stray != "" {
+		return refuse("the header has a line that is no field: %s", printable(strings.TrimSpace(m.stray)))
+	}
 	for _, name := range singular {
 		if n := len(m.values(name)); n > 1 {
 			return refuse("the header has %d %s fields", n, title(name))
