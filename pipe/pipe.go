@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"postseal/internal/challenge"
 )
@@ -76,14 +77,13 @@ func (p *Pipe) handle(ctx context.Context, in *input, stdout io.Writer) (challen
 	return r.Answer(ctx, m), nil
 }
 
+var marks = map[challenge.Result]string{challenge.Passed: "ok  ", challenge.Failed: "FAIL", challenge.NotMade: "-   "}
+
 // explain writes what each check found, and the verdict.
 func explain(w io.Writer, out challenge.Outcome) error {
 	for _, c := range out.Checks {
-		mark, text := "ok  ", c.Detail
-		if c.Err != nil {
-			mark, text = "FAIL", c.Err.Error()
-		}
-		if _, err := fmt.Fprintf(w, "%s  %-15s %s\n", mark, c.Name, text); err != nil {
+		line := strings.TrimRight(fmt.Sprintf("%s  %-15s %s", marks[c.Result], c.Name, c.Text), " ")
+		if _, err := fmt.Fprintln(w, line); err != nil {
 			return err
 		}
 	}

@@ -22,7 +22,7 @@ var addressParser = mail.AddressParser{WordDecoder: &mime.WordDecoder{
 
 // mailboxes returns the addresses in a From, To or Reply-To, without names.
 func mailboxes(value string) ([]string, error) {
-	list, err := addressParser.ParseList(value)
+	list, err := addressParser.ParseList(withoutName(value))
 	if err != nil {
 		return nil, err
 	}
@@ -33,10 +33,25 @@ func mailboxes(value string) ([]string, error) {
 	return all, nil
 }
 
+// withoutName takes a display name away that needs quotes for an at sign and has none,
+// as in "ca@ca.example <ca@ca.example>": common, and no name in RFC 5322, Section 3.2.5.
+// It is one only where there is a single reading: words, then one address in brackets,
+// and nothing that could be a quote, a comment, a list or a group.
+func withoutName(value string) string {
+	name, addr, ok := strings.Cut(value, "<")
+	if !ok || !strings.Contains(name, "@") || strings.ContainsAny(name, `"(),:;<>[]\`) ||
+		strings.IndexFunc(name, unicode.IsControl) >= 0 || strings.Index(addr, ">") != len(addr)-1 || strings.ContainsAny(addr, `<"(`) {
+		return value
+	}
+	return "<" + addr
+}
+
 // oneMailbox returns the address in a field that must hold exactly one.
 func oneMailbox(name, value string) (string, error) {
 	all, err := mailboxes(value)
 	switch {
+	case value == "":
+		return "", refuse("%s is empty", name)
 	case err != nil:
 		return "", refuse("%s is no address: %s", name, printable(value))
 	case len(all) != 1:

@@ -13,6 +13,7 @@ import (
 
 	"github.com/emersion/go-msgauth/dkim"
 
+	"postseal/internal/smime"
 	"postseal/state"
 )
 
@@ -49,7 +50,9 @@ func readSignature(f field) (*signature, error) {
 		return nil, err
 	}
 	s := &signature{raw: f.raw, shown: noSpace(tags["d"])}
-	s.domain = state.Domain(s.shown)
+	if s.domain = state.Domain(s.shown); s.domain == "" {
+		return nil, errors.New("no domain (d=)")
+	}
 	for _, name := range strings.Split(tags["h"], ":") {
 		s.names = append(s.names, strings.ToLower(noSpace(name)))
 	}
@@ -74,7 +77,7 @@ func unixTime(tag string) (time.Time, error) {
 	}
 	sec, err := strconv.ParseInt(noSpace(tag), 10, 64)
 	if err != nil || sec < 0 || sec > 1<<40 {
-		return time.Time{}, errors.New("a time that is none")
+		return time.Time{}, errors.New("it has an invalid time")
 	}
 	return time.Unix(sec, 0), nil
 }
@@ -90,7 +93,7 @@ func parseTags(s string) (map[string]string, error) {
 		name, value, ok := strings.Cut(part, "=")
 		name = strings.TrimSpace(name)
 		if _, twice := tags[name]; !ok || twice {
-			return nil, errors.New("malformed tags")
+			return nil, errors.New("its tags are no list, or one stands twice")
 		}
 		tags[name] = strings.TrimSpace(value)
 	}
@@ -136,11 +139,11 @@ func (x *exam) aligned() (signatures []*signature, others []string) {
 		s, err := readSignature(f)
 		switch {
 		case err != nil:
-			others = append(others, "malformed: "+err.Error())
+			others = append(others, "a malformed one: "+err.Error())
 		case s.domain == from, x.policy().DKIM == "relaxed-parent" && isParent(s.domain, from):
 			signatures = append(signatures, s)
 		default:
-			others = append(others, "by "+printable(s.shown))
+			others = append(others, "one by "+printable(s.shown))
 		}
 	}
 	return signatures, others
@@ -153,10 +156,13 @@ func isParent(parent, domain string) bool {
 }
 
 func (x *exam) unsigned() error {
-	if len(x.others) == 0 {
+	switch {
+	case len(x.others) == 0 && smime.Is(x.m.value("content-type")):
+		return refuse("there is no DKIM signature")
+	case len(x.others) == 0:
 		return refuse("the message is not signed")
 	}
-	return refuse("no DKIM signature by %s, the domain of From (found one %s)", domainOf(x.from), x.others[0])
+	return refuse("no DKIM signature by %s, the domain of From (found %s)", domainOf(x.from), x.others[0])
 }
 
 // verify verifies one signature and applies the policy to it.

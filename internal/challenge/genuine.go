@@ -37,8 +37,11 @@ var relied = []string{"from", "to", "subject"}
 // S/MIME or DKIM by whom it says it is from. The first way that succeeds is
 // enough; of the others only the reasons are kept.
 func (x *exam) checkGenuine() error {
-	if x.from == "" {
-		return refuse("without From there is nobody whose signature could count")
+	switch {
+	case x.from == "":
+		return &unmade{"From is not known, so nobody's signature could count"}
+	case x.m.tooLarge():
+		return &unmade{"the message is too large to be verified"}
 	}
 	x.signatures, x.others = x.aligned()
 	var reasons []string

@@ -105,10 +105,27 @@ func (g *goldenCase) check(t *testing.T) {
 	if explained.Verdict != out.Verdict {
 		t.Errorf("explained as %v (%s), answered as %v", explained.Verdict, explained.Reason, out.Verdict)
 	}
+	checkExplained(t, explained)
 	g.checkSent(t, out)
 	again := r.Answer(context.Background(), m)
 	if out.Verdict == Answered && (again.Verdict != Answered || len(g.sent) != 1) {
 		t.Errorf("second delivery: %v (%s), %d replies", again.Verdict, again.Reason, len(g.sent))
+	}
+}
+
+// checkExplained checks that a refused message has a failed check that says why, that
+// what was not made says why not, and that no line has a gap in it.
+func checkExplained(t *testing.T, out Outcome) {
+	failed := false
+	for _, c := range out.Checks {
+		failed = failed || c.Result == Failed && c.Text == out.Reason
+		if c.Result != Passed && strings.TrimSpace(c.Text) == "" || strings.HasPrefix(c.Text, " ") ||
+			strings.Contains(c.Text, "by )") || strings.HasSuffix(c.Text, ": ") {
+			t.Errorf("%s, result %d: %q", c.Name, c.Result, c.Text)
+		}
+	}
+	if out.Verdict == Refused && !failed {
+		t.Errorf("no check failed with %q: %+v", out.Reason, out.Checks)
 	}
 }
 

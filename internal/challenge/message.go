@@ -188,7 +188,7 @@ var singular = []string{
 // checkFields holds rule 3 of the package.
 func (m *message) checkFields() error {
 	if m.stray != "" {
-		return refuse("the header has a line that is no field: %s", printable(strings.TrimSpace(m.stray)))
+		return refuse("the header has a line that is no field: %q", printable(strings.TrimSuffix(strings.TrimSuffix(m.stray, "\n"), "\r")))
 	}
 	for _, name := range singular {
 		if n := len(m.values(name)); n > 1 {

@@ -57,9 +57,19 @@ func (o Outcome) Level() slog.Level {
 // Check is one thing that was looked at, for postseal-pipe --explain.
 type Check struct {
 	Name   string
-	Err    error  // why it failed, nil if it did not
-	Detail string // what was found
+	Result Result
+	Text   string // what was found, or why it failed or was not made
 }
+
+// Result is how a check ended.
+type Result int
+
+// The results. What could not be looked at, or not now, neither passed nor failed.
+const (
+	Passed Result = iota
+	Failed
+	NotMade
+)
 
 // refusal is the error of a check that a challenge fails for good.
 type refusal struct{ reason string }
@@ -69,6 +79,12 @@ func (r *refusal) Error() string { return r.reason }
 func refuse(format string, args ...any) error {
 	return &refusal{fmt.Sprintf(format, args...)}
 }
+
+// unmade is the error of a check that cannot be made because one before it failed. It
+// is never the first error of an exam; if it were, the message would be refused.
+type unmade struct{ why string }
+
+func (u *unmade) Error() string { return u.why }
 
 // postponed is the error of a check that cannot be made now.
 type postponed struct{ cause string }

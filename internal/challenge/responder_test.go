@@ -230,3 +230,34 @@ func TestNoneCostsNoLookup(t *testing.T) {
 		t.Errorf("%d look-ups", s.dns.lookups)
 	}
 }
+
+// A check that could not be made, because one before it failed or the DNS is away, has
+// neither passed nor failed, and says why.
+func TestExplainNotMade(t *testing.T) {
+	reply := strings.Replace(challengeMail(), "Date:", "Reply-To: r@ca.example\r\nDate:", 1)
+	altered := strings.Replace(string(signedBy(t, "ca.example", reply)), "\r\n\r\n", "\r\n\r\nAltered.\r\n", 1)
+	for _, c := range []struct {
+		name, mail string
+		want       map[string]Result
+	}{
+		{"altered body", altered, map[string]Result{
+			"To": Passed, "From": Passed, "signature": Failed, "Reply-To": NotMade, "Date": NotMade, "Auto-Submitted": NotMade,
+		}},
+		{"unsigned", reply, map[string]Result{"signature": Failed, "Reply-To": NotMade, "Date": NotMade, "Auto-Submitted": NotMade}},
+		{"unsigned reply", strings.Replace(reply, "auto-generated", "auto-replied", 1), map[string]Result{"Auto-Submitted": Failed}},
+		{"no From", strings.Replace(reply, "From:", "X:", 1), map[string]Result{
+			"header fields": Failed, "From": NotMade, "pending order": NotMade, "signature": NotMade, "Auto-Submitted": NotMade,
+		}},
+		{"too large", reply + strings.Repeat("x", MaxMessage), map[string]Result{"size": Failed, "signature": NotMade}},
+		{"genuine", string(signedBy(t, "ca.example", reply)), map[string]Result{
+			"size": Passed, "signature": Passed, "Reply-To": Passed, "Date": Passed, "Auto-Submitted": Passed,
+		}},
+	} {
+		out := newSite(t).Explain(context.Background(), Message{Raw: []byte(c.mail)})
+		for _, check := range out.Checks {
+			if want, ok := c.want[check.Name]; ok && (check.Result != want || want == NotMade && check.Text == "") {
+				t.Errorf("%s: %s is %d, %q; want %d", c.name, check.Name, check.Result, check.Text, want)
+			}
+		}
+	}
+}

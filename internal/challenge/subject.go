@@ -1,6 +1,7 @@
 package challenge
 
 import (
+	"cmp"
 	"encoding/base64"
 	"io"
 	"mime"
@@ -71,7 +72,7 @@ func tokenPart1(subject string) (string, error) {
 		}
 		for _, word := range encodedWord().FindAllStringSubmatch(subject, -1) {
 			if c := strings.ToLower(word[1]); c != "utf-8" && c != "us-ascii" {
-				return "", refuse("the Subject is encoded in %s, and only UTF-8 and US-ASCII are allowed", printable(word[1]))
+				return "", refuse("the Subject is encoded in %s, and only UTF-8 and US-ASCII are allowed", cmp.Or(printable(word[1]), "no charset"))
 			}
 		}
 	}
