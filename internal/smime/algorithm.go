@@ -3,10 +3,12 @@ package smime
 import (
 	"bytes"
 	"crypto"
+	"crypto/rsa"
 	_ "crypto/sha256" // for crypto.SHA256
 	_ "crypto/sha512" // for crypto.SHA384 and crypto.SHA512
 	"crypto/x509"
 	encasn1 "encoding/asn1"
+	"errors"
 	"fmt"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -99,12 +101,29 @@ var schemes = []struct {
 	{"1.3.101.112", crypto.SHA512, x509.PureEd25519},
 }
 
-// signature returns the signature algorithm, which must use the same digest as
-// the content.
-func (a *algorithm) signature(hash crypto.Hash) (x509.SignatureAlgorithm, error) {
-	if a.oid.Equal(oidPSS) {
-		return a.pss(hash)
+// check verifies a signature with the key of a certificate.
+type check func(c *x509.Certificate, signed, signature []byte) error
+
+// verifier returns what checks signatures of this algorithm, which must use the same
+// digest as the content. crypto/x509 knows RSASSA-PSS with one length of the salt only.
+func (a *algorithm) verifier(hash crypto.Hash) (check, error) {
+	if !a.oid.Equal(oidPSS) {
+		alg, err := a.signature(hash)
+		return func(c *x509.Certificate, signed, signature []byte) error {
+			return c.CheckSignature(alg, signed, signature)
+		}, err
 	}
+	salt, err := a.pss(hash)
+	return func(c *x509.Certificate, signed, signature []byte) error {
+		key, ok := c.PublicKey.(*rsa.PublicKey)
+		if !ok {
+			return errors.New("no RSA key")
+		}
+		return rsa.VerifyPSS(key, hash, sum(hash, signed), signature, &rsa.PSSOptions{SaltLength: salt})
+	}, err
+}
+
+func (a *algorithm) signature(hash crypto.Hash) (x509.SignatureAlgorithm, error) {
 	known := false
 	for _, s := range schemes {
 		if a.oid.String() != s.oid || !a.plain() {
@@ -120,25 +139,30 @@ func (a *algorithm) signature(hash crypto.Hash) (x509.SignatureAlgorithm, error)
 	return 0, a.unsupported()
 }
 
-// pss takes RSASSA-PSS as RFC 4056, Section 2.2, recommends it, which is the
-// only form that crypto/x509 knows: one digest throughout, salt as long as it.
-func (a *algorithm) pss(hash crypto.Hash) (x509.SignatureAlgorithm, error) {
-	algs := map[crypto.Hash]x509.SignatureAlgorithm{
-		crypto.SHA256: x509.SHA256WithRSAPSS,
-		crypto.SHA384: x509.SHA384WithRSAPSS,
-		crypto.SHA512: x509.SHA512WithRSAPSS,
-	}
+// saltOmitted is the length of a salt that DER leaves out of RSASSA-PSS-params.
+const saltOmitted = 20
+
+// pss returns the length of the salt. One digest has to be used throughout, as RFC
+// 4056, Section 2.2, recommends; the salt may have any length, since OpenSSL makes it
+// as long as the key allows.
+func (a *algorithm) pss(hash crypto.Hash) (salt int, err error) {
+	salt = saltOmitted
+	var seq, last cryptobyte.String
+	params := a.params
+	present := false
+	ok := params.ReadASN1(&seq, asn1.SEQUENCE) && seq.SkipASN1(tag0) && seq.SkipASN1(tag1) &&
+		seq.ReadOptionalASN1(&last, &present, tag2) && (!present || last.ReadASN1Integer(&salt))
 	for _, null := range []bool{true, false} {
-		if bytes.Equal(a.params, pssParams(hash, null)) {
-			return algs[hash], nil
+		if ok && salt > 0 && bytes.Equal(a.params, pssParams(hash, salt, null)) {
+			return salt, nil
 		}
 	}
 	return 0, fmt.Errorf("S/MIME signature uses RSASSA-PSS with parameters other than %s throughout", hash)
 }
 
 // pssParams is RSASSA-PSS-params (RFC 4055, Section 3.1) for a digest, whose
-// own parameters are NULL or absent.
-func pssParams(hash crypto.Hash, null bool) []byte {
+// own parameters are NULL or absent, and a salt of so many bytes.
+func pssParams(hash crypto.Hash, salt int, null bool) []byte {
 	digest := func(b *cryptobyte.Builder) {
 		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 			b.AddASN1ObjectIdentifier(digests[hash])
@@ -156,9 +180,9 @@ func pssParams(hash crypto.Hash, null bool) []byte {
 				digest(b)
 			})
 		})
-		b.AddASN1(asn1.Tag(2).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
-			b.AddASN1Int64(int64(hash.Size()))
-		})
+		if salt != saltOmitted {
+			b.AddASN1(tag2, func(b *cryptobyte.Builder) { b.AddASN1Int64(int64(salt)) })
+		}
 	})
 	return b.BytesOrPanic()
 }

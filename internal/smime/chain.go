@@ -60,10 +60,17 @@ func newSigner(c *x509.Certificate) (*signer, error) {
 		return nil, errors.New("the signer's certificate is that of a CA")
 	case c.KeyUsage != 0 && c.KeyUsage&signs == 0:
 		return nil, errors.New("the signer's certificate is not for signatures (key usage)")
-	case !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageEmailProtection):
+	case !forMail(c):
 		return nil, errors.New("the signer's certificate is not for mail (no emailProtection)")
 	}
 	return s, s.readMailboxes()
+}
+
+// forMail reports whether a certificate may be used for mail. One without an extended
+// key usage is not restricted (RFC 8550, Section 4.4.4).
+func forMail(c *x509.Certificate) bool {
+	return len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 ||
+		slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageEmailProtection) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
 // checkKey bounds keys from both sides: weak ones prove nothing, and checking

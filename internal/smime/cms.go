@@ -19,6 +19,7 @@ const maxSection = 64 << 10
 var (
 	tag0            = asn1.Tag(0).ContextSpecific().Constructed()
 	tag1            = asn1.Tag(1).ContextSpecific().Constructed()
+	tag2            = asn1.Tag(2).ContextSpecific().Constructed()
 	oidData         = encasn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
 	oidSignedData   = encasn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
 	oidContentType  = encasn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 3}
@@ -219,7 +220,7 @@ func (si *signerInfo) verify(content []byte, cert *x509.Certificate) error {
 	if err != nil {
 		return err
 	}
-	alg, err := si.algorithm.signature(hash)
+	check, err := si.algorithm.verifier(hash)
 	if err != nil {
 		return err
 	}
@@ -231,7 +232,7 @@ func (si *signerInfo) verify(content []byte, cert *x509.Certificate) error {
 	// so, and OpenSSL takes that too.
 	signed := cryptobyte.NewBuilder(make([]byte, 0, len(si.attributes)+8))
 	signed.AddASN1(asn1.SET, func(b *cryptobyte.Builder) { b.AddBytes(si.attributes) })
-	if cert.CheckSignature(alg, signed.BytesOrPanic(), si.signature) != nil {
+	if check(cert, signed.BytesOrPanic(), si.signature) != nil {
 		return errors.New("the S/MIME signature was not made with the key of its certificate")
 	}
 	return nil

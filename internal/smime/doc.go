@@ -29,15 +29,16 @@
 //     (Bouncy Castle and Outlook write those); the SignerInfo is DER.
 //  6. Signed attributes are required, with one content-type (data) and one
 //     message-digest. Signing-time is ignored: it is the signer's own word.
-//  7. Algorithms. SHA-256, SHA-384 or SHA-512; RSA (PKCS #1 v1.5 or PSS) of 2048
+//  7. Algorithms. SHA-256, SHA-384 or SHA-512; RSA (PKCS #1 v1.5 or PSS, its salt of any length) of 2048
 //     to 4096 bits (RFC 8551, Section 4.3), ECDSA on P-256, P-384 or P-521,
 //     Ed25519 (Section 2.2). The same goes for each certificate of the chain,
 //     except for the signature in the root's own certificate.
 //  8. Chain. From the signer over at most four certificates of the message to a
 //     root of ours, at the time of receipt, with what crypto/x509 checks: names,
 //     validity, basic constraints, name constraints, critical extensions.
-//     emailProtection must be in the signer's certificate and not be excluded
-//     above it. Name constraints for rfc822Name hold for SmtpUTF8Mailbox, too
+//     An extended key usage in the signer's certificate must hold emailProtection or
+//     anyExtendedKeyUsage (RFC 8550, Section 4.4.4), and those above must not exclude
+//     mail. Name constraints for rfc822Name hold for SmtpUTF8Mailbox, too
 //     (RFC 9598, Section 6). Revocation is not looked up: nothing here may touch
 //     the network.
 //  9. Signer. Not a CA; key usage, if present, digitalSignature or

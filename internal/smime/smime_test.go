@@ -157,7 +157,7 @@ var cases = []testCase{
 		digestWith(s, crypto.SHA512, oidSHA512.String(), "1.2.840.113549.1.1.13")
 	})},
 	{"RSA-PSS", "", withKey(rsaKey, func(s *signerSpec) {
-		s.scheme, s.params = oidPSS.String(), pssParams(crypto.SHA256, false)
+		s.scheme, s.params = oidPSS.String(), pssParams(crypto.SHA256, 32, false)
 		s.opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
 	})},
 	{"Ed25519", "", withKey(edKey, func(s *signerSpec) {
@@ -190,11 +190,13 @@ var cases = []testCase{
 		id := newLeaf(t, newCA(t, ca, "sub"), ecKey(t), func(c *x509.Certificate) { c.SubjectKeyId = []byte("some key") })
 		return sample{opaque(byOpenSSL(t, marked(outerHead), id, "-outform", "DER", "-nodetach", "-keyid", "-md", "sha512")), ca.root()}
 	}},
-	{"openssl, RSA-PSS", "", func(t testing.TB, ca, _ *identity) sample {
-		id := newLeaf(t, ca, rsa2048())
-		return sample{opaque(byOpenSSL(t, marked(outerHead), id, "-outform", "DER", "-nodetach",
-			"-keyopt", "rsa_padding_mode:pss", "-keyopt", "rsa_pss_saltlen:digest")), ca.root()}
-	}},
+	{"openssl, RSA-PSS as it comes", "", byOpenSSLPSS()},
+	{"openssl, RSA-PSS, salt of the digest's length", "", byOpenSSLPSS("-keyopt", "rsa_pss_saltlen:digest")},
+	{"openssl, RSA-PSS, longest salt, SHA-512", "", byOpenSSLPSS("-keyopt", "rsa_pss_saltlen:max", "-md", "sha512")},
+	{"openssl, RSA-PSS, salt of 20", "", byOpenSSLPSS("-keyopt", "rsa_pss_saltlen:20")},
+	{"openssl, RSA-PSS, salt of 7", "", byOpenSSLPSS("-keyopt", "rsa_pss_saltlen:7", "-md", "sha384")},
+	{"openssl, RSA-PSS, no salt", "RSASSA-PSS with parameters", byOpenSSLPSS("-keyopt", "rsa_pss_saltlen:0")},
+	{"openssl, RSA-PSS, MGF1 with another digest", "RSASSA-PSS with parameters", byOpenSSLPSS("-keyopt", "rsa_mgf1_md:sha512")},
 	{"openssl, SHA-1", "S/MIME signature uses SHA-1", func(t testing.TB, ca, id *identity) sample {
 		return sample{opaque(byOpenSSL(t, marked(outerHead), id, "-outform", "DER", "-nodetach", "-md", "sha1")), ca.root()}
 	}},
@@ -249,8 +251,17 @@ var cases = []testCase{
 		return s
 	}},
 	{"serverAuth only", "no emailProtection", withLeaf(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })},
-	{"no extended key usage", "no emailProtection", withLeaf(func(c *x509.Certificate) { c.ExtKeyUsage = nil })},
-	{"any extended key usage", "no emailProtection", withLeaf(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} })},
+	{"no extended key usage", "", withLeaf(func(c *x509.Certificate) { c.ExtKeyUsage = nil })},
+	{"any extended key usage", "", withLeaf(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} })},
+	{"an unknown extended key usage", "no emailProtection", withLeaf(func(c *x509.Certificate) {
+		c.ExtKeyUsage, c.UnknownExtKeyUsage = nil, []encasn1.ObjectIdentifier{{1, 2, 3}}
+	})},
+	{"no extended key usage, excluded by the issuer", "incompatible key usage", func(t testing.TB, ca, _ *identity) sample {
+		sub := newCA(t, ca, "sub", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
+		s := withLeaf(func(c *x509.Certificate) { c.ExtKeyUsage = nil })(t, sub, nil)
+		s.roots = ca.root()
+		return s
+	}},
 	{"emailProtection excluded by the issuer", "incompatible key usage", func(t testing.TB, ca, _ *identity) sample {
 		sub := newCA(t, ca, "sub", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
 		s := withLeaf()(t, sub, nil)
@@ -435,7 +446,7 @@ var cases = []testCase{
 	{"SHA-1 in the scheme", "uses SHA-1", withCMS(func(c *cmsSpec) { c.signers[0].scheme = "1.2.840.10045.4.1" })},
 	{"unknown scheme", "not supported (1.2.3)", withCMS(func(c *cmsSpec) { c.signers[0].scheme = "1.2.3" })},
 	{"RSA-PSS with other parameters", "RSASSA-PSS with parameters", withCMS(func(c *cmsSpec) {
-		c.signers[0].scheme, c.signers[0].params = oidPSS.String(), pssParams(crypto.SHA512, true)
+		c.signers[0].scheme, c.signers[0].params = oidPSS.String(), pssParams(crypto.SHA512, 64, true)
 	})},
 	{"scheme of another kind of key", "not made with the key", withCMS(func(c *cmsSpec) { c.signers[0].scheme = "1.2.840.113549.1.1.11" })},
 }
@@ -443,6 +454,13 @@ var cases = []testCase{
 func signingTime(at time.Time) []byte {
 	value, _ := encasn1.Marshal(at.UTC())
 	return attribute(encasn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 5}, value)
+}
+
+func byOpenSSLPSS(options ...string) func(t testing.TB, ca, _ *identity) sample {
+	return func(t testing.TB, ca, _ *identity) sample {
+		args := append([]string{"-outform", "DER", "-nodetach", "-keyopt", "rsa_padding_mode:pss"}, options...)
+		return sample{opaque(byOpenSSL(t, marked(outerHead), newLeaf(t, ca, rsa2048()), args...)), ca.root()}
+	}
 }
 
 func withPartRaw(t testing.TB, id *identity) string {
