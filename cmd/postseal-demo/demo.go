@@ -165,10 +165,10 @@ func (d *demo) answer(ctx context.Context, m challenge.Message) challenge.Outcom
 }
 
 func signature(c challenge.Check) string {
-	if c.Err != nil {
-		return "not genuine: " + c.Err.Error()
+	if c.Result != challenge.Passed {
+		return "not genuine: " + c.Text
 	}
-	return "genuine: " + c.Detail
+	return "genuine: " + c.Text
 }
 
 // caEvent shows what the CA makes of the reply. The rest it tells the issuing half.

@@ -219,12 +219,18 @@ var checkCases = []checkCase{
 	{"DKIM key that is none", dkimTable("mail.pem", 0o640, "nothing\n"),
 		[]string{"failure  configuration: DKIM key of example.test: * holds no PEM block"}, 1},
 	{"another DKIM key in DNS", func(w *world) []string {
-		w.dns.set("other._domainkey.example.test", "TXT", `"v=DKIM1; k=rsa; p=AAAA"`)
+		w.dns.set("other._domainkey.example.test", "TXT", `"v=DKIM1; k=ed25519; p=`+strings.Repeat("A", 43)+`="`)
+		w.dns.set("torn._domainkey.example.test", "TXT", `"v=DKIM1; k=rsa; p=AAAA"`)
+		for name, tags := range map[string]string{
+			"escaped": `v=DKIM1\\; k=rsa`, "small": "v=dkim1; k=rsa", "hash": "v=DKIM1; h=rsa-sha256", "reports": "v=DKIM1; s=tlsrpt",
+		} {
+			w.dns.set(name+"._domainkey.example.test", "TXT", strings.Replace(keyRecord(checkKey()), "v=DKIM1; k=rsa", tags, 1))
+		}
 		w.dns.set("gone._domainkey.example.test", "TXT", `"v=DKIM1; k=rsa; p="`)
 		w.dns.set("try._domainkey.example.test", "TXT", strings.Replace(keyRecord(checkKey()), "k=rsa", "t=y", 1))
 		path := w.write("mail.pem", 0o640, keyPEM(checkKey()))
 		text := fmt.Sprintf("smtp = %q\n", "smtp://"+w.post.SMTPAddr)
-		for _, selector := range []string{"other", "gone", "try", "none"} {
+		for _, selector := range []string{"other", "gone", "try", "none", "torn", "escaped", "small", "hash", "reports"} {
 			text += fmt.Sprintf("[[dkim]]\ndomain = \"example.test\"\nselector = %q\nkey = %q\n", selector, path)
 		}
 		return []string{"--config", w.write("postseal.toml", 0o644, text)}
@@ -232,7 +238,12 @@ var checkCases = []checkCase{
 		"failure  dns: DKIM: the TXT record other._domainkey.example.test is of another key",
 		"failure  dns: DKIM: the key gone._domainkey.example.test is revoked",
 		"warning  dns: DKIM: the key try._domainkey.example.test is in testing",
-		"failure  dns: DKIM: there is no TXT record none._domainkey.example.test"}, 1},
+		"failure  dns: DKIM: there is no TXT record none._domainkey.example.test",
+		"failure  dns: DKIM: the TXT record torn._domainkey.example.test is not that of a key: its p= is not an RSA key",
+		`failure  dns: DKIM: the TXT record escaped._domainkey.example.test is not that of a key: its v= is "DKIM1\\", not DKIM1`,
+		`failure  dns: DKIM: the TXT record small._domainkey.example.test is not that of a key: its v= is "dkim1", not DKIM1`,
+		`failure  dns: DKIM: the TXT record hash._domainkey.example.test is not that of a key: its h= is "rsa-sha256"`,
+		`failure  dns: DKIM: the TXT record reports._domainkey.example.test is not that of a key: its s= is "tlsrpt"`}, 1},
 
 	// State directory.
 	{"no state", args("--state", "/nowhere/state"), []string{"warning  state: /nowhere/state does not exist yet"}, 0},

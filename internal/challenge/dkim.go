@@ -13,6 +13,7 @@ import (
 
 	"github.com/emersion/go-msgauth/dkim"
 
+	"postseal/internal/dkimkey"
 	"postseal/internal/smime"
 	"postseal/state"
 )
@@ -45,7 +46,7 @@ type signature struct {
 
 // readSignature reads the tags that the policy is about; the library reads the rest.
 func readSignature(f field) (*signature, error) {
-	tags, err := parseTags(f.value)
+	tags, err := dkimkey.Tags(f.value)
 	if err != nil {
 		return nil, err
 	}
@@ -80,24 +81,6 @@ func unixTime(tag string) (time.Time, error) {
 		return time.Time{}, errors.New("it has an invalid time")
 	}
 	return time.Unix(sec, 0), nil
-}
-
-// parseTags reads a tag list (RFC 6376, Section 3.2). A tag that stands twice makes
-// the whole list invalid.
-func parseTags(s string) (map[string]string, error) {
-	tags := map[string]string{}
-	for _, part := range strings.Split(s, ";") {
-		if strings.TrimSpace(part) == "" {
-			continue
-		}
-		name, value, ok := strings.Cut(part, "=")
-		name = strings.TrimSpace(name)
-		if _, twice := tags[name]; !ok || twice {
-			return nil, errors.New("its tags are no list, or one stands twice")
-		}
-		tags[name] = strings.TrimSpace(value)
-	}
-	return tags, nil
 }
 
 func noSpace(s string) string { return strings.Join(strings.Fields(s), "") }
@@ -176,11 +159,13 @@ func (x *exam) verify(s *signature) (coverage, error) {
 	switch {
 	case dkim.IsTempFail(err):
 		return coverage{}, postpone("the key of the %s cannot be looked up now: %v", cover.by, key.err)
+	case key.invalid != nil:
+		return coverage{}, refuse("the key of the %s cannot be used: %v", cover.by, key.invalid)
 	case err != nil:
 		return coverage{}, refuse("%s: %s", cover.by, key.explain(err))
-	case key.testing:
+	case key.Testing:
 		return coverage{}, refuse("%s uses a key in testing mode (t=y), which counts as unsigned", cover.by)
-	case key.exact && s.agent != s.domain:
+	case key.Exact && s.agent != s.domain:
 		return coverage{}, refuse("%s is on behalf of a sub-domain, which its key forbids (t=s)", cover.by)
 	}
 	return cover, nil
@@ -247,30 +232,28 @@ func lower(names []string) []string {
 	return out
 }
 
-// keyLookup gives the library the key record, and keeps what the library does not
-// tell of it.
+// keyLookup gives the library the key record, if package dkimkey finds a key in it, and
+// keeps what the library does not tell of it.
 type keyLookup struct {
 	ctx     context.Context
 	lookup  func(ctx context.Context, name string) ([]string, error)
-	err     error
-	testing bool // t=y (RFC 6376, Section 3.6.1)
-	exact   bool // t=s
+	err     error // of the look-up
+	invalid error // why what was found is no key
+	dkimkey.Key
 }
 
 func (k *keyLookup) txt(name string) ([]string, error) {
 	records, err := k.lookup(k.ctx, name)
-	k.err = err
-	for _, record := range records {
-		tags, err := parseTags(record)
-		if err != nil {
-			continue // the library says why
-		}
-		for _, flag := range strings.Split(tags["t"], ":") {
-			k.testing = k.testing || strings.EqualFold(noSpace(flag), "y")
-			k.exact = k.exact || strings.EqualFold(noSpace(flag), "s")
-		}
+	if k.err = err; err != nil {
+		return nil, err
 	}
-	return records, err
+	key, err := dkimkey.Find(records)
+	if err != nil {
+		k.invalid = err
+		return nil, nil
+	}
+	k.Key = *key
+	return records, nil
 }
 
 // explain gives the library's words without its prefix.

@@ -3,12 +3,11 @@ package check
 import (
 	"context"
 	"crypto"
-	"crypto/ed25519"
-	"crypto/x509"
-	"encoding/base64"
+	"errors"
 	"slices"
 	"strings"
 
+	"postseal/internal/dkimkey"
 	"postseal/state"
 )
 
@@ -71,51 +70,25 @@ func (c *checker) keyRecord(ctx context.Context, r *report, selector, domain str
 		r.fail("look at the resolver, or give one with --resolver", "DKIM: TXT record %s: %s", name, lookupError(err))
 		return
 	}
-	tags := keyTags(texts[0])
-	key, present := tags["p"]
+	key, err := dkimkey.Find(texts)
 	switch {
-	case len(texts) > 1:
+	case errors.Is(err, dkimkey.ErrSeveral):
 		r.fail("remove all but one", "DKIM: %s has %d TXT records", name, len(texts))
-	case !present:
-		r.fail("publish the key's record there", "DKIM: the TXT record %s has no p=", name)
-	case key == "":
+	case errors.Is(err, dkimkey.ErrRevoked):
 		r.fail("sign with another selector", "DKIM: the key %s is revoked: p= is empty", name)
-	case public != nil && !sameKey(key, public):
+	case err != nil:
+		r.fail("publish the record of the key that signs, without it nobody can verify what was signed",
+			"DKIM: the TXT record %s is not that of a key: %v", name, err)
+	case public != nil && !equal(key.Public, public):
 		r.fail("publish the record of the key that signs", "DKIM: the TXT record %s is of another key", name)
-	case slices.Contains(strings.Split(tags["t"], ":"), "y"):
+	case key.Testing:
 		r.warn("remove t=y from the record", "DKIM: the key %s is in testing (t=y): CAs may treat replies as unsigned", name)
 	default:
 		r.ok("DKIM: the TXT record %s is there", name)
 	}
 }
 
-func keyTags(record string) map[string]string {
-	tags := map[string]string{}
-	for _, tag := range strings.Split(record, ";") {
-		if name, value, ok := strings.Cut(tag, "="); ok {
-			tags[strings.TrimSpace(name)] = strings.Join(strings.Fields(value), "")
-		}
-	}
-	return tags
-}
-
-// sameKey compares a record with a key. RSA keys stand there as SubjectPublicKeyInfo
-// or, at some, as PKCS#1; Ed25519 keys as their 32 bytes (RFC 8463).
-func sameKey(record string, public crypto.PublicKey) bool {
-	data, err := base64.StdEncoding.DecodeString(record)
-	if err != nil {
-		return false
-	}
-	if key, ok := public.(ed25519.PublicKey); ok {
-		return key.Equal(ed25519.PublicKey(data))
-	}
-	equal, ok := public.(interface{ Equal(crypto.PublicKey) bool })
-	if !ok {
-		return false
-	}
-	if key, err := x509.ParsePKIXPublicKey(data); err == nil {
-		return equal.Equal(key)
-	}
-	key, err := x509.ParsePKCS1PublicKey(data)
-	return err == nil && equal.Equal(key)
+func equal(a, b crypto.PublicKey) bool {
+	key, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && key.Equal(b)
 }

@@ -23,7 +23,7 @@ var imports = map[string][]string{
 
 	"milter":             {"internal/challenge", "state"},
 	"pipe":               {"internal/challenge", "state"},
-	"internal/challenge": {"internal/smime", "internal/dkimpolicy", "internal/resolve", "internal/submit", "state"},
+	"internal/challenge": {"internal/smime", "internal/dkimkey", "internal/resolve", "internal/submit", "state"},
 	"issuer":             {"state"},
 
 	// Redis is one of two places where the halves meet, and its tests are those of both.
@@ -33,7 +33,7 @@ var imports = map[string][]string{
 	// What "postseal check" looks at. It belongs to neither half: it reads the state
 	// directory, and speaks to the servers of both in their own protocols. Which mail
 	// servers there are, and what each needs, "postseal init" knows.
-	"internal/check": {"internal/hostport", "internal/resolve", "internal/setup", "state", "state/redis"},
+	"internal/check": {"internal/dkimkey", "internal/hostport", "internal/resolve", "internal/setup", "state", "state/redis"},
 
 	// Last words go to the journal as errors.
 	"internal/cli": {"internal/hostport", "internal/journal"},
@@ -87,7 +87,7 @@ var bans = []ban{
 	{
 		// The mail half.
 		[]string{"cmd/postseal-milter", "cmd/postseal-pipe", "milter", "pipe", "state", "state/redis", "internal/challenge",
-			"internal/smime", "internal/dkimpolicy", "internal/hostport", "internal/resolve", "internal/submit", "internal/mailconf", "internal/confine", "internal/journal"},
+			"internal/smime", "internal/dkimkey", "internal/hostport", "internal/resolve", "internal/submit", "internal/mailconf", "internal/confine", "internal/journal"},
 		map[string]string{
 			"github.com/mholt/acmez":             "the mail half is no ACME client: it needs a token and a thumbprint, never the account",
 			"software.sslmate.com/src/go-pkcs12": "certificate keys are the issuing half's; the mail half must not be able to read one",
@@ -100,7 +100,7 @@ var bans = []ban{
 	},
 	{
 		// The issuing half.
-		[]string{"cmd/postseal", "internal/check", "internal/hostport", "internal/resolve", "internal/submit", "issuer", "state", "state/redis"},
+		[]string{"cmd/postseal", "internal/check", "internal/dkimkey", "internal/hostport", "internal/resolve", "internal/submit", "issuer", "state", "state/redis"},
 		map[string]string{
 			"github.com/emersion/go-message": "the half with the keys parses no foreign mail",
 			"github.com/emersion/go-milter":  "the half with the keys talks to no mail server",

@@ -1,0 +1,153 @@
+// Package dkimkey reads the record of a DKIM key (RFC 6376, Section 3.6.1).
+//
+// It is a package of its own because two read such records that may not know each
+// other: the mail half, which verifies challenges with them, and postseal check, which
+// tells an admin whether others can verify the replies. With one reader, what check
+// calls good is what the verifier takes. The reader of go-msgauth cannot be called, and
+// that library belongs to the mail half; a fuzz target holds the two together: a record
+// that is good here is good to the library.
+package dkimkey
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// Bounds of an RSA key, in bits: less can be factored (RFC 8301, Section 3.2), and to
+// verify with much more takes minutes.
+const (
+	minRSA = 1024
+	maxRSA = 8192
+)
+
+// Key is the key of a record.
+type Key struct {
+	Public  crypto.PublicKey // *rsa.PublicKey or ed25519.PublicKey
+	Testing bool             // t=y: signatures count as none
+	Exact   bool             // t=s: i= must be of d= itself
+}
+
+// Errors of Find that ask for something else than a better record.
+var (
+	ErrNone    = errors.New("there is no TXT record")
+	ErrSeveral = errors.New("there are several TXT records")
+	ErrRevoked = errors.New("the key is revoked: p= is empty")
+)
+
+// Find reads the TXT records of one name: exactly one is a key (RFC 6376, Section
+// 3.6.2.2).
+func Find(records []string) (*Key, error) {
+	switch len(records) {
+	case 0:
+		return nil, ErrNone
+	case 1:
+		return Parse(records[0])
+	}
+	return nil, ErrSeveral
+}
+
+// Parse reads a record. The error says in words for an admin why no mail can be
+// verified with it; values in it are quoted.
+func Parse(record string) (*Key, error) {
+	tags, err := Tags(record)
+	if err != nil {
+		return nil, err
+	}
+	if v, ok := tags["v"]; ok && v != "DKIM1" {
+		return nil, fmt.Errorf("its v= is %s, not DKIM1", quote(v))
+	}
+	if h, ok := tags["h"]; ok && !slices.Contains(list(h), "sha256") {
+		return nil, fmt.Errorf("its h= is %s, which does not allow sha256", quote(h))
+	}
+	if s, ok := tags["s"]; ok && !slices.Contains(list(s), "email") && !slices.Contains(list(s), "*") {
+		return nil, fmt.Errorf("its s= is %s, which does not allow email", quote(s))
+	}
+	k := &Key{}
+	for _, flag := range list(tags["t"]) {
+		k.Testing = k.Testing || strings.EqualFold(flag, "y")
+		k.Exact = k.Exact || strings.EqualFold(flag, "s")
+	}
+	k.Public, err = public(tags)
+	return k, err
+}
+
+// public reads p= as k= has it.
+func public(tags map[string]string) (crypto.PublicKey, error) {
+	p, ok := tags["p"]
+	if !ok {
+		return nil, errors.New("it has no p=")
+	}
+	if p == "" {
+		return nil, ErrRevoked
+	}
+	data, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(p, " ", ""))
+	if err != nil {
+		return nil, fmt.Errorf("its p= is not base64: %w", err)
+	}
+	switch tags["k"] {
+	case "", "rsa":
+		return rsaKey(data)
+	case "ed25519":
+		if len(data) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("its p= has %d bytes, and an Ed25519 key has %d (RFC 8463, Section 4.2)", len(data), ed25519.PublicKeySize)
+		}
+		return ed25519.PublicKey(data), nil
+	}
+	return nil, fmt.Errorf("its k= is %s, not rsa or ed25519", quote(tags["k"]))
+}
+
+// rsaKey takes SubjectPublicKeyInfo, and RSAPublicKey as erratum 3017 of RFC 6376 asks.
+func rsaKey(data []byte) (*rsa.PublicKey, error) {
+	var key *rsa.PublicKey
+	if any, err := x509.ParsePKIXPublicKey(data); err == nil {
+		key, _ = any.(*rsa.PublicKey)
+	} else if key, err = x509.ParsePKCS1PublicKey(data); err != nil {
+		key = nil
+	}
+	if key == nil {
+		return nil, errors.New("its p= is not an RSA key")
+	}
+	if bits := key.N.BitLen(); bits < minRSA || bits > maxRSA {
+		return nil, fmt.Errorf("its RSA key has %d bits, not %d to %d", bits, minRSA, maxRSA)
+	}
+	return key, nil
+}
+
+// Tags reads a tag list (RFC 6376, Section 3.2), of a record or a signature. A tag that
+// stands twice makes the whole list invalid.
+func Tags(s string) (map[string]string, error) {
+	tags := map[string]string{}
+	for _, part := range strings.Split(s, ";") {
+		if strings.TrimSpace(part) == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(part, "=")
+		name = strings.TrimSpace(name)
+		if _, twice := tags[name]; !ok || twice {
+			return nil, errors.New("its tags are no list, or one stands twice")
+		}
+		tags[name] = strings.TrimSpace(value)
+	}
+	return tags, nil
+}
+
+// list splits a value at its colons.
+func list(value string) []string {
+	return strings.Split(strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return -1
+		}
+		return r
+	}, value), ":")
+}
+
+// quote makes foreign text fit for a line.
+func quote(s string) string { return fmt.Sprintf("%.60q", s) }
