@@ -148,7 +148,7 @@ func (i *Issuer) pendingStatus(s *Status) error {
 const mostAnswers = 20
 
 func (i *Issuer) answerStatus(s *Status) error {
-	answers, err := i.Store.Answers()
+	answers, err := i.Store.Answers(mostAnswers)
 	for _, a := range answers {
 		d := AnswerStatus{Email: a.Email, Server: a.Server, Phase: string(a.Phase), Time: a.Ended, Reason: a.Reason}
 		if d.Time.IsZero() {

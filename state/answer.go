@@ -1,9 +1,16 @@
 package state
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -21,16 +28,16 @@ func (d *Dir) answerPath(id string, attempt int) string {
 // Answer implements Store.
 func (d *Dir) Answer(id string) (*Answer, error) {
 	if !LegalID(id) {
-		return nil, fmt.Errorf("id %q is none", id)
+		return nil, fmt.Errorf("invalid id %.20q", id)
 	}
 	var last *Answer
 	for attempt := 1; attempt <= maxAttempts; attempt++ {
-		a, err := d.readAnswer(d.answerPath(id, attempt))
+		path := d.answerPath(id, attempt)
+		a, err := d.readAnswer(path)
 		switch {
 		case missing(err):
 			return last, nil
-		case isDamage(err):
-			d.damaged(d.answerPath(id, attempt), err)
+		case d.leftOut(path, err):
 		case err != nil:
 			return nil, err
 		default:
@@ -40,6 +47,21 @@ func (d *Dir) Answer(id string) (*Answer, error) {
 	return last, nil
 }
 
+// leftOut reports whether a file is left out by the issuing half, and names it. One that
+// it may not read is the other half's doing, as long as its directory can be searched.
+func (d *Dir) leftOut(path string, err error) bool {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EAGAIN) {
+		if _, missing := os.Lstat(path); missing == nil {
+			err = damage{err}
+		}
+	}
+	if !isDamage(err) {
+		return false
+	}
+	d.damaged(path, err)
+	return true
+}
+
 // readAnswer reads one attempt as it stands now, the lock taken into account.
 func (d *Dir) readAnswer(path string) (*Answer, error) {
 	f, live, err := openProbed(path)
@@ -47,7 +69,7 @@ func (d *Dir) readAnswer(path string) (*Answer, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := readBounded(f)
+	data, err := readBounded(f, maxRecord)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +84,7 @@ func (d *Dir) readAnswer(path string) (*Answer, error) {
 }
 
 // Answers implements Store.
-func (d *Dir) Answers() ([]*Answer, error) {
+func (d *Dir) Answers(most int) ([]*Answer, error) {
 	ids, err := d.answerIDs()
 	if err != nil {
 		return nil, err
@@ -80,23 +102,48 @@ func (d *Dir) Answers() ([]*Answer, error) {
 		if a != nil {
 			all = append(all, a)
 		}
+		if len(all) == most {
+			break
+		}
 	}
 	return all, nil
 }
 
+// answerIDs returns the ids that have answers, those first that were written last. It
+// names what ends as a record does and is none.
 func (d *Dir) answerIDs() ([]string, error) {
 	entries, err := os.ReadDir(d.Path("answers"))
 	if err != nil {
 		return nil, err
 	}
-	var ids []string
+	written := map[string]time.Time{}
 	for _, e := range entries {
-		id := strings.TrimSuffix(e.Name(), ".json")
-		if isRecord(e.Name()) && LegalID(id) {
-			ids = append(ids, id)
+		name := e.Name()
+		if !isAttempt(name) {
+			if isRecord(name) && !isNote(name) {
+				d.damaged(d.Path("answers", name), errors.New("not a name of an answer"))
+			}
+			continue
+		}
+		info, err := e.Info()
+		if id := attemptOf(name); err == nil && !info.ModTime().Before(written[id]) {
+			written[id] = info.ModTime()
 		}
 	}
-	return ids, nil
+	return slices.SortedFunc(maps.Keys(written), func(a, b string) int {
+		return cmp.Or(written[b].Compare(written[a]), strings.Compare(a, b))
+	}), nil
+}
+
+// isAttempt reports whether a name is that of an attempt: ID.json or ID.N.json.
+func isAttempt(name string) bool {
+	base, ok := strings.CutSuffix(name, ".json")
+	id, n, more := strings.Cut(base, ".")
+	if !ok || !LegalID(id) {
+		return false
+	}
+	attempt, err := strconv.Atoi(n)
+	return !more || err == nil && attempt > 1 && n == strconv.Itoa(attempt)
 }
 
 // Forget implements Store. It removes the leftovers of processes that died, too.
@@ -113,14 +160,26 @@ func (d *Dir) Forget(age time.Duration, now time.Time) error {
 		}
 	}
 	for _, e := range entries {
-		if fresh[attemptOf(e.Name())] {
-			continue
-		}
-		if err := os.Remove(d.Path("answers", e.Name())); err != nil && !missing(err) {
-			return err
+		if !fresh[attemptOf(e.Name())] {
+			d.removeForeign(d.Path("answers", e.Name()))
 		}
 	}
 	return nil
+}
+
+// removeForeign removes what has had its time, or names what cannot be removed.
+func (d *Dir) removeForeign(path string) {
+	if err := os.Remove(path); err != nil && !missing(err) {
+		d.damaged(path, cannotRemove(err))
+	}
+}
+
+func cannotRemove(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	return fmt.Errorf("cannot be removed: %w", err)
 }
 
 // attemptOf returns the id in the name of an answer, and other names as they are.

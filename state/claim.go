@@ -71,17 +71,20 @@ func (d *Dir) Claim(p *Pending, challengeID, replyID string, now time.Time) (Cla
 // ended without an answer, and the error that the caller is to end with otherwise.
 func (d *Dir) tryPath(path string) (free bool, err error) {
 	f, live, err := openProbed(path)
-	if missing(err) {
+	switch {
+	case missing(err):
 		return true, nil
-	}
-	if err != nil {
+	case isDamage(err):
+		d.damaged(path, err)
+		return false, nil
+	case err != nil:
 		return false, err
 	}
 	defer f.Close()
 	if live {
 		return false, ErrBusy
 	}
-	data, err := readBounded(f)
+	data, err := readBounded(f, maxRecord)
 	if err != nil && !isDamage(err) {
 		return false, err
 	}
@@ -105,6 +108,9 @@ func (d *Dir) tryPath(path string) (free bool, err error) {
 	return false, &DoneError{a}
 }
 
+// maxProbes bounds how often a file is opened anew that was replaced meanwhile.
+const maxProbes = 100
+
 // openProbed opens a file and tells whether its writer lives. Only the writer of
 // a file ever locks it exclusively, and probes share, so a probe never makes a
 // dead claim look alive to another.
@@ -112,14 +118,16 @@ func (d *Dir) tryPath(path string) (free bool, err error) {
 // The file is the one that the path names after the probe. A writer replaces its
 // file by rename and then lets the old one go: whoever still holds the old one
 // would take its content for the last word of a dead process.
+//
+// A path that is replaced again and again has somebody who is at it.
 func openProbed(path string) (f *os.File, live bool, err error) {
-	for {
-		f, err := os.Open(path)
+	for try := 1; ; try++ {
+		f, err := OpenForeign(path, os.O_RDONLY)
 		if err != nil {
 			return nil, false, err
 		}
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
-		if errors.Is(err, syscall.EWOULDBLOCK) {
+		if errors.Is(err, syscall.EWOULDBLOCK) || err == nil && try == maxProbes {
 			return f, true, nil
 		}
 		if err == nil && sameFile(f, path) {
@@ -134,7 +142,7 @@ func openProbed(path string) (f *os.File, live bool, err error) {
 
 func sameFile(f *os.File, path string) bool {
 	a, errA := f.Stat()
-	b, errB := os.Stat(path)
+	b, errB := os.Lstat(path)
 	return errA == nil && errB == nil && os.SameFile(a, b)
 }
 

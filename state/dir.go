@@ -2,11 +2,10 @@ package state
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/google/renameio/v2"
 )
@@ -20,10 +19,12 @@ type Dir struct {
 	path string
 
 	// Damaged is told of each file that is no record of ours, by name. It may be
-	// called from several goroutines. Nil means that nobody wants to know.
+	// called from several goroutines, each once in an hour and no more than twenty. Nil means that nobody wants to know.
 	Damaged func(path string, err error)
 
 	pending, answers watcher
+	naming           Naming
+	noting           sync.Mutex // one note at a time
 }
 
 // Open returns the state directory at path without looking at it: the mail half
@@ -37,15 +38,6 @@ func (d *Dir) Path(elem ...string) string {
 
 // String implements Store.
 func (d *Dir) String() string { return d.path }
-
-func (d *Dir) damaged(path string, err error) {
-	if newer := Newer(err); newer != nil {
-		err = &NewerError{Version: newer.Version} // path is said
-	}
-	if d.Damaged != nil {
-		d.Damaged(path, err)
-	}
-}
 
 // WriteFile replaces path by a file with the given content and mode, whatever
 // the umask: readers see the old content or the new one. The file's name starts
@@ -65,22 +57,7 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 }
 
 // readRecord reads a file of bounded size.
-func readRecord(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readBounded(f)
-}
-
-func readBounded(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxRecord+1))
-	if err == nil && len(data) > maxRecord {
-		err = damage{fmt.Errorf("larger than %d bytes", maxRecord)}
-	}
-	return data, err
-}
+func readRecord(path string) ([]byte, error) { return readForeign(path, maxRecord) }
 
 // SyncDir makes the names in a directory survive a power failure.
 func SyncDir(path string) error {

@@ -32,7 +32,7 @@ func TestNewer(t *testing.T) {
 	if _, err := d.Answer("id-1"); !isNewer(err, answer) {
 		t.Errorf("Answer: %v", err)
 	}
-	if all, err := d.Answers(); err != nil || len(all) != 0 || len(said) != 1 {
+	if all, err := d.Answers(100); err != nil || len(all) != 0 || len(said) != 1 {
 		t.Errorf("Answers: %v, %v, %q", all, err, said)
 	}
 

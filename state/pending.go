@@ -130,6 +130,7 @@ func (d *Dir) Remove(addr, server string) error {
 		if err := os.Remove(path); err != nil && !missing(err) {
 			return err
 		}
+		d.removeForeign(d.notePath(p.ID))
 	}
 	return nil
 }
@@ -244,14 +245,6 @@ func isRecord(name string) bool {
 	return name[0] != '.' && strings.HasSuffix(name, ".json")
 }
 
-// damage is the error for a file that can be read and is no record.
-type damage struct{ error }
-
-func isDamage(err error) bool {
-	var d damage
-	return errors.As(err, &d)
-}
-
 func (d *Dir) readPending(path string) (*Pending, error) {
 	data, err := readRecord(path)
 	if err != nil {
@@ -275,7 +268,7 @@ func (d *Dir) Purge(now time.Time) error {
 			continue
 		}
 		if err := d.Remove(p.Email, p.Server); err != nil {
-			return err
+			d.damaged(d.pendingPath(p.Email, 1), cannotRemove(err))
 		}
 	}
 	return nil

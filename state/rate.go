@@ -23,6 +23,9 @@ const (
 	counterLine   = len("+1780315200 0123456789abcdef\n")
 )
 
+// maxCounter bounds what is read of one counter, in bytes: half a million lines.
+const maxCounter = 16 << 20
+
 // counterPath returns the counter of the hour of t.
 func (d *Dir) counterPath(t time.Time) string {
 	return d.Path("answers", fmt.Sprintf("%s%d", counterPrefix, t.Unix()/3600))
@@ -38,7 +41,7 @@ func (c *dirClaim) count(sign byte) {
 }
 
 func (c *dirClaim) appendCount(path string, line []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	f, err := appendForeign(path)
 	if missing(err) {
 		var before []byte
 		f, before, err = c.newCounter(path)
@@ -61,7 +64,7 @@ const selfCounted = 10 * time.Second
 func (c *dirClaim) newCounter(path string) (f *os.File, before []byte, err error) {
 	f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o660)
 	if errors.Is(err, fs.ErrExist) {
-		f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0) // somebody else was quicker
+		f, err = appendForeign(path) // somebody else was quicker
 		return f, nil, err
 	}
 	if err != nil {
@@ -69,7 +72,7 @@ func (c *dirClaim) newCounter(path string) (f *os.File, before []byte, err error
 	}
 	err = f.Chmod(0o660) // whatever the umask: other users of the mail half count too
 	hourAgo := c.answer.Claimed.Add(-time.Hour)
-	if _, none := os.Stat(c.dir.counterPath(hourAgo)); err == nil && missing(none) {
+	if _, none := os.Lstat(c.dir.counterPath(hourAgo)); err == nil && missing(none) {
 		before, err = c.dir.countFiles(hourAgo, time.Now().Add(-selfCounted))
 	}
 	if err != nil {
@@ -84,7 +87,7 @@ func (d *Dir) countFiles(since, until time.Time) (lines []byte, err error) {
 	names, err := listNames(d.Path("answers"), -1)
 	for _, name := range names {
 		path := d.Path("answers", name)
-		if !isRecord(name) {
+		if !isAttempt(name) {
 			continue
 		}
 		info, err := os.Lstat(path)
@@ -121,7 +124,7 @@ func (d *Dir) AnswersWithin(age time.Duration, server string, now time.Time) (al
 	var lines []byte
 	since := now.Add(-age)
 	for t := since; !t.After(now.Add(aheadMost)); t = t.Add(time.Hour) {
-		more, err := os.ReadFile(d.counterPath(t))
+		more, err := readForeign(d.counterPath(t), maxCounter)
 		if err != nil && !missing(err) {
 			d.damaged(d.counterPath(t), err)
 			if lines, err = d.countFiles(since, now.Add(aheadMost)); err != nil {

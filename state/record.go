@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -130,9 +131,12 @@ func ParseAnswer(data []byte) (*Answer, error) {
 	}
 	switch a.Phase {
 	case Claimed, Sending, Sent, Failed, Unknown:
+		for _, text := range []*string{&a.Email, &a.Server, &a.MessageIDs.Challenge, &a.MessageIDs.Reply, &a.Reason} {
+			*text = shown(*text)
+		}
 		return a, nil
 	}
-	return nil, fmt.Errorf("phase %q is none", a.Phase)
+	return nil, fmt.Errorf("unknown phase %.20q", a.Phase)
 }
 
 func decode(data []byte, v any) error {
@@ -140,9 +144,19 @@ func decode(data []byte, v any) error {
 		if newer := VersionOf(data); newer > Version { // what is no longer a text, for example
 			return &NewerError{Version: newer}
 		}
-		return fmt.Errorf("no whole record: %w", err)
+		return notWhole(err)
 	}
 	return nil
+}
+
+// notWhole says what is wrong with a record without quoting it: behind the name may be a
+// file that not everybody may read.
+func notWhole(err error) error {
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Errorf("not a whole record: invalid JSON at byte %d", syntax.Offset)
+	}
+	return errors.New("not a record: a field is not of the right kind")
 }
 
 func checkRecord(version int, id string) error {
@@ -153,7 +167,7 @@ func checkRecord(version int, id string) error {
 		return fmt.Errorf("version %d, and this is postseal for version %d", version, Version)
 	}
 	if !LegalID(id) {
-		return fmt.Errorf("id %q is none", id)
+		return fmt.Errorf("invalid id %.20q", id)
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ type Store interface {
 	// waits.
 	Put(p *Pending) error
 
-	// Remove removes the record for an address and CA, if there is one.
+	// Remove removes the record for an address and CA, if there is one, with its note.
 	Remove(addr, server string) error
 
 	// Purge removes the records that expired, for the issuing half: an order that
@@ -55,8 +55,8 @@ type Store interface {
 	// process died before is no attempt, since a new delivery may claim it.
 	Answer(id string) (*Answer, error)
 
-	// Answers returns the last attempt of every answer, in no order.
-	Answers() ([]*Answer, error)
+	// Answers returns the last attempts of at most that many answers, the latest.
+	Answers(most int) ([]*Answer, error)
 
 	// WaitAnswer waits until a challenge was answered or failed to be: it returns an
 	// answer whose phase is Sent, Failed or Unknown and that differs from seen, which
@@ -64,8 +64,26 @@ type Store interface {
 	// delivery may try again.
 	WaitAnswer(ctx context.Context, id string, seen *Answer) (*Answer, error)
 
+	// Note notes that a challenge was refused or put off, at most once a minute for each
+	// record. A stranger can cause it. Where another user's note stands it may stay.
+	Note(p *Pending, verdict, reason string, now time.Time) error
+
+	// Notes returns the notes about some records.
+	Notes(ids []string) ([]*Note, error)
+
+	// WaitNote waits until there is a note about a record that says something else than
+	// seen, which may be nil.
+	WaitNote(ctx context.Context, id string, seen *Note) (*Note, error)
+
+	// Alive says that a mail half runs on a host.
+	Alive(host string, now time.Time) error
+
+	// MailHalves returns where mail halves said that they run, the latest first and at
+	// most a hundred.
+	MailHalves() ([]MailHalf, error)
+
 	// Forget removes answers whose last attempt ended more than age ago, for the
-	// issuing half.
+	// issuing half. What cannot be removed is reported as damaged.
 	Forget(age time.Duration, now time.Time) error
 
 	// Index returns an index of what is pending. It works, slower, while the store

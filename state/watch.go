@@ -133,6 +133,18 @@ func (d *Dir) WaitAnswer(ctx context.Context, id string, seen *Answer) (a *Answe
 	return a, nil
 }
 
+// WaitNote implements Store.
+func (d *Dir) WaitNote(ctx context.Context, id string, seen *Note) (n *Note, err error) {
+	err = d.wait(ctx, &d.answers, "answers", id, func() (bool, error) {
+		n = d.note(id)
+		return n.News(seen), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
 // WaitToken implements Store.
 func (d *Dir) WaitToken(ctx context.Context, addrs []string, now func() time.Time) (found []*Pending, err error) {
 	err = d.wait(ctx, &d.pending, "pending", "", func() (bool, error) {

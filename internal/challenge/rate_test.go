@@ -42,7 +42,7 @@ func TestRate(t *testing.T) {
 	s.wantAnswer(t, third, Later, "2 replies were sent to this CA within an hour")
 	s.wantAnswer(t, s.order(t, 4, other), Answered, "")
 	s.wantAnswer(t, s.order(t, 5, other), Later, "3 replies were sent within an hour")
-	if all, err := s.State.Answers(); err != nil || len(all) != 3 || len(s.out.sent) != 3 {
+	if all, err := s.State.Answers(100); err != nil || len(all) != 3 || len(s.out.sent) != 3 {
 		t.Errorf("%d replies, answers %v, %v", len(s.out.sent), all, err)
 	}
 	s.clock(58 * time.Minute)

@@ -147,6 +147,9 @@ func (c *checker) privateFiles(r *report) {
 	}
 }
 
+// mostAnswers bounds how many answers are read to find the damaged among them.
+const mostAnswers = 1000
+
 // leftovers counts what waits and names what should not be there.
 func (c *checker) leftovers(r *report) {
 	var damaged, newer []string
@@ -167,7 +170,7 @@ func (c *checker) leftovers(r *report) {
 		}
 		return
 	}
-	if _, err := store.Answers(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := store.Answers(mostAnswers); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		r.warn("run this as root", "answers cannot be looked at by %s: %v", me(), cause(err))
 	}
 	if len(newer) > 0 {

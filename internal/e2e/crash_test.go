@@ -180,7 +180,7 @@ func (c *crash) wantWhole() (certs, torn, leftovers int) {
 	bad := func(path string, err error) { torn++; c.t.Errorf("%s: %v", path, err) }
 	dir := state.Open(c.state)
 	dir.Damaged = bad
-	_, err := dir.Answers()
+	_, err := dir.Answers(100)
 	c.must(err)
 	waiting, err := dir.All(time.Now())
 	c.must(err)

@@ -62,6 +62,13 @@ func TestRecipe(t *testing.T) {
 	must("wait for the token", err)
 	_, err = mail.CountPending()
 	must("count", err)
+	must("note", mail.Note(p, "later", "no answer from the name server", time.Now()))
+	_, err = issuer.WaitNote(context.Background(), "1", nil)
+	must("wait for the note", err)
+	must("alive", mail.Alive("mx1.example.test", time.Now()))
+	if halves, err := issuer.MailHalves(); err != nil || len(halves) != 1 {
+		t.Errorf("mail halves: %v, %v", halves, err)
+	}
 	must("give back", mustClaim(t, mail, p).GiveBack())
 	must("failed", mustClaim(t, mail, p).Failed("550", time.Now()))
 	c := mustClaim(t, mail, p)
@@ -76,7 +83,7 @@ func TestRecipe(t *testing.T) {
 	}()
 	must("sent", c.Sent(time.Now()))
 	must("wait for the answer", <-answered)
-	all, err := issuer.Answers()
+	all, err := issuer.Answers(100)
 	if must("answers", err); len(all) != 1 {
 		t.Errorf("%d answers", len(all))
 	}
@@ -141,6 +148,9 @@ func TestRecipeForbids(t *testing.T) {
 		{mail, []any{"RENAME", mail.answerKey("1"), mail.answerKey("2")}},
 		{mail, []any{"ZREM", "{postseal}:answers", "1"}},
 		{mail, []any{"DEL", "{postseal}:answers"}},
+		{mail, []any{"DEL", mail.noteKey("1")}},
+		{mail, []any{"SET", mail.noteKey("1"), ""}},
+		{mail, []any{"DEL", "{postseal}:alive"}},
 		{mail, []any{"GET", "other"}},
 		{mail, []any{"KEYS", "*"}},
 		{mail, []any{"SCAN", 0}},
@@ -155,6 +165,8 @@ func TestRecipeForbids(t *testing.T) {
 		{mail, []any{"PUBLISH", "other", "x"}},
 		{mail, []any{"REPLICAOF", "NO", "ONE"}},
 		{issuer, []any{"HSET", issuer.answerKey("1"), "phase", "sent"}},
+		{issuer, []any{"HSET", issuer.noteKey("1"), "json", "{}"}},
+		{issuer, []any{"ZADD", "{postseal}:alive", 1, "x"}},
 		{issuer, []any{"SET", issuer.lockKey("1"), "x"}},
 		{issuer, []any{"SET", "other", 1}},
 		{issuer, []any{"ZADD", "{postseal}:rate", 1, "x"}},

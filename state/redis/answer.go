@@ -21,7 +21,7 @@ var answersScript, rateScript = script(answersSource), script(rateSource)
 // Answer implements state.Store.
 func (s *Store) Answer(id string) (*state.Answer, error) {
 	if !state.LegalID(id) {
-		return nil, fmt.Errorf("id %q is none", id)
+		return nil, fmt.Errorf("invalid id %.20q", id)
 	}
 	all, err := s.answers([]string{id})
 	if err != nil || len(all) == 0 {
@@ -31,14 +31,14 @@ func (s *Store) Answer(id string) (*state.Answer, error) {
 }
 
 // Answers implements state.Store.
-func (s *Store) Answers() (all []*state.Answer, err error) {
+func (s *Store) Answers(most int) (all []*state.Answer, err error) {
 	ctx, cancel := op()
 	defer cancel()
-	ids, err := s.client.ZRange(ctx, s.key("answers"), 0, -1).Result()
+	ids, err := s.client.ZRevRange(ctx, s.key("answers"), 0, -1).Result()
 	if err != nil {
 		return nil, s.explain(err)
 	}
-	for len(ids) > 0 {
+	for len(ids) > 0 && len(all) < most {
 		n := min(batch, len(ids))
 		some, err := s.answers(ids[:n])
 		if newer := state.Newer(err); newer != nil {
@@ -48,7 +48,7 @@ func (s *Store) Answers() (all []*state.Answer, err error) {
 		}
 		all, ids = append(all, some...), ids[n:]
 	}
-	return all, nil
+	return all[:min(len(all), most)], nil
 }
 
 // answers reads some answers as they stand now, all at the same moment. If one is of
@@ -111,6 +111,7 @@ func (s *Store) forget(ids []string) error {
 	_, err := s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
 		for _, id := range ids {
 			p.Del(ctx, s.answerKey(id))
+			p.Del(ctx, s.noteKey(id)) // by another rule of users.acl
 		}
 		p.ZRem(ctx, s.key("answers"), ids)
 		return nil

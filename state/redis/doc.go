@@ -15,6 +15,8 @@
 //	{postseal}:since        when that set became non-empty (ms)
 //	{postseal}:answer:ID    hash: json, phase, owner, before (a failed attempt before this)
 //	{postseal}:answers      sorted set: ID by the last change (ms)
+//	{postseal}:note:ID      hash: json, count, at: what was refused or put off; 30 days
+//	{postseal}:alive        sorted set: host by when a mail half last said that it runs there (ms); 30 days
 //	{postseal}:lock:ID      the owner of a living claim; expires after a minute
 //	{postseal}:rate[:CA]    sorted sets: claims by time (ms), for --max-answers
 //

@@ -66,7 +66,7 @@ func (s *Store) Remove(addr, server string) error { return s.remove(addr, server
 
 func (s *Store) remove(addr, server string, patience time.Duration) error {
 	return patiently(patience, func() error {
-		_, err := s.run(removeScript, []string{s.pendingKey(addr), s.key("pending")}, state.Key(addr), server, s.key("pending"), state.Version)
+		_, err := s.run(removeScript, []string{s.pendingKey(addr), s.key("pending")}, state.Key(addr), server, s.key("pending"), state.Version, s.noteKey(""))
 		return err
 	})
 }

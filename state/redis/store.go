@@ -25,6 +25,7 @@ type Store struct {
 	prefix string // of all keys, with the braces of a hash tag
 
 	pendingEvents, answerEvents events
+	naming                      state.Naming
 }
 
 // Check tells what is wrong with a URL, without looking at the files that it names. The
@@ -144,9 +145,7 @@ func newer(key string, record []byte) error {
 }
 
 func (s *Store) damaged(key string, err error) {
-	if s.Damaged != nil {
-		s.Damaged(key, err)
-	}
+	s.naming.Report(s.Damaged, key, err)
 }
 
 func script(source string) *goredis.Script { return goredis.NewScript(source) }

@@ -100,7 +100,7 @@ func answerOne(t *testing.T, issuer, mail *Store, id string) {
 	if err := errors.Join(c.Sending(), c.Sent(time.Now()), <-answered); err != nil {
 		t.Fatal(err)
 	}
-	if all, err := issuer.Answers(); err != nil || len(all) == 0 {
+	if all, err := issuer.Answers(100); err != nil || len(all) == 0 {
 		t.Fatalf("%v, %v", all, err)
 	}
 }

@@ -63,6 +63,8 @@ func Run(t *testing.T, world func(t *testing.T) *World) {
 		{"DamagedAnswer", testDamagedAnswer},
 		{"Within", testWithin},
 		{"Forget", testForget},
+		{"Notes", testNotes},
+		{"MailHalves", testMailHalves},
 		{"WaitAnswer", testWaitAnswer},
 		{"WaitToken", testWaitToken},
 		{"Index", testIndex},
@@ -269,7 +271,7 @@ func testNewer(t *testing.T, w *World) {
 	wantNewer(t, "claim", err)
 	_, err = s.Answer("1")
 	wantNewer(t, "answer", err)
-	if all, err := s.Answers(); err != nil || len(all) != 0 || reported.Load() != 1 {
+	if all, err := s.Answers(100); err != nil || len(all) != 0 || reported.Load() != 1 {
 		t.Errorf("answers: %v, %v, %d reported", all, err, reported.Load())
 	}
 	w.DamagePending(alice, ca, []byte(`{"version":2,"id":"1","email":"alice@example.test","token":["t"]}`))
@@ -408,7 +410,7 @@ func testPhases(t *testing.T, w *World) {
 	must(t, c.Unknown("reset", now))
 	wantPhase(t, issuer, state.Unknown)
 	wantDone(t, s, state.Unknown)
-	all, err := issuer.Answers()
+	all, err := issuer.Answers(100)
 	must(t, err)
 	if len(all) != 1 || all[0].Phase != state.Unknown || all[0].Reason != "reset" {
 		t.Errorf("answers: %+v", all)
@@ -479,9 +481,91 @@ func testForget(t *testing.T, w *World) {
 	wantPhase(t, s, state.Sent)
 	must(t, s.Forget(time.Hour, time.Now().Add(2*time.Hour)))
 	wantPhase(t, s, "")
-	all, err := s.Answers()
+	all, err := s.Answers(100)
 	must(t, err)
 	want(t, "answers", len(all), 0)
+}
+
+// However many mails come, there is one note for a record, written once a minute. It ends
+// no wait, says nothing that is not printable, and goes with the record and the answers.
+func testNotes(t *testing.T, w *World) {
+	s, mail := w.open(t), w.open(t)
+	p, bob := put(t, s, Record("1", alice, ca)), put(t, s, Record("2", "bob@example.test", ca))
+	now := time.Now()
+	notes := func() []*state.Note {
+		t.Helper()
+		found, err := s.Notes([]string{"1", "2", "3"})
+		must(t, err)
+		return found
+	}
+	want(t, "notes before", len(notes()), 0)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	woken := make(chan *state.Note)
+	go func() {
+		n, err := s.WaitNote(ctx, "1", nil)
+		if err != nil {
+			t.Error(err)
+		}
+		woken <- n
+	}()
+	must(t, mail.Note(p, "refused", "no DKIM\x1b[2J signature\n"+strings.Repeat("x", 10_000), now))
+	n := <-woken
+	if n == nil || n.ID != "1" || n.Verdict != "refused" || n.Count != 1 || !strings.HasPrefix(n.Reason, `no DKIM\x1b[2J signature\n`) || len(n.Reason) > 600 {
+		t.Errorf("got %+v", n)
+	}
+	for k := range 20 {
+		must(t, mail.Note(p, "later", "another", now.Add(time.Duration(k)*time.Second)))
+	}
+	must(t, mail.Note(bob, "later", "the name server is silent", now))
+	if all := notes(); len(all) != 2 || *all[0] != *n || all[1].ID != "2" {
+		t.Errorf("got %+v, want one note for each record, of the first mail", all)
+	}
+	wantPhase(t, s, "")
+	must(t, mustClaim(t, mail).Sent(time.Now()))
+	cancel()
+	if _, err := s.WaitNote(ctx, "1", n); !errors.Is(err, context.Canceled) {
+		t.Errorf("the same note again: %v", err)
+	}
+	must(t, s.Remove("bob@example.test", ca))
+	want(t, "notes after one record was removed", len(notes()), 1)
+	all, err := s.Answers(100)
+	must(t, err)
+	want(t, "answers beside notes", len(all), 1)
+	must(t, s.Forget(time.Hour, time.Now().Add(2*time.Hour)))
+	want(t, "notes after the answers were forgotten", len(notes()), 0)
+}
+
+// Who runs is told once for each host, the latest first.
+func testMailHalves(t *testing.T, w *World) {
+	s, mail := w.open(t), w.open(t)
+	halves, err := s.MailHalves()
+	must(t, err)
+	want(t, "mail halves before", len(halves), 0)
+	start := time.Now().Add(-time.Second)
+	for _, host := range []string{"mx1.example.test", "mx2.example.test", "mx1.example.test"} {
+		time.Sleep(2 * time.Millisecond) // the clock of a store may count milliseconds
+		must(t, mail.Alive(host, time.Now()))
+	}
+	must(t, mail.Alive("../\n"+strings.Repeat("x", 300), time.Now().Add(-time.Hour)))
+	halves, err = s.MailHalves()
+	must(t, err)
+	if len(halves) != 3 {
+		t.Fatalf("got %+v, want three", halves)
+	}
+	var order []string
+	for _, h := range halves {
+		if state.Printable(h.Host) != h.Host {
+			t.Errorf("%q is not printable", h.Host)
+		}
+		if strings.HasPrefix(h.Host, "mx") {
+			order = append(order, h.Host)
+			if h.Seen.Before(start) || h.Seen.After(time.Now().Add(time.Second)) {
+				t.Errorf("%s was seen at %s", h.Host, h.Seen)
+			}
+		}
+	}
+	want(t, "mail halves", strings.Join(order, " "), "mx1.example.test mx2.example.test")
 }
 
 // result is what WaitAnswer returns.

@@ -1,0 +1,212 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The rules for a directory in which somebody else can write: answers/ to the issuing
+// half, pending/ to the mail half, a mailbox to "postseal check". SECURITY.md has them by
+// number.
+//
+//  1. A file there is opened by OpenForeign alone: the last part of its path is never
+//     followed if it is a link, and no opening and no reading waits for anybody.
+//  2. It is a regular file of bounded size, and no more than that is read even if it
+//     grows meanwhile. Whatever else it is, is damaged.
+//  3. What is damaged is named once, left out, and stops no command; an error about it
+//     quotes none of its content.
+//  4. Nobody writes through a name that was there before: a new file gets a new name
+//     (O_EXCL) and then replaces the old one, or is linked to a free one. What is appended
+//     to has no other name.
+//  5. Removing what has had its time reports what it cannot remove and goes on.
+//  6. Names and texts from there are shown as printable text only.
+//
+// Hard links pass, because claims are made of them. Links in the middle of a path are the
+// admin's, and so is what he names on a command line or in the configuration.
+
+// OpenForeign opens a file in a directory in which somebody else can write. The flags are
+// those of os.OpenFile. It never waits, and follows no link in the last part of the path.
+// The error is about damage if there is something else than a regular file.
+func OpenForeign(path string, flag int) (*os.File, error) {
+	// A look first: to open some devices is to start something.
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, notAFile(info)
+	}
+	f, err := os.OpenFile(path, flag|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENXIO) {
+		return nil, damage{errors.New("changed while it was opened")}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if info, err = f.Stat(); err == nil && !info.Mode().IsRegular() {
+		err = notAFile(info)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// readForeign reads a file of at most that many bytes.
+func readForeign(path string, most int64) ([]byte, error) {
+	f, err := OpenForeign(path, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readBounded(f, most)
+}
+
+func readBounded(f *os.File, most int64) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	var data []byte
+	if info.Size() <= most {
+		data, err = io.ReadAll(io.LimitReader(f, most+1))
+	}
+	if err == nil && (info.Size() > most || int64(len(data)) > most) {
+		err = damage{fmt.Errorf("larger than %d bytes", most)}
+	}
+	return data, err
+}
+
+// appendForeign opens a file to append to it. One with a second name may be somebody
+// else's file.
+func appendForeign(path string) (*os.File, error) {
+	f, err := OpenForeign(path, os.O_WRONLY|os.O_APPEND)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Nlink != 1 {
+			err = damage{errors.New("it has a second name")}
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func notAFile(info fs.FileInfo) error {
+	kind := "a device"
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		kind = "a directory"
+	case mode&fs.ModeSymlink != 0:
+		kind = "a symbolic link"
+	case mode&fs.ModeNamedPipe != 0:
+		kind = "a named pipe"
+	case mode&fs.ModeSocket != 0:
+		kind = "a socket"
+	}
+	return damage{errors.New(kind + ", not a file")}
+}
+
+// damage is the error for a file that is no record.
+type damage struct{ error }
+
+func isDamage(err error) bool {
+	var d damage
+	return errors.As(err, &d)
+}
+
+// Printable makes a text from elsewhere printable: what is not is written as Go would
+// write it in quotes.
+func Printable(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+		s = s[size:]
+	}
+	return b.String()
+}
+
+// maxText bounds a text from elsewhere that is shown, in bytes.
+const maxText = 2000
+
+// shown makes a field of a record fit to be shown.
+func shown(s string) string {
+	if s = Printable(s); len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "") + "…"
+	}
+	return s
+}
+
+// mostNamed bounds how many damaged files are named, and nameAgain is after what time a
+// program that runs for long names them again.
+const (
+	mostNamed = 20
+	nameAgain = time.Hour
+)
+
+// Naming remembers what damaged records were named, so that each is named once.
+type Naming struct {
+	mu    sync.Mutex
+	since time.Time
+	seen  map[string]bool
+}
+
+// Report tells say of a record that is left out, by a printable name: once, and once that
+// there are too many to name.
+func (n *Naming) Report(say func(name string, err error), name string, err error) {
+	if say == nil {
+		return
+	}
+	name = Printable(name)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if now := time.Now(); now.Sub(n.since) > nameAgain {
+		n.since, n.seen = now, map[string]bool{}
+	}
+	what := name + ": " + err.Error()
+	if n.seen[what] || len(n.seen) > mostNamed {
+		return
+	}
+	if n.seen[what] = true; len(n.seen) > mostNamed {
+		err = fmt.Errorf("it is one of more than %d, and the others are not named", mostNamed)
+	}
+	say(name, err)
+}
+
+// damaged names a file that is left out.
+func (d *Dir) damaged(path string, err error) {
+	var pathErr *fs.PathError
+	if newer := Newer(err); newer != nil {
+		err = &NewerError{Version: newer.Version} // path is said
+	} else if errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	d.naming.Report(d.Damaged, path, err)
+}
