@@ -27,6 +27,7 @@ type Options struct {
 
 // Timing is how patient an order is. Tests are less so.
 type Timing struct {
+	Alone time.Duration // without a mail half ever seen: say so; default 10s
 	Hint  time.Duration // without a mail: say so; default 1m
 	Post  time.Duration // without a mail, at trigger auto: POST once; default 10m
 	Doubt time.Duration // after a POST whose reply may never have left: order anew; default 1m, at most a third of the time left
@@ -38,7 +39,7 @@ func (t Timing) withDefaults() Timing {
 	for _, d := range []struct {
 		p   *time.Duration
 		def time.Duration
-	}{{&t.Hint, time.Minute}, {&t.Post, 10 * time.Minute}, {&t.Doubt, time.Minute}, {&t.Stuck, time.Minute}, {&t.Slow, 30 * time.Second}} {
+	}{{&t.Alone, 10 * time.Second}, {&t.Hint, time.Minute}, {&t.Post, 10 * time.Minute}, {&t.Doubt, time.Minute}, {&t.Stuck, time.Minute}, {&t.Slow, 30 * time.Second}} {
 		if *d.p == 0 {
 			*d.p = d.def
 		}
@@ -54,6 +55,7 @@ type Issuer struct {
 	cas      map[caKey]*ca
 	prepared bool
 	asking   sync.Mutex // held while a person is asked
+	alone    sync.Once  // it was said that no mail half was seen
 }
 
 // New returns an issuer. It touches neither disk nor network.

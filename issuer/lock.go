@@ -22,7 +22,7 @@ func tryLock(path string) (unlock func(), err error) { return lock(path, syscall
 
 func lock(path string, how int) (unlock func(), err error) {
 	for {
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 		if err != nil {
 			return nil, err
 		}
@@ -47,7 +47,7 @@ func lock(path string, how int) (unlock func(), err error) {
 // the file, and a lock on a removed file excludes nobody.
 func sameFile(f *os.File, path string) bool {
 	a, errA := f.Stat()
-	b, errB := os.Stat(path)
+	b, errB := os.Lstat(path)
 	return errA == nil && errB == nil && os.SameFile(a, b)
 }
 

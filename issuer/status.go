@@ -17,7 +17,9 @@ type Status struct {
 	Certificates []CertStatus    `json:"certificates"`
 	Orders       []OrderStatus   `json:"orders"`
 	Pending      []PendingStatus `json:"pending"`
+	Notes        []NoteStatus    `json:"notes"`
 	Answers      []AnswerStatus  `json:"answers"`
+	MailHalves   []HalfStatus    `json:"mail_halves"`
 }
 
 // The states of a certificate.
@@ -79,14 +81,31 @@ type AnswerStatus struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
+// NoteStatus is what the mail half refused or put off last of the mails for a challenge
+// that is pending. Anybody may have sent it.
+type NoteStatus struct {
+	Email   string    `json:"email"`
+	Server  string    `json:"server"`
+	Verdict string    `json:"verdict"` // "refused" or "later"
+	Reason  string    `json:"reason"`
+	Time    time.Time `json:"time"`
+	Count   int       `json:"count"` // noted so often, at most once a minute
+}
+
+// HalfStatus is a mail half that said that it runs.
+type HalfStatus struct {
+	Host string    `json:"host"`
+	Seen time.Time `json:"seen"`
+}
+
 // Status reads the state directory and what is shared with the mail half. It asks
 // no CA and changes nothing.
 func (i *Issuer) Status() (*Status, error) {
-	s := &Status{Certificates: []CertStatus{}, Orders: []OrderStatus{}, Pending: []PendingStatus{}, Answers: []AnswerStatus{}}
+	s := &Status{Certificates: []CertStatus{}, Orders: []OrderStatus{}, Pending: []PendingStatus{}, Notes: []NoteStatus{}, Answers: []AnswerStatus{}, MailHalves: []HalfStatus{}}
 	if info, err := os.Stat(i.Dir.Path()); err == nil && !info.IsDir() {
 		return nil, stateError(i.Dir.Path(), errors.New("is not a directory"))
 	}
-	for _, read := range []func(*Status) error{i.pendingStatus, i.answerStatus} {
+	for _, read := range []func(*Status) error{i.pendingStatus, i.answerStatus, i.halfStatus} {
 		if err := read(s); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, i.storeError(err)
 		}
@@ -133,14 +152,34 @@ func (i *Issuer) describe(c stored) CertStatus {
 
 func (i *Issuer) pendingStatus(s *Status) error {
 	records, err := i.Store.All(i.now())
+	var ids []string
+	byID := map[string]*state.Pending{}
 	for _, p := range records {
 		d := PendingStatus{Email: p.Email, Server: p.Server, From: p.From, State: "pending", Created: p.Created, Expires: p.Expires}
 		if p.Ordering() {
 			d.State = "ordering"
 		}
 		s.Pending = append(s.Pending, d)
+		ids, byID[p.ID] = append(ids, p.ID), p
 	}
 	slices.SortFunc(s.Pending, func(a, b PendingStatus) int { return strings.Compare(a.Email, b.Email) })
+	if err != nil {
+		return err
+	}
+	notes, err := i.Store.Notes(ids)
+	for _, n := range notes {
+		p := byID[n.ID]
+		s.Notes = append(s.Notes, NoteStatus{Email: p.Email, Server: p.Server, Verdict: n.Verdict, Reason: n.Reason, Time: n.Time, Count: n.Count})
+	}
+	slices.SortFunc(s.Notes, func(a, b NoteStatus) int { return b.Time.Compare(a.Time) })
+	return err
+}
+
+func (i *Issuer) halfStatus(s *Status) error {
+	halves, err := i.Store.MailHalves()
+	for _, h := range halves {
+		s.MailHalves = append(s.MailHalves, HalfStatus(h))
+	}
 	return err
 }
 

@@ -28,6 +28,7 @@ type vigil struct {
 	answer *state.Answer // the last one; nil while the mail has not come
 
 	poll    *time.Timer // look at the CA
+	alone   *time.Timer // no mail half was ever seen: say so
 	nag     *time.Timer // no mail yet: say so
 	early   *time.Timer // no mail for long: POST
 	settled *time.Timer // the reply had time to arrive: POST
@@ -51,12 +52,14 @@ func (r *run) watch(ctx context.Context, c *challenge) error {
 	answers := make(chan *state.Answer)
 	failed := make(chan error, 1)
 	go func() { failed <- r.answers(ctx, c, answers) }()
+	notes := make(chan *state.Note)
+	go r.notes(ctx, c, notes)
 	if v.trigger == "post" && c.Posted.IsZero() {
 		if err := v.post(ctx); err != nil {
 			return err
 		}
 	}
-	return v.loop(ctx, answers, failed)
+	return v.loop(ctx, answers, notes, failed)
 }
 
 func (r *run) announce(c *challenge) {
@@ -74,6 +77,7 @@ func (r *run) announce(c *challenge) {
 func (v *vigil) startTimers() {
 	t := v.r.i.Timing
 	v.poll = time.NewTimer(t.Slow)
+	v.alone = time.NewTimer(t.Alone)
 	v.nag, v.early = time.NewTimer(t.Hint), time.NewTimer(v.untilEarly())
 	v.settled, v.doubt = stopped(), stopped()
 	byHand := v.r.req.Interactive != nil
@@ -81,6 +85,7 @@ func (v *vigil) startTimers() {
 		v.early.Stop()
 	}
 	if !v.c.Posted.IsZero() || byHand {
+		v.alone.Stop()
 		v.nag.Stop()
 	}
 }
@@ -103,12 +108,12 @@ func stopped() *time.Timer {
 }
 
 func (v *vigil) stopTimers() {
-	for _, t := range []*time.Timer{v.poll, v.nag, v.early, v.settled, v.doubt} {
+	for _, t := range []*time.Timer{v.poll, v.alone, v.nag, v.early, v.settled, v.doubt} {
 		t.Stop()
 	}
 }
 
-func (v *vigil) loop(ctx context.Context, answers <-chan *state.Answer, failed <-chan error) error {
+func (v *vigil) loop(ctx context.Context, answers <-chan *state.Answer, notes <-chan *state.Note, failed <-chan error) error {
 	for {
 		var err error
 		select {
@@ -120,6 +125,10 @@ func (v *vigil) loop(ctx context.Context, answers <-chan *state.Answer, failed <
 			}
 		case a := <-answers:
 			v.answered(ctx, a)
+		case n := <-notes:
+			v.noted(n)
+		case <-v.alone.C:
+			v.missHalf()
 		case <-v.nag.C:
 			v.complain()
 		case <-v.early.C:
@@ -183,6 +192,7 @@ func (v *vigil) answered(ctx context.Context, a *state.Answer) {
 	}
 	v.answer = a
 	v.r.waitFor("the CA to look at the reply for " + v.c.Email)
+	v.alone.Stop()
 	v.nag.Stop()
 	v.early.Stop()
 	v.hurry()
@@ -208,6 +218,67 @@ func (v *vigil) tryShorter() {
 		return
 	}
 	v.endTrial, v.settle = unlock, trial
+}
+
+// notes passes on what the mail half refused or put off, each time that it says something
+// else. The wait goes on without them.
+func (r *run) notes(ctx context.Context, c *challenge, to chan<- *state.Note) {
+	var seen *state.Note
+	for r.req.Interactive == nil {
+		n, err := r.i.Store.WaitNote(ctx, c.ID, seen)
+		if err != nil {
+			return
+		}
+		select {
+		case to <- n:
+		case <-ctx.Done():
+			return
+		}
+		seen = n
+	}
+}
+
+// noted tells of a mail that was refused or put off. Anybody may have sent it.
+func (v *vigil) noted(n *state.Note) {
+	if v.answer != nil {
+		return
+	}
+	v.alone.Stop()
+	if n.Verdict == "later" {
+		v.r.note(v.c.Email, fmt.Sprintf("a challenge mail for %s was put off: %s", v.c.Email, n.Reason))
+		v.r.hint(v.c.Email, "put that right; the mail is delivered again after some minutes")
+		return
+	}
+	v.r.note(v.c.Email, fmt.Sprintf("a challenge mail for %s was not answered but delivered: %s", v.c.Email, n.Reason))
+	v.r.hint(v.c.Email, "if the CA sent it: put that right and run postseal-pipe < MAIL, or answer it yourself with --interactive")
+}
+
+// missHalf says, once for all orders, that nobody was ever seen who could answer.
+func (v *vigil) missHalf() {
+	store := v.r.i.Store
+	halves, err := store.MailHalves()
+	if err != nil || len(halves) > 0 {
+		return
+	}
+	if answers, err := store.Answers(1); err != nil || len(answers) > 0 {
+		return
+	}
+	if notes, err := store.Notes(v.r.challengeIDs()); err != nil || len(notes) > 0 {
+		return
+	}
+	v.r.i.alone.Do(func() {
+		v.r.note(v.c.Email, "nothing that could answer was ever seen here: no postseal-milter runs with this state, and postseal-pipe had no challenge yet")
+		v.r.hint(v.c.Email, "see whether postseal-milter runs with the same --state and the mail server asks it; \"postseal check\" looks at both")
+	})
+}
+
+func (r *run) challengeIDs() (ids []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.order.Challenges {
+		ids = append(ids, c.ID)
+	}
+	return ids
 }
 
 // hurry begins to look at the CA often.

@@ -83,6 +83,9 @@ func (d *Dir) readAnswer(path string) (*Answer, error) {
 	return a.Abandoned(), nil
 }
 
+// mostBad bounds how many files that are no answers are looked at to find some that are.
+const mostBad = 1000
+
 // Answers implements Store.
 func (d *Dir) Answers(most int) ([]*Answer, error) {
 	ids, err := d.answerIDs()
@@ -90,7 +93,7 @@ func (d *Dir) Answers(most int) ([]*Answer, error) {
 		return nil, err
 	}
 	var all []*Answer
-	for _, id := range ids {
+	for _, id := range ids[:min(len(ids), most+mostBad)] {
 		a, err := d.Answer(id)
 		if newer := Newer(err); newer != nil {
 			d.damaged(newer.Path, err)

@@ -57,7 +57,7 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 }
 
 // readRecord reads a file of bounded size.
-func readRecord(path string) ([]byte, error) { return readForeign(path, maxRecord) }
+func readRecord(path string) ([]byte, error) { return readForeign(path, 1, maxRecord) }
 
 // SyncDir makes the names in a directory survive a power failure.
 func SyncDir(path string) error {

@@ -38,11 +38,15 @@ import (
 // those of os.OpenFile. It never waits, and follows no link in the last part of the path.
 // The error is about damage if there is something else than a regular file.
 func OpenForeign(path string, flag int) (*os.File, error) {
-	// A look first: to open some devices is to start something.
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
 	}
+	return openSeen(path, flag, info)
+}
+
+// openSeen opens a file that was looked at: to open some devices is to start something.
+func openSeen(path string, flag int, info fs.FileInfo) (*os.File, error) {
 	if !info.Mode().IsRegular() {
 		return nil, notAFile(info)
 	}
@@ -63,9 +67,17 @@ func OpenForeign(path string, flag int) (*os.File, error) {
 	return f, nil
 }
 
-// readForeign reads a file of at most that many bytes.
-func readForeign(path string, most int64) ([]byte, error) {
-	f, err := OpenForeign(path, os.O_RDONLY)
+// readForeign reads a file of at most that many bytes. What is too large, or empty where
+// something has to be, is not even opened: there may be many such files.
+func readForeign(path string, least, most int64) ([]byte, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if size := info.Size(); info.Mode().IsRegular() && (size < least || size > most) {
+		return nil, wrongSize(size, most)
+	}
+	f, err := openSeen(path, os.O_RDONLY, info)
 	if err != nil {
 		return nil, err
 	}
@@ -73,17 +85,17 @@ func readForeign(path string, most int64) ([]byte, error) {
 	return readBounded(f, most)
 }
 
+func wrongSize(size, most int64) error {
+	if size == 0 {
+		return damage{errors.New("empty")}
+	}
+	return damage{fmt.Errorf("larger than %d bytes", most)}
+}
+
 func readBounded(f *os.File, most int64) ([]byte, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	var data []byte
-	if info.Size() <= most {
-		data, err = io.ReadAll(io.LimitReader(f, most+1))
-	}
-	if err == nil && (info.Size() > most || int64(len(data)) > most) {
-		err = damage{fmt.Errorf("larger than %d bytes", most)}
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(data)) > most {
+		err = wrongSize(int64(len(data)), most)
 	}
 	return data, err
 }

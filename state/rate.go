@@ -124,7 +124,7 @@ func (d *Dir) AnswersWithin(age time.Duration, server string, now time.Time) (al
 	var lines []byte
 	since := now.Add(-age)
 	for t := since; !t.After(now.Add(aheadMost)); t = t.Add(time.Hour) {
-		more, err := readForeign(d.counterPath(t), maxCounter)
+		more, err := readForeign(d.counterPath(t), 0, maxCounter)
 		if err != nil && !missing(err) {
 			d.damaged(d.counterPath(t), err)
 			if lines, err = d.countFiles(since, now.Add(aheadMost)); err != nil {

@@ -100,6 +100,7 @@ func (f *flags) serve(ctx context.Context, log *slog.Logger, store state.Store, 
 	defer stopMetrics()
 
 	defer superviseBy(ctx, log)()
+	go showAlive(ctx, log, store)
 	f.logStart(log, store, index, l)
 	err = server.Serve(ctx, l...)
 	if errors.Is(err, milter.ErrCutOff) {

@@ -2,10 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"postseal/state"
 )
 
 // superviseBy tells systemd that the program is ready, that it is alive as often
@@ -48,5 +53,39 @@ func alive(log *slog.Logger, tick <-chan time.Time, done <-chan struct{}) {
 func notify(log *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		log.Warn("cannot notify systemd", "state", state, "error", err)
+	}
+}
+
+// How often the issuing half is told that a milter runs here, and how soon again where
+// that was not possible: the first order makes the state directory, and misses a milter
+// after ten seconds.
+const (
+	seenEvery = 5 * time.Minute
+	seenAgain = 5 * time.Second
+)
+
+// showAlive tells the issuing half that a milter runs on this host until ctx ends. The
+// first time that it cannot is logged, unless there is no state directory yet.
+func showAlive(ctx context.Context, log *slog.Logger, store state.Store) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	said := false
+	for {
+		pause := seenEvery
+		err := store.Alive(host, time.Now())
+		if err != nil {
+			pause = seenAgain
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !said {
+			log.Warn("cannot tell the issuing half that this milter runs", "error", err)
+			said = true
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
 	}
 }

@@ -30,7 +30,6 @@ func (statusCmd) run(s *session) error {
 func writeStatus(out io.Writer, s *issuer.Status) {
 	if len(s.Certificates)+len(s.Orders)+len(s.Pending)+len(s.Answers) == 0 {
 		fmt.Fprintln(out, "There are no certificates and no orders.")
-		return
 	}
 	section(out, "CERTIFICATE\tADDRESSES\tEXPIRES\tDAYS\tRENEWAL\tSTATE\tCA", len(s.Certificates), func(w io.Writer, n int) {
 		c := s.Certificates[n]
@@ -53,9 +52,17 @@ func writeStatus(out io.Writer, s *issuer.Status) {
 		p := s.Pending[n]
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", p.Email, p.From, p.State, moment(p.Expires), host(p.Server))
 	})
+	section(out, "NOT ANSWERED FOR\tTIME\tTIMES\tVERDICT\tREASON", len(s.Notes), func(w io.Writer, k int) {
+		n := s.Notes[k]
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\n", n.Email, moment(n.Time), n.Count, n.Verdict, cli.OneLine(n.Reason))
+	})
 	section(out, "ANSWER FOR\tTIME\tPHASE\tREASON", len(s.Answers), func(w io.Writer, n int) {
 		a := s.Answers[n]
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", a.Email, moment(a.Time), a.Phase, cli.OneLine(a.Reason))
+	})
+	section(out, "MAIL HALF ON\tLAST SEEN", len(s.MailHalves), func(w io.Writer, n int) {
+		h := s.MailHalves[n]
+		fmt.Fprintf(w, "%s\t%s\n", h.Host, moment(h.Seen))
 	})
 }
 

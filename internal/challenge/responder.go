@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"time"
 
@@ -56,10 +57,23 @@ func (r *Responder) roots() (*x509.CertPool, error) {
 // about half a minute or until the context ends.
 func (r *Responder) Answer(ctx context.Context, m Message) Outcome {
 	out, x := r.examine(ctx, m, false)
-	if x == nil {
-		return out
+	if x != nil {
+		out = r.answer(ctx, x, out)
 	}
-	return r.answer(ctx, x, out)
+	r.note(out)
+	return out
+}
+
+// note leaves word for the issuing half of a challenge that was refused or put off. Where
+// the SMTP server refused a reply, the answer says so.
+func (r *Responder) note(out Outcome) {
+	if out.Order == "" || out.Verdict != Later && (out.Verdict != Refused || out.ReplyID != "") {
+		return
+	}
+	err := r.State.Note(&state.Pending{ID: out.Order}, out.Verdict.String(), out.Reason, r.now())
+	if err != nil && !errors.Is(err, fs.ErrPermission) && r.Log != nil { // another user's note stands there
+		r.Log.Warn("cannot leave a note of the verdict", "address", out.Email, "error", err)
+	}
 }
 
 // Explain decides about a message and says what each check found. It answers

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"postseal/state"
 )
 
 // lookEvery is how often a mailbox is looked at beside the kernel's events, which
@@ -38,6 +40,9 @@ func openMailbox(path string) (*mailbox, error) {
 		return nil, err
 	}
 	if info != nil && !info.IsDir() {
+		if _, err := readForeign(path, info.Size()); err != nil {
+			return nil, err
+		}
 		b.size = info.Size()
 	}
 	if err := b.eachFile(func(path string) { b.seen[path] = true }); err != nil {
@@ -112,7 +117,7 @@ func (b *mailbox) look(id []byte) (found []byte) {
 			return
 		}
 		b.seen[path] = true
-		if data, err := readBounded(path); err == nil && bytes.Contains(data, id) {
+		if data, err := readForeign(path, 0); err == nil && bytes.Contains(data, id) {
 			found = data
 		}
 	})
@@ -120,15 +125,10 @@ func (b *mailbox) look(id []byte) (found []byte) {
 }
 
 func (b *mailbox) lookMbox(id []byte) []byte {
-	f, err := os.Open(b.path)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Size() < b.size {
+	if info, err := os.Stat(b.path); err == nil && info.Size() < b.size {
 		b.size = 0 // somebody emptied it
 	}
-	data, err := io.ReadAll(io.LimitReader(io.NewSectionReader(f, b.size, 1<<40), maxMessage))
+	data, err := readForeign(b.path, b.size)
 	if err != nil {
 		return nil
 	}
@@ -139,4 +139,15 @@ func (b *mailbox) lookMbox(id []byte) []byte {
 		}
 	}
 	return nil
+}
+
+// readForeign reads a file of a mailbox, whose owner may put anything there, from a place
+// on and of bounded size.
+func readForeign(path string, from int64) ([]byte, error) {
+	f, err := state.OpenForeign(path, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.NewSectionReader(f, from, maxMessage))
 }
