@@ -385,6 +385,56 @@ func TestFailedReply(t *testing.T) {
 	}
 }
 
+// What the mail half refused is told at once, once for what is the same, and ends nothing:
+// the genuine challenge that comes after it is answered. Nobody is said to be missing then.
+func TestNoteIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{})
+	w.answerWith(func(w *world, p *state.Pending, part1, from, to string) error {
+		if err := w.dir.Note(p, "refused", "no DKIM signature\x1b[2J by ca.test", time.Now()); err != nil {
+			return err
+		}
+		for !w.said(StepNote, "no DKIM signature") {
+			time.Sleep(time.Millisecond)
+		}
+		status, err := w.issuer().Status()
+		if err != nil || len(status.Notes) != 1 || status.Notes[0].Email != alice || status.Notes[0].Verdict != "refused" || status.Notes[0].Count != 1 {
+			t.Errorf("status: %+v, %v", status, err)
+		}
+		return sendReply(w, p, part1, from, to)
+	})
+	w.obtain(w.request(alice))
+	if !w.said(StepNote, `not answered but delivered: no DKIM signature\x1b[2J by`) || !w.said(StepHint, "--interactive") {
+		t.Errorf("not told:\n%s", w.transcript())
+	}
+	if left := w.entries("answers"); slices.ContainsFunc(left, func(name string) bool { return strings.HasSuffix(name, ".note.json") }) {
+		t.Errorf("the note outlives its record: %v", left)
+	}
+}
+
+// Where nobody was ever seen who could answer, that is said; where a milter runs, it is not.
+func TestNobodyAnswers(t *testing.T) {
+	t.Parallel()
+	for _, seen := range []bool{false, true} {
+		w := newWorld(t, testca.Config{MailTrigger: testca.MailOnPost})
+		if _, err := w.dir.Create(); err != nil {
+			t.Fatal(err)
+		}
+		if seen {
+			if err := w.dir.Alive("mx1.example.test", time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		impatient := func(o *Options) { o.Timing = Timing{Alone: time.Millisecond, Post: 1100 * time.Millisecond} }
+		if _, err := w.issuer(impatient).Obtain(t.Context(), w.request(alice)); err != nil {
+			t.Fatal(err)
+		}
+		if said := w.said(StepNote, "nothing that could answer was ever seen"); said == seen {
+			t.Errorf("a milter was seen: %v; said: %v\n%s", seen, said, w.transcript())
+		}
+	}
+}
+
 // The mail half died after the final dot: the CA is asked. If it has the reply,
 // fine; if not, another order is made.
 func TestUnknownReply(t *testing.T) {

@@ -53,10 +53,22 @@
 // and each that was given back: they are what --max-answers looks at. Without them the
 // answers themselves are counted.
 //
+// ID.note.json (type Note) says what was refused or put off last of the mails for a record
+// that is pending: at most one for a record, written at most once a minute, by whichever
+// user of the mail half came first. Strangers can cause it, so it ends no wait and proves
+// nothing. It goes with the record. .alive-HOST says when a milter last said that it runs on
+// a host: at its start and every five minutes. Ordinary mail writes nothing.
+//
+// # What others put there
+//
+// Each half opens the other's directory by one function, OpenForeign: no link is followed,
+// nothing waits, and what is no regular file of bounded size is damaged. The rules stand in
+// foreign.go and, by number, in SECURITY.md.
+//
 // # Writing
 //
 // Every write is a temporary file in the same directory, fsync and rename (or
 // link). What cannot be read as a whole record of a known version is damaged: it
-// is reported by name through Dir.Damaged and skipped, never fatal. A record of a
+// is reported by name through Dir.Damaged, once, and skipped, never fatal. A record of a
 // newer version is no damage but a NewerError: whoever needs it has to give up.
 package state
