@@ -71,3 +71,38 @@ func TestRateAtOnce(t *testing.T) {
 		t.Errorf("%d replies, the limit is 5", len(s.out.sent))
 	}
 }
+
+// What was put off or refused is noted, once a minute however many mails come, and what
+// was answered or concerns nobody is not.
+func TestNotes(t *testing.T) {
+	s := newSite(t)
+	s.MaxAnswers = Rate{PerCA: 1, Total: 1}
+	s.wantAnswer(t, s.order(t, 1, server), Answered, "")
+	second := s.order(t, 2, server)
+	for range 3 {
+		s.wantAnswer(t, second, Later, "--max-answers")
+	}
+	forged := s.order(t, 3, server)
+	forged.Raw = append(forged.Raw, "altered\r\n"...)
+	s.wantAnswer(t, forged, Refused, "")
+	all, err := s.State.All(s.Responder.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, p := range all {
+		ids = append(ids, p.ID)
+	}
+	notes, err := s.State.Notes(ids)
+	if err != nil || len(notes) != 2 {
+		t.Fatalf("notes %+v, %v", notes, err)
+	}
+	for _, n := range notes {
+		if n.Count != 1 || n.Reason == "" || (n.Verdict != "later" && n.Verdict != "refused") {
+			t.Errorf("got %+v", n)
+		}
+	}
+	if notes[0].Verdict == notes[1].Verdict {
+		t.Errorf("both are %s", notes[0].Verdict)
+	}
+}
