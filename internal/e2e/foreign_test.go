@@ -177,7 +177,7 @@ func (s *shelf) programs() [][]program {
 		}
 	}
 	pipe := func(msg []byte) func() (string, string) {
-		return func() (string, string) { return s.limited(s.pipeCommand(alice, nil), msg) }
+		return func() (string, string) { return s.limited(s.pipeCommand(nil), msg) }
 	}
 	milter := func(msg []byte) func() (string, string) {
 		return func() (string, string) {
