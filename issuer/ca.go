@@ -11,6 +11,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"postseal/internal/https"
 	"postseal/state"
 )
 
@@ -46,8 +47,12 @@ type caKey struct{ server, bundle string }
 
 func (s *Settings) at() caKey { return caKey{s.Server, s.CABundle} }
 
-// ca returns the CA with that directory, the same for all orders of a run.
+// ca returns the CA with that directory, the same for all orders of a run. Whoever asks a
+// CA for anything comes here.
 func (i *Issuer) ca(server, bundle string) (*ca, error) {
+	if !https.URL(server) {
+		return nil, usageError(serverURLHint, "--server: %q is no https URL", server)
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	key := caKey{server, bundle}
@@ -68,6 +73,8 @@ func (i *Issuer) ca(server, bundle string) (*ca, error) {
 	i.cas[key] = c
 	return c, nil
 }
+
+const serverURLHint = "give the https URL of an ACME directory"
 
 // directory returns the CA's directory, asked for once.
 func (c *ca) directory(ctx context.Context) (*acme.Directory, error) {
@@ -147,6 +154,11 @@ func (c *ca) settle(setting *Duration) (pause time.Duration, given bool) {
 // waited for as long as it says, if the deadline allows: a limit slows down and does
 // not fail. All orders at this CA wait with it, and none elsewhere.
 func (c *ca) do(ctx context.Context, what string, request func(context.Context) error) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, DefaultTimeout) // a pause may be of years
+		defer cancel()
+	}
 	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
 		if err := c.waitTurn(ctx); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,10 +11,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 
 	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/internal/https"
+	"postseal/internal/printable"
 )
 
 // Kind says what an error means for whoever called. A program makes its exit
@@ -172,6 +177,9 @@ func (c *ca) explain(what string, err error) error {
 	case err == nil, errors.As(err, &own), errors.Is(err, errPending), errors.Is(err, context.Canceled):
 		return err
 	}
+	if fault := faultOf(err); fault != nil {
+		return withHint(&requestError{fmt.Sprintf("%s at %s: %v", what, hostOf(c.server), fault), err}, faultHint)
+	}
 	if p, ok := problemOf(err); ok {
 		return withHint(&caError{what, c.server, p, err}, c.problemHint(what, p))
 	}
@@ -227,22 +235,23 @@ func (e *caError) Error() string {
 
 func (e *caError) Unwrap() error { return e.err }
 
+// Bounds of what is told of a problem document: its subproblems, and each word of the CA
+// in bytes.
+const (
+	maxSubproblems = 10
+	maxWord        = 300
+)
+
 // describeProblem writes a problem document in one line, subproblems included
-// (RFC 8555, Section 6.7.1).
+// (RFC 8555, Section 6.7.1); those of a subproblem are not.
 func describeProblem(p acme.Problem) string {
-	kind := strings.TrimPrefix(p.Type, acme.ProblemTypeNamespace)
-	text := fmt.Sprintf("%q", p.Detail)
-	if p.Detail == "" {
-		text = fmt.Sprintf("%q", p.Title)
-	}
-	if kind != "" && kind != "about:blank" {
-		text += " (" + kind + ")"
-	}
-	for _, sub := range p.Subproblems {
-		text += "; " + sub.Identifier.Value + " " + describeProblem(sub.Problem)
-	}
-	if p.Instance != "" {
-		text += "; see " + p.Instance
+	text := describeOne(p)
+	for n, sub := range p.Subproblems {
+		if n == maxSubproblems {
+			text += fmt.Sprintf("; and %d more", len(p.Subproblems)-n)
+			break
+		}
+		text += "; " + printable.Line(sub.Identifier.Value, maxWord) + " " + describeOne(sub.Problem)
 	}
 	return text
 }
@@ -256,9 +265,50 @@ func wordsOf(resp *http.Response, body []byte) string {
 	text := fmt.Sprintf("HTTP %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	plain := strings.TrimSpace(string(body))
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") && plain != "" {
-		text += fmt.Sprintf(": %q", shorten(plain))
+		text += ": " + printable.Line(fmt.Sprintf("%q", plain), maxWord)
 	}
 	return text
+}
+
+func describeOne(p acme.Problem) string {
+	kind := strings.TrimPrefix(p.Type, acme.ProblemTypeNamespace)
+	text := printable.Line(fmt.Sprintf("%q", cmp.Or(p.Detail, p.Title)), maxWord)
+	if kind != "" && kind != "about:blank" {
+		text += " (" + printable.Line(kind, maxWord) + ")"
+	}
+	if p.Instance != "" {
+		text += "; see " + printable.Line(p.Instance, maxWord)
+	}
+	return text
+}
+
+// caFault is an answer of the CA from which nothing can come: no other network, time or
+// option makes it better.
+type caFault struct{ text string }
+
+func (e *caFault) Error() string { return e.text }
+
+const faultHint = "that is the CA's mistake, or somebody's between: tell the CA's people what it says here"
+
+// fault returns the error of a CA that breaks the rules in a way that was looked for.
+func fault(format string, args ...any) error {
+	return withHint(&caFault{fmt.Sprintf(format, args...)}, faultHint)
+}
+
+// faultOf returns what the CA did wrong, nil for all other errors.
+func faultOf(err error) error {
+	var found *caFault
+	var clear *https.Error
+	var bad *url.Error
+	switch {
+	case errors.As(err, &found):
+		return found
+	case errors.As(err, &clear):
+		return &caFault{"the CA names a URL that is not asked: " + clear.Error()}
+	case errors.As(err, &bad) && bad.Op == "parse":
+		return &caFault{"the CA names something that is no URL: " + printable.Line(bad.URL, maxWord)}
+	}
+	return nil
 }
 
 func problemOf(err error) (acme.Problem, bool) {
@@ -282,11 +332,14 @@ func isUntrusted(err error) bool {
 
 func isNetwork(err error) bool {
 	var netErr net.Error
-	return errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+	return faultOf(err) == nil && (errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF))
 }
 
 // transient tells whether the same request may succeed a moment later.
 func transient(err error, status int) bool {
+	if faultOf(err) != nil {
+		return false
+	}
 	if p, ok := problemOf(err); ok {
 		return p.Status >= http.StatusInternalServerError
 	}

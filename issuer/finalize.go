@@ -159,12 +159,8 @@ func (r *run) finalError(err error) error {
 // download gets the certificate and checks that it is the one ordered, before
 // anything on disk is replaced.
 func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certificate, error) {
-	dir, err := r.ca.directory(ctx)
-	if err != nil {
-		return nil, err
-	}
 	var text []byte
-	err = r.ca.poll(withoutWindow(ctx, dir.RenewalInfo), "downloading the certificate", func(ctx context.Context) error {
+	err := r.ca.poll(forDownload(ctx), "downloading the certificate", func(ctx context.Context) error {
 		chains, err := r.ca.client.GetCertificateChain(ctx, r.ca.current().acme(), order.Certificate)
 		if err == nil && len(chains) > 0 {
 			text = chains[0].ChainPEM

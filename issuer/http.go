@@ -3,18 +3,17 @@ package issuer
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"postseal/internal/https"
 )
 
 // requestTimeout bounds one HTTP request from dial to the end of the body.
@@ -32,37 +31,15 @@ func userAgent(version string) string {
 	return "postseal/" + version + " (+https://www.rfc-editor.org/rfc/rfc8823)"
 }
 
-// newHTTPClient returns a client that trusts the system's roots and those in the
-// file bundle ("" for none), uses the proxy of the environment, and tells log of
-// each request.
+// newHTTPClient returns a client that speaks https only, trusts the system's roots and
+// those in the file bundle ("" for none), and tells log of each request.
 func newHTTPClient(bundle, agent string, log func(string)) (*http.Client, error) {
-	roots, err := rootsWith(bundle)
+	base, err := https.NewTransport(bundle)
 	if err != nil {
-		return nil, err
+		return nil, configError("give a PEM file with --ca-bundle", "%w", err)
 	}
-	base := http.DefaultTransport.(*http.Transport).Clone()
-	base.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	base.MaxIdleConnsPerHost = 64 // a batch runs many orders at one CA
 	return &http.Client{Timeout: requestTimeout, Transport: &transport{base: base, agent: agent, log: log}}, nil
-}
-
-// rootsWith returns nil, the system's roots, for no bundle.
-func rootsWith(bundle string) (*x509.CertPool, error) {
-	if bundle == "" {
-		return nil, nil
-	}
-	data, err := os.ReadFile(bundle)
-	if err != nil {
-		return nil, configError("give a PEM file with --ca-bundle", "--ca-bundle: %v", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(data) {
-		return nil, configError("give a PEM file with --ca-bundle", "--ca-bundle: %q holds no certificate", bundle)
-	}
-	return pool, nil
 }
 
 // exchange is what a caller wants to know of the last HTTP answer to a call and
@@ -212,6 +189,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			x.putOff(resp)
 		}
 	}
+	if !followsLinks(req.Context()) {
+		resp.Header.Del("Link")
+	}
 	resp.Body = limitedBody{io.LimitReader(resp.Body, maxBody), resp.Body}
 	return resp, nil
 }
@@ -233,19 +213,22 @@ func (t *transport) tell(req *http.Request, resp *http.Response, err error, took
 	t.log(fmt.Sprintf("%s %s: %s (%s)", req.Method, req.URL.Redacted(), outcome, took.Round(100*time.Microsecond)))
 }
 
-type noWindowKey struct{}
+type downloadKey struct{}
 
-// withoutWindow keeps acmez from asking for the renewal window inside a download:
-// it would ask three times with pauses of seconds where the CA fails to answer.
-// We ask on our own when we want to know.
-func withoutWindow(ctx context.Context, renewalInfo string) context.Context {
-	return context.WithValue(ctx, noWindowKey{}, renewalInfo)
+// forDownload keeps acmez at the one chain that it is asked for. On its own it would
+// follow each Link to other chains and to issuers, however many a CA names, and ask for
+// the renewal window, three times with pauses of seconds where the CA fails to answer. The
+// chain is whole (RFC 8555, Section 9.1), and we ask for the window when we want to know.
+func forDownload(ctx context.Context) context.Context {
+	return context.WithValue(ctx, downloadKey{}, true)
 }
 
-// cannedWindow answers a request for the renewal window with one that acmez takes.
+func followsLinks(ctx context.Context) bool { return ctx.Value(downloadKey{}) == nil }
+
+// cannedWindow answers a request for the renewal window with one that acmez takes. It is
+// the one thing that acmez gets in a download.
 func cannedWindow(req *http.Request) *http.Response {
-	prefix, _ := req.Context().Value(noWindowKey{}).(string)
-	if prefix == "" || req.Method != http.MethodGet || !strings.HasPrefix(req.URL.String(), prefix) {
+	if followsLinks(req.Context()) || req.Method != http.MethodGet {
 		return nil
 	}
 	body := `{"suggestedWindow":{"start":"2000-01-01T00:00:00Z","end":"2000-01-02T00:00:00Z"}}`

@@ -252,7 +252,17 @@ func (r *run) certificate(ctx context.Context) (chain []*x509.Certificate, err e
 	}
 }
 
+// attempt sees one order through. An order at a CA that breaks the rules is dead: going
+// on with it in the next run would meet the same answer.
 func (r *run) attempt(ctx context.Context) ([]*x509.Certificate, error) {
+	chain, err := r.seeThrough(ctx)
+	if faultOf(err) != nil && !errors.As(err, new(*deadOrder)) {
+		err = &deadOrder{err, false}
+	}
+	return chain, err
+}
+
+func (r *run) seeThrough(ctx context.Context) ([]*x509.Certificate, error) {
 	order, err := r.place(ctx)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"postseal/internal/https"
 )
 
 // The directories that are used unless the user names one.
@@ -120,8 +122,8 @@ func (r *Request) check() (err error) {
 	if r.Emails, err = ParseAddresses(r.Emails); err != nil {
 		return err
 	}
-	if !strings.HasPrefix(r.Server, "https://") {
-		return usageError("give the URL of an ACME directory", "--server: %q is no https URL", r.Server)
+	if !https.URL(r.Server) {
+		return usageError(serverURLHint, "--server: %q is no https URL", r.Server)
 	}
 	if err := r.checkKey(); err != nil {
 		return err

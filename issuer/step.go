@@ -1,6 +1,10 @@
 package issuer
 
-import "time"
+import (
+	"time"
+
+	"postseal/internal/printable"
+)
 
 // StepKind says what a Step is about.
 type StepKind string
@@ -30,11 +34,14 @@ type Step struct {
 	Time  time.Time
 	Name  string // the certificate's NAME; "" if it concerns none
 	Email string // the address; "" if it concerns all
-	Text  string // one line for people
+	Text  string // one printable line for people, whatever others' words are in it
 }
+
+// maxStep bounds the text of a step, in bytes.
+const maxStep = 2000
 
 func (i *Issuer) step(kind StepKind, name, email, text string) {
 	if i.OnStep != nil {
-		i.OnStep(Step{Kind: kind, Time: i.now(), Name: name, Email: email, Text: text})
+		i.OnStep(Step{Kind: kind, Time: i.now(), Name: name, Email: email, Text: printable.Line(text, maxStep)})
 	}
 }

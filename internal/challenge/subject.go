@@ -8,7 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"unicode"
+
+	filter "postseal/internal/printable"
 )
 
 // label starts the Subject of a challenge (RFC 8823, Section 3.1, item 1).
@@ -110,15 +111,8 @@ func checkToken(token string) (string, error) {
 	return token, nil
 }
 
+// maxShown bounds what a reason shows of a foreign text, in bytes.
+const maxShown = 200
+
 // printable makes foreign bytes fit for a log line.
-func printable(s string) string {
-	if len(s) > 200 {
-		s = s[:200] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if r == 0xfffd || !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, s)
-}
+func printable(s string) string { return filter.Line(s, maxShown) }

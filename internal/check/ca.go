@@ -11,11 +11,12 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"postseal/internal/https"
 )
 
 // directory is what a CA says of itself (RFC 8555, Section 7.1.1), and when.
@@ -43,10 +44,11 @@ const (
 func askDirectory(ctx context.Context, o Options) (*directory, error) {
 	ctx, cancel := context.WithTimeout(ctx, directoryTime)
 	defer cancel()
-	client, err := httpClient(o.CABundle)
+	transport, err := https.NewTransport(o.CABundle)
 	if err != nil {
 		return nil, err
 	}
+	client := &http.Client{Transport: transport}
 	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.Server, nil)
 	if err != nil {
@@ -68,28 +70,6 @@ func askDirectory(ctx context.Context, o Options) (*directory, error) {
 		return d, errors.New("it does not answer like an ACME server")
 	}
 	return d, nil
-}
-
-// httpClient trusts the system's roots and those in the file bundle.
-func httpClient(bundle string) (*http.Client, error) {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	if bundle == "" {
-		return &http.Client{Transport: t}, nil
-	}
-	data, err := os.ReadFile(bundle)
-	if err != nil {
-		return nil, fmt.Errorf("--ca-bundle: %w", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("--ca-bundle: %q holds no certificate", bundle)
-	}
-	t.TLSClientConfig.RootCAs = pool
-	return &http.Client{Transport: t}, nil
 }
 
 // checkCA asks the CA for its directory.
@@ -120,7 +100,7 @@ func explainCA(r *report, url string, err error) {
 		r.fail("if this is your own CA, give its root with --ca-bundle FILE", "the certificate of %s is not trusted: %v", url, root(err))
 	case errors.Is(err, context.DeadlineExceeded):
 		r.fail("check --server, the network, and HTTPS_PROXY", "%s does not answer within %s", url, directoryTime)
-	case strings.HasPrefix(err.Error(), "--ca-bundle"):
+	case errors.As(err, new(*https.BundleError)):
 		r.fail("give a PEM file", "%v", err)
 	default:
 		r.fail("check --server, the network, and HTTPS_PROXY", "%s: %v", url, withoutURL(err))

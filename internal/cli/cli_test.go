@@ -157,7 +157,7 @@ func TestHelpEndsWithExample(t *testing.T) {
 func TestReport(t *testing.T) {
 	var stderr bytes.Buffer
 	code := Report(&stderr, "test", WithHint(errors.New("the server says: 550\r\n\x1b[31mno"), "ask\nit"))
-	if want := "test: error: the server says: 550 [31mno\ntest: hint: ask it\n"; stderr.String() != want || code != ExitFailed {
+	if want := "test: error: the server says: 550 \\x1b[31mno\ntest: hint: ask it\n"; stderr.String() != want || code != ExitFailed {
 		t.Errorf("exit %d, %q, want %q", code, stderr.String(), want)
 	}
 	if code := Report(&stderr, "test", WithHint(Later("", "x"), "again")); code != ExitTempFail {

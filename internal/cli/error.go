@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"syscall"
+
+	"postseal/internal/printable"
 )
 
 // Exit statuses. 64, 75 and 78 are those of sysexits.h: mail servers act on them.
@@ -107,29 +109,21 @@ func Report(w io.Writer, name string, err error) int {
 	if err == nil {
 		return ExitOK
 	}
-	if msg := oneLine(err.Error()); msg != "" {
+	if msg := OneLine(err.Error()); msg != "" {
 		fmt.Fprintf(w, "%s: error: %s\n", name, msg)
 	}
 	if hint := Hint(err); hint != "" {
-		fmt.Fprintf(w, "%s: hint: %s\n", name, oneLine(hint))
+		fmt.Fprintf(w, "%s: hint: %s\n", name, OneLine(hint))
 	}
 	return ExitCode(err)
 }
 
-// OneLine makes a text from outside fit to stand in one line on a terminal.
-func OneLine(s string) string { return oneLine(s) }
+// maxLine bounds a line about an error, in bytes: a list of bad lines is long, the page
+// that a server answers with is not to be read here.
+const maxLine = 4000
 
-// oneLine keeps server texts and file names from breaking the one-line rule or
-// from driving the terminal.
-func oneLine(s string) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return ' '
-		case r < ' ' || r == 0x7f:
-			return -1
-		}
-		return r
-	}, s)
-	return strings.Join(strings.Fields(s), " ")
+// OneLine makes a text, in which others' words may stand, fit to stand in one line on a
+// terminal. White space in our own, which errors.Join leaves, becomes a blank.
+func OneLine(s string) string {
+	return printable.Line(strings.Join(strings.Fields(s), " "), maxLine)
 }

@@ -109,7 +109,7 @@ func (h *handler) qualified(a slog.Attr) []slog.Attr {
 		}
 		return all
 	}
-	clean := printable
+	clean := oneLine
 	if a.Key == stack {
 		clean = lines
 	}
@@ -124,9 +124,9 @@ func message(ctx context.Context, r slog.Record, attrs []slog.Attr) string {
 	line := slog.Record{Message: r.Message, Level: r.Level}
 	line.AddAttrs(attrs...)
 	if text.Handle(ctx, line) != nil { // a buffer takes all
-		return printable(r.Message)
+		return oneLine(r.Message)
 	}
-	return printable(strings.TrimSpace(r.Message + " " + strings.TrimSuffix(b.String(), "\n")))
+	return oneLine(strings.TrimSpace(r.Message + " " + strings.TrimSuffix(b.String(), "\n")))
 }
 
 func priority(l slog.Level) journal.Priority {

@@ -53,7 +53,7 @@ func TestJournald(t *testing.T) {
 			continue
 		}
 		e := entries[0]
-		if e["POSTSEAL_REASON"] != printable(value) || e["POSTSEAL_STACK"] != "one\ntwo\n" || e["PRIORITY"] != "4" ||
+		if e["POSTSEAL_REASON"] != oneLine(value) || e["POSTSEAL_STACK"] != "one\ntwo\n" || e["PRIORITY"] != "4" ||
 			!strings.HasPrefix(e["MESSAGE"], "challenge refused number=") || e["SYSLOG_IDENTIFIER"] != "journal.test" {
 			t.Errorf("%.50q became %.500q", value, e)
 		}

@@ -1,10 +1,9 @@
 package journal
 
 import (
-	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"postseal/internal/printable"
 )
 
 // maxValue bounds a value, in bytes; journalctl shows no longer ones as JSON.
@@ -13,38 +12,11 @@ const maxValue = 4000
 // maxFields bounds the fields of an entry. Together they must fit into a datagram.
 const maxFields = 32
 
-// printable makes a value one line of text. What is not printable is written as Go
-// would.
-func printable(s string) string { return escape(s, false) }
+// oneLine makes a value one line of text.
+func oneLine(s string) string { return printable.Line(s, maxValue) }
 
-// lines is printable for a text of our own that has lines.
-func lines(s string) string { return escape(s, true) }
-
-func escape(s string, keepLines bool) string {
-	var b strings.Builder
-	for _, r := range s {
-		n := b.Len()
-		if unicode.IsPrint(r) || keepLines && (r == '\n' || r == '\t') {
-			b.WriteRune(r)
-		} else {
-			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		}
-		if b.Len() > maxValue {
-			return cut(b.String()[:n])
-		}
-	}
-	return b.String()
-}
-
-// cut shortens a text that is too long, and shows that.
-func cut(s string) string {
-	const more = "…"
-	for len(s) > maxValue-len(more) {
-		_, size := utf8.DecodeLastRuneInString(s)
-		s = s[:len(s)-size]
-	}
-	return s + more
-}
+// lines is oneLine for a text of our own that has lines.
+func lines(s string) string { return printable.Lines(s, maxValue) }
 
 // prefix is what the names of our fields begin with; those without belong to the
 // journal, and those that begin with "_" are its own to write.

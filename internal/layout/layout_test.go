@@ -13,7 +13,7 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/completion", "internal/confine", "internal/journal", "internal/setup", "state/redis"},
+	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/completion", "internal/confine", "internal/journal", "internal/printable", "internal/setup", "state/redis"},
 	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "internal/hostport",
 		"internal/journal", "internal/submit", "state"},
 	"cmd/postseal-pipe": {"pipe", "pipe/glance", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine",
@@ -23,8 +23,12 @@ var imports = map[string][]string{
 
 	"milter":             {"internal/challenge", "state"},
 	"pipe":               {"internal/challenge", "state"},
-	"internal/challenge": {"internal/smime", "internal/dkimkey", "internal/resolve", "internal/submit", "state"},
-	"issuer":             {"state"},
+	"internal/challenge": {"internal/smime", "internal/dkimkey", "internal/printable", "internal/resolve", "internal/submit", "state"},
+	"issuer":             {"internal/https", "internal/printable", "state"},
+
+	// What others wrote goes out of both halves through the same filter.
+	"internal/journal": {"internal/printable"},
+	"internal/https":   {"internal/printable"},
 
 	// Redis is one of two places where the halves meet, and its tests are those of both.
 	"state/redis":     {"state"},
@@ -33,10 +37,10 @@ var imports = map[string][]string{
 	// What "postseal check" looks at. It belongs to neither half: it reads the state
 	// directory, and speaks to the servers of both in their own protocols. Which mail
 	// servers there are, and what each needs, "postseal init" knows.
-	"internal/check": {"internal/dkimkey", "internal/hostport", "internal/resolve", "internal/setup", "state", "state/redis"},
+	"internal/check": {"internal/dkimkey", "internal/hostport", "internal/https", "internal/resolve", "internal/setup", "state", "state/redis"},
 
 	// Last words go to the journal as errors.
-	"internal/cli": {"internal/hostport", "internal/journal"},
+	"internal/cli": {"internal/hostport", "internal/journal", "internal/printable"},
 
 	// Both take addresses of servers.
 	"internal/resolve": {"internal/hostport"},
@@ -71,6 +75,7 @@ var reasons = map[string]string{
 	"internal/redistest":  "it is for tests",
 	"state/redis":         "which store there is, is decided in cmd/; the halves know state.Store",
 	"state/statetest":     "it is for tests",
+	"internal/https":      "only the issuing half, and what looks whether it can work, ask a CA",
 	"issuer":              "the half that holds keys must not be reachable from the half that reads foreign mail",
 	"milter":              "the two doors of the mail half do not know each other, and nobody else knows them",
 	"pipe":                "the two doors of the mail half do not know each other, and nobody else knows them",
