@@ -17,6 +17,8 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 	"github.com/rogpeppe/go-internal/lockedfile"
 
+	"postseal/internal/https"
+	"postseal/internal/printable"
 	"postseal/state"
 )
 
@@ -185,7 +187,7 @@ func (c *ca) current() *account {
 // it: after a kill in between, the same key finds the same account.
 func (c *ca) createAccount(ctx context.Context, dir *acme.Directory) (*account, error) {
 	o := c.issuer.Account
-	terms, err := c.agree(dir.Meta.TermsOfService)
+	terms, err := c.agree(printable.Line(dir.Meta.TermsOfService, maxWord))
 	if err != nil {
 		return nil, err
 	}
@@ -201,13 +203,22 @@ func (c *ca) createAccount(ctx context.Context, dir *acme.Directory) (*account, 
 	return a, a.save()
 }
 
-// keepKey reads the key at path, or makes one there.
+// keepKey reads the key at path, or makes one there that survives a power cut.
 func keepKey(path string) (crypto.Signer, error) {
 	key, err := readAccountKey(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return key, err
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err = writeNewKey(path)
 	}
-	if key, err = newKey("p256"); err != nil {
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Dir(path)
+	return key, errors.Join(state.SyncDir(dir), state.SyncDir(filepath.Dir(dir)))
+}
+
+func writeNewKey(path string) (crypto.Signer, error) {
+	key, err := newKey("p256")
+	if err != nil {
 		return nil, err
 	}
 	data, err := marshalKey(key)
@@ -247,7 +258,10 @@ func (c *ca) register(ctx context.Context, a *account, needsEAB bool) error {
 	return c.do(ctx, making, func(ctx context.Context) error {
 		made, err := c.client.NewAccount(ctx, request)
 		if err == nil && made.Status != "" && made.Status != acme.StatusValid {
-			err = failed("postseal account deactivate forgets it, then order again", "the account at %s is %s", c.server, made.Status)
+			err = failed("postseal account deactivate forgets it, then order again", "the account at %s is %s", c.server, printable.Line(made.Status, maxWord))
+		}
+		if err == nil && !https.URL(made.Location) {
+			err = fault("the CA does not say where the account is, with an https URL: %s", quoted(made.Location))
 		}
 		a.file.URL = made.Location
 		return err

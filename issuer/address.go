@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/idna"
 
+	"postseal/internal/printable"
 	"postseal/state"
 )
 
@@ -49,7 +50,14 @@ func ParseAddress(s string) (string, error) {
 	return local + "@" + strings.ToLower(ascii), nil
 }
 
-func isControl(r rune) bool { return r <= ' ' || r == 0x7f }
+func isControl(r rune) bool { return r == ' ' || !printable.Is(r) }
+
+// isPlain reports whether the text of a CA is one plain address and nothing else: no name,
+// no list, no line that would begin a header field of its own.
+func isPlain(s string) bool {
+	_, err := ParseAddress(s)
+	return err == nil && len(s) <= 320
+}
 
 // ParseAddresses reads several addresses and refuses one that stands twice.
 func ParseAddresses(list []string) ([]string, error) {

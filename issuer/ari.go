@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"time"
+
+	"postseal/internal/printable"
 )
 
 // window is when the CA wants a certificate to be renewed (RFC 9773, Section
@@ -100,7 +102,7 @@ func parseWindow(body []byte) (*window, error) {
 		return nil, errors.New("the window is empty")
 	}
 	at := start.Add(rand.N(end.Sub(start)))
-	return &window{start, end, at.Truncate(time.Second), info.ExplanationURL}, nil
+	return &window{start, end, at.Truncate(time.Second), printable.Line(info.ExplanationURL, maxWord)}, nil
 }
 
 // same tells whether the CA has not changed its mind, so that the moment chosen

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"postseal/internal/printable"
 	"postseal/state"
 )
 
@@ -19,6 +20,9 @@ const challengeType = "email-reply-00"
 // authorize brings all authorizations of an order to "valid" and returns the
 // order as it is then.
 func (r *run) authorize(ctx context.Context, order acme.Order) (acme.Order, error) {
+	if n := len(order.Authorizations); n == 0 || n > len(r.req.Emails) {
+		return order, fault("the CA wants %d authorizations for %d %s", n, len(r.req.Emails), plural(len(r.req.Emails), "address"))
+	}
 	var err error
 	if r.compat("serial") {
 		err = r.oneByOne(ctx, order)
@@ -111,7 +115,11 @@ func (r *run) readAuthz(ctx context.Context, url string) (*challenge, error) {
 	}
 	c := r.challengeFor(authz.Identifier)
 	if c == nil {
-		return nil, failed("that is the CA's mistake; one built around certbot may take --compat certbot", "the CA wants an authorization for %q, which was not ordered", authz.Identifier.Value)
+		return nil, withHint(fault("the CA wants an authorization for %s, which was not ordered", quoted(authz.Identifier.Value)),
+			"that is the CA's mistake; one built around certbot may take --compat certbot")
+	}
+	if c.authz != "" {
+		return nil, fault("the CA wants two authorizations for %s", c.Email)
 	}
 	c.authz, c.value = url, authz.Identifier.Value
 	switch authz.Status {
@@ -135,12 +143,16 @@ func (r *run) getAuthz(ctx context.Context, url string) (authz acme.Authorizatio
 	return authz, err
 }
 
-// challengeFor finds the address in the form in which the CA returned it.
+// maxToken bounds token-part2, in characters. RFC 8823, Section 3, item 4, wants 22.
+const maxToken = 256
+
+// challengeFor finds the address in the form in which the CA returned it, which goes into
+// the reply and into the CSR: it is one plain address, too.
 func (r *run) challengeFor(id acme.Identifier) *challenge {
 	n := slices.IndexFunc(r.order.Challenges, func(c *challenge) bool {
 		return state.Key(c.Email) == state.Key(id.Value)
 	})
-	if n < 0 {
+	if n < 0 || !isPlain(id.Value) {
 		return nil
 	}
 	return r.order.Challenges[n]
@@ -154,7 +166,13 @@ func (r *run) takeChallenge(c *challenge, authz acme.Authorization) error {
 			"the CA offers no %s challenge for %s, only %s", challengeType, c.Email, list(challengeTypes(authz))), false}
 	}
 	if found.Token == "" {
-		return &deadOrder{fmt.Errorf("the %s challenge for %s has no token", challengeType, c.Email), false}
+		return fault("the %s challenge for %s has no token", challengeType, c.Email)
+	}
+	if !tokenForm.MatchString(found.Token) || len(found.Token) > maxToken {
+		return fault("the token of the %s challenge for %s is no base64url of at most %d characters", challengeType, c.Email, maxToken)
+	}
+	if !isPlain(found.From) {
+		return fault("the CA names no plain address from which it mails the challenge to %s: %s", c.Email, quoted(found.From))
 	}
 	c.url, c.from, c.token = found.URL, found.From, found.Token
 	if found.Status == acme.StatusProcessing && c.Posted.IsZero() {
@@ -186,12 +204,12 @@ func mailChallenge(authz acme.Authorization) *acme.Challenge {
 func challengeTypes(authz acme.Authorization) []string {
 	var types []string
 	for _, c := range authz.Challenges {
-		types = append(types, c.Type)
+		types = append(types, printable.Line(c.Type, maxWord))
 	}
 	if types == nil {
 		types = []string{"none at all"}
 	}
-	return types
+	return types[:min(len(types), maxSubproblems)]
 }
 
 // reasonOf returns why an authorization is invalid, "" if the CA does not say.
@@ -207,7 +225,7 @@ func reasonOf(authz acme.Authorization) (says string) {
 // authzError is the end of an order whose authorization failed.
 func (r *run) authzError(c *challenge, authz acme.Authorization) error {
 	if authz.Status != acme.StatusInvalid {
-		return &deadOrder{fmt.Errorf("the authorization for %s is %s", c.Email, authz.Status), true}
+		return &deadOrder{fmt.Errorf("the authorization for %s is %s", c.Email, printable.Line(authz.Status, maxWord)), true}
 	}
 	says := "the CA does not say why"
 	var problem acme.Problem

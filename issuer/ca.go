@@ -50,8 +50,8 @@ func (s *Settings) at() caKey { return caKey{s.Server, s.CABundle} }
 // ca returns the CA with that directory, the same for all orders of a run. Whoever asks a
 // CA for anything comes here.
 func (i *Issuer) ca(server, bundle string) (*ca, error) {
-	if !https.URL(server) {
-		return nil, usageError(serverURLHint, "--server: %q is no https URL", server)
+	if err := CheckServer(server); err != nil {
+		return nil, err
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -74,7 +74,13 @@ func (i *Issuer) ca(server, bundle string) (*ca, error) {
 	return c, nil
 }
 
-const serverURLHint = "give the https URL of an ACME directory"
+// CheckServer refuses what is no https URL of a directory.
+func CheckServer(server string) error {
+	if !https.URL(server) {
+		return usageError("give the https URL of an ACME directory", "--server: %q is not an https URL", server)
+	}
+	return nil
+}
 
 // directory returns the CA's directory, asked for once.
 func (c *ca) directory(ctx context.Context) (*acme.Directory, error) {

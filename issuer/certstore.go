@@ -128,7 +128,8 @@ func (i *Issuer) keepPrevious(name, serial string) error {
 			return err
 		}
 	}
-	return state.SyncDir(dir)
+	names := filepath.Dir(dir)
+	return errors.Join(state.SyncDir(dir), state.SyncDir(names), state.SyncDir(filepath.Dir(names)))
 }
 
 // replaceDir makes tmp the directory path; what path was before is then tmp.

@@ -7,6 +7,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -103,31 +104,36 @@ func marshalUsage(usage x509.KeyUsage) ([]byte, error) {
 	return asn1.Marshal(asn1.BitString{Bytes: []byte{octet}, BitLength: last + 1})
 }
 
-// parseNames reads the addresses and DNS names of a subjectAltName extension.
-// Names of other kinds are not ours to judge.
+// parseNames reads the addresses and DNS names of a subjectAltName extension. A name of
+// another kind is an error: nobody orders one.
 func parseNames(der []byte) (emails, dns []string, err error) {
 	var names []asn1.RawValue
-	if _, err := asn1.Unmarshal(der, &names); err != nil {
-		return nil, nil, err
+	if rest, err := asn1.Unmarshal(der, &names); err != nil || len(rest) > 0 {
+		return nil, nil, errors.New("its subjectAltName cannot be read")
 	}
 	for _, n := range names {
-		if n.Class != asn1.ClassContextSpecific {
-			continue
-		}
-		switch n.Tag {
-		case tagRFC822Name:
+		o := otherName{}
+		switch {
+		case n.Class == asn1.ClassContextSpecific && n.Tag == tagRFC822Name:
 			if !isASCII(string(n.Bytes)) {
 				return nil, nil, errors.New("an rfc822Name is not ASCII") // RFC 5280, Section 4.2.1.6
 			}
 			emails = append(emails, string(n.Bytes))
-		case tagDNSName:
+		case n.Class == asn1.ClassContextSpecific && n.Tag == tagDNSName:
 			dns = append(dns, strings.ToLower(string(n.Bytes)))
-		case tagOtherName:
-			var o otherName
-			if _, err := asn1.UnmarshalWithParams(n.FullBytes, &o, "tag:0"); err == nil && o.ID.Equal(oidSmtpUTF8Mailbox) {
-				emails = append(emails, o.Value)
-			}
+		case isMailbox(n, &o):
+			emails = append(emails, o.Value)
+		default:
+			return nil, nil, fmt.Errorf("its subjectAltName has a name of kind [%d], which is no address", n.Tag)
 		}
 	}
 	return emails, dns, nil
+}
+
+func isMailbox(n asn1.RawValue, o *otherName) bool {
+	if n.Class != asn1.ClassContextSpecific || n.Tag != tagOtherName {
+		return false
+	}
+	rest, err := asn1.UnmarshalWithParams(n.FullBytes, o, "tag:0")
+	return err == nil && len(rest) == 0 && o.ID.Equal(oidSmtpUTF8Mailbox)
 }

@@ -5,7 +5,10 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"math/big"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -96,14 +99,14 @@ func TestLeaf(t *testing.T) {
 		"good":               {},
 		"other case":         {change: func(c *x509.Certificate) { c.EmailAddresses = []string{"ALICE@Example.test"} }},
 		"clientAuth beside":  {change: func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) }},
-		"any usage":          {change: func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }},
+		"any usage":          {change: func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }, err: "more than mail"},
 		"begins in a moment": {change: func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }},
 		"another key":        {want: func(w *wanted) { w.key = testKey(t) }, err: "another key"},
 		"another address":    {change: func(c *x509.Certificate) { c.EmailAddresses = []string{"eve@example.test"} }, err: "were ordered"},
 		"one too many":       {change: func(c *x509.Certificate) { c.EmailAddresses = append(c.EmailAddresses, "eve@example.test") }, err: "were ordered"},
 		"one missing":        {want: func(w *wanted) { w.emails = []string{alice, "bob@example.test"} }, err: "were ordered"},
 		"no names":           {change: func(c *x509.Certificate) { c.EmailAddresses = nil }, err: "no subjectAltName"},
-		"for servers":        {change: func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, err: "emailProtection"},
+		"for servers":        {change: func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, err: "more than mail"},
 		"no EKU":             {change: func(c *x509.Certificate) { c.ExtKeyUsage = nil }, err: "emailProtection"},
 		"no EKU, signing":    {change: func(c *x509.Certificate) { c.ExtKeyUsage = nil }, want: func(w *wanted) { w.usages = []string{"digitalSignature"} }},
 		"expired":            {change: func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, err: "expired"},
@@ -111,8 +114,34 @@ func TestLeaf(t *testing.T) {
 			c.NotBefore = time.Now().Add(time.Hour)
 			c.NotAfter = time.Now().Add(2 * time.Hour)
 		}, err: "begins only"},
-		"dNSName, certbot": {change: func(c *x509.Certificate) { c.EmailAddresses, c.DNSNames = nil, []string{alice} }, want: func(w *wanted) { w.certbot = true }},
-		"dNSName":          {change: func(c *x509.Certificate) { c.EmailAddresses, c.DNSNames = nil, []string{alice} }, err: "were ordered"},
+		"servers beside":   {change: func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth) }, err: "more than mail"},
+		"code beside":      {change: func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageCodeSigning) }, err: "more than mail"},
+		"anything beside":  {change: func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageAny) }, err: "more than mail"},
+		"OCSP beside":      {change: func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning) }, err: "more than mail"},
+		"a usage unheard":  {change: func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 2, 3}} }},
+		"signs, no EKU":    {change: func(c *x509.Certificate) { c.ExtKeyUsage, c.KeyUsage = nil, x509.KeyUsageDigitalSignature }},
+		"encrypts, no EKU": {change: func(c *x509.Certificate) { c.ExtKeyUsage, c.KeyUsage = nil, x509.KeyUsageKeyAgreement }, want: func(w *wanted) { w.usages = []string{"digitalSignature"} }, err: "emailProtection"},
+		"a CA":             {change: func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }, err: "of a CA"},
+		"signs for a CA":   {change: func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }, err: "of a CA"},
+		"dNSName beside":   {change: func(c *x509.Certificate) { c.DNSNames = []string{"www.example.test"} }, err: "were ordered"},
+		"its own dNSName":  {change: func(c *x509.Certificate) { c.DNSNames = []string{alice} }, err: "were ordered"},
+		"both, certbot":    {change: func(c *x509.Certificate) { c.DNSNames = []string{alice} }, want: func(w *wanted) { w.certbot = true }},
+		"a host, certbot":  {change: func(c *x509.Certificate) { c.DNSNames = []string{alice, "example.test"} }, want: func(w *wanted) { w.certbot = true }, err: "were ordered"},
+		"an IP address":    {change: func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} }, err: "kind [7]"},
+		"a URI":            {change: func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "urn", Opaque: "x"}} }, err: "kind [6]"},
+		"a principal name": {change: func(c *x509.Certificate) {
+			c.EmailAddresses, c.ExtraExtensions = nil, []pkix.Extension{{Id: oidSubjectAltName, Value: principalName(alice)}}
+		}, err: "kind [0]"},
+		"a stranger's CN": {change: func(c *x509.Certificate) { c.Subject.CommonName = "eve@example.test" }, err: "subject names"},
+		"its own CN":      {change: func(c *x509.Certificate) { c.Subject.CommonName = "Alice@example.test" }},
+		"a name as CN":    {change: func(c *x509.Certificate) { c.Subject.CommonName = "Alice" }},
+		"a stranger's subject": {change: func(c *x509.Certificate) {
+			c.Subject.ExtraNames = []pkix.AttributeTypeAndValue{{Type: oidEmailAddress, Value: "eve@example.test"}}
+		}, err: "subject names"},
+		"for ever":           {change: func(c *x509.Certificate) { c.NotAfter = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) }, err: "valid from"},
+		"ends before begins": {change: func(c *x509.Certificate) { c.NotBefore = c.NotAfter.Add(time.Minute) }, err: "valid from"},
+		"dNSName, certbot":   {change: func(c *x509.Certificate) { c.EmailAddresses, c.DNSNames = nil, []string{alice} }, want: func(w *wanted) { w.certbot = true }},
+		"dNSName":            {change: func(c *x509.Certificate) { c.EmailAddresses, c.DNSNames = nil, []string{alice} }, err: "were ordered"},
 	} {
 		w := wanted{key: key, emails: []string{alice}, now: time.Now()}
 		if tc.want != nil {
@@ -124,6 +153,60 @@ func TestLeaf(t *testing.T) {
 		err := w.check(selfSigned(t, key, tc.change))
 		if (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// principalName is a subjectAltName with the otherName that Microsoft's logins read.
+func principalName(name string) []byte {
+	seq, err := asn1.Marshal(otherName{asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 20, 2, 3}, name})
+	if err != nil {
+		panic(err)
+	}
+	seq[0] = 0xa0 // [0], where the SEQUENCE was
+	san, err := asn1.Marshal([]asn1.RawValue{stringName(tagRFC822Name, name), {FullBytes: seq}})
+	if err != nil {
+		panic(err)
+	}
+	return san
+}
+
+// A chain from a CA is certificates and nothing else.
+func TestReadChain(t *testing.T) {
+	key := testKey(t)
+	cert := selfSigned(t, key, func(*x509.Certificate) {})
+	one := string(marshalChain([]*x509.Certificate{cert}))
+	secret, err := marshalKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		text string
+		n    int // certificates; 0 for a refusal
+	}{
+		"one":              {one, 1},
+		"several":          {one + one + one, 3},
+		"blank lines":      {"\n" + one + "\r\n\r\n" + one + " \n", 2},
+		"CR LF":            {strings.ReplaceAll(one, "\n", "\r\n"), 1},
+		"none":             {"\n", 0},
+		"a key":            {one + string(secret), 0},
+		"a key first":      {string(secret) + one, 0},
+		"a broken key":     {one + "-----BEGIN PRIVATE KEY-----\n%%%\n-----END PRIVATE KEY-----\n" + one, 0},
+		"a CRL":            {one + strings.ReplaceAll(one, "CERTIFICATE", "X509 CRL"), 0},
+		"trusted":          {strings.ReplaceAll(one, "CERTIFICATE", "TRUSTED CERTIFICATE"), 0},
+		"a header":         {strings.Replace(one, "-----\n", "-----\nProc-Type: 4,ENCRYPTED\n\n", 1), 0},
+		"text":             {"subject: someone\n" + one, 0},
+		"text behind":      {one + "hello", 0},
+		"text between":     {one + "\x1b[2J\n" + one, 0},
+		"no end":           {one + "-----BEGIN CERTIFICATE-----\n", 0},
+		"no certificate":   {"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", 0},
+		"ten":              {strings.Repeat(one, 10), 10},
+		"eleven":           {strings.Repeat(one, 11), 0},
+		"a megabyte blank": {one + strings.Repeat("\n", 1<<20), 0},
+	} {
+		chain, err := readChain([]byte(tc.text))
+		if len(chain) != tc.n || (err == nil) != (tc.n > 0) {
+			t.Errorf("%s: %d, %v", name, len(chain), err)
 		}
 	}
 }

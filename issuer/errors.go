@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/mholt/acmez/v3/acme"
@@ -265,14 +266,17 @@ func wordsOf(resp *http.Response, body []byte) string {
 	text := fmt.Sprintf("HTTP %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	plain := strings.TrimSpace(string(body))
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") && plain != "" {
-		text += ": " + printable.Line(fmt.Sprintf("%q", plain), maxWord)
+		text += ": " + quoted(plain)
 	}
 	return text
 }
 
+// quoted writes a word of the CA's so that it shows where it ends.
+func quoted(word string) string { return printable.Line(strconv.Quote(word), maxWord) }
+
 func describeOne(p acme.Problem) string {
 	kind := strings.TrimPrefix(p.Type, acme.ProblemTypeNamespace)
-	text := printable.Line(fmt.Sprintf("%q", cmp.Or(p.Detail, p.Title)), maxWord)
+	text := quoted(cmp.Or(p.Detail, p.Title))
 	if kind != "" && kind != "about:blank" {
 		text += " (" + printable.Line(kind, maxWord) + ")"
 	}

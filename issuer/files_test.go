@@ -134,12 +134,23 @@ func TestAuthorizations(t *testing.T) {
 		"no mail challenge": {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: "http-01"}, {Type: "dns-01"}}}), "no email-reply-00 challenge for alice@example.test, only http-01, dns-01", false},
 		"no challenge":      {r.takeChallenge(ch, acme.Authorization{}), "only none at all", false},
 		"no token":          {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType}}}), "has no token", false},
+		"no token of ours":  {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "a b"}}}), "is no base64url", false},
+		"no from":           {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc"}}}), "names no plain address", false},
+		"a name":            {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc", From: "CA <ca@ca.example>"}}}), "names no plain address", false},
+		"two":               {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc", From: "ca@ca.example, eve@ca.example"}}}), "names no plain address", false},
+		"a field more":      {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc", From: "ca@ca.example\r\nBcc: eve@ca.example"}}}), `"ca@ca.example\r\nBcc: eve@ca.example"`, false},
+		"right to left":     {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc", From: "ca\u202e@ca.example"}}}), `"ca\u202e@ca.example"`, false},
 		"invalid":           {r.authzError(ch, acme.Authorization{Status: acme.StatusInvalid, Challenges: []acme.Challenge{{Error: problem}}}), `the CA says "no such reply" (incorrectResponse)`, false},
 		"expired":           {r.authzError(ch, acme.Authorization{Status: acme.StatusExpired}), "is expired", true},
 		"deactivated":       {r.authzError(ch, acme.Authorization{Status: acme.StatusDeactivated}), "is deactivated", true},
 	} {
 		var dead *deadOrder
-		if !errors.As(tc.err, &dead) || dead.again != tc.again || !strings.Contains(tc.err.Error(), tc.text) {
+		if faultOf(tc.err) != nil {
+			dead = &deadOrder{tc.err, false} // as attempt makes of it
+		} else if !errors.As(tc.err, &dead) {
+			t.Fatalf("%s: %v", name, tc.err)
+		}
+		if dead.again != tc.again || !strings.Contains(tc.err.Error(), tc.text) {
 			t.Errorf("%s: %v", name, tc.err)
 		}
 	}

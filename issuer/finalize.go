@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/internal/printable"
 )
 
 // finalize sends the CSR and returns the order once it has a certificate (RFC
@@ -42,7 +44,10 @@ func (r *run) keepFinalizing() error {
 	if err != nil {
 		return err
 	}
-	return r.update(func(o *orderFile) { o.Key, o.Finalizing = string(data), true })
+	if err := r.update(func(o *orderFile) { o.Key, o.Finalizing = string(data), true }); err != nil {
+		return err
+	}
+	return r.promise()
 }
 
 // orderedNames are the addresses as the CA returned them: some compare the CSR
@@ -138,11 +143,13 @@ func (r *run) judge(order acme.Order) (acme.Order, error) {
 		return order, nil
 	case acme.StatusInvalid:
 		return order, &deadOrder{orderError(order), false}
+	case acme.StatusPending, acme.StatusReady, acme.StatusProcessing:
+		if f := r.order.Refusal; f != nil && r.i.now().Sub(f.At) >= f.patience(r.i.Timing) {
+			return order, &deadOrder{failed(f.Hint, "%s; the order is still %s: given up", f.Text, order.Status), false}
+		}
+		return order, errPending
 	}
-	if f := r.order.Refusal; f != nil && r.i.now().Sub(f.At) >= f.patience(r.i.Timing) {
-		return order, &deadOrder{failed(f.Hint, "%s; the order is still %s: given up", f.Text, order.Status), false}
-	}
-	return order, errPending
+	return order, fault("the order has a status that no order has: %s", quoted(order.Status))
 }
 
 func (r *run) finalError(err error) error {
@@ -170,7 +177,7 @@ func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certifica
 	if err != nil {
 		return nil, err
 	}
-	chain, err := parseChain(text)
+	chain, err := readChain(text)
 	if err == nil {
 		err = wanted{r.key, r.req.Emails, r.req.Usages, r.compat("certbot"), r.i.now()}.check(chain[0])
 	}
@@ -180,7 +187,7 @@ func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certifica
 			list(r.req.Emails), err, r.i.now().Local().Format(time.RFC3339), r.path)
 	}
 	if err != nil {
-		return nil, &deadOrder{failed("nothing on disk was replaced; ask the CA", "the CA's certificate for %s is not usable: %v", list(r.req.Emails), err), false}
+		return nil, &deadOrder{failed("nothing on disk was replaced; ask the CA", "the CA's certificate for %s is not usable: %s", list(r.req.Emails), printable.Line(err.Error(), maxStep)), false}
 	}
 	r.step(StepIssued, "", "got a certificate for %s, valid until %s, SHA-256 %s",
 		list(r.req.Emails), dayOf(chain[0].NotAfter), fingerprint(chain[0]))

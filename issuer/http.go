@@ -39,7 +39,19 @@ func newHTTPClient(bundle, agent string, log func(string)) (*http.Client, error)
 		return nil, configError("give a PEM file with --ca-bundle", "%w", err)
 	}
 	base.MaxIdleConnsPerHost = 64 // a batch runs many orders at one CA
-	return &http.Client{Timeout: requestTimeout, Transport: &transport{base: base, agent: agent, log: log}}, nil
+	return &http.Client{Timeout: requestTimeout, CheckRedirect: redirected, Transport: &transport{base: base, agent: agent, log: log}}, nil
+}
+
+// maxRedirects bounds how far a request is sent on.
+const maxRedirects = 3
+
+// redirected lets the redirect itself be the answer where there is nothing to follow: a
+// signed request is for its own URL and no other (RFC 8555, Section 6.4).
+func redirected(_ *http.Request, via []*http.Request) error {
+	if via[0].Method == http.MethodPost || len(via) > maxRedirects {
+		return http.ErrUseLastResponse
+	}
+	return nil
 }
 
 // exchange is what a caller wants to know of the last HTTP answer to a call and

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/internal/https"
 )
 
 func TestRetryAfter(t *testing.T) {
@@ -67,7 +69,7 @@ func TestProxyAndTimeout(t *testing.T) {
 	if err != nil || client.Timeout != 30*time.Second {
 		t.Fatalf("%v, %v", client, err)
 	}
-	base := client.Transport.(*transport).base.(*http.Transport)
+	base := client.Transport.(*transport).base.(*https.Transport)
 	if base.Proxy == nil {
 		t.Error("no proxy of the environment")
 	}

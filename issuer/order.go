@@ -13,6 +13,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"postseal/internal/https"
 	"postseal/state"
 )
 
@@ -50,7 +51,7 @@ func (r *run) begin() error {
 			return err
 		}
 	}
-	return nil
+	return r.promise()
 }
 
 // orderingFor is how long a record may wait for its order to be read back: that takes
@@ -141,8 +142,8 @@ func (r *run) send(ctx context.Context, order acme.Order) (placed acme.Order, er
 			return err
 		})
 		switch {
-		case err == nil && placed.Location == "":
-			return placed, errors.New("ordering: the CA did not say where the order is")
+		case err == nil && !https.URL(placed.Location):
+			return placed, fault("ordering: the CA does not say where the order is, with an https URL: %s", quoted(placed.Location))
 		case order.Replaces != "" && refusesReplaces(err):
 			order.Replaces = ""
 		case isProblem(err, acme.ProblemTypeAccountDoesNotExist):

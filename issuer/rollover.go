@@ -32,7 +32,7 @@ func (i *Issuer) Rollover(ctx context.Context, server, bundle string) error {
 		return err
 	}
 	// Both keys are on disk before the CA decides: one of them is the account's.
-	if err := state.WriteFile(filepath.Join(a.dir, nextKey), data, 0o600); err != nil {
+	if err := state.WriteDurable(filepath.Join(a.dir, nextKey), data, 0o600); err != nil {
 		return stateError(a.dir, err)
 	}
 	err = c.do(ctx, "changing the account key", func(ctx context.Context) error {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -281,6 +282,14 @@ func (r *run) seeThrough(ctx context.Context) ([]*x509.Certificate, error) {
 // save writes the order file. The caller holds mu or is alone.
 func (r *run) save() error {
 	if err := writeJSON(r.path, r.order); err != nil {
+		return stateError(r.path, err)
+	}
+	return nil
+}
+
+// promise makes the order file, as it was last saved, survive a power cut.
+func (r *run) promise() error {
+	if err := state.SyncDir(filepath.Dir(r.path)); err != nil {
 		return stateError(r.path, err)
 	}
 	return nil

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"postseal/internal/https"
 )
 
 // The directories that are used unless the user names one.
@@ -122,8 +120,8 @@ func (r *Request) check() (err error) {
 	if r.Emails, err = ParseAddresses(r.Emails); err != nil {
 		return err
 	}
-	if !https.URL(r.Server) {
-		return usageError(serverURLHint, "--server: %q is no https URL", r.Server)
+	if err := CheckServer(r.Server); err != nil {
+		return err
 	}
 	if err := r.checkKey(); err != nil {
 		return err

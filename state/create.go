@@ -46,23 +46,35 @@ func (d *Dir) Create() (note string, err error) {
 	}
 	if made {
 		note = why
+		err = d.syncMade()
 	}
-	return note, nil
+	return note, err
+}
+
+// syncMade makes the directories survive a power cut, once, for what is promised in them.
+func (d *Dir) syncMade() error {
+	return errors.Join(SyncDir(d.path), SyncDir(filepath.Dir(filepath.Clean(d.path))))
 }
 
 // CreatePrivate makes what is missing of a state directory that is the issuing
 // half's alone, because the mail half has another Store.
 func (d *Dir) CreatePrivate() error {
-	if _, err := makeDir(d.path, 0o750, false, -1); err != nil {
+	made, err := makeDir(d.path, 0o750, false, -1)
+	if err != nil {
 		return err
 	}
 	for _, sub := range subdirs {
 		if sub.shared {
 			continue
 		}
-		if _, err := makeDir(d.Path(sub.name), sub.mode, false, -1); err != nil {
+		m, err := makeDir(d.Path(sub.name), sub.mode, false, -1)
+		if err != nil {
 			return err
 		}
+		made = made || m
+	}
+	if made {
+		return d.syncMade()
 	}
 	return nil
 }

@@ -40,8 +40,8 @@ func (d *Dir) Path(elem ...string) string {
 func (d *Dir) String() string { return d.path }
 
 // WriteFile replaces path by a file with the given content and mode, whatever
-// the umask: readers see the old content or the new one. The file's name starts
-// with a dot until it is whole.
+// the umask: readers see the old content or the new one, after a power cut, too. The
+// file's name starts with a dot until it is whole.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	// Not renameio.WriteFile: that keeps the mode of the file it replaces.
 	t, err := renameio.NewPendingFile(path,
@@ -54,6 +54,15 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 		return err
 	}
 	return t.CloseAtomicallyReplace()
+}
+
+// WriteDurable is WriteFile for what is promised: when it returns, the file survives a
+// power cut, and under this name. The package says of each file what is promised.
+func WriteDurable(path string, data []byte, mode fs.FileMode) error {
+	if err := WriteFile(path, data, mode); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
 }
 
 // readRecord reads a file of bounded size.

@@ -68,7 +68,28 @@
 // # Writing
 //
 // Every write is a temporary file in the same directory, fsync and rename (or
-// link). What cannot be read as a whole record of a known version is damaged: it
+// link), so that a power cut leaves the old content or the new one. Where something is
+// promised, the directory is synced, too, before the network hears of it (WriteDurable):
+//
+//	file                           on disk before                      what would be lost else
+//	accounts/CA/key.pem            newAccount                          the account
+//	accounts/CA/key.next.pem       keyChange                           the account
+//	orders/NAME.json, as begun     newOrder                            which record is whose
+//	orders/NAME.json with its key  finalize                            the key of a certificate
+//	pending/, "ordering"           newOrder                            the one challenge mail
+//	answers/, "sending"            the final dot                       that it was answered once
+//	certs/NAME/                    the order's file goes               the key of a certificate
+//	certs/.previous/               certs/NAME is exchanged             the key to mail received
+//	certs/.compromised/            revokeCert                          that the key is burnt
+//
+// Of all other writes a power cut may take the last ones back, and what the CA or the
+// next run then tells makes up for it: account.json (the same key finds the account), the
+// URL of an order (it is ordered anew), a record's token (the authorization is read
+// again), that an answer was claimed (nothing was sent) or sent ("sending" without a
+// process means unknown), renewal windows, what a CA has taught. A batch writes thousands of
+// files, and each sync of a directory waits for the disk.
+//
+// What cannot be read as a whole record of a known version is damaged: it
 // is reported by name through Dir.Damaged, once, and skipped, never fatal. A record of a
 // newer version is no damage but a NewerError: whoever needs it has to give up.
 package state

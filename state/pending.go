@@ -69,13 +69,18 @@ func (d *Dir) Put(p *Pending) error {
 		if err != nil {
 			return err
 		}
+		write := createFile
 		if taken {
-			return WriteFile(d.pendingPath(p.Email, slot), data, 0o640)
+			write = WriteFile
 		}
-		err = createFile(d.pendingPath(p.Email, slot), data, 0o640)
-		if !errors.Is(err, fs.ErrExist) {
-			return err
+		err = write(d.pendingPath(p.Email, slot), data, 0o640)
+		if errors.Is(err, fs.ErrExist) {
+			continue
 		}
+		if err == nil && p.Ordering() {
+			err = SyncDir(d.Path("pending")) // before the order is sent
+		}
+		return err
 	}
 }
 

@@ -105,6 +105,11 @@ func (f *flags) session(parsed *cli.Parsed) (*session, error) {
 	if f.Test && f.Server != "" {
 		return nil, cli.Usage("leave one out", "--test and --server contradict each other")
 	}
+	if f.Server != "" {
+		if err := issuer.CheckServer(f.Server); err != nil {
+			return nil, asCLI(err)
+		}
+	}
 	if f.State == "" {
 		f.State = cli.DefaultState()
 	}
