@@ -21,6 +21,9 @@ func (r *run) finalize(ctx context.Context, order acme.Order) (acme.Order, error
 	if err != nil {
 		return order, err
 	}
+	if r.i.banned(key) { // by now: wherever it came from
+		return order, &deadOrder{errBanned("the key of this order"), false}
+	}
 	r.key = key
 	csr, err := newCSR(key, r.orderedNames(order), r.req.Usages, r.compat("certbot"))
 	if err != nil {
@@ -37,15 +40,14 @@ func (r *run) finalize(ctx context.Context, order acme.Order) (acme.Order, error
 }
 
 func (r *run) keepFinalizing() error {
-	if r.order.Finalizing {
-		return nil
-	}
-	data, err := marshalKey(r.key)
-	if err != nil {
-		return err
-	}
-	if err := r.update(func(o *orderFile) { o.Key, o.Finalizing = string(data), true }); err != nil {
-		return err
+	if !r.order.Finalizing {
+		data, err := marshalKey(r.key)
+		if err != nil {
+			return err
+		}
+		if err := r.update(func(o *orderFile) { o.Key, o.Finalizing = string(data), true }); err != nil {
+			return err
+		}
 	}
 	return r.promise()
 }

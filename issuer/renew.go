@@ -292,7 +292,10 @@ func (r *run) formerly(ctx context.Context) error {
 		if r.req.key, err = parseKey(data); err != nil {
 			return failed("leave --reuse-key out", "--reuse-key: %s: %v", filepath.Join(dir, keyFile), err)
 		}
-		if kind, err := keyTypeOf(r.req.key); err == nil {
+		if r.i.banned(r.req.key) {
+			r.req.key = nil
+			r.note("", "the key of "+list(r.req.Emails)+" was revoked for keycompromise: making a new one")
+		} else if kind, err := keyTypeOf(r.req.key); err == nil {
 			r.req.KeyType = kind
 		}
 	}

@@ -65,6 +65,11 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	if err := i.prepare(); err != nil {
 		return nil, err
 	}
+	if code == acme.ReasonKeyCompromise {
+		if err := i.banKey(leaf); err != nil {
+			return nil, err
+		}
+	}
 	known := i.find(leaf)
 	server, bundle := v.where(known)
 	c, err := i.ca(server, bundle)

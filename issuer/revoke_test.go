@@ -1,12 +1,14 @@
 package issuer
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"postseal/internal/testca"
+	"postseal/state"
 )
 
 func TestRevoke(t *testing.T) {
@@ -89,6 +91,79 @@ func TestAfterRevoke(t *testing.T) {
 	}
 	if again := w.obtain(w.request(alice)); again.Serial == res.Serial {
 		t.Error("the same certificate")
+	}
+}
+
+// A key that was revoked for keycompromise is not certified again, whatever asks for it:
+// not the renewal that reuses keys, not --key-path, not an order that has it already.
+func TestCompromised(t *testing.T) {
+	t.Parallel()
+	for name, revoke := range map[string]func(*Result) Revocation{
+		"in certs/": func(r *Result) Revocation { return Revocation{CertPath: r.Cert, Reason: "keycompromise"} },
+		"elsewhere": func(r *Result) Revocation {
+			return Revocation{CertPath: copied(t, r.Cert), KeyPath: copied(t, r.Key), Reason: "keyCompromise"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, testca.Config{AlwaysReady: true})
+			res := w.obtain(w.request(alice))
+			burnt := copied(t, res.Key)
+			v := revoke(res)
+			v.Server, v.CABundle = w.ca.DirectoryURL, w.bundle
+			if _, err := w.issuer().Revoke(t.Context(), v); err != nil {
+				t.Fatal(err)
+			}
+			if n := w.renew(w.issuer(), Renewal{Emails: []string{alice}, Force: true, ReuseKey: true}); n != 1 || !w.said(StepNote, "making a new one") {
+				t.Errorf("%d renewed\n%s", n, w.transcript())
+			}
+			if bytes.Equal(mustRead(t, res.Key), mustRead(t, burnt)) {
+				t.Error("the key was certified again")
+			}
+			req := w.request("bob@example.test")
+			req.KeyPath, req.KeyType = burnt, ""
+			if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != Failed || !strings.Contains(err.Error(), "never certified again") || HintOf(err) == "" {
+				t.Errorf("--key-path: exit %d, %v", KindOf(err), err)
+			}
+			req = w.request("carol@example.test")
+			o := &orderFile{Version: fileVersion, Settings: req.Settings, Key: string(mustRead(t, burnt)), Finalizing: true, URL: w.ca.DirectoryURL}
+			if err := writeJSON(w.dir.Path("orders", "carol@example.test.json"), o); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.obtain(req); bytes.Equal(mustRead(t, got.Key), mustRead(t, burnt)) || !w.said(StepNote, "giving up an unfinished order") {
+				t.Errorf("an order that had the key\n%s", w.transcript())
+			}
+			if n := w.ca.Counters().Events[testca.EventIssued]; n != 3 {
+				t.Errorf("%d issued", n)
+			}
+		})
+	}
+}
+
+func copied(t *testing.T, path string) string {
+	to := filepath.Join(t.TempDir(), filepath.Base(path))
+	if err := copyOut(path, to); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// A key that is revoked while its order waits for the CA is not sent.
+func TestCompromisedMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{})
+	res := w.obtain(w.request(alice))
+	req := w.request("bob@example.test")
+	req.KeyPath, req.KeyType = copied(t, res.Key), ""
+	w.answerWith(func(w *world, p *state.Pending, part1, from, to string) error {
+		if _, err := w.issuer().Revoke(w.t.Context(), Revocation{CertPath: res.Cert, Reason: "keycompromise"}); err != nil {
+			w.t.Error(err)
+		}
+		return sendReply(w, p, part1, from, to)
+	})
+	_, err := w.issuer().Obtain(t.Context(), req)
+	if KindOf(err) != Failed || !strings.Contains(err.Error(), "never certified again") || len(w.entries("orders")) != 0 {
+		t.Errorf("%v, %v", err, w.entries("orders"))
 	}
 }
 

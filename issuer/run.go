@@ -81,6 +81,9 @@ func (r *run) obtain(ctx context.Context) (res *Result, err error) {
 	if r.ca, err = r.i.ca(r.req.Server, r.req.CABundle); err != nil {
 		return nil, err
 	}
+	if r.i.banned(r.req.key) {
+		return nil, errBanned(fmt.Sprintf("--key-path: the key in %q", r.req.KeyPath))
+	}
 	if err := r.loadOrder(); err != nil {
 		return nil, err
 	}
@@ -169,9 +172,15 @@ func (r *run) loadOrder() error {
 		return nil
 	}
 	r.order, r.since = o, o.Since
-	if !o.Stored {
-		r.adopt()
+	if o.Stored {
+		return nil
 	}
+	if key, err := parseKey([]byte(o.Key)); err == nil && r.i.banned(key) {
+		r.note("", "giving up an unfinished order: its key was revoked for keycompromise")
+		r.forget()
+		return nil
+	}
+	r.adopt()
 	return nil
 }
 

@@ -53,7 +53,8 @@ func (d *Dir) Create() (note string, err error) {
 
 // syncMade makes the directories survive a power cut, once, for what is promised in them.
 func (d *Dir) syncMade() error {
-	return errors.Join(SyncDir(d.path), SyncDir(filepath.Dir(filepath.Clean(d.path))))
+	_ = SyncDir(filepath.Dir(filepath.Clean(d.path))) // which may be somebody's whom we may not read
+	return SyncDir(d.path)
 }
 
 // CreatePrivate makes what is missing of a state directory that is the issuing
