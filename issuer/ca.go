@@ -160,11 +160,20 @@ func (c *ca) settle(setting *Duration) (pause time.Duration, given bool) {
 // waited for as long as it says, if the deadline allows: a limit slows down and does
 // not fail. All orders at this CA wait with it, and none elsewhere.
 func (c *ca) do(ctx context.Context, what string, request func(context.Context) error) error {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, DefaultTimeout) // a pause may be of years
-		defer cancel()
+	if _, ok := ctx.Deadline(); ok {
+		return c.doUntil(ctx, what, request)
 	}
+	bounded, cancel := context.WithTimeout(ctx, DefaultTimeout) // a CA may ask for a pause of years
+	defer cancel()
+	err := c.doUntil(bounded, what, request)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return later("run the same command again later", "%s: the CA has not answered within %s", what, shortDuration(DefaultTimeout))
+	}
+	return err
+}
+
+// doUntil is do for a context with a deadline.
+func (c *ca) doUntil(ctx context.Context, what string, request func(context.Context) error) error {
 	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
 		if err := c.waitTurn(ctx); err != nil {
 			return err

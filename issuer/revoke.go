@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,7 +96,8 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	if err != nil && !already {
 		return nil, err
 	}
-	emails, _, _ := leafNames(leaf)
+	emails, _, _ := leafNames(leaf) // anybody may have written the certificate
+	emails = slices.DeleteFunc(emails, func(e string) bool { return !isPlain(e) })
 	done := &Revoked{emails, serialOf(leaf), server, already, key != nil, len(known) > 0}
 	return done, errors.Join(i.markRevoked(known), v.runHook(ctx, i, leaf, emails))
 }

@@ -72,7 +72,7 @@ func (c *accountCmd) show(ctx context.Context, s *session) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	row := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "%s\t%s\n", name, value)
+			cells(w, name, value)
 		}
 	}
 	row("CA", info.Server)

@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"postseal/internal/cli"
+	"postseal/internal/printable"
 	"postseal/issuer"
 )
 
@@ -33,7 +34,7 @@ func writeStatus(out io.Writer, s *issuer.Status) {
 	}
 	section(out, "CERTIFICATE\tADDRESSES\tEXPIRES\tDAYS\tRENEWAL\tSTATE\tCA", len(s.Certificates), func(w io.Writer, n int) {
 		c := s.Certificates[n]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", c.Name, strings.Join(c.Emails, " "), day(c.NotAfter), c.DaysLeft,
+		cells(w, c.Name, strings.Join(c.Emails, " "), day(c.NotAfter), strconv.Itoa(c.DaysLeft),
 			day(c.RenewAt)+" ("+c.RenewSource+")", c.State, host(c.Server))
 	})
 	section(out, "ORDER\tSINCE\tCA\tWAITS FOR", len(s.Orders), func(w io.Writer, n int) {
@@ -46,11 +47,11 @@ func writeStatus(out io.Writer, s *issuer.Status) {
 		if o.DryRun {
 			name += " (dry run)"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, moment(o.Created), host(o.Server), waits)
+		cells(w, name, moment(o.Created), host(o.Server), waits)
 	})
 	section(out, "CHALLENGE FOR\tFROM\tSTATE\tUNTIL\tCA", len(s.Pending), func(w io.Writer, n int) {
 		p := s.Pending[n]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", p.Email, p.From, p.State, moment(p.Expires), host(p.Server))
+		cells(w, p.Email, p.From, p.State, moment(p.Expires), host(p.Server))
 	})
 	section(out, "NOT ANSWERED FOR\tTIME\tTIMES\tVERDICT\tREASON", len(s.Notes), func(w io.Writer, k int) {
 		n := s.Notes[k]
@@ -58,7 +59,7 @@ func writeStatus(out io.Writer, s *issuer.Status) {
 	})
 	section(out, "ANSWER FOR\tTIME\tPHASE\tREASON", len(s.Answers), func(w io.Writer, n int) {
 		a := s.Answers[n]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", a.Email, moment(a.Time), a.Phase, cli.OneLine(a.Reason))
+		cells(w, a.Email, moment(a.Time), a.Phase, a.Reason)
 	})
 	section(out, "MAIL HALF ON\tLAST SEEN", len(s.MailHalves), func(w io.Writer, n int) {
 		h := s.MailHalves[n]
@@ -78,6 +79,17 @@ func section(out io.Writer, head string, n int, row func(io.Writer, int)) {
 	}
 	w.Flush()
 	fmt.Fprintln(out)
+}
+
+// maxCell bounds a cell of a table, in bytes.
+const maxCell = 500
+
+// cells writes a row. Others' words in it can begin no other row, and no other column.
+func cells(w io.Writer, texts ...string) {
+	for n, text := range texts {
+		texts[n] = printable.Line(text, maxCell)
+	}
+	fmt.Fprintln(w, strings.Join(texts, "\t"))
 }
 
 // day and moment write times for people, in their own zone.

@@ -12,6 +12,7 @@ import (
 
 	"postseal/internal/cli"
 	"postseal/internal/journal"
+	"postseal/internal/printable"
 	"postseal/issuer"
 )
 
@@ -94,9 +95,11 @@ func (v *voice) done() {
 	v.bar = nil
 }
 
-// printJSON writes one JSON document.
+// printJSON writes one JSON document, in which all is printable.
 func printJSON(value any) error {
-	enc := json.NewEncoder(os.Stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(value)
+	text, err := json.MarshalIndent(value, "", "  ")
+	if err == nil {
+		_, err = os.Stdout.Write(append(printable.JSON(text), '\n'))
+	}
+	return err
 }

@@ -191,7 +191,11 @@ func (ca *CA) listenHTTPS() error {
 	}
 	ca.base = "https://" + l.Addr().String()
 	ca.DirectoryURL = ca.url(kindDirectory, "")
-	ca.http = &http.Server{Handler: ca.routes(), TLSConfig: tlsConfig, ErrorLog: log.New(nowhere{}, "", 0)}
+	handler := ca.routes()
+	if ca.cfg.Tamper != nil {
+		handler = ca.cfg.Tamper(handler)
+	}
+	ca.http = &http.Server{Handler: handler, TLSConfig: tlsConfig, ErrorLog: log.New(nowhere{}, "", 0)}
 	ca.background(func() { ca.http.ServeTLS(l, "", "") })
 	return nil
 }

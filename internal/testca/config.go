@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 )
 
@@ -75,6 +76,10 @@ type Config struct {
 	// Deliver replaces SMTP for challenge mails. An error with a method
 	// Temporary() bool that says true is tried again.
 	Deliver func(ctx context.Context, from, to string, msg []byte) error
+
+	// Tamper stands between the CA and its clients, for tests of a CA that lies, or of
+	// somebody between.
+	Tamper func(http.Handler) http.Handler
 
 	// OnEvent is told what happens, from several goroutines at once and
 	// without a lock held.
