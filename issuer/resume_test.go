@@ -26,6 +26,7 @@ type childJob struct {
 	Settings Settings
 	Timeout  time.Duration
 	KillAt   StepKind
+	Do       string // "" for an order; see doChild
 }
 
 const childVariable = "POSTSEAL_TEST_CHILD"
@@ -49,7 +50,12 @@ func child(job string) int {
 			select {}
 		}
 	}})
-	_, err := i.Obtain(context.Background(), Request{Settings: j.Settings, Timeout: j.Timeout})
+	var err error
+	if j.Do != "" {
+		err = doChild(i, j)
+	} else {
+		_, err = i.Obtain(context.Background(), Request{Settings: j.Settings, Timeout: j.Timeout})
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -61,7 +67,7 @@ func child(job string) int {
 // to its end before.
 func (w *world) killedAt(step StepKind, req Request) bool {
 	w.t.Helper()
-	cmd := w.child(childJob{w.dir.Path(), req.Settings, req.Timeout, step})
+	cmd := w.child(childJob{State: w.dir.Path(), Settings: req.Settings, Timeout: req.Timeout, KillAt: step})
 	err := cmd.Wait()
 	if err == nil {
 		return false
