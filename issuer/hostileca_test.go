@@ -63,8 +63,8 @@ func tamper(change func(resource string, r *httptest.ResponseRecorder)) func(htt
 	}
 }
 
-// refusal is a problem document with all that one can have (RFC 8555, Section 6.7).
-const refusal = `{"type":"urn:ietf:params:acme:error:compound","title":"no","detail":"not so","status":400,"instance":"https://ca.example/why",
+// wholeProblem is a problem document with all that one can have (RFC 8555, Section 6.7).
+const wholeProblem = `{"type":"urn:ietf:params:acme:error:compound","title":"no","detail":"not so","status":400,"instance":"https://ca.example/why",
 "subproblems":[{"type":"urn:ietf:params:acme:error:caa","title":"no","detail":"forbidden","identifier":{"type":"email","value":"alice@example.test"}}]}`
 
 // scenes are answers that an honest CA of the tests gives only when something fails: a
@@ -85,14 +85,14 @@ func problemScene(status int) func(*httptest.ResponseRecorder) {
 	return func(r *httptest.ResponseRecorder) {
 		r.Code = status
 		r.Header().Set("Content-Type", "application/problem+json")
-		r.Body = bytes.NewBufferString(refusal)
+		r.Body = bytes.NewBufferString(wholeProblem)
 	}
 }
 
 func failedScene(at ...any) func(*httptest.ResponseRecorder) {
 	return func(r *httptest.ResponseRecorder) {
 		setJSON(r, []any{"status"}, "invalid")
-		setJSON(r, at, json.RawMessage(refusal))
+		setJSON(r, at, json.RawMessage(wholeProblem))
 	}
 }
 
@@ -344,7 +344,7 @@ func everyLie(t *testing.T, clearText string) []lie {
 		}
 	}
 	var doc any
-	if err := json.Unmarshal([]byte(refusal), &doc); err != nil {
+	if err := json.Unmarshal([]byte(wholeProblem), &doc); err != nil {
 		t.Fatal(err)
 	}
 	for name, scene := range scenes {

@@ -2,12 +2,14 @@ package issuer
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -149,5 +151,59 @@ func TestPrecedence(t *testing.T) {
 		if got != tc.want {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)
 		}
+	}
+}
+
+// Nothing is asked in clear text, whoever names or redirects to it; and a signed request
+// goes nowhere but where it was sent.
+func TestRedirects(t *testing.T) {
+	t.Parallel()
+	clearText, connections := clearTextPort(t)
+	asked := map[string]int{}
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked[r.Method+" "+r.URL.Path]++
+		switch r.URL.Path {
+		case "/clear":
+			http.Redirect(w, r, clearText, http.StatusTemporaryRedirect)
+		case "/again":
+			http.Redirect(w, r, "/again", http.StatusTemporaryRedirect)
+		case "/on":
+			http.Redirect(w, r, "/there", http.StatusTemporaryRedirect)
+		}
+	}))
+	defer server.Close()
+	bundle := filepath.Join(t.TempDir(), "root.pem")
+	if err := os.WriteFile(bundle, marshalChain([]*x509.Certificate{server.Certificate()}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	client, err := newHTTPClient(bundle, userAgent(""), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for request, want := range map[string]int{ // the status; 0 for an *https.Error
+		"GET " + clearText: 0, "POST " + clearText: 0, "GET " + server.URL + "/clear": 0,
+		"POST " + server.URL + "/clear": http.StatusTemporaryRedirect, "GET " + server.URL + "/again": http.StatusTemporaryRedirect,
+		"GET " + server.URL + "/on": http.StatusOK, "POST " + server.URL + "/on": http.StatusTemporaryRedirect,
+		"GET ftp://ca.example/": 0, "GET https://user:secret@" + server.Listener.Addr().String() + "/": 0, "GET /relative": 0,
+	} {
+		method, url, _ := strings.Cut(request, " ")
+		req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		var refused *https.Error
+		switch {
+		case want == 0 && (!errors.As(err, &refused) || strings.Contains(refused.Error(), "secret")):
+			t.Errorf("%s: %v", request, err)
+		case want != 0 && (err != nil || resp.StatusCode != want):
+			t.Errorf("%s: %v, %v", request, resp, err)
+		}
+	}
+	if n := connections.Load(); n > 0 || asked["POST /there"] > 0 || asked["GET /again"] != maxRedirects+1 {
+		t.Errorf("%d connections in clear text; %v", n, asked)
 	}
 }

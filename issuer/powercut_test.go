@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/mta"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -151,6 +152,7 @@ func (w *world) traceFile(job string) string { return w.dir.Path() + ".trace-" +
 
 // underStrace runs a job in a process of its own.
 func (w *world) underStrace(t *testing.T, what string) {
+	mta.Need(t, "strace")
 	req := w.request(alice)
 	job, err := json.Marshal(childJob{State: w.dir.Path(), Settings: req.Settings, Timeout: req.Timeout, Do: what})
 	if err != nil {

@@ -89,9 +89,6 @@ func (c *initCmd) config(s *session, file *cli.File) (setup.Config, error) {
 	if server := s.server(); server != issuer.DefaultServer {
 		conf.Server = server
 	}
-	if conf.Server != "" && !strings.HasPrefix(conf.Server, "https://") {
-		return conf, cli.Usage("give the URL of an ACME directory", "--server: %q is no https URL", conf.Server)
-	}
 	if c.SMTP != "" && c.SMTP != "smtp://localhost:25" {
 		conf.SMTP = c.SMTP
 	}

@@ -55,7 +55,7 @@ func writeStatus(out io.Writer, s *issuer.Status) {
 	})
 	section(out, "NOT ANSWERED FOR\tTIME\tTIMES\tVERDICT\tREASON", len(s.Notes), func(w io.Writer, k int) {
 		n := s.Notes[k]
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\n", n.Email, moment(n.Time), n.Count, n.Verdict, cli.OneLine(n.Reason))
+		cells(w, n.Email, moment(n.Time), strconv.Itoa(n.Count), n.Verdict, n.Reason)
 	})
 	section(out, "ANSWER FOR\tTIME\tPHASE\tREASON", len(s.Answers), func(w io.Writer, n int) {
 		a := s.Answers[n]
@@ -63,7 +63,7 @@ func writeStatus(out io.Writer, s *issuer.Status) {
 	})
 	section(out, "MAIL HALF ON\tLAST SEEN", len(s.MailHalves), func(w io.Writer, n int) {
 		h := s.MailHalves[n]
-		fmt.Fprintf(w, "%s\t%s\n", h.Host, moment(h.Seen))
+		cells(w, h.Host, moment(h.Seen))
 	})
 }
 

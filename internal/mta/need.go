@@ -15,6 +15,7 @@ var packages = map[string]string{
 	"openssl":   "openssl",
 	"useradd":   "passwd",
 	"script":    "bsdutils",
+	"strace":    "strace",
 	"userdel":   "passwd",
 
 	"journalctl":  "systemd",
