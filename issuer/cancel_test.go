@@ -54,7 +54,7 @@ func TestCancelWhileRunning(t *testing.T) {
 		<-held
 		return sendReply(w, p, part1, from, to)
 	})
-	first := w.child(childJob{w.dir.Path(), w.request(alice).Settings, time.Minute, "none"})
+	first := w.child(childJob{State: w.dir.Path(), Settings: w.request(alice).Settings, Timeout: time.Minute, KillAt: "none"})
 	<-came
 	if _, err := w.issuer().Cancel(t.Context(), []string{alice}, ""); KindOf(err) != Later {
 		t.Errorf("%v", err)

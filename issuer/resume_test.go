@@ -238,7 +238,7 @@ func TestOrdersFollowEachOther(t *testing.T) {
 				<-held
 				return sendReply(w, p, part1, from, to)
 			})
-			first := w.child(childJob{w.dir.Path(), w.request(alice).Settings, time.Minute, "none"})
+			first := w.child(childJob{State: w.dir.Path(), Settings: w.request(alice).Settings, Timeout: time.Minute, KillAt: "none"})
 			<-came
 			waits := make(chan struct{})
 			w.onStep = func(s Step) {
