@@ -1,9 +1,11 @@
 package issuer
 
 import (
+	"fmt"
 	"net/mail"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
@@ -14,66 +16,122 @@ import (
 
 const addressHint = "write one plain address such as alice@example.org"
 
-// ParseAddress reads a mail address as a user types it and returns it in the
-// form in which it is ordered: the local part as it is, the domain in A-labels
-// (RFC 9598, Section 3, wants them in certificates).
+// maxBadAddresses bounds how many addresses one error names.
+const maxBadAddresses = 20
+
+// ParseAddress reads a mail address as a user types or pastes it and returns it in
+// the form in which it is ordered: without white space or a byte order mark around
+// it, the local part as it is, the domain in A-labels (RFC 9598, Section 3, wants
+// them in certificates). The error has the kind Usage.
 func ParseAddress(s string) (string, error) {
-	bad := func(why string) (string, error) {
-		return "", usageError(addressHint, "%q is no mail address: %s", s, why)
+	addr, why := parseAddress(s)
+	if why != "" {
+		return "", usageError(addressHint, "%s", badAddress(s, why))
 	}
+	return addr, nil
+}
+
+func badAddress(s, why string) string {
+	return fmt.Sprintf("%q is no mail address: %s", shorten(s), why)
+}
+
+// parseAddress returns the address, or why it is not one.
+func parseAddress(s string) (addr, why string) {
+	s = strings.TrimFunc(s, func(r rune) bool { return r == byteOrderMark || unicode.IsSpace(r) })
 	if strings.ContainsRune(s, '*') {
 		// RFC 8823, Section 3: the identifier must not have a wildcard.
-		return bad("a certificate for mail cannot have a wildcard")
+		return "", "a certificate for mail cannot have a wildcard"
+	}
+	if !utf8.ValidString(s) {
+		return "", "it is not UTF-8"
+	}
+	if n := strings.IndexFunc(s, isUnseen); n >= 0 {
+		r, _ := utf8.DecodeRuneInString(s[n:])
+		return "", fmt.Sprintf("it holds a character that nobody sees, %U", r)
 	}
 	parsed, err := mail.ParseAddress(s)
 	if err != nil {
-		return bad("it must be LOCAL@DOMAIN")
+		return "", "it must be LOCAL@DOMAIN"
 	}
 	if parsed.Name != "" || parsed.Address != s {
-		return bad("a name, a comment or quotes stand beside it")
+		return "", "a name, a comment or quotes stand beside it"
 	}
 	at := strings.LastIndexByte(s, '@')
 	local, domain := s[:at], s[at+1:]
 	switch {
 	case len(local) > 64:
-		return bad("its local part is longer than 64 bytes") // RFC 5321, Section 4.5.3.1.1
-	case !utf8.ValidString(s) || strings.ContainsFunc(s, isControl):
-		return bad("it has characters that no address has")
+		return "", "its local part is longer than 64 bytes" // RFC 5321, Section 4.5.3.1.1
 	case strings.HasPrefix(domain, "["):
-		return bad("an IP address is no mail domain here")
+		return "", "an IP address is no mail domain here"
 	}
 	ascii, err := idna.Lookup.ToASCII(strings.TrimSuffix(domain, "."))
 	longLabel := func(label string) bool { return len(label) > 63 }
 	if err != nil || ascii == "" || len(ascii) > 253 || slices.ContainsFunc(strings.Split(ascii, "."), longLabel) {
-		return bad("its domain is none")
+		return "", "its domain is invalid"
 	}
-	return local + "@" + strings.ToLower(ascii), nil
+	return local + "@" + strings.ToLower(ascii), ""
 }
-
-func isControl(r rune) bool { return r == ' ' || !printable.Is(r) }
 
 // isPlain reports whether the text of a CA is one plain address and nothing else: no name,
-// no list, no line that would begin a header field of its own.
+// no list, no line that would begin a header field of its own, nothing to be trimmed.
 func isPlain(s string) bool {
+	unseen := func(r rune) bool { return r == ' ' || !printable.Is(r) }
 	_, err := ParseAddress(s)
-	return err == nil && len(s) <= 320
+	return err == nil && len(s) <= 320 && strings.IndexFunc(s, unseen) < 0
 }
 
-// ParseAddresses reads several addresses and refuses one that stands twice.
-func ParseAddresses(list []string) ([]string, error) {
-	var addrs []string
-	for _, s := range list {
-		addr, err := ParseAddress(s)
-		if err != nil {
-			return nil, err
+const byteOrderMark = '\ufeff'
+
+// isUnseen reports whether a character leaves nothing on a screen. Two addresses that
+// differ in one look the same, and a certificate for the wrong one is of no use to
+// anybody: so it is refused wherever it stands. That is all but letters, marks, digits,
+// punctuation, symbols and the space, and those few among them that are drawn as
+// nothing (Unicode's default ignorable code points, and selectors of variants).
+func isUnseen(r rune) bool {
+	return !unicode.IsPrint(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
+
+// Typed is an address as somebody wrote it, and where, such as "line 3".
+type Typed struct{ Text, Where string }
+
+// ParseTyped reads several addresses. An address that stands twice, if only in another
+// case, is one. One error, of the kind Usage, names the places of all that are no
+// address, so that a list is put right at once: the first twenty of them.
+func ParseTyped(list []Typed) ([]string, error) {
+	var addrs, bad []string
+	seen := map[string]bool{}
+	for _, typed := range list {
+		addr, why := parseAddress(typed.Text)
+		switch key := state.Key(addr); {
+		case why != "" && typed.Where != "":
+			bad = append(bad, typed.Where+": "+badAddress(typed.Text, why))
+		case why != "":
+			bad = append(bad, badAddress(typed.Text, why))
+		case !seen[key]:
+			seen[key] = true
+			addrs = append(addrs, addr)
 		}
-		same := func(other string) bool { return state.Key(other) == state.Key(addr) }
-		if slices.ContainsFunc(addrs, same) {
-			return nil, usageError("give it once", "%q is given twice", s)
-		}
-		addrs = append(addrs, addr)
 	}
-	return addrs, nil
+	if len(bad) == 0 {
+		return addrs, nil
+	}
+	if more := len(bad) - maxBadAddresses; more > 0 {
+		bad = append(bad[:maxBadAddresses], fmt.Sprintf("and %d more", more))
+	}
+	return nil, usageError(addressHint, "%s", strings.Join(bad, "; "))
+}
+
+// ParseAddresses is ParseTyped for addresses of a command line, which are counted
+// from 1 where there are several.
+func ParseAddresses(list []string) ([]string, error) {
+	typed := make([]Typed, len(list))
+	for n, s := range list {
+		typed[n].Text = s
+		if len(list) > 1 {
+			typed[n].Where = fmt.Sprintf("address %d", n+1)
+		}
+	}
+	return ParseTyped(typed)
 }
 
 // sameAddresses tells whether two lists name the same mailboxes, in any order.

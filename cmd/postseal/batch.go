@@ -13,10 +13,6 @@ import (
 
 // batch orders one certificate for each address.
 func (c *certCmd) batch(ctx context.Context, s *session, req issuer.Request, emails []string) error {
-	emails, err := issuer.ParseAddresses(emails)
-	if err != nil {
-		return err
-	}
 	reqs := make([]issuer.Request, len(emails))
 	for n, email := range emails {
 		reqs[n] = req

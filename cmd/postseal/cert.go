@@ -1,8 +1,9 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -111,23 +112,30 @@ func (c *certCmd) run(ctx context.Context, s *session) error {
 
 // addresses returns the addresses, and whether each gets its own certificate.
 func (c *certCmd) addresses() (emails []string, each bool, err error) {
-	emails, each = c.Email, c.Each
+	var typed []issuer.Typed
+	for n, addr := range c.Email {
+		typed = append(typed, issuer.Typed{Text: addr})
+		if len(c.Email) > 1 || c.FromFile != "" {
+			typed[n].Where = fmt.Sprintf("-e number %d", n+1)
+		}
+	}
 	if c.FromFile != "" {
-		more, err := readAddresses(c.FromFile)
+		lines, err := readAddresses(c.FromFile)
 		if err != nil {
 			return nil, false, err
 		}
-		emails, each = append(emails, more...), true
+		typed = append(typed, lines...)
 	}
-	if len(emails) == 0 {
+	if len(typed) == 0 {
 		return nil, false, cli.Usage("give one with -e, or a list with --from-file", "no address is given")
 	}
-	return emails, each, nil
+	emails, err = issuer.ParseTyped(typed)
+	return emails, c.Each || c.FromFile != "", err
 }
 
 // readAddresses reads one address a line; blank lines and those that begin with
-// # are left out.
-func readAddresses(path string) ([]string, error) {
+// # are left out. Windows' line ends and byte order mark do no harm.
+func readAddresses(path string) ([]issuer.Typed, error) {
 	in := io.Reader(os.Stdin)
 	if path != "-" {
 		f, err := os.Open(path)
@@ -137,15 +145,20 @@ func readAddresses(path string) ([]string, error) {
 		defer f.Close()
 		in = f
 	}
-	var addrs []string
-	lines := bufio.NewScanner(in)
-	for lines.Scan() {
-		if line := strings.TrimSpace(lines.Text()); line != "" && line[0] != '#' {
-			addrs = append(addrs, line)
-		}
-	}
-	if err := lines.Err(); err != nil {
+	data, err := io.ReadAll(in)
+	if err != nil {
 		return nil, cli.Config("give a file with one address a line", "--from-file: %v", err)
+	}
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) || bytes.IndexByte(data, 0) >= 0 {
+		return nil, cli.Usage("convert it: iconv -f UTF-16 -t UTF-8 FILE >NEWFILE", "--from-file: %q is text in UTF-16, or no text", path)
+	}
+	var addrs []issuer.Typed
+	number := 0
+	for line := range strings.Lines(strings.TrimPrefix(string(data), "\ufeff")) {
+		number++
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			addrs = append(addrs, issuer.Typed{Text: line, Where: fmt.Sprintf("line %d", number)})
+		}
 	}
 	return addrs, nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"postseal/internal/cli"
@@ -90,11 +91,39 @@ func TestReadAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := readAddresses(file)
-	if err != nil || !slices.Equal(got, []string{"a@x.test", "b@x.test"}) {
+	if want := []issuer.Typed{{Text: "a@x.test", Where: "line 2"}, {Text: "b@x.test", Where: "line 4"}}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v", got, err)
 	}
 	if _, err := readAddresses(file + "x"); cli.ExitCode(err) != cli.ExitConfig {
 		t.Errorf("%v", err)
+	}
+}
+
+// A list as Windows, a spreadsheet or a web page leaves it.
+func TestPastedList(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "list")
+	for content, want := range map[string]string{
+		"\ufeffa@x.test\r\n\ufeff b@x.test\u00a0\r\n":                  "",
+		"a@x.test\nA@X.test\n a@x.test\n":                              "",
+		"# all\nnobody\n\na@x.test\nb\u200b@x.test\n":                  `line 2: "nobody" is no mail address: it must be LOCAL@DOMAIN; line 5: "b\u200b@x.test" is no mail address: it holds a character that nobody sees, U+200B`,
+		"\xff\xfea\x00@\x00x\x00.\x00t\x00e\x00s\x00t\x00\r\x00\n\x00": "UTF-16",
+		"\xfe\xff\x00a\x00@\x00x\x00.\x00t\x00e\x00s\x00t\x00\n":       "UTF-16",
+		strings.Repeat("no\n", 25):                                     "line 20: \"no\" is no mail address: it must be LOCAL@DOMAIN; and 5 more",
+		"a@x.test\n" + strings.Repeat("x", 100000) + "\n":              "line 2: ",
+	} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		emails, _, err := (&certCmd{FromFile: file}).addresses()
+		if want == "" {
+			if err != nil || emails[0] != "a@x.test" || len(emails) != 1+strings.Count(content, "b@") {
+				t.Errorf("%q: %q, %v", content, emails, err)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), want) || cli.ExitCode(asCLI(err)) != cli.ExitUsage || len(err.Error()) > 2000 {
+			t.Errorf("%.60q: %v", content, err)
+		}
 	}
 }
 
