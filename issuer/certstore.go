@@ -5,8 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,48 +62,86 @@ func (g *generation) files() (map[string][]byte, error) {
 }
 
 // store replaces certs/NAME as one set. A reader that opens the directory sees
-// the old generation or the new one, and so does one who looks after a crash.
+// the old generation or the new one, and so does one who looks after a crash. Where
+// NAME is a symbolic link or a mount point, what it leads to stays, and its files are
+// replaced one by one.
 func (i *Issuer) store(name string, g *generation) error {
 	files, err := g.files()
 	if err != nil {
 		return err
+	}
+	if files[renewalName], err = g.renewal.marshal(); err != nil {
+		return err
+	}
+	if err := i.keepPrevious(name, g.renewal.Serial); err != nil {
+		return err
+	}
+	dir := i.certDir(name)
+	if info, err := os.Lstat(dir); err == nil && info.Mode().Type() == fs.ModeSymlink {
+		return replaceFiles(dir, files)
 	}
 	tmp, err := os.MkdirTemp(i.Dir.Path("certs"), "."+name+newInfix)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(tmp)
+	if err := fill(tmp, dir, files); err != nil {
+		return err
+	}
+	err = replaceDir(tmp, dir)
+	if isPinned(err) {
+		return replaceFiles(dir, files)
+	}
+	return errors.Join(err, state.SyncDir(i.Dir.Path("certs")))
+}
+
+// fill writes the files into the new directory tmp, which is to take the place of dir.
+func fill(tmp, dir string, files map[string][]byte) error {
 	for file, data := range files {
-		if err := writeSynced(filepath.Join(tmp, file), data); err != nil {
+		if err := writeSynced(filepath.Join(tmp, file), data, filepath.Join(dir, file)); err != nil {
 			return err
 		}
 	}
-	if err := g.renewal.write(tmp); err != nil {
+	f, err := os.Open(tmp)
+	if err != nil {
 		return err
 	}
-	if err := i.keepPrevious(name, g.renewal.Serial); err != nil {
-		return err
-	}
-	if err := replaceDir(tmp, i.certDir(name)); err != nil {
-		return err
-	}
-	return state.SyncDir(i.Dir.Path("certs"))
+	defer f.Close()
+	return errors.Join(keepAccess(dir, f, false), f.Sync())
 }
 
-// writeSynced writes a new file that is on disk when it returns. Its directory
-// has no reader yet.
-func writeSynced(path string, data []byte) error {
+// replaceFiles replaces the files of a directory that has to stay, renewal.json last:
+// until that is there, the certificate is the old one, and the order is taken up again.
+func replaceFiles(dir string, files map[string][]byte) error {
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(files)), func(name string) bool { return name == renewalName })
+	for _, name := range append(names, renewalName) {
+		if err := replaceFile(filepath.Join(dir, name), files[name]); err != nil {
+			return err
+		}
+	}
+	if files[passphraseName] == nil { // the former container had one of its own
+		if err := os.Remove(filepath.Join(dir, passphraseName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return state.SyncDir(dir)
+}
+
+// writeSynced writes a new file that is on disk when it returns, with the group's
+// rights of the one that it replaces. Its directory has no reader yet.
+func writeSynced(path string, data []byte, old string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
+	return errors.Join(err, keepAccess(old, f, false), f.Sync(), f.Close())
 }
 
 // keepPrevious links the files of certs/NAME into certs/.previous/NAME/SERIAL,
 // unless a run that was killed has stored the new generation already. Links cost
-// nothing and are there before the set is exchanged.
+// nothing and are there before the set is exchanged; from another file system or
+// mount the files are copied.
 func (i *Issuer) keepPrevious(name, serial string) error {
 	old := i.certDir(name)
 	entries, err := os.ReadDir(old)
@@ -123,13 +163,28 @@ func (i *Issuer) keepPrevious(name, serial string) error {
 		return err
 	}
 	for _, e := range entries {
-		err := os.Link(filepath.Join(old, e.Name()), filepath.Join(dir, e.Name()))
-		if err != nil && !errors.Is(err, fs.ErrExist) {
+		if !e.Type().IsRegular() {
+			continue // a file system's lost+found
+		}
+		from, to := filepath.Join(old, e.Name()), filepath.Join(dir, e.Name())
+		err := os.Link(from, to)
+		if isPinned(err) && !exists(to) {
+			err = copyFile(from, to)
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) && !exists(to) {
 			return err
 		}
 	}
 	names := filepath.Dir(dir)
 	return errors.Join(state.SyncDir(dir), state.SyncDir(names), state.SyncDir(filepath.Dir(names)))
+}
+
+func copyFile(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return writeSynced(to, data, from)
 }
 
 // replaceDir makes tmp the directory path; what path was before is then tmp.
@@ -138,7 +193,7 @@ func replaceDir(tmp, path string) error {
 		return err
 	}
 	err := os.Rename(tmp, path)
-	if err == nil || !exists(path) {
+	if err == nil || !exists(path) || isPinned(err) {
 		return err
 	}
 	if err := exchangeDirs(tmp, path); !errors.Is(err, errors.ErrUnsupported) {
@@ -184,13 +239,4 @@ func (i *Issuer) sweep() error {
 		}
 	}
 	return nil
-}
-
-// copyOut writes the container where --out says, too.
-func copyOut(from, to string) error {
-	data, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	return state.WriteFile(to, data, 0o600)
 }

@@ -148,7 +148,7 @@ func TestSweep(t *testing.T) {
 func TestNameOfUnknown(t *testing.T) {
 	t.Parallel()
 	i := newStore(t)
-	if err := os.Mkdir(i.certDir(alice), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(i.certDir(alice), "something"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if name, err := i.pickName([]string{alice}); err != nil || name != alice+"-2" {

@@ -4,6 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
+	"os"
+	"slices"
 	"strings"
 
 	"postseal/state"
@@ -62,10 +65,12 @@ func (i *Issuer) addressesOf(name string) (emails []string, taken bool, err erro
 		if state.Newer(err) != nil {
 			return nil, true, err
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+			return r.Emails, true, nil
+		case !i.isPrepared(name):
 			return nil, true, nil // nobody knows what it is: leave it alone
 		}
-		return r.Emails, true, nil
 	}
 	for _, dry := range []bool{false, true} {
 		o, err := readOrder(i.orderPath(name, dry))
@@ -77,4 +82,11 @@ func (i *Issuer) addressesOf(name string) (emails []string, taken bool, err erro
 		}
 	}
 	return nil, false, nil
+}
+
+// isPrepared reports whether certs/NAME is an empty directory: an admin's link or mount
+// that is to have a certificate.
+func (i *Issuer) isPrepared(name string) bool {
+	entries, err := os.ReadDir(i.certDir(name))
+	return err == nil && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != "lost+found" })
 }

@@ -110,7 +110,10 @@ func (i *Issuer) stored(emails []string) ([]stored, error) {
 			return
 		}
 		if err != nil {
-			if !errors.Is(err, os.ErrNotExist) {
+			switch _, gone := os.Stat(i.certDir(names[n])); {
+			case gone != nil:
+				i.step(StepNote, names[n], "", i.certDir(names[n])+" leads nowhere: is what it leads to mounted?")
+			case !errors.Is(err, os.ErrNotExist):
 				i.step(StepNote, names[n], "", err.Error())
 			}
 			return

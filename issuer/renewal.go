@@ -46,10 +46,20 @@ func readRenewal(dir string) (*renewalFile, error) {
 }
 
 func (r *renewalFile) write(dir string) error {
-	return writeJSON(filepath.Join(dir, renewalName), r)
+	data, err := r.marshal()
+	if err != nil {
+		return err
+	}
+	return replaceFile(filepath.Join(dir, renewalName), data)
 }
 
-// certNames returns the names in certs/.
+func (r *renewalFile) marshal() ([]byte, error) {
+	data, err := json.MarshalIndent(r, "", "  ")
+	return append(data, '\n'), err
+}
+
+// certNames returns the names in certs/. One may be a symbolic link to a directory
+// elsewhere.
 func (i *Issuer) certNames() ([]string, error) {
 	entries, err := os.ReadDir(i.Dir.Path("certs"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -57,7 +67,7 @@ func (i *Issuer) certNames() ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if e.IsDir() && e.Name()[0] != '.' {
+		if (e.IsDir() || e.Type() == fs.ModeSymlink) && e.Name()[0] != '.' {
 			names = append(names, e.Name())
 		}
 	}

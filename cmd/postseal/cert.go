@@ -179,6 +179,11 @@ func (c *certCmd) check(s *session, each bool) error {
 	case c.Timeout <= 0:
 		return cli.Usage("use a duration such as 30m", "--timeout must be more than nothing")
 	}
+	if c.Out != "" {
+		if err := issuer.CheckOut(c.Out); err != nil {
+			return err
+		}
+	}
 	return c.passFlags.check()
 }
 

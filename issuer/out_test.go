@@ -1,0 +1,249 @@
+package issuer
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"postseal/internal/testca"
+)
+
+// mailGroupID is a group that is not root's, such as an admin gives rights to.
+const mailGroupID = 8
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A container goes onto a regular file or a new name, and nowhere else.
+func TestOut(t *testing.T) {
+	dir := t.TempDir() // of a user of its own: no other can write there
+	must(t, os.Chmod(filepath.Dir(dir), 0o755))
+	at := func(name string) string { return filepath.Join(dir, name) }
+	must(t, os.WriteFile(at("from"), []byte("container"), 0o600))
+	must(t, os.WriteFile(at("file"), []byte("old"), 0o644))
+	must(t, os.WriteFile(at("target"), []byte("old"), 0o600))
+	must(t, os.Chown(at("target"), 1, mailGroupID))
+	must(t, os.Chmod(at("target"), 0o646))
+	must(t, syscall.Mkfifo(at("pipe"), 0o600))
+	must(t, os.Mkdir(at("open"), 0o700))
+	must(t, os.Chmod(at("open"), 0o1777))
+	must(t, os.Mkdir(at("theirs"), 0o755))
+	must(t, os.Mkdir(at("theirs/deep"), 0o755))
+	must(t, os.Chown(at("theirs"), 1, 1))
+	must(t, os.Mkdir(at("group"), 0o700))
+	must(t, os.Chown(at("group"), 0, mailGroupID))
+	must(t, os.Chmod(at("group"), 0o775))
+	l, err := net.Listen("unix", at("socket"))
+	must(t, err)
+	defer l.Close()
+	for link, to := range map[string]string{
+		"link": "target", "chain": "link", "newlink": at("fresh"), "nulllink": "/dev/null", "pipelink": "pipe", "dirlink": "open", "nowhere": "no/file",
+		"circle": "circle", "open/link": "../target", "theirs/deep/link": "../../target", "viaopen": "open/link", "group/link": at("target"),
+	} {
+		must(t, os.Symlink(to, at(link)))
+	}
+	for path, want := range map[string]string{
+		at("file"): "", at("new"): "", at("link"): "", at("chain"): "", at("newlink"): "",
+		"/dev/null": "is a device", at("nulllink"): "leads to a device", at("pipe"): "is a pipe", at("pipelink"): "leads to a pipe",
+		at("socket"): "is a socket", at("open"): "is a directory", at("dirlink"): "leads to a directory",
+		at("no/file"): "does not exist", at("nowhere"): "leads nowhere", at("circle"): "leads in a circle",
+		at("open/link"): "others can make one there", at("theirs/deep/link"): "they can write to " + at("theirs"), at("viaopen"): "others can make one",
+		at("group/link"): "others can make one",
+	} {
+		err := CheckOut(path)
+		if want != "" {
+			if KindOf(err) != Usage || !strings.Contains(err.Error(), want) || HintOf(err) == "" {
+				t.Errorf("%s: %v, want %q", path, err, want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		must(t, copyOut(at("from"), path))
+		if got := string(mustRead(t, path)); got != "container" {
+			t.Errorf("%s: holds %q", path, got)
+		}
+	}
+	for path, want := range map[string]string{"file": "0 0 600", "new": "0 0 600", "fresh": "0 0 600", "target": "1 8 640"} {
+		if got := access(t, at(path)); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+	if to, err := os.Readlink(at("link")); err != nil || to != "target" {
+		t.Errorf("the link is gone: %q, %v", to, err)
+	}
+}
+
+// access is the owner, group and mode of a file.
+func access(t *testing.T, path string) string {
+	t.Helper()
+	info, err := os.Stat(path)
+	must(t, err)
+	s := info.Sys().(*syscall.Stat_t)
+	return strconv.Itoa(int(s.Uid)) + " " + strconv.Itoa(int(s.Gid)) + " " + strconv.FormatInt(int64(info.Mode().Perm()), 8)
+}
+
+// What an admin gave the directory and the files to a group is there after renewals and
+// when renewal.json is written anew; rights of others and files without any are not.
+func TestRenewalKeepsGroup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{AlwaysReady: true})
+	res := w.obtain(w.request(alice))
+	must(t, os.Chown(res.Dir, -1, mailGroupID))
+	must(t, os.Chmod(res.Dir, os.ModeSetgid|0o755))
+	for path, mode := range map[string]os.FileMode{res.Key: 0o644, res.Fullchain: 0o660} {
+		must(t, os.Chown(path, -1, mailGroupID))
+		must(t, os.Chmod(path, mode))
+	}
+	renewal := filepath.Join(res.Dir, renewalName)
+	must(t, os.Chown(renewal, -1, mailGroupID))
+	must(t, os.Chmod(renewal, 0o640))
+	setACL(t, res.P12)
+	for range 2 {
+		if n := w.renew(w.issuer(), Renewal{Force: true}); n != 1 {
+			t.Fatalf("%d renewed", n)
+		}
+	}
+	_, err := w.issuer().Revoke(t.Context(), Revocation{CertPath: res.Cert}) // which writes renewal.json
+	must(t, err)
+	for path, want := range map[string]string{
+		res.Dir: "0 8 750", res.Key: "0 8 640", res.Fullchain: "0 8 660", renewal: "0 8 640", res.Cert: "0 0 600", res.PassphraseFile: "0 0 600",
+	} {
+		if got := access(t, path); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+	if info, err := os.Stat(res.Dir); err != nil || info.Mode()&os.ModeSetgid == 0 {
+		t.Error("the directory has lost its set-group-ID bit")
+	}
+	if got := aclOf(t, res.P12); !strings.Contains(got, "user:daemon:r--") || !strings.Contains(got, "group::---") || !strings.Contains(got, "other::---") {
+		t.Errorf("the access control list is\n%s", got)
+	}
+}
+
+// setACL lets one user read a file, as admins do beside the group.
+func setACL(t *testing.T, path string) {
+	t.Helper()
+	if out, err := exec.Command("setfacl", "-m", "u:daemon:r", path).CombinedOutput(); err != nil {
+		t.Fatalf("setfacl (Debian package acl): %v\n%s", err, out)
+	}
+}
+
+func aclOf(t *testing.T, path string) string {
+	t.Helper()
+	out, err := exec.Command("getfacl", "-cp", path).CombinedOutput()
+	must(t, err)
+	return string(out)
+}
+
+// certs/NAME is a symbolic link to a directory elsewhere, prepared by an admin or made of
+// one that was there: it shows, is renewed and revoked, and stays a link.
+func TestLinkedCertificate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{AlwaysReady: true})
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	must(t, os.Mkdir(elsewhere, 0o750))
+	_, err := w.dir.Create()
+	must(t, err)
+	must(t, os.Symlink(elsewhere, w.dir.Path("certs", alice)))
+	w.moved(alice)
+	if !exists(filepath.Join(elsewhere, renewalName)) {
+		t.Error("the certificate is not where the link leads")
+	}
+	if got := access(t, elsewhere); got != "0 0 750" {
+		t.Errorf("the directory has %s", got)
+	}
+
+	const bob = "bob@example.test"
+	res := w.obtain(w.request(bob))
+	moved := filepath.Join(t.TempDir(), "moved")
+	must(t, os.Rename(res.Dir, moved))
+	must(t, os.Symlink(moved, res.Dir))
+	w.moved(bob)
+	must(t, os.Rename(moved, moved+".away"))
+	if s, err := w.issuer().Status(); err != nil || len(s.Certificates) != 1 || !w.said(StepNote, "leads nowhere") {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// moved orders if there is nothing yet, renews and revokes the certificate of an address
+// whose directory is no plain one.
+func (w *world) moved(addr string) {
+	w.t.Helper()
+	dir := w.dir.Path("certs", addr)
+	before, err := os.Lstat(dir)
+	must(w.t, err)
+	req := w.request(addr)
+	req.Force = true
+	first := w.obtain(req)
+	req.Passphrase = Passphrase{Kind: PassNone}
+	second := w.obtain(req)
+	if exists(filepath.Join(dir, passphraseName)) {
+		w.t.Error("the passphrase of the former container is there")
+	}
+	s, err := w.issuer().Status()
+	must(w.t, err)
+	shown := false
+	for _, c := range s.Certificates {
+		shown = shown || c.Name == addr && c.Serial == second.Serial
+	}
+	if !shown {
+		w.t.Errorf("status shows %+v", s.Certificates)
+	}
+	for _, file := range []string{certFile, keyFile, p12File, passphraseName, renewalName} {
+		if !exists(w.dir.Path("certs", previousDir, addr, first.Serial, file)) {
+			w.t.Errorf("%s of the former certificate is not kept", file)
+		}
+	}
+	if n := w.renew(w.issuer(), Renewal{Force: true, Emails: []string{addr}}); n != 1 {
+		w.t.Errorf("%d renewed", n)
+	}
+	if done, err := w.issuer().Revoke(w.t.Context(), Revocation{CertPath: filepath.Join(dir, certFile)}); err != nil || !done.Stored {
+		w.t.Errorf("%+v, %v", done, err)
+	}
+	after, err := os.Lstat(dir)
+	must(w.t, err)
+	if !os.SameFile(before, after) {
+		w.t.Error("the directory is another now")
+	}
+}
+
+// certs/NAME is a mount point: of a file system of its own, and of a directory elsewhere.
+func TestMountedCertificate(t *testing.T) {
+	if os.Getenv("POSTSEAL_TEST_MOUNTS") == "" {
+		cmd := exec.Command("unshare", "--mount", "--propagation", "private", os.Args[0], "-test.run=^TestMountedCertificate$", "-test.v")
+		cmd.Env = append(os.Environ(), "POSTSEAL_TEST_MOUNTS=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	for name, args := range map[string][]string{"bind": {"--bind", t.TempDir()}, "own": {"-t", "tmpfs", "none"}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, testca.Config{AlwaysReady: true})
+			_, err := w.dir.Create()
+			must(t, err)
+			dir := w.dir.Path("certs", alice)
+			must(t, os.Mkdir(dir, 0o700))
+			if out, err := exec.Command("mount", append(args, dir)...).CombinedOutput(); err != nil {
+				t.Fatalf("mount: %v\n%s", err, out)
+			}
+			defer exec.Command("umount", dir).Run()
+			must(t, os.Mkdir(filepath.Join(dir, "lost+found"), 0o700))
+			w.moved(alice)
+			if left := w.entries("certs"); len(left) != 2 { // and .previous
+				t.Errorf("left in certs: %v", left)
+			}
+		})
+	}
+}
