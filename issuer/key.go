@@ -1,12 +1,15 @@
 package issuer
 
 import (
+	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -59,46 +62,66 @@ func keyTypeOf(key crypto.Signer) (string, error) {
 	return "", fmt.Errorf("a key of type %T is not taken by any CA", key)
 }
 
-// readKey reads a private key for a certificate: PEM of PKCS#8, PKCS#1 or SEC 1.
+const keyHint = "use a file with an RSA key of 2048 bits or more, P-256 or P-384: PEM or DER, not encrypted"
+
+// readKey reads a private key for a certificate: PKCS#8, PKCS#1 or SEC 1, in PEM or DER.
+// What people have besides is called by its name, with a command that converts it.
 func readKey(path string) (crypto.Signer, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, configError("give a PEM file with a private key", "--key-path: %v", err)
+		return nil, configError("give a file with a private key", "--key-path: %v", err)
 	}
-	key, err := parseKey(data)
+	key, err := parseKey(bytes.TrimPrefix(data, []byte("\ufeff")))
 	if err == nil {
 		_, err = keyTypeOf(key)
 	}
+	if errors.Is(err, errNoKey) {
+		if what, hint := identify(data, path); what != "" {
+			return nil, usageError(cmp.Or(hint, keyHint), "--key-path: %q is %s", path, what)
+		}
+	}
 	if err != nil {
-		return nil, usageError("use an unencrypted PEM file with an RSA key of 2048 bits or more, P-256 or P-384",
-			"--key-path: %q: %v", path, err)
+		return nil, usageError(keyHint, "--key-path: %q: %v", path, err)
 	}
 	return key, nil
 }
 
-// parseKey finds the first private key in PEM text; certificates may stand
-// beside it.
+var errNoKey = errors.New("holds no private key")
+
+// parseKey finds the first private key in PEM text, where certificates may stand
+// beside it, or reads one in DER. The error is errNoKey if there is none that is not
+// encrypted.
 func parseKey(data []byte) (crypto.Signer, error) {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		switch block.Type {
-		case "PRIVATE KEY":
-			key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-			if err != nil {
-				return nil, err
-			}
-			if signer, ok := key.(crypto.Signer); ok {
-				return signer, nil
-			}
-			return nil, fmt.Errorf("a key of type %T cannot sign", key)
-		case "RSA PRIVATE KEY":
-			return x509.ParsePKCS1PrivateKey(block.Bytes)
-		case "EC PRIVATE KEY":
-			return x509.ParseECPrivateKey(block.Bytes)
-		case "ENCRYPTED PRIVATE KEY":
-			return nil, errors.New("the key is encrypted")
+		if slices.Contains([]string{"PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"}, block.Type) && block.Headers["DEK-Info"] == "" {
+			return parseDER(block.Bytes)
 		}
 	}
-	return nil, errors.New("holds no private key")
+	if _, err := asn1.Unmarshal(data, new(asn1.RawValue)); err != nil {
+		return nil, errNoKey
+	}
+	if key, err := parseDER(data); err == nil {
+		return key, nil
+	}
+	return nil, errNoKey
+}
+
+func parseDER(der []byte) (crypto.Signer, error) {
+	key, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		if rsaKey, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+			return rsaKey, nil
+		}
+		if ecKey, err := x509.ParseECPrivateKey(der); err == nil {
+			return ecKey, nil
+		}
+		return nil, fmt.Errorf("the key cannot be read: %w", err)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("a key of type %T cannot sign", key)
+	}
+	return signer, nil
 }
 
 func marshalKey(key crypto.Signer) ([]byte, error) {

@@ -1,6 +1,8 @@
 package issuer
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -12,7 +14,6 @@ import (
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
-	"software.sslmate.com/src/go-pkcs12"
 
 	"postseal/state"
 )
@@ -166,7 +167,10 @@ func (v *Revocation) read() (*x509.Certificate, crypto.Signer, error) {
 	return leaf, key, nil
 }
 
+const certHint = "give a certificate in PEM, DER or PKCS#12"
+
 func (v *Revocation) decode(data []byte) (*x509.Certificate, crypto.Signer, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if chain, err := parseChain(data); err == nil {
 		key, err := parseKey(data)
 		if err != nil || !samePublicKey(chain[0].PublicKey, key) {
@@ -177,7 +181,13 @@ func (v *Revocation) decode(data []byte) (*x509.Certificate, crypto.Signer, erro
 	if cert, err := x509.ParseCertificate(data); err == nil {
 		return cert, nil, nil
 	}
-	return v.open(data)
+	if isContainer(data) {
+		return v.open(data)
+	}
+	if what, hint := identify(data, v.CertPath); what != "" {
+		return nil, nil, usageError(cmp.Or(hint, certHint), "--cert-path: %q is %s", v.CertPath, what)
+	}
+	return nil, nil, usageError(certHint, "--cert-path: %q is no certificate in PEM, DER or PKCS#12", v.CertPath)
 }
 
 // open opens a container with the passphrases that there are.
@@ -187,15 +197,15 @@ func (v *Revocation) open(data []byte) (*x509.Certificate, crypto.Signer, error)
 		if err != nil {
 			return nil, nil, err
 		}
-		key, leaf, _, err := pkcs12.DecodeChain(data, word)
-		if errors.Is(err, pkcs12.ErrIncorrectPassword) {
+		leaf, key, err := openContainer(data, word)
+		if errors.Is(err, errPassphrase) {
 			continue
 		}
 		if err != nil {
-			return nil, nil, usageError("give a certificate in PEM or PKCS#12", "--cert-path: %q is neither PEM nor PKCS#12", v.CertPath)
+			_, hint := identify(data, v.CertPath)
+			return nil, nil, usageError(hint, "--cert-path: %q is a PKCS#12 container that cannot be read here: %v", v.CertPath, err)
 		}
-		signer, _ := key.(crypto.Signer)
-		return leaf, signer, nil
+		return leaf, key, nil
 	}
 	return nil, nil, failed("give it with --passphrase-file", "--cert-path: the passphrase does not open %q", v.CertPath)
 }

@@ -140,7 +140,7 @@ func (c *checker) privateFiles(r *report) {
 	for _, pattern := range []string{"accounts/*/*.pem", "certs/*/privkey.pem", "certs/*/cert.p12", "certs/*/passphrase"} {
 		paths, _ := filepath.Glob(filepath.Join(c.State, pattern))
 		for _, path := range paths {
-			if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+			if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o007 != 0 { // a group may be meant to
 				r.fail("run: chmod 600 "+path, "others may use a secret: %s", describe(path))
 			}
 		}

@@ -135,6 +135,7 @@ var modules = map[string]string{
 	"github.com/emersion/go-sasl":         "authentication at the mail servers of tests",
 	"github.com/emersion/go-smtp":         "the mail servers of the demo and the test CA",
 	"github.com/fsnotify/fsnotify":        "waking up when an answer is written",
+	"github.com/go-asn1-ber/asn1-ber":     "PKCS#12 as NSS writes it",
 	"github.com/go-jose/go-jose/v4":       "JWS in the test CA",
 	"github.com/google/renameio/v2":       "atomic writes",
 	"github.com/landlock-lsm/go-landlock": "the programs give up what they do not need",
