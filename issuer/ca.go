@@ -48,7 +48,9 @@ type caKey struct{ server, bundle string }
 func (s *Settings) at() caKey { return caKey{s.Server, s.CABundle} }
 
 // ca returns the CA with that directory, the same for all orders of a run. Whoever asks a
-// CA for anything comes here.
+// CA for anything comes here. Its roots are the system's, those of the run, and those in
+// bundle, which a certificate remembers: they add up, since each may be the one that a CA
+// needs.
 func (i *Issuer) ca(server, bundle string) (*ca, error) {
 	if err := CheckServer(server); err != nil {
 		return nil, err
@@ -59,7 +61,7 @@ func (i *Issuer) ca(server, bundle string) (*ca, error) {
 	if c, ok := i.cas[key]; ok {
 		return c, nil
 	}
-	hc, err := newHTTPClient(bundle, userAgent(i.Version), func(text string) { i.step(StepHTTP, "", "", text) })
+	hc, err := newHTTPClient([]string{bundle, i.CABundle}, userAgent(i.Version), func(text string) { i.step(StepHTTP, "", "", text) })
 	if err != nil {
 		return nil, err
 	}

@@ -32,9 +32,9 @@ func userAgent(version string) string {
 }
 
 // newHTTPClient returns a client that speaks https only, trusts the system's roots and
-// those in the file bundle ("" for none), and tells log of each request.
-func newHTTPClient(bundle, agent string, log func(string)) (*http.Client, error) {
-	base, err := https.NewTransport(bundle)
+// those in the files bundles ("" for none), and tells log of each request.
+func newHTTPClient(bundles []string, agent string, log func(string)) (*http.Client, error) {
+	base, err := https.NewTransport(bundles...)
 	if err != nil {
 		return nil, configError("give a PEM file with --ca-bundle", "%w", err)
 	}

@@ -67,7 +67,7 @@ func TestTransport(t *testing.T) {
 }
 
 func TestProxyAndTimeout(t *testing.T) {
-	client, err := newHTTPClient("", userAgent(""), nil)
+	client, err := newHTTPClient(nil, userAgent(""), nil)
 	if err != nil || client.Timeout != 30*time.Second {
 		t.Fatalf("%v, %v", client, err)
 	}

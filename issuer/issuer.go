@@ -17,6 +17,7 @@ type Options struct {
 	Dir      *state.Dir                     // accounts, orders and certificates
 	Store    state.Store                    // what is shared with the mail half; nil for Dir
 	Version  string                         // of the program, for User-Agent
+	CABundle string                         // roots for the servers of all CAs, beside the system's; "" for none
 	CA       func(server string) CASettings // how to deal with a CA; may be nil
 	OnStep   func(Step)                     // told what happens, from several goroutines; may be nil
 	Defaults Defaults                       // of the configuration

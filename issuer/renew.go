@@ -1,7 +1,6 @@
 package issuer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -21,7 +20,6 @@ type Renewal struct {
 	Server     string   // certificates of this CA; "" for all
 	Force      bool     // though not due
 	ReuseKey   bool
-	CABundle   string // "" for that of the first time
 	Passphrase Passphrase
 	Timeout    time.Duration
 	FailHook   string // for those that were not given their own
@@ -85,9 +83,6 @@ func (o *Renewal) apply(r *Request) {
 	r.Force, r.ReuseKey, r.Timeout, r.renewal = o.Force, o.ReuseKey, o.Timeout, true
 	if r.FailHook == "" {
 		r.FailHook = o.FailHook
-	}
-	if o.CABundle != "" {
-		r.CABundle = o.CABundle
 	}
 	if o.Passphrase.Kind != "" {
 		r.Passphrase = o.Passphrase
@@ -187,7 +182,7 @@ func (i *Issuer) dueOf(ctx context.Context, certs []stored, o Renewal, pause boo
 			return nil, later("run the same command again", "interrupted before anything was ordered")
 		}
 	}
-	i.refreshWindows(ctx, asks, o.CABundle)
+	i.refreshWindows(ctx, asks)
 	due := slices.DeleteFunc(certs, func(c stored) bool { return !i.due(c.renewalFile) })
 	slices.SortStableFunc(due, func(a, b stored) int { return renewAt(a.renewalFile).Compare(renewAt(b.renewalFile)) })
 	return due, nil
@@ -195,8 +190,8 @@ func (i *Issuer) dueOf(ctx context.Context, certs []stored, o Renewal, pause boo
 
 // refreshWindows asks for each certificate at its own CA. One CA that cannot be reached
 // or trusted is not asked again in this run, and leaves the others alone.
-func (i *Issuer) refreshWindows(ctx context.Context, certs []stored, bundle string) {
-	at := func(k int) caKey { return caKey{certs[k].Server, cmp.Or(bundle, certs[k].CABundle)} }
+func (i *Issuer) refreshWindows(ctx context.Context, certs []stored) {
+	at := func(k int) caKey { return caKey{certs[k].Server, certs[k].CABundle} }
 	var cas sync.WaitGroup
 	for key, numbers := range byCA(len(certs), at) {
 		cas.Go(func() {

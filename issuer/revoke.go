@@ -38,7 +38,6 @@ type Revocation struct {
 	AskPass    func() (string, error) // nil if there is nobody to ask
 	Reason     string
 	Server     string // "" for the one that issued it, as far as known
-	CABundle   string
 	Default    string // the server if nothing else is known
 	Hook       string // run after success
 }
@@ -73,7 +72,7 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 		}
 	}
 	known := i.find(leaf)
-	server, bundle := v.where(known)
+	server, bundle := v.where(leaf, known)
 	c, err := i.ca(server, bundle)
 	if err != nil {
 		return nil, err
@@ -103,21 +102,41 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	return done, errors.Join(i.markRevoked(known), v.runHook(ctx, i, leaf, emails))
 }
 
-// where returns the CA of the certificate.
-func (v *Revocation) where(known []stored) (server, bundle string) {
-	server, bundle = v.Server, v.CABundle
-	if len(known) > 0 {
-		if server == "" {
-			server = known[0].Server
-		}
-		if bundle == "" {
-			bundle = known[0].CABundle
+// where returns the CA of the certificate: what the renewal.json beside it says, which
+// may be in no certs/ of ours, or one in certs/.
+func (v *Revocation) where(leaf *x509.Certificate, known []stored) (server, bundle string) {
+	if r, err := readRenewal(filepath.Dir(v.CertPath)); err == nil && r.Fingerprint == fingerprint(leaf) {
+		known = []stored{{renewalFile: r}}
+	}
+	server = v.Server
+	for _, k := range known {
+		bundle = k.CABundle
+		server = cmp.Or(server, k.Server)
+	}
+	return cmp.Or(server, v.Default), bundle
+}
+
+// InForce returns the certificates that name an address and that neither time nor a
+// revocation has ended, as the files to give to Revoke. The error, of the kind Failed,
+// says that there are none.
+func (i *Issuer) InForce(email string) (paths []string, err error) {
+	addr, err := ParseAddress(email)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := i.stored([]string{addr})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range certs {
+		if c.Revoked.IsZero() && i.now().Before(c.NotAfter) {
+			paths = append(paths, filepath.Join(i.certDir(c.name), certFile))
 		}
 	}
-	if server == "" {
-		server = v.Default
+	if len(paths) == 0 {
+		return nil, failed("see what there is with: postseal status", "no certificate in force names %s", addr)
 	}
-	return server, bundle
+	return paths, nil
 }
 
 // find returns the entries of certs/ that hold a certificate.

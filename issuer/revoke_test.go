@@ -178,12 +178,12 @@ func TestRevokeElsewhere(t *testing.T) {
 	}
 	pass := strings.TrimSpace(string(mustRead(t, res.PassphraseFile)))
 	elsewhere := newWorld(t, testca.Config{})
-	v := Revocation{CertPath: moved, Server: w.ca.DirectoryURL, CABundle: w.bundle, AskPass: func() (string, error) { return pass, nil }}
-	if got, err := elsewhere.issuer().Revoke(t.Context(), v); err != nil || !got.SignedByKey {
+	v := Revocation{CertPath: moved, Server: w.ca.DirectoryURL, AskPass: func() (string, error) { return pass, nil }}
+	if got, err := elsewhere.issuer(func(o *Options) { o.CABundle = w.bundle }).Revoke(t.Context(), v); err != nil || !got.SignedByKey {
 		t.Errorf("%+v, %v", got, err)
 	}
 	v.CertPath = res.Cert
-	if _, err := elsewhere.issuer().Revoke(t.Context(), v); !strings.Contains(HintOf(err), "--key-path") {
+	if _, err := elsewhere.issuer(func(o *Options) { o.CABundle = w.bundle }).Revoke(t.Context(), v); !strings.Contains(HintOf(err), "--key-path") {
 		t.Errorf("%v", err)
 	}
 }

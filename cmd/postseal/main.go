@@ -78,7 +78,7 @@ func (f *flags) command(ctx context.Context, s *session, parsed *cli.Parsed) err
 	case "cancel":
 		return f.Cancel.run(ctx, s)
 	case "revoke":
-		return f.Revoke.run(ctx, s)
+		return f.Revoke.run(ctx, s, parsed)
 	case "status":
 		return f.Status.run(s)
 	case "init":
@@ -121,7 +121,7 @@ func (f *flags) session(parsed *cli.Parsed) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.opts = issuer.Options{Dir: dir, Store: store, Version: cli.Version(), CA: caSettings(parsed.File), OnStep: s.voice.step}
+	s.opts = issuer.Options{Dir: dir, Store: store, Version: cli.Version(), CA: caSettings(parsed.File), OnStep: s.voice.step, CABundle: s.CABundle}
 	s.opts.Defaults = issuer.Defaults{
 		DeployHook: parsed.Configured(issuer.SettingDeployHook), KeyType: parsed.Configured(issuer.SettingKeyType), P12: parsed.Configured(issuer.SettingP12),
 	}

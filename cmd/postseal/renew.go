@@ -31,7 +31,7 @@ func (c *renewCmd) run(ctx context.Context, s *session) error {
 		return err
 	}
 	renewal := issuer.Renewal{
-		Emails: c.Email, Force: c.Force, ReuseKey: c.ReuseKey, CABundle: s.CABundle, Timeout: c.Timeout, Pause: c.pause,
+		Emails: c.Email, Force: c.Force, ReuseKey: c.ReuseKey, Timeout: c.Timeout, Pause: c.pause,
 		FailHook: c.FailHook,
 	}
 	if s.given("server") || s.given("test") { // the file's is where new orders go

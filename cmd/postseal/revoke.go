@@ -2,22 +2,25 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
+	"postseal/internal/cli"
 	"postseal/issuer"
 )
 
 // revokeCmd are the flags of "postseal revoke".
 type revokeCmd struct {
-	CertPath string `required:"" placeholder:"FILE" help:"The certificate: PEM or PKCS#12."`
+	Email    string `short:"e" placeholder:"ADDR" help:"All certificates in force that name this address."`
+	CertPath string `placeholder:"FILE" help:"The certificate: PEM, DER or PKCS#12."`
 	KeyPath  string `placeholder:"FILE" help:"Sign with the certificate's key instead of the account's."`
 	passFlags
 	Reason     string `placeholder:"R" default:"unspecified" help:"unspecified (default), keycompromise, affiliationchanged, superseded, cessationofoperation."`
 	RevokeHook string `placeholder:"CMD" help:"Run this after success."`
 }
 
-// revokeJSON is the JSON document of revoke. The names are stable.
+// revokeJSON is the JSON document of revoke --cert-path. The names are stable.
 type revokeJSON struct {
 	Emails  []string `json:"emails"`
 	Serial  string   `json:"serial"`
@@ -25,25 +28,81 @@ type revokeJSON struct {
 	Already bool     `json:"already"` // it was revoked before
 }
 
-func (c *revokeCmd) run(ctx context.Context, s *session) error {
+// revokedJSON is that of revoke -e.
+type revokedJSON struct {
+	Results []revokeJSON `json:"results"`
+}
+
+// run revokes what the command line names. A revocation is not taken back, so an address
+// that stands in the environment or the file revokes nothing, and a server that stands
+// there is not asked about a certificate that is known to be another's.
+func (c *revokeCmd) run(ctx context.Context, s *session, parsed *cli.Parsed) error {
+	byAddress := parsed.Given("email")
+	switch {
+	case byAddress && parsed.Given("cert-path"):
+		return cli.Usage("leave one out", "-e and --cert-path contradict each other")
+	case byAddress && c.KeyPath != "":
+		return cli.Usage("give the certificate with --cert-path", "--key-path is for one certificate")
+	case !byAddress && c.CertPath == "":
+		return cli.Usage("give an address with -e, or a certificate with --cert-path", "nothing to revoke is given")
+	}
 	if err := c.check(); err != nil {
 		return err
 	}
-	v := issuer.Revocation{
-		CertPath: c.CertPath, KeyPath: c.KeyPath, Reason: c.Reason,
-		Server: s.Server, CABundle: s.CABundle, Default: s.server(),
-		Hook: c.RevokeHook,
-	}
-	if s.Test {
+	v := issuer.Revocation{CertPath: c.CertPath, KeyPath: c.KeyPath, Reason: c.Reason, Default: s.server(), Hook: c.RevokeHook}
+	if parsed.Given("server") || parsed.Given("test") {
 		v.Server = s.server()
 	}
 	if err := c.passphrase(s, &v); err != nil {
 		return err
 	}
+	if byAddress {
+		return c.all(ctx, s, v)
+	}
 	done, err := s.issuer.Revoke(ctx, v)
 	if done == nil {
 		return err
 	}
+	c.tell(s, done)
+	if s.JSON {
+		return errors.Join(err, printJSON(c.document(done)))
+	}
+	return err
+}
+
+// all revokes the certificates of an address. One that fails keeps none of the others.
+func (c *revokeCmd) all(ctx context.Context, s *session, v issuer.Revocation) error {
+	paths, err := s.issuer.InForce(c.Email)
+	if err != nil {
+		return err
+	}
+	var failed error
+	results := []revokeJSON{}
+	for _, path := range paths {
+		v.CertPath = path
+		done, err := s.issuer.Revoke(ctx, v)
+		if failed == nil {
+			failed = err
+		} else if err != nil {
+			s.voice.say("postseal: " + cli.OneLine(err.Error()))
+		}
+		if done == nil {
+			continue
+		}
+		results = append(results, c.document(done))
+		c.tell(s, done)
+	}
+	if s.JSON {
+		return errors.Join(failed, printJSON(revokedJSON{results}))
+	}
+	return failed
+}
+
+func (c *revokeCmd) document(done *issuer.Revoked) revokeJSON {
+	return revokeJSON{done.Emails, done.Serial, done.Server, done.Already}
+}
+
+func (c *revokeCmd) tell(s *session, done *issuer.Revoked) {
 	if strings.EqualFold(c.Reason, "keycompromise") {
 		s.voice.say("postseal: hint: " + another(done))
 	}
@@ -51,14 +110,9 @@ func (c *revokeCmd) run(ctx context.Context, s *session) error {
 	if done.Already {
 		word = "was revoked already"
 	}
-	if s.JSON {
-		if jsonErr := printJSON(revokeJSON{done.Emails, done.Serial, done.Server, done.Already}); jsonErr != nil {
-			return jsonErr
-		}
-		return err
+	if !s.JSON {
+		fmt.Printf("%s: certificate %s %s\n", join(done.Emails), done.Serial, word)
 	}
-	fmt.Printf("%s: certificate %s %s\n", join(done.Emails), done.Serial, word)
-	return err
 }
 
 // another says how to get a certificate in place of one whose key is in other hands.

@@ -38,10 +38,10 @@ type BundleError struct{ err error }
 func (e *BundleError) Error() string { return "--ca-bundle: " + e.err.Error() }
 
 // NewTransport returns what refuses all requests but those over https, redirected ones
-// included. It trusts the system's roots and those in the PEM file bundle ("" for none),
+// included. It trusts the system's roots and those in the PEM files bundles ("" for none),
 // and uses the proxy of the environment. The error is a *BundleError.
-func NewTransport(bundle string) (*Transport, error) {
-	roots, err := rootsWith(bundle)
+func NewTransport(bundles ...string) (*Transport, error) {
+	roots, err := rootsWith(bundles)
 	if err != nil {
 		return nil, &BundleError{err}
 	}
@@ -52,20 +52,24 @@ func NewTransport(bundle string) (*Transport, error) {
 }
 
 // rootsWith returns nil, the system's roots, for no bundle.
-func rootsWith(bundle string) (*x509.CertPool, error) {
-	if bundle == "" {
-		return nil, nil
-	}
-	data, err := os.ReadFile(bundle)
-	if err != nil {
-		return nil, err
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("%q holds no certificate", bundle)
+func rootsWith(bundles []string) (*x509.CertPool, error) {
+	var pool *x509.CertPool
+	for _, bundle := range bundles {
+		if bundle == "" {
+			continue
+		}
+		data, err := os.ReadFile(bundle)
+		if err != nil {
+			return nil, err
+		}
+		if pool == nil {
+			if pool, err = x509.SystemCertPool(); err != nil {
+				pool = x509.NewCertPool()
+			}
+		}
+		if !pool.AppendCertsFromPEM(data) {
+			return nil, fmt.Errorf("%q holds no certificate", bundle)
+		}
 	}
 	return pool, nil
 }
