@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"syscall"
 )
 
 // Group is the group whose members are the mail half.
@@ -84,7 +86,7 @@ func (d *Dir) CreatePrivate() error {
 func mailGroup() (gid int, why string) {
 	g, err := user.LookupGroup(Group)
 	if err != nil {
-		return -1, fmt.Sprintf("there is no group %q: only this user's own group can answer challenges", Group)
+		return -1, fmt.Sprintf("there is no group %q: only this user's own group can answer challenges; \"postseal init\" as root makes it and puts this directory right", Group)
 	}
 	if gid, err = strconv.Atoi(g.Gid); err != nil {
 		return -1, fmt.Sprintf("group %q has no numeric id", Group)
@@ -148,4 +150,82 @@ func named(path string, err error) error {
 		return &fs.PathError{Op: "create", Path: path, Err: pathErr.Err}
 	}
 	return err
+}
+
+// Misplaced returns what the mail half shares and cannot use: a directory or a pending
+// record of a group that nobody chose, the owner's own or root's, because there was no
+// group "postseal" yet when it was made; or a directory with other modes than Create
+// gives. A group that somebody chose counts as right. It is empty for all but root, who
+// alone can put it right.
+func (d *Dir) Misplaced() []string {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	gid, _ := mailGroup()
+	var wrong []string
+	for path, mode := range d.shared() {
+		info, err := os.Lstat(path)
+		if err != nil || info.Mode().IsDir() != (mode&fs.ModeDir != 0) {
+			continue
+		}
+		const bits = fs.ModePerm | fs.ModeSetgid | fs.ModeSticky
+		if unchosenGroup(info, gid) || mode&fs.ModeDir != 0 && (info.Mode()^mode)&bits != 0 {
+			wrong = append(wrong, path)
+		}
+	}
+	slices.Sort(wrong)
+	return wrong
+}
+
+// Repair gives what is Misplaced the group of the mail half and its mode.
+func (d *Dir) Repair() error {
+	gid, why := mailGroup()
+	if why != "" {
+		return errors.New(why)
+	}
+	modes := d.shared()
+	for _, path := range d.Misplaced() {
+		info, err := os.Lstat(path)
+		if err != nil {
+			return err
+		}
+		if unchosenGroup(info, gid) {
+			if err := os.Lchown(path, -1, gid); err != nil {
+				return err
+			}
+		}
+		if mode := modes[path]; mode.IsDir() { // after chown, which clears bits
+			if err := os.Chmod(path, mode&^fs.ModeDir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// shared returns what the mail half uses, with the modes of directories. What lies in
+// answers/ is its own.
+func (d *Dir) shared() map[string]fs.FileMode {
+	all := map[string]fs.FileMode{d.path: fs.ModeDir | 0o750}
+	for _, sub := range subdirs {
+		if sub.shared {
+			all[d.Path(sub.name)] = fs.ModeDir | sub.mode
+		}
+	}
+	records, _ := filepath.Glob(d.Path("pending", "*.json"))
+	for _, path := range records {
+		all[path] = 0
+	}
+	return all
+}
+
+// unchosenGroup reports whether a file has the group that new files of its owner have,
+// and not that of the mail half.
+func unchosenGroup(info fs.FileInfo, mail int) bool {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(s.Gid) == mail {
+		return false
+	}
+	owner, err := user.LookupId(strconv.Itoa(int(s.Uid)))
+	return s.Gid == 0 || err == nil && owner.Gid == strconv.Itoa(int(s.Gid))
 }

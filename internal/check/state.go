@@ -74,6 +74,7 @@ func (c *checker) mailUserExists(r *report) *identity {
 // modes tells whether nothing is wrong with the directory and those in it.
 func (c *checker) modes(r *report, top fs.FileInfo, user *identity) bool {
 	before := len(r.found)
+	shut := false // one command opens all that is shared
 	if top.Mode().Perm()&0o027 != 0 {
 		r.fail("run: chmod 750 "+c.State, "the state directory is too open: %s", describe(c.State))
 	}
@@ -89,7 +90,7 @@ func (c *checker) modes(r *report, top fs.FileInfo, user *identity) bool {
 			r.fail("move it away", "%s is not a directory", path)
 		default:
 			c.mode(r, path, info, sub.mode)
-			c.sharedWith(r, user, path, sub.shared, sub.mode)
+			shut = shut || c.shutTo(r, user, path, sub.shared)
 			sameOwner(r, top, info, path)
 		}
 	}
@@ -110,20 +111,19 @@ func (c *checker) mode(r *report, path string, info fs.FileInfo, want fs.FileMod
 	}
 }
 
-func (c *checker) sharedWith(r *report, user *identity, path string, want, mode fs.FileMode) {
+// shutTo reports a directory that the mail half cannot use, with the command that puts
+// right all that it shares.
+func (c *checker) shutTo(r *report, user *identity, path string, want fs.FileMode) bool {
 	if user == nil || want == 0 {
-		return
+		return false
 	}
 	at, err := user.blocked(path, want)
 	if err != nil || at == "" {
-		return
+		return false
 	}
-	group := groupName(uint32(user.gids[0]))
-	hint := fmt.Sprintf("run: chgrp %s %s && chmod %o %s", group, at, mode, at)
-	if at != path {
-		hint = fmt.Sprintf("run: chgrp %s %s && chmod g+x %s", group, at, at)
-	}
-	r.fail(hint, "the mail half (user %s) cannot use %s: %s", user.name, path, describe(at))
+	r.fail(fmt.Sprintf("run: cd %s && chgrp %s . pending answers && chmod 750 . && chmod 2750 pending && chmod 3770 answers && find pending -name '*.json' -exec chgrp %[2]s {} +",
+		c.State, groupName(uint32(user.gids[0]))), "the mail half (user %s) cannot use %s: %s", user.name, path, describe(at))
+	return true
 }
 
 func sameOwner(r *report, top, sub fs.FileInfo, path string) {

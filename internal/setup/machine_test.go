@@ -384,6 +384,51 @@ func TestInitPostfixWithMilters(t *testing.T) {
 }
 
 // A user with procmail sets up the own mail, and nothing else is touched.
+// An order comes before init, when there is no group of the mail half yet: init puts the
+// state directory right, and so does the command that check names.
+func TestCertBeforeInit(t *testing.T) {
+	onHost(t, func(a *admin) {
+		ca := a.world()
+		a.postfix(ca.SMTPAddr)
+		order := func() {
+			a.must(os.RemoveAll("/var/lib/postseal"))
+			a.try("userdel", "postseal")
+			status, out, errs := a.try("postseal", "cert", "-n", "-e", alice, "--agree-tos", "--server", ca.DirectoryURL, "--ca-bundle", ca.RootFile, "--key-type", "p256", "--timeout", "1s")
+			if status != 75 || strings.Count(errs, `hint: there is no group "postseal"`) != 1 || !strings.Contains(errs, "postseal init") {
+				t.Fatalf("postseal cert: exit %d\n%s%s", status, out, errs)
+			}
+		}
+		readable := func(who string) {
+			t.Helper()
+			for _, line := range []string{"cat pending/*.json", "touch answers/x && rm answers/x"} {
+				if status, _, errs := a.try("setpriv", "--reuid=postseal", "--regid=postseal", "--clear-groups", "sh", "-c", "cd /var/lib/postseal && "+line); status != 0 {
+					t.Errorf("%s: the mail half cannot: %s: %s", who, line, errs)
+				}
+			}
+		}
+		order()
+		flags := []string{"--server", ca.DirectoryURL, "--ca-bundle", ca.RootFile, "--contact", alice, "--agree-tos"}
+		a.setUp(flags...)
+		readable("init")
+		if again := a.setUp(flags...); again.statuses()["made"] {
+			t.Errorf("the second time it says %+v", again)
+		}
+
+		order()
+		a.run("useradd", "--system", "--user-group", "--no-create-home", "postseal")
+		_, out, _ := a.try("postseal", "check")
+		_, command, ok := strings.Cut(out, "run: cd /var")
+		if command, _, _ = strings.Cut(command, "\n"); !ok || strings.Count(out, "run: cd") != 1 {
+			t.Fatalf("postseal check says\n%s", out)
+		}
+		a.run("sh", "-c", "cd /var"+command)
+		readable("check")
+		if _, out, _ := a.try("postseal", "check"); strings.Contains(out, "cannot use") {
+			t.Errorf("postseal check says\n%s", out)
+		}
+	})
+}
+
 func TestInitUser(t *testing.T) {
 	onHost(t, func(a *admin) {
 		a.run("useradd", "--create-home", "--shell", "/bin/sh", "alice")

@@ -116,11 +116,14 @@ func (m *Machine) fileStep(path, why, content string, mode fs.FileMode) Step {
 	return s
 }
 
-// stateStep makes the state directory.
+// stateStep makes the state directory. One that an earlier "postseal cert" has made
+// without the group of the mail half is put right.
 func (m *Machine) stateStep(dir *state.Dir, redis bool) Step {
 	s := Step{What: dir.Path(), Why: "the state directory", Done: true, do: func() error {
-		_, err := dir.Create()
-		return err
+		if _, err := dir.Create(); err != nil {
+			return err
+		}
+		return dir.Repair()
 	}}
 	names := []string{"", "accounts", "orders", "certs", "pending", "answers"}
 	if redis {
@@ -129,6 +132,10 @@ func (m *Machine) stateStep(dir *state.Dir, redis bool) Step {
 	}
 	for _, name := range names {
 		s.Done = s.Done && exists(m.at(dir.Path(name)))
+	}
+	if wrong := dir.Misplaced(); s.Done && !redis && m.root == "" && len(wrong) > 0 {
+		s.Done = false
+		s.Why = "the state directory, which the mail half cannot use as it is: " + strings.Join(wrong, ", ")
 	}
 	return s
 }
