@@ -81,11 +81,7 @@ type caCmd struct {
 func (*caCmd) Help() string {
 	return `The CA serves this machine only, keeps everything in memory, and has a new
 root at each start. TXT records can be added to its DNS server in DIR/zone.txt,
-one a line: NAME TXT VALUE.
-
-Example:
-
-    postseal-demo ca --dir /tmp/ca --relay 127.0.0.1:25 --mail-trigger post`
+one a line: NAME TXT VALUE.`
 }
 
 // chance is a probability; people write 0.1 or 10%.

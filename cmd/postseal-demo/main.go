@@ -27,8 +27,12 @@ func (f *flags) program() cli.Program {
 		Description: "Show postseal on this machine alone: a test CA, a mail server with postseal-milter in it, " +
 			"and an order from the first request to the PKCS#12 container.",
 		Example: "postseal-demo\npostseal-demo ca --dir /tmp/ca --relay 127.0.0.1:25",
-		Flags:   f,
-		NoFile:  true,
+		Examples: map[string]string{
+			"run": "postseal-demo --dir /tmp/demo",
+			"ca":  "postseal-demo ca --dir /tmp/ca --relay 127.0.0.1:25 --mail-trigger post",
+		},
+		Flags:  f,
+		NoFile: true,
 	}
 }
 

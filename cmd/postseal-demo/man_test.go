@@ -17,4 +17,13 @@ func TestManual(t *testing.T) {
 		Model: model, Others: cli.Keys, Exits: []string{"0", "1", "64"},
 	})
 	manual.Diagnostics(t, "postseal-demo.1", "../..")
+	manual.Examples(t, "postseal-demo.1", "postseal-demo", func(args []string) error { return new(flags).program().Try(args) })
+}
+
+// The --help of each command ends with an example of that command.
+func TestExamples(t *testing.T) {
+	bad, err := new(flags).program().BadExamples()
+	if err != nil || len(bad) > 0 {
+		t.Errorf("%q, %v", bad, err)
+	}
 }

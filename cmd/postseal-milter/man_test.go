@@ -18,3 +18,11 @@ func TestManual(t *testing.T) {
 	})
 	manual.Diagnostics(t, "postseal-milter.8", "../..")
 }
+
+// The --help of each command ends with an example of that command.
+func TestExamples(t *testing.T) {
+	bad, err := new(flags).program().BadExamples()
+	if err != nil || len(bad) > 0 {
+		t.Errorf("%q, %v", bad, err)
+	}
+}

@@ -17,4 +17,13 @@ func TestManual(t *testing.T) {
 		Model: model, Others: cli.Keys, Exits: []string{"0", "64", "75", "78", "Ar"},
 	})
 	manual.Diagnostics(t, "postseal-pipe.1", "../..")
+	manual.Examples(t, "postseal-pipe.1", "postseal-pipe", func(args []string) error { return new(flags).program().Try(args) })
+}
+
+// The --help of each command ends with an example of that command.
+func TestExamples(t *testing.T) {
+	bad, err := new(flags).program().BadExamples()
+	if err != nil || len(bad) > 0 {
+		t.Errorf("%q, %v", bad, err)
+	}
 }

@@ -13,8 +13,6 @@ type cancelCmd struct {
 	Email []string `short:"e" required:"" placeholder:"ADDR" help:"Orders that name one of these."`
 }
 
-const cancelExample = "postseal cancel -e alice@example.org"
-
 // cancelled is one order in the JSON of cancel. The names are stable.
 type cancelled struct {
 	Name        string   `json:"name"`

@@ -30,8 +30,6 @@ type checkCmd struct {
 
 const failureHint = "what to do stands below it; then run the same command again"
 
-const checkExample = "postseal check -e alice@example.org --mail-to me@example.net"
-
 // checkJSON is the JSON document of check. The names are stable.
 type checkJSON struct {
 	Checks   []check.Finding `json:"checks"`

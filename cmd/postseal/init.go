@@ -26,8 +26,6 @@ type initCmd struct {
 	Check    bool     `help:"Run \"postseal check\" at the end."`
 }
 
-const initExample = "postseal init --dry-run"
-
 func (c *initCmd) run(ctx context.Context, s *session, file *cli.File) error {
 	o, err := c.options(s, file)
 	if err != nil {

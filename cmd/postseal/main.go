@@ -31,6 +31,26 @@ type flags struct {
 	Completion completionCmd `cmd:"" help:"Write a script that completes command lines in a shell."`
 }
 
+// examples end the --help of each command.
+var examples = map[string]string{
+	"cert":               "postseal cert -e alice@example.org --agree-tos",
+	"renew":              "postseal renew -n --jitter 1h",
+	"cancel":             "postseal cancel -e alice@example.org",
+	"revoke":             "postseal revoke --cert-path alice.p12 --reason keycompromise",
+	"status":             "postseal status --json",
+	"account":            "postseal account show",
+	"account show":       "postseal account show --test",
+	"account update":     "postseal account update --contact postmaster@example.org",
+	"account rollover":   "postseal account rollover",
+	"account deactivate": "postseal account deactivate --test",
+	"init":               "postseal init --dry-run",
+	"check":              "postseal check -e alice@example.org --mail-to me@example.net",
+	"completion":         "postseal completion bash",
+	"completion bash":    "postseal completion bash",
+	"completion zsh":     "postseal completion zsh",
+	"completion fish":    "postseal completion fish",
+}
+
 // common are the flags of all commands.
 type common struct {
 	State          string `placeholder:"DIR" help:"State directory (default: /var/lib/postseal as root, else the XDG state directory), or the URL of a Redis that the mail half shares: redis://HOST/DB."`
@@ -47,8 +67,8 @@ func (f *flags) program() cli.Program {
 		Name: "postseal",
 		Description: "Get S/MIME certificates over ACME (RFC 8823). The challenge mail is answered on the mail server " +
 			"by postseal-milter or postseal-pipe, which share the state directory.",
-		Example:  "postseal cert -e alice@example.org --agree-tos",
-		Examples: map[string]string{"init": initExample, "check": checkExample, "cancel": cancelExample},
+		Example:  examples["cert"],
+		Examples: examples,
 		Flags:    f,
 	}
 }

@@ -22,7 +22,7 @@ type Program struct {
 	Name        string
 	Description string
 	Example     string            // the end of --help
-	Examples    map[string]string // the end of a command's --help, where it differs
+	Examples    map[string]string // the end of each command's --help, by its words
 	Flags       any               // pointer to kong's struct; it embeds Common
 	Options     []kong.Option
 	NoFile      bool // the program reads no configuration file, and has no --config
@@ -199,6 +199,65 @@ func Version() string {
 		return "(devel)"
 	}
 	return info.Main.Version
+}
+
+// BadExamples returns the commands whose --help does not end with an example of theirs
+// that can be parsed, each with what is wrong. Each program's tests require it to be
+// empty. A line ends at a redirection.
+func (p Program) BadExamples() (bad []string, err error) {
+	model, err := p.Model()
+	if err != nil {
+		return nil, err
+	}
+	leaves := model.Leaves(true)
+	if len(leaves) == 0 {
+		leaves = []*kong.Node{model.Node}
+	}
+	for _, leaf := range leaves {
+		words := strings.Fields(strings.TrimPrefix(leaf.FullPath(), p.Name))
+		example := p.Example
+		if len(words) > 0 {
+			example = p.Examples[strings.Join(words, " ")]
+		}
+		if example == "" {
+			bad = append(bad, leaf.FullPath()+": there is none")
+		}
+		for line := range strings.Lines(example) {
+			line, _, _ = strings.Cut(line, "<")
+			args := strings.Fields(line)
+			if args[0] != p.Name || !p.runs(args[1:], words) {
+				bad = append(bad, leaf.FullPath()+": "+line)
+			}
+		}
+		if len(words) > 1 && !strings.HasPrefix(p.Examples[words[0]], p.Name+" "+words[0]+" ") {
+			bad = append(bad, words[0]+": there is none")
+		}
+	}
+	return bad, nil
+}
+
+// runs reports whether a command line is one of a command.
+func (p Program) runs(args, command []string) bool {
+	ctx, err := p.trace(args)
+	return err == nil && slices.Equal(strings.Fields(ctx.Command()), command)
+}
+
+// Try returns what is wrong with a command line, which is not run.
+func (p Program) Try(args []string) error {
+	_, err := p.trace(args)
+	return err
+}
+
+func (p Program) trace(args []string) (*kong.Context, error) {
+	parser, err := kong.New(p.Flags, append([]kong.Option{kong.Vars{"version": "", "config_default": ""}}, p.Options...)...)
+	if err != nil {
+		return nil, err
+	}
+	ctx, err := kong.Trace(parser, args)
+	if err == nil {
+		err = ctx.Error
+	}
+	return ctx, err
 }
 
 // UnknownFlags returns the flags of p that no configuration file may set

@@ -34,15 +34,40 @@ func Check(t *testing.T, path string, p Program) {
 			t.Errorf("%s has no section %s", path, name)
 		}
 	}
-	c := checker{t, page, p, map[string]bool{}}
+	c := checker{T: t, page: page, p: p, known: map[string]bool{}}
 	c.node("", p.Model.Node)
 	c.strangers()
 	c.exits()
+	c.file = Read(t, "../../internal/cli/postseal.toml.5")
+	c.defaults(p.Model.Node)
+}
+
+// defaults compares the defaults with those that the page of the configuration file
+// tells of.
+func (c *checker) defaults(node *kong.Node) {
+	for _, f := range node.Flags {
+		for _, s := range c.file.Sections {
+			for _, item := range s.Items {
+				if s.Name != "KEYS" || !slices.Contains(item.Words("Cm"), f.Name) || !strings.Contains(item.Source, "default is") {
+					continue
+				}
+				for _, word := range strings.Split(f.Default, ",") {
+					if !strings.Contains(item.Source, word) {
+						c.Errorf("%s: the default of %s is %s", c.file.Path, f.Name, f.Default)
+					}
+				}
+			}
+		}
+	}
+	for _, child := range node.Children {
+		c.defaults(child)
+	}
 }
 
 type checker struct {
 	*testing.T
 	page  *Page
+	file  *Page // of the configuration file
 	p     Program
 	known map[string]bool // flags of the program
 }
