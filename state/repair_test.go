@@ -1,0 +1,73 @@
+package state
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// A state directory that root made before there was a group of the mail half is put right
+// once there is one; a group that somebody chose stays. The group is only in a mount
+// namespace of the test.
+func TestRepair(t *testing.T) {
+	const inside, gid = "POSTSEAL_TEST_GROUP", 54321
+	if os.Getenv(inside) == "" {
+		group := filepath.Join(t.TempDir(), "group")
+		must(t, os.WriteFile(group, fmt.Appendf(nil, "root:x:0:\nmail:x:8:\n%s:x:%d:\n", Group, gid), 0o644))
+		cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", `mount --bind "$1" /etc/group && exec "$2" -test.run='^TestRepair$'`, "sh", group, os.Args[0])
+		cmd.Env = append(os.Environ(), inside+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	must(t, os.MkdirAll("/tmp", 0o1777))
+	top, err := os.MkdirTemp("/tmp", "repair")
+	must(t, err)
+	defer os.RemoveAll(top)
+	must(t, os.Chmod(top, 0o755))
+	d := Open(filepath.Join(top, "state"))
+	_, err = d.Create()
+	must(t, err)
+	must(t, d.Put(&Pending{ID: "1", Email: "alice@example.test", Server: "https://ca.example/", Thumbprint: "t", Expires: time.Now().Add(time.Hour)}))
+	if wrong := d.Misplaced(); len(wrong) > 0 {
+		t.Errorf("as Create makes it, wrong: %q", wrong)
+	}
+	records, err := filepath.Glob(d.Path("pending", "*.json"))
+	must(t, err)
+	for _, path := range append(records, d.Path(), d.Path("pending"), d.Path("answers")) { // as without a group
+		must(t, os.Chown(path, -1, 0))
+	}
+	can := func(line string) bool {
+		args := []string{"--reuid=54321", "--regid=54321", "--clear-groups", "sh", "-c", "cd " + d.Path() + " && " + line}
+		return exec.Command("setpriv", args...).Run() == nil
+	}
+	uses := []string{"cat pending/*.json", "touch answers/x && rm answers/x"}
+	if can(uses[0]) || can(uses[1]) || len(d.Misplaced()) != 4 {
+		t.Errorf("without a group, wrong: %q", d.Misplaced())
+	}
+	must(t, d.Repair())
+	for _, line := range uses {
+		if !can(line) {
+			t.Errorf("the mail half cannot: %s", line)
+		}
+	}
+	if wrong := d.Misplaced(); len(wrong) > 0 || can("ls certs") || can("touch pending/x") {
+		t.Errorf("wrong after the repair: %q", wrong)
+	}
+	must(t, os.Chown(d.Path("answers"), -1, 8)) // somebody's choice
+	must(t, os.Chmod(d.Path("answers"), os.ModeSetgid|os.ModeSticky|0o770))
+	if wrong := d.Misplaced(); len(wrong) > 0 {
+		t.Errorf("a group that was chosen is wrong: %q", wrong)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
