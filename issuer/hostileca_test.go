@@ -381,7 +381,7 @@ func (w *world) deal(t *testing.T, server string, patience time.Duration) []erro
 	_, err = i.ShowAccount(ctx, server, w.bundle)
 	errs = append(errs, err, i.UpdateAccount(ctx, server, w.bundle, AccountUpdate{Contact: []string{"admin@example.test"}}))
 	errs = append(errs, i.Rollover(ctx, server, w.bundle))
-	_, err = i.Revoke(ctx, Revocation{CertPath: res.Cert, CABundle: w.bundle})
+	_, err = i.Revoke(ctx, Revocation{CertPath: res.Cert})
 	return append(errs, err)
 }
 

@@ -176,7 +176,7 @@ func TestRedirects(t *testing.T) {
 	if err := os.WriteFile(bundle, marshalChain([]*x509.Certificate{server.Certificate()}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	client, err := newHTTPClient(bundle, userAgent(""), nil)
+	client, err := newHTTPClient([]string{bundle}, userAgent(""), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,8 +110,8 @@ func TestCompromised(t *testing.T) {
 			res := w.obtain(w.request(alice))
 			burnt := copied(t, res.Key)
 			v := revoke(res)
-			v.Server, v.CABundle = w.ca.DirectoryURL, w.bundle
-			if _, err := w.issuer().Revoke(t.Context(), v); err != nil {
+			v.Server = w.ca.DirectoryURL
+			if _, err := w.issuer(func(o *Options) { o.CABundle = w.bundle }).Revoke(t.Context(), v); err != nil {
 				t.Fatal(err)
 			}
 			if n := w.renew(w.issuer(), Renewal{Emails: []string{alice}, Force: true, ReuseKey: true}); n != 1 || !w.said(StepNote, "making a new one") {

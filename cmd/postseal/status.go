@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"postseal/internal/cli"
 	"postseal/internal/printable"
 	"postseal/issuer"
 )
@@ -87,7 +88,7 @@ const maxCell = 500
 // cells writes a row. Others' words in it can begin no other row, and no other column.
 func cells(w io.Writer, texts ...string) {
 	for n, text := range texts {
-		texts[n] = printable.Line(text, maxCell)
+		texts[n] = printable.Line(cli.OneLine(text), maxCell)
 	}
 	fmt.Fprintln(w, strings.Join(texts, "\t"))
 }
