@@ -75,16 +75,16 @@ unit:
 # In its directory, because there go test shows the table that the tests print.
 doors: root deps
 	@echo "== doors"
-	@$(GO) vet -tags doors ./internal/doors ./internal/readme
-	@cd internal/doors && CGO_ENABLED=0 $(GO) test -tags doors -count 1 -parallel $(DOORS) -timeout 15m
-	@CGO_ENABLED=0 $(GO) test -tags doors -count 1 -run '^TestStoriesElsewhere$$' -timeout 15m ./internal/readme
+	@$(GO) vet -tags doors ./internal/test/recipes ./internal/test/pages
+	@cd internal/test/recipes && CGO_ENABLED=0 $(GO) test -tags doors -count 1 -parallel $(DOORS) -timeout 15m
+	@CGO_ENABLED=0 $(GO) test -tags doors -count 1 -run '^TestStoriesElsewhere$$' -timeout 15m ./internal/test/pages
 
 # The Debian package on machines of their own, with systemd and without: installed,
 # upgraded, removed, purged; and contrib/first-hour.md, command by command.
 packages: root deps
 	@echo "== Debian package on machines"
-	@$(GO) vet -tags packages ./internal/release ./internal/firsthour
-	@CGO_ENABLED=0 $(GO) test -tags packages -count 1 -p 1 -run '^(TestPackage|TestFirstHour)' -timeout 15m ./internal/release ./internal/firsthour
+	@$(GO) vet -tags packages ./internal/release ./internal/test/firsthour
+	@CGO_ENABLED=0 $(GO) test -tags packages -count 1 -p 1 -run '^(TestPackage|TestFirstHour)' -timeout 15m ./internal/release ./internal/test/firsthour
 
 # Two builds from scratch in two places give the same bytes; make test has it with what
 # is compiled already.
@@ -99,22 +99,22 @@ fuzz:
 # It takes some minutes, and more memory in /dev/shm than a small machine has.
 bench: root
 	@echo "== benchmarks, each interleaved with what it is compared with"
-	@$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 1h -p 1 ./internal/bench
+	@$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 1h -p 1 ./internal/test/bench
 
 # The benchmarks of single functions.
 microbench:
-	@$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v /internal/bench)
+	@$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v /internal/test/bench)
 
 # kill -9 of the three programs at random moments; make test has a short version.
 crash: root deps
 	@echo "== crash, $(ROUNDS) rounds"
-	@cd internal/e2e && $(GO) test -count 1 -v -timeout 60m -run '^TestCrash$$' -crash.rounds $(ROUNDS)
+	@cd internal/test/e2e && $(GO) test -count 1 -v -timeout 60m -run '^TestCrash$$' -crash.rounds $(ROUNDS)
 
 # Postfix at full speed with a challenge every second.
 soak: root deps
 	@echo "== soak, $(SOAKTIME)"
-	@$(GO) vet -tags soak ./internal/e2e
-	@cd internal/e2e && $(GO) test -tags soak -count 1 -v -timeout 24h -run '^TestSoak$$' -soak.time $(SOAKTIME)
+	@$(GO) vet -tags soak ./internal/test/e2e
+	@cd internal/test/e2e && $(GO) test -tags soak -count 1 -v -timeout 24h -run '^TestSoak$$' -soak.time $(SOAKTIME)
 
 clean:
 	rm -rf bin dist postseal-demo

@@ -1,5 +1,5 @@
 // Package contrib is the recipes in this directory, for "postseal init", which shows
-// those for the mail server that it finds: the text that the tests of internal/doors
+// those for the mail server that it finds: the text that the tests of internal/test/recipes
 // run is the text that an admin gets.
 package contrib
 

@@ -18,7 +18,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
-	"postseal/internal/mta"
+	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 )
 

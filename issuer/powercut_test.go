@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"postseal/internal/mta"
+	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 	"postseal/state"
 )

@@ -17,7 +17,7 @@ import (
 	"github.com/emersion/go-milter"
 
 	"postseal/internal/challenge"
-	"postseal/internal/mta"
+	"postseal/internal/test/mta"
 )
 
 const crowd = 1000 // peers at a time

@@ -13,7 +13,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"postseal/internal/challenge"
-	"postseal/internal/mta"
+	"postseal/internal/test/mta"
 )
 
 // servePostfix puts a server into a Postfix of its own.

@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"postseal/internal/test/statetest"
 	"postseal/state"
-	"postseal/state/statetest"
 )
 
 func TestStore(t *testing.T) {

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"postseal/internal/cli"
-	"postseal/internal/manual"
+	"postseal/internal/test/manual"
 )
 
 // The page says what the program does, and no more.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"postseal/internal/mta"
+	"postseal/internal/test/mta"
 )
 
 // process runs the program itself, which a test binary is not, and tells whether it

@@ -17,7 +17,7 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 	"github.com/emersion/go-smtp"
 
-	"postseal/internal/mta"
+	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 	"postseal/state"
 )

@@ -21,7 +21,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"postseal/internal/mta"
+	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 )
 

@@ -20,7 +20,7 @@ import (
 	"sync"
 	"testing"
 
-	"postseal/internal/mta"
+	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 )
 

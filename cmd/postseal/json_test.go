@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"postseal/internal/manual"
+	"postseal/internal/test/manual"
 	"postseal/issuer"
 )
 

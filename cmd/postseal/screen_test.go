@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"postseal/internal/mta"
+	"postseal/internal/test/mta"
 )
 
 // Colours and bars are for a terminal that understands them, and colours never for

@@ -4,7 +4,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"postseal/internal/redistest"
+	"postseal/internal/test/redistest"
 )
 
 // redisAt looks at a Redis with some directives of redis.conf.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"postseal/internal/manual"
+	"postseal/internal/test/manual"
 )
 
 const page = "postseal.toml.5"

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"postseal/internal/mta"
+	"postseal/internal/test/mta"
 )
 
 const childVariable = "POSTSEAL_JOURNAL_TEST"

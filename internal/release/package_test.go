@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"postseal/internal/machine"
+	"postseal/internal/test/machine"
 )
 
 // The life of the package on a machine without a running systemd, as in a chroot or

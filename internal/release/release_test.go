@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"postseal/internal/machine"
+	"postseal/internal/test/machine"
 )
 
 // cold makes the second build compile everything anew, and both compress as well as

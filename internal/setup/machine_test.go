@@ -22,8 +22,8 @@ import (
 	"syscall"
 	"testing"
 
-	"postseal/internal/machine"
-	"postseal/internal/mta"
+	"postseal/internal/test/machine"
+	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 )
 

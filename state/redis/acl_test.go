@@ -11,9 +11,9 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"postseal/internal/redistest"
+	"postseal/internal/test/redistest"
+	"postseal/internal/test/statetest"
 	"postseal/state"
-	"postseal/state/statetest"
 )
 
 // recipe starts a server with the files of contrib/redis, as they are.

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"postseal/internal/redistest"
+	"postseal/internal/test/redistest"
+	"postseal/internal/test/statetest"
 	"postseal/state"
-	"postseal/state/statetest"
 )
 
 const (

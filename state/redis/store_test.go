@@ -9,9 +9,9 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	goredis "github.com/redis/go-redis/v9"
 
-	"postseal/internal/redistest"
+	"postseal/internal/test/redistest"
+	"postseal/internal/test/statetest"
 	"postseal/state"
-	"postseal/state/statetest"
 )
 
 func open(t testing.TB, url string) *Store {

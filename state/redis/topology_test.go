@@ -20,9 +20,9 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"postseal/internal/redistest"
+	"postseal/internal/test/redistest"
+	"postseal/internal/test/statetest"
 	"postseal/state"
-	"postseal/state/statetest"
 )
 
 // certificate writes a self-signed certificate for 127.0.0.1 and its key into a

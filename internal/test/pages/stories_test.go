@@ -1,0 +1,253 @@
+package pages
+
+// A chapter that most recipes build upon.
+var theUser = chapter{"contrib/systemd/README.md", "The user and the state directory"}
+
+// milterAdded is Postfix with the milter.
+var milterAdded = []chapter{theUser, {"contrib/postfix-milter/README.md", "Copy"}, {"contrib/postfix-milter/README.md", "Add"}}
+
+// What machines are like before their page begins.
+const (
+	// postfix is a Postfix as Debian configures it, which delivers into Maildirs.
+	postfix = `
+cp /usr/share/postfix/main.cf.debian /etc/postfix/main.cf
+cp /usr/share/postfix/master.cf.dist /etc/postfix/master.cf
+postconf -e inet_interfaces=127.0.0.1 myhostname=mail.example.org mydestination=example.org mailbox_command= home_mailbox=Maildir/
+newaliases
+systemctl restart postfix`
+
+	// signing makes postseal sign its replies.
+	signing = `
+chgrp postseal /etc/postseal/example.org.pem
+cat >>/etc/postseal/postseal.toml <<end
+[[dkim]]
+domain = "example.org"
+selector = "s1"
+key = "/etc/postseal/example.org.pem"
+end`
+
+	// provider makes it a mail provider: mailboxes over IMAP, replies signed by opendkim.
+	provider = `
+cd /opt/kit/src/contrib
+install -m 644 postfix-opendkim/opendkim.conf /etc/opendkim.conf
+install -m 644 postfix-opendkim/tmpfiles.conf /usr/lib/tmpfiles.d/opendkim-postfix.conf
+systemd-tmpfiles --create opendkim-postfix.conf
+` + yours + `/etc/opendkim.conf
+chown opendkim: /etc/postseal/example.org.pem
+chmod 600 /etc/postseal/example.org.pem
+systemctl restart opendkim
+postconf -e smtpd_milters=unix:opendkim/opendkim.sock
+postfix reload
+printf 'mail_location = maildir:~/Maildir\ndisable_plaintext_auth = no\n' >/etc/dovecot/local.conf
+systemctl restart dovecot
+echo you:secret | chpasswd
+echo 127.0.0.1 mail.example.org >>/etc/hosts`
+
+	// yours puts the domain and the key of this world into a file of a recipe.
+	yours = `sed -i 's/example\.test/example.org/; s,/etc/dkim/,/etc/postseal/,' `
+)
+
+// Commands that many pages have.
+const (
+	orderCommand  = "postseal cert -e you@example.org --dry-run"
+	milterJournal = "journalctl -u postseal-milter"
+	pipeJournal   = "journalctl -t postseal-pipe"
+	itSucceeded   = "dry run succeeded"
+	itAnswered    = `challenge answered"? address=you@example.org`
+)
+
+const noSession = "you have no session with systemd on a machine that nobody logs in to"
+
+// answered is what pages with one of the two journals promise.
+func answered(journal string) map[string]string {
+	return map[string]string{orderCommand: itSucceeded, journal: itAnswered}
+}
+
+// stories are the pages with commands, by the name of their test.
+var stories = map[string]story{
+	"README": { // the longest, so the first
+		page: "README.md", dir: ".", bare: true, setup: postfix,
+		hands: map[string]hand{
+			"postseal init": {"Or the programs alone", "rm /usr/local/bin/postseal*"},
+			"postfix reload": {"for the end of `/etc/postfix/main.cf`",
+				"cat contrib/postfix-milter/main.cf >>/etc/postfix/main.cf\n" + signing},
+			"postseal-pipe --explain <challenge.eml": {"A saved message", "cp /home/alice/Maildir/new/* challenge.eml"},
+		},
+		other: map[string]other{
+			"make dist": {"it compiles for three systems, and the tests of internal/release do that", "make -n dist"},
+			"make test": {"it runs this test", "make -n test"},
+		},
+		wants: map[string]string{
+			"go run ./cmd/postseal-demo":                     "postseal-demo/alice@example.test.p12",
+			"postseal cert -e alice@example.org --agree-tos": "/var/lib/postseal/certs/alice@example.org/cert.p12, valid until",
+			"postseal-pipe --explain <challenge.eml":         "verdict: ",
+		},
+	},
+	"systemd": {
+		page:  "contrib/systemd/README.md",
+		setup: postfix,
+		// In front of the page's own commands: a certificate that could be renewed.
+		hands: map[string]hand{"systemctl list-timers postseal-renew.timer": {"Its units are part of the recipes for Postfix", signing + `
+install -m 644 systemd/tmpfiles.d/postseal-postfix.conf /usr/lib/tmpfiles.d/
+install -m 644 systemd/postseal-milter.socket systemd/postseal-milter.service /usr/lib/systemd/system/
+systemd-tmpfiles --create postseal-postfix.conf
+systemctl daemon-reload
+systemctl enable --now postseal-milter.socket
+cat postfix-milter/main.cf >>/etc/postfix/main.cf
+postfix reload
+postseal cert --non-interactive -e you@example.org`}},
+		wants: map[string]string{
+			"systemctl list-timers postseal-renew.timer": "postseal-renew.service",
+			"postseal status": "you@example.org",
+		},
+	},
+	"monitoring": {
+		page:  "contrib/monitoring/README.md",
+		first: milterAdded, setup: postfix,
+		hands: map[string]hand{"systemctl restart postseal-milter": {"above the first table",
+			"echo 'metrics = \"127.0.0.1:9891\"' >/etc/postseal/postseal.toml" + signing + "\nsystemctl start postseal-milter; postseal cert -n -e alice@example.org"}},
+		wants: map[string]string{
+			"curl -s http://127.0.0.1:9891/metrics":                                                    "postseal_",
+			"journalctl POSTSEAL_ADDRESS=alice@example.org                 # one address, both halves": "challenge answered",
+		},
+	},
+	"postfix-milter": {
+		page:  "contrib/postfix-milter/README.md",
+		first: []chapter{theUser}, setup: postfix,
+		hands: map[string]hand{"cat postfix-milter/main.cf >>/etc/postfix/main.cf": {"let postseal: `[[dkim]]`", signing}},
+		wants: answered(milterJournal),
+	},
+	"postfix-pipe": {
+		page:  "contrib/postfix-pipe/README.md",
+		first: []chapter{theUser}, setup: postfix,
+		hands: map[string]hand{"cat postfix-pipe/main.cf >>/etc/postfix/main.cf": {"or by `[[dkim]]`", signing}},
+		wants: answered(pipeJournal),
+	},
+	"postfix-opendkim": {
+		page:  "contrib/postfix-opendkim/README.md",
+		first: []chapter{theUser, {"contrib/postfix-milter/README.md", "Copy"}}, setup: postfix,
+		hands: map[string]hand{"systemctl restart opendkim": {"Your domain, selector and key to `/etc/opendkim.conf`",
+			yours + "/etc/opendkim.conf; chown opendkim: /etc/postseal/example.org.pem; chmod 600 /etc/postseal/example.org.pem"}},
+		wants: map[string]string{orderCommand: itSucceeded,
+			"journalctl -t opendkim": `DKIM-Signature field added \(s=mail, d=example.org\)`},
+	},
+	"redis": {
+		page:  "contrib/redis/README.md",
+		first: milterAdded, setup: postfix,
+		hands: map[string]hand{"systemctl restart postseal-milter": {"to the top of `/etc/postseal/postseal.toml`",
+			`echo 'state = "redis://postseal-mail@localhost:6379/0?password-file=/etc/postseal/redis.mail"' >/etc/postseal/postseal.toml` + signing}},
+		wants: map[string]string{orderCommand: itSucceeded, "postseal status": "ANSWER FOR", milterJournal: itAnswered},
+	},
+	"performance": {
+		page: "contrib/performance.md", dir: ".",
+		other: map[string]other{"make bench": {"it takes minutes and wants an idle machine", "make -n bench"}},
+	},
+	"scale": {
+		page: "contrib/scale.md", dir: ".",
+		other: map[string]other{
+			"go test -v -run TestThreeMX ./internal/test/multimx -hosts.calm     # the counts of Redis": {
+				"it takes minutes", "grep -r 'func TestThreeMX(' internal/test/multimx && grep -r 'hosts.calm' internal/test/multimx"},
+			"go test -run '^$' -bench FromFile -benchtime 1x ./issuer     # those of the issuing half": {
+				"it takes minutes", "grep -r 'func BenchmarkFromFile(' issuer"},
+		},
+	},
+
+	// Those below want mail servers that `make deps` does not install. `make doors` runs
+	// them.
+	"postfix-rspamd": {
+		page: "contrib/postfix-rspamd/README.md", image: "rspamd",
+		first: []chapter{theUser, {"contrib/postfix-milter/README.md", "Copy"}}, setup: postfix,
+		hands: map[string]hand{"rspamadm configtest": {"Your domain, selector and key to `/etc/rspamd/local.d/dkim_signing.conf`",
+			yours + "/etc/rspamd/local.d/dkim_signing.conf; chown _rspamd: /etc/postseal/example.org.pem"},
+			"cat postfix-rspamd/main.cf >>/etc/postfix/main.cf": {"compiles its rules for 20 s",
+				"until (exec 3<>/dev/tcp/127.0.0.1/11332) 2>/dev/null; do sleep 0.1; done"}},
+		wants: map[string]string{orderCommand: itSucceeded, "rspamadm configdump dkim | grep sign_headers": `\(o\)from`},
+	},
+	"procmail": {
+		page: "contrib/procmail/README.md", image: "postfix",
+		first: []chapter{theUser}, setup: postfix + "\npostconf -e mailbox_command=procmail\npostfix reload",
+		hands: map[string]hand{"cat procmail/etc-procmailrc >>/etc/procmailrc": {"on a host,\n`[[dkim]]`", signing}},
+		wants: answered(""),
+	},
+	"maildrop": {
+		page: "contrib/maildrop/README.md", image: "postfix",
+		first: []chapter{theUser}, setup: postfix + "\npostconf -e 'mailbox_command=/usr/bin/maildrop -d ${USER}'\npostfix reload",
+		hands: map[string]hand{
+			"cat maildrop/etc-maildroprc >>/etc/maildroprc": {"on a host, `[[dkim]]`", signing},
+			"maildrop -V 2 -d you <mail":                    {"delivers a saved mail", "printf 'Subject: lunch\\n\\nAt noon?\\n' >mail"},
+		},
+		wants: answered(""),
+	},
+	"dovecot": {
+		page: "contrib/dovecot/README.md", image: "postfix",
+		first: []chapter{theUser}, setup: postfix + `
+cat >/etc/dovecot/local.conf <<end
+mail_location = maildir:~/Maildir
+auth_username_format = %Ln
+service lmtp {
+  unix_listener /var/spool/postfix/private/dovecot-lmtp {
+    user = postfix
+    group = postfix
+    mode = 0600
+  }
+}
+end
+postconf -e mailbox_transport=lmtp:unix:private/dovecot-lmtp
+postfix reload
+systemctl restart dovecot`,
+		hands: map[string]hand{"doveadm reload": {"or by `[[dkim]]`", signing}},
+		wants: answered(pipeJournal),
+	},
+	"exim": {
+		page: "contrib/exim/README.md", image: "exim",
+		first: []chapter{theUser}, setup: `
+sed -i "s/configtype='local'/configtype='internet'/; s/split_config='false'/split_config='true'/; s/local_interfaces=.*/local_interfaces='127.0.0.1'/; s/other_hostnames=.*/other_hostnames='example.org'/" /etc/exim4/update-exim4.conf.conf
+update-exim4.conf
+systemctl restart exim4`,
+		hands: map[string]hand{"update-exim4.conf": {"Your domain, selector and key to `/etc/exim4/conf.d/main/00_postseal`",
+			"test -e /etc/exim4/conf.d/main/00_postseal || exit 0\n" + yours + "/etc/exim4/conf.d/main/00_postseal; chown Debian-exim: /etc/postseal/example.org.pem"}},
+		wants: map[string]string{orderCommand: itSucceeded, "grep T=postseal /var/log/exim4/mainlog": "T=postseal"},
+	},
+	"opensmtpd": {
+		page: "contrib/opensmtpd/README.md", image: "opensmtpd",
+		first: []chapter{theUser}, setup: `
+touch /etc/aliases
+sed -i 's/listen on localhost/listen on 127.0.0.1/; s/^# match from any for domain "example.org"/match from any for domain "example.org"/' /etc/smtpd.conf
+systemctl restart opensmtpd`,
+		hands: map[string]hand{"smtpd -n": {"The line of `smtpd.conf` above the actions, and `wrapper \"postseal\"` to each action that",
+			signing + `
+grep -v '^#' opensmtpd/smtpd.conf | cat - /etc/smtpd.conf >/tmp/smtpd.conf
+sed 's/^action "local" maildir/& wrapper "postseal"/' /tmp/smtpd.conf >/etc/smtpd.conf`}},
+		wants: answered(pipeJournal),
+	},
+	"sendmail": {
+		page: "contrib/sendmail/README.md", image: "sendmail",
+		first: []chapter{theUser}, setup: `
+echo example.org >>/etc/mail/local-host-names
+sed -i '/MASQUERADE_AS/s/example\.test/example.org/' /etc/mail/sendmail.mc`,
+		hands: map[string]hand{"make -C /etc/mail": {"The line of `sendmail.mc` to `/etc/mail/sendmail.mc`, above MAILER_DEFINITIONS",
+			"grep -q postseal /etc/mail/sendmail.mc && exit\n" + signing + `
+sed -i '/^MAILER_DEFINITIONS/e cat sendmail/sendmail.mc' /etc/mail/sendmail.mc`}},
+		wants: answered(milterJournal),
+	},
+	"getmail": {
+		page: "contrib/getmail/README.md", image: "postfix", login: "you", setup: postfix + provider,
+		hands: map[string]hand{"systemctl --user enable --now postseal-getmail": {"Your account to `~/.config/getmail/postseal`",
+			"sed -i 's/mail.example.test/mail.example.org/; s/alice/you/' ~/.config/getmail/postseal"}},
+		other: map[string]other{
+			"systemctl --user enable --now postseal-getmail": {noSession, `unit=~/.config/systemd/user/postseal-getmail.service
+XDG_RUNTIME_DIR=/tmp systemd-analyze --user verify $unit && { $(sed -n "s,%h,$HOME,; s/^ExecStart=//p" $unit) &>/dev/null & getmail=$!; }`},
+			"journalctl --user -u postseal-getmail":           {noSession, "kill -0 $getmail"},
+			"systemctl --user disable --now postseal-getmail": {noSession, "kill $getmail"},
+		},
+		wants: map[string]string{orderCommand: itSucceeded},
+	},
+	"fetchmail": {
+		page: "contrib/fetchmail/README.md", image: "postfix", login: "you", setup: postfix + provider,
+		hands: map[string]hand{orderCommand: {"Your account to `~/.fetchmailrc`",
+			"sed -i 's/mail.example.test/mail.example.org/; s/alice/you/' ~/.fetchmailrc\n(fetchmail -N -d 5 &>/dev/null &)"}},
+		other: map[string]other{"fetchmail -v -N -d 5": {"it runs until it is stopped, and there is one already",
+			"fetchmail --quit; timeout 5 fetchmail -v -N -d 5; [ $? -eq 124 ]"}},
+		wants: map[string]string{orderCommand: itSucceeded},
+	},
+}
