@@ -31,13 +31,13 @@ func (x *exam) authenticated() (coverage, error) {
 
 // passedAt tells whether host says dkim=pass for the domain of an aligned signature.
 func (x *exam) passedAt(host string) bool {
-	for _, value := range x.m.values("authentication-results") {
-		value, ok := plain(value)
-		if !ok {
+	for _, written := range x.m.values("authentication-results") {
+		value, ok := plain(written)
+		if !ok || !namesBare(written, host) {
 			continue
 		}
-		id, results, err := authres.Parse(value)
-		if err != nil || !strings.EqualFold(id, host) {
+		_, results, err := authres.Parse(value)
+		if err != nil {
 			continue
 		}
 		for _, result := range results {
@@ -47,6 +47,15 @@ func (x *exam) passedAt(host string) bool {
 		}
 	}
 	return false
+}
+
+// namesBare reports whether the authserv-id of a field is host as a bare word, before
+// nothing but a version. In quotes or among comments, which RFC 8601, Section 2.2,
+// allows, a border host that takes out fields with its name may not know it.
+func namesBare(value, host string) bool {
+	id, _, _ := strings.Cut(value, ";")
+	words := strings.Fields(id)
+	return len(words) > 0 && strings.EqualFold(words[0], host) && (len(words) == 1 || len(words) == 2 && strings.Trim(words[1], "0123456789") == "")
 }
 
 func (x *exam) alignedDomain(domain string) bool {
