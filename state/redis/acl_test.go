@@ -28,7 +28,7 @@ func recipe(t *testing.T, directives ...string) *redistest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := strings.Replace(string(conf), "/etc/redis/users.acl", users, 1)
+	text := strings.Replace(string(conf), "/etc/postseal/redis.acl", users, 1)
 	return redistest.Start(t, append(strings.Split(text, "\n"), directives...)...)
 }
 
