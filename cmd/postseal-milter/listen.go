@@ -17,7 +17,7 @@ import (
 	"postseal/internal/hostport"
 )
 
-const listenExample = "for example: --listen unix:/var/spool/postfix/postseal/milter.sock, or --listen inet:8891@127.0.0.1"
+const listenExample = "for example: --listen unix:/var/spool/postfix/postseal-milter/milter.sock, or --listen inet:8891@127.0.0.1"
 
 // sockets are what mail servers connect to.
 type sockets []net.Listener
@@ -117,16 +117,13 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	// No other user may connect before the mode is set.
-	old := syscall.Umask(0o177)
+	// By the umask and not by chmod(2), which would follow a link: the name is that of
+	// the socket only as long as nobody else writes in its directory.
+	old := syscall.Umask(int(0o777 &^ mode))
 	l, err := net.Listen("unix", path)
 	syscall.Umask(old)
 	if err != nil {
 		return nil, cli.Failed(directoryHint(path), "cannot make the socket %s: %v", path, cause(err))
-	}
-	if err := os.Chmod(path, mode); err != nil {
-		l.Close()
-		return nil, cli.Failed("choose another path: this file system has no modes for sockets", "cannot set the mode of the socket %s: %v", path, cause(err))
 	}
 	return l, nil
 }

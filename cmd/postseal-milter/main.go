@@ -39,7 +39,7 @@ func (f *flags) program() cli.Program {
 		Name: "postseal-milter",
 		Description: "Answer ACME mail challenges (RFC 8823) inside Postfix or Sendmail. Ordinary mail is accepted " +
 			"before its body is read.",
-		Example: "postseal-milter --listen unix:/var/spool/postfix/postseal/milter.sock",
+		Example: "postseal-milter --listen unix:/var/spool/postfix/postseal-milter/milter.sock",
 		Flags:   f,
 	}
 }

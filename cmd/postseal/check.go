@@ -136,7 +136,7 @@ func (c *checkCmd) config(s *session, file *cli.File) check.Config {
 	conf := check.Config{Path: file.Path, SMIMERoots: file.SMIME.Roots, SMTPPasswordFile: c.SMTPPasswordFile}
 	for _, name := range []string{"*", s.server()} {
 		if _, ok := file.CA[name]; ok {
-			conf.CATable = name
+			conf.CATable, conf.TrustedAuthservID = name, file.CA[name].TrustedAuthservID
 		}
 	}
 	for _, k := range file.DKIM {

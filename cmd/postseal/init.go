@@ -61,7 +61,7 @@ func (c *initCmd) options(s *session, file *cli.File) (setup.Options, error) {
 		}
 	}
 	var err error
-	if o.Config, err = c.config(s, file); err != nil {
+	if o.Config, err = c.config(s, file, o.Personal); err != nil {
 		return o, err
 	}
 	if o.Personal {
@@ -75,10 +75,11 @@ func (c *initCmd) options(s *session, file *cli.File) (setup.Options, error) {
 	return o, nil
 }
 
-func (c *initCmd) config(s *session, file *cli.File) (setup.Config, error) {
-	conf := setup.Config{CABundle: s.CABundle, Contact: c.Contact, AgreeTOS: c.AgreeTOS, Resolver: c.Resolver}
+func (c *initCmd) config(s *session, file *cli.File, personal bool) (setup.Config, error) {
+	conf := setup.Config{DefaultState: cli.DefaultState(), CABundle: s.CABundle, Contact: c.Contact, AgreeTOS: c.AgreeTOS, Resolver: c.Resolver}
 	switch {
-	case s.State == cli.DefaultState() || s.State == cli.SystemState:
+	case personal && s.State == cli.SystemState: // of the machine's configuration
+		conf.State = cli.DefaultState()
 	case !cli.HasPassword(s.State):
 		conf.State = s.State
 	case file.Path == "": // else it is that of the file, which stays as it is
@@ -102,6 +103,11 @@ func (c *initCmd) config(s *session, file *cli.File) (setup.Config, error) {
 			return conf, err
 		}
 		conf.DKIM = append(conf.DKIM, key)
+	}
+	if !cli.IsURL(conf.State) {
+		if err := absolute(&conf.State); err != nil {
+			return conf, err
+		}
 	}
 	return conf, absolute(&conf.CABundle)
 }

@@ -56,7 +56,8 @@ func (c *checker) mailUser() *identity {
 	name := c.MailUser
 	if name == "" {
 		name = state.Group
-		if home, err := os.UserHomeDir(); err == nil && os.Geteuid() != 0 && strings.HasPrefix(c.State, home+"/") {
+		home, err := filepath.EvalSymlinks(os.Getenv("HOME"))
+		if err == nil && os.Geteuid() != 0 && strings.HasPrefix(c.State, home+"/") {
 			if u, err := user.Current(); err == nil {
 				name = u.Username
 			}

@@ -72,6 +72,18 @@ func (c *checker) caTable(r *report) {
 	default:
 		r.ok("[ca.%q] applies to %s", c.Config.CATable, c.Server)
 	}
+	if id := c.Config.TrustedAuthservID; id != "" && exists(sudoers) {
+		r.warn("use one of the two: leave trusted-authserv-id out, or remove the file",
+			"trusted-authserv-id = %q believes a field of the message, and %s lets every local user hand in messages of their own", id, sudoers)
+	}
+}
+
+// sudoers is where recipes install contrib/sudoers.d/postseal.
+const sudoers = "/etc/sudoers.d/postseal"
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // secret looks at a file that others must not read and the mail half must. It

@@ -35,11 +35,12 @@ type Options struct {
 
 // Config is what the configuration file says and no flag does.
 type Config struct {
-	Path             string // "" if there is no file
-	CATable          string // name of the [ca] table that applies; "" for none
-	DKIM             []DKIMKey
-	SMIMERoots       string
-	SMTPPasswordFile string
+	Path              string // "" if there is no file
+	TrustedAuthservID string // of that table
+	CATable           string // name of the [ca] table that applies; "" for none
+	DKIM              []DKIMKey
+	SMIMERoots        string
+	SMTPPasswordFile  string
 }
 
 // DKIMKey is a key with which the mail half signs replies itself.

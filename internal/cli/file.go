@@ -1,16 +1,13 @@
 package cli
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/BurntSushi/toml"
@@ -237,33 +234,6 @@ func isSet(env string) bool {
 	return ok
 }
 
-// UserConfig returns where a user's own configuration file is: postseal/postseal.toml
-// below the XDG configuration directory; "" for root, and where there is no home.
-func UserConfig() string {
-	base, err := os.UserConfigDir()
-	if err != nil || os.Geteuid() == 0 {
-		return ""
-	}
-	return filepath.Join(base, "postseal", filepath.Base(DefaultConfig))
-}
-
-// ownConfig returns the user's own file if it is there and really the user's: the
-// environment that says where to look may be somebody else's.
-func ownConfig() string {
-	path := UserConfig()
-	if path == "" {
-		return ""
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return ""
-	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); !ok || int(stat.Uid) != os.Geteuid() {
-		return ""
-	}
-	return path
-}
-
 // load reads the file once: the one that --config or POSTSEAL_CONFIG names, else
 // the user's own, else the default one if it is there.
 func (r *resolver) load(ctx *kong.Context) error {
@@ -271,7 +241,12 @@ func (r *resolver) load(ctx *kong.Context) error {
 		return nil
 	}
 	r.loaded = true
-	path := cmp.Or(configPath(ctx), ownConfig())
+	path := configPath(ctx)
+	if own := UserConfig(); path == "" && own != "" {
+		if _, err := os.Stat(own); err == nil {
+			path = own
+		}
+	}
 	if path == "" {
 		if _, err := os.Stat(r.defaultPath); errors.Is(err, fs.ErrNotExist) {
 			return nil

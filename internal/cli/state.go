@@ -1,8 +1,8 @@
 package cli
 
 import (
+	"cmp"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -13,36 +13,19 @@ import (
 const SystemState = "/var/lib/postseal"
 
 // DefaultState returns the state directory of the issuing half when none is
-// configured: the system's for root, else one below the XDG state directory.
-func DefaultState() string {
-	if os.Geteuid() == 0 {
-		return SystemState
-	}
-	return userState()
-}
+// configured: a user's own below the XDG state directory, else the system's.
+func DefaultState() string { return cmp.Or(userState(), SystemState) }
 
 // DefaultMailState returns the state directory of the mail half when none is
 // configured. It runs as a user of its own on a mail server, and as oneself from
 // one's own procmail or sieve: one's own directory counts where it exists.
 func DefaultMailState() string {
-	if own := userState(); os.Geteuid() != 0 && own != "" {
+	if own := userState(); own != "" {
 		if _, err := os.Stat(own); err == nil {
 			return own
 		}
 	}
 	return SystemState
-}
-
-func userState() string {
-	base := os.Getenv("XDG_STATE_HOME")
-	if !filepath.IsAbs(base) {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return SystemState
-		}
-		base = filepath.Join(home, ".local", "state")
-	}
-	return filepath.Join(base, "postseal")
 }
 
 // StateHint says what a --state that is a URL looks like.

@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"os"
@@ -22,6 +23,8 @@ type Config struct {
 	Resolver string
 	Listen   string
 	DKIM     []DKIMKey
+
+	DefaultState string // what a file without state means
 }
 
 // DKIMKey is a [[dkim]] table.
@@ -119,7 +122,7 @@ func (c Config) differs(path string) (keys []string, err error) {
 		key        string
 		want, have string
 	}{
-		{"state", c.State, have.State},
+		{"state", c.State, cmp.Or(have.State, c.DefaultState)},
 		{"server", c.Server, have.Server},
 		{"ca-bundle", c.CABundle, have.CABundle},
 		{"contact", strings.Join(c.Contact, ","), joined(have.Contact)},

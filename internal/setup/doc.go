@@ -2,7 +2,7 @@
 // there, says what has to be done, and does what is postseal's own business.
 //
 // It writes the configuration file, makes the user and group of the mail half, the
-// state directory, the directory of the milter's socket, and those files of the
+// state directory, the directory of the milter's socket where systemd does not, and those files of the
 // recipe that belong to postseal (helper scripts and units), each only where it is
 // missing: what is there stays as it is. It never writes into a file of the mail
 // server; what belongs there is shown, in the words of contrib/, which are embedded

@@ -21,10 +21,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"postseal/internal/test/machine"
 	"postseal/internal/test/mta"
 	"postseal/internal/testca"
+	"postseal/state"
 )
 
 func TestMain(m *testing.M) {
@@ -50,7 +52,7 @@ func onHost(t *testing.T, f func(*admin)) {
 		return
 	}
 	t.Parallel()
-	mta.Need(t, "postfix", "procmail")
+	mta.Need(t, "postfix", "procmail", "sudo")
 	dir, err := kit.Path()
 	if err != nil {
 		t.Fatal(err)
@@ -237,7 +239,7 @@ func (a *admin) startMilter() {
 		}
 	})
 	mta.WaitFor(a, "the milter's socket", func() bool {
-		conn, err := net.Dial("unix", "/var/spool/postfix/postseal/milter.sock")
+		conn, err := net.Dial("unix", "/var/spool/postfix/postseal-milter/milter.sock")
 		if err == nil {
 			conn.Close()
 		}
@@ -325,7 +327,7 @@ func (a *admin) wantModes() {
 		"/var/lib/postseal/pending":                  "2750 root:postseal",
 		"/var/lib/postseal/answers":                  "3770 root:postseal",
 		"/var/lib/postseal/certs":                    "700 root:root",
-		"/var/spool/postfix/postseal":                "2750 postseal:postfix",
+		"/var/spool/postfix/postseal-milter":         "2750 postseal:postfix",
 		"/etc/systemd/system/postseal-milter.socket": "644 root:root",
 	} {
 		if got := strings.TrimSpace(a.run("stat", "-c", "%a %U:%G", path)); got != want {
@@ -372,7 +374,7 @@ func TestInitPostfixWithMilters(t *testing.T) {
 		}
 		a.follow(r)
 		got := a.run("postconf", "-h", "-x", "smtpd_milters")
-		for _, want := range []string{"inet:127.0.0.1:8891,", "unix:other/sock,", "{ unix:postseal/milter.sock, default_action=accept,"} {
+		for _, want := range []string{"inet:127.0.0.1:8891,", "unix:other/sock,", "{ unix:postseal-milter/milter.sock, default_action=accept,"} {
 			if !strings.Contains(got, want) {
 				t.Errorf("smtpd_milters is %s, which lacks %s", got, want)
 			}
@@ -476,4 +478,100 @@ func TestInitUser(t *testing.T) {
 			t.Errorf("exit %d: %s", status, errs)
 		}
 	})
+}
+
+// Whoever hands in mail through sudo chooses neither the state that it is looked up in
+// nor the configuration, not even where sudo has been told to keep the variables that
+// lead there: a record of the user's own would have a reply sent for any address.
+func TestSudoKeepsNoHome(t *testing.T) {
+	onHost(t, func(a *admin) {
+		a.run("useradd", "--create-home", "mallory")
+		a.must(os.WriteFile("/etc/hosts", []byte("127.0.0.1 mail.example.test mail localhost\n"), 0o644)) // sudo asks
+		a.follow(a.setUp("--via", "procmail", "--agree-tos", "--server", "https://ca.example/dir"))
+		const file = "/etc/sudoers.d/postseal"
+		shipped, err := os.ReadFile(file)
+		a.must(err)
+		const kept = "Defaults env_keep += \"HOME XDG_STATE_HOME XDG_CONFIG_HOME POSTSEAL_STATE POSTSEAL_CONFIG POSTSEAL_SMTP\"\n"
+		a.must(os.WriteFile("/etc/sudoers.d/zz-kept", []byte(kept), 0o440))
+		a.must(os.WriteFile("/etc/postseal/postseal.toml", []byte("smtp = \"smtp://127.0.0.1:1\"\n"), 0o644)) // no state: the worst case
+		a.trap("/home/mallory")
+
+		pipe := a.bin + "/postseal-pipe"
+		as := func(env string, args ...string) string {
+			line := append([]string{"--reuid=mallory", "--regid=mallory", "--init-groups", "env", "-i", "PATH=/usr/bin:/bin"}, strings.Fields(env)...)
+			status, out, errs := a.try("sh", append([]string{"-c", `setpriv "$@" <` + trapMail, "sh"}, append(line, args...)...)...)
+			return fmt.Sprintf("exit %d %s%s", status, out, errs)
+		}
+		if got := as("HOME=/home/mallory", pipe); !strings.Contains(got, "exit 75") || !strings.Contains(got, "victim@"+domain) {
+			t.Fatalf("mallory's own record is no trap: %s", got)
+		}
+		rules := string(shipped)
+		for name, c := range map[string]struct {
+			rules string
+			envs  []string
+		}{
+			"as shipped": {rules, []string{"HOME=/home/mallory", "XDG_STATE_HOME=/home/mallory/.local/state", "XDG_STATE_HOME=/home/mallory/to-answers",
+				"XDG_CONFIG_HOME=/home/mallory/.config", "POSTSEAL_STATE=/home/mallory/.local/state/postseal", "POSTSEAL_CONFIG=/home/mallory/.config/postseal/postseal.toml"}},
+			"without its Defaults": {withoutDefaults(rules), []string{"HOME=/home/mallory", "XDG_STATE_HOME=/home/mallory/.local/state",
+				"XDG_CONFIG_HOME=/home/mallory/.config", "HOME=/home/mallory XDG_STATE_HOME=relative"}},
+		} {
+			a.must(os.WriteFile(file, []byte(c.rules), 0o440))
+			a.must(os.Chmod(file, 0o440))
+			a.run("visudo", "-c")
+			for _, env := range c.envs {
+				if got := as(env, "sudo", "-n", "-u", "postseal", pipe); got != "exit 0 " {
+					t.Errorf("%s, %s: %s", name, env, got)
+				}
+			}
+		}
+		a.wantWarned()
+	})
+}
+
+const trapMail = "/home/mallory/mail"
+
+// trap makes what would have a reply sent for somebody else's address, with a
+// configuration that leads there, all readable for everybody.
+func (a *admin) trap(home string) {
+	a.Helper()
+	dir := state.Open(home + "/.local/state/postseal")
+	_, err := dir.Create()
+	a.must(err)
+	now := time.Now()
+	a.must(dir.Put(&state.Pending{
+		Version: 1, ID: "0123456789abcdef0123456789abcdef", Email: "victim@" + domain, Server: "https://ca.example/dir", From: "acme@ca.example",
+		Token: "DGyRejmCefe7v4NfDGDKfA", Thumbprint: strings.Repeat("A", 43), Join: "string", Created: now.Add(-time.Minute), Expires: now.Add(time.Hour),
+		Policy: state.Policy{Unsigned: "allow", AutoSubmitted: "ignore"},
+	}))
+	a.must(os.MkdirAll(home+"/.config/postseal", 0o755))
+	a.must(os.WriteFile(home+"/.config/postseal/postseal.toml", []byte("state = \""+dir.Path()+"\"\nsmtp = \"smtp://127.0.0.1:1\"\n"), 0o644))
+	a.must(os.WriteFile(trapMail, []byte("From: acme@ca.example\nTo: victim@"+domain+"\nMessage-ID: <1@ca.example>\nDate: "+now.Format(time.RFC1123Z)+
+		"\nAuto-Submitted: auto-generated; type=acme\nSubject: ACME: LgYemJLy3F1LDkiJrdIGbEzyFJyOyf6vBdyZ1TG3sME\n\nReply, please.\n"), 0o644))
+	a.must(os.MkdirAll(home+"/to-answers", 0o755))
+	a.must(os.Symlink("/var/lib/postseal/answers", home+"/to-answers/postseal"))
+	a.run("sh", "-c", "chown -R mallory: "+home+" && chmod -R a+rwX "+home)
+}
+
+// withoutDefaults are rules of sudoers without what they say of a command's
+// environment.
+func withoutDefaults(rules string) (rest string) {
+	for line := range strings.Lines(rules) {
+		if !strings.HasPrefix(line, "Defaults") {
+			rest += line
+		}
+	}
+	return rest
+}
+
+// wantWarned wants "postseal check" to say that a border host can be gone around.
+func (a *admin) wantWarned() {
+	a.Helper()
+	const text = "/etc/sudoers.d/postseal lets every local user hand in messages"
+	if _, out, _ := a.try("postseal", "check", "--server", "https://ca.example/dir"); strings.Contains(out, text) {
+		a.Errorf("warned of a file that does no harm alone:\n%s", out)
+	}
+	a.must(os.WriteFile("/etc/postseal/postseal.toml", []byte("[ca.\"*\"]\ntrusted-authserv-id = \"mx.example.org\"\n"), 0o644))
+	if _, out, errs := a.try("postseal", "check", "--server", "https://ca.example/dir"); !strings.Contains(out, text) {
+		a.Errorf("not warned:\n%s%s", out, errs)
+	}
 }

@@ -1,5 +1,7 @@
 package setup
 
+import "strings"
+
 // Neighbour is a program that can hand mail over to postseal, with its recipe.
 type Neighbour struct {
 	Name  string // what --via calls it
@@ -14,7 +16,7 @@ type Neighbour struct {
 	lines    []addition
 	commands []string // that make the neighbour see what was added
 	own      []addition
-	socket   socketDir
+	socket   socket
 	note     string // what lines cannot show
 }
 
@@ -44,11 +46,16 @@ const (
 	Above   Place = "above"   // above the lines that the text names
 )
 
-// socketDir is the directory of the milter's socket, which the mail server's group
-// may enter.
-type socketDir struct {
-	path, group string
+// socket says where the milter's socket is. Where systemd makes it the directory is
+// root's, because nobody else may write where root gives a file its owner by name; a
+// milter that is started as the mail half's user makes its own, in a directory of that
+// user which the mail server's group may enter.
+type socket struct {
+	passed, own, group string
 }
+
+// ownSocket turns the lines of a recipe into those for a socket of the milter's own.
+var ownSocket = strings.NewReplacer("unix:postseal/", "unix:postseal-milter/", "local:/run/postseal/", "local:/var/spool/postseal-milter/")
 
 const socketName = "milter.sock"
 
@@ -69,7 +76,7 @@ var neighbours = []*Neighbour{
 		dir:      "postfix-milter",
 		lines:    []addition{{from: "postfix-milter/main.cf", to: mainCF, place: AtEnd}},
 		commands: []string{"postfix reload"},
-		socket:   socketDir{"/var/spool/postfix/postseal", "postfix"},
+		socket:   socket{"/var/spool/postfix/postseal", "/var/spool/postfix/postseal-milter", "postfix"},
 	},
 	{
 		Name: "sendmail", Title: "Sendmail", mta: true,
@@ -77,12 +84,11 @@ var neighbours = []*Neighbour{
 		files:    []string{"etc/mail/sendmail.mc", "etc/mail/sendmail.cf"},
 		dir:      "sendmail",
 		helpers: []helper{
-			{from: "sendmail/tmpfiles.conf", to: "/etc/tmpfiles.d/postseal-sendmail.conf", systemd: true},
 			{from: "sendmail/socket.conf", to: "/etc/systemd/system/postseal-milter.socket.d/sendmail.conf", systemd: true},
 		},
 		lines:    []addition{{from: "sendmail/sendmail.mc", to: "/etc/mail/sendmail.mc", place: Above}},
 		commands: []string{"make -C /etc/mail", "service sendmail restart"},
-		socket:   socketDir{"/run/postseal", "smmsp"},
+		socket:   socket{"/run/postseal", "/var/spool/postseal-milter", "smmsp"},
 	},
 	{
 		Name: "exim", Title: "Exim", mta: true,
@@ -170,7 +176,7 @@ func ByName(name string) *Neighbour {
 }
 
 // milter tells whether postseal-milter serves this neighbour.
-func (n *Neighbour) milter() bool { return n.socket.path != "" }
+func (n *Neighbour) milter() bool { return n.socket.group != "" }
 
 // ForUsers tells whether a user can have it hand over the own mail.
 func (n *Neighbour) ForUsers() bool { return n.own != nil }

@@ -51,8 +51,8 @@ func (m *Machine) Plan(o Options) (*Plan, error) {
 		return &p.Plan, nil
 	}
 	p.add(m.userStep(), m.stateStep(o.State, o.Redis))
-	if o.Neighbour.milter() {
-		p.add(m.socketStep(p.socket()))
+	if o.Neighbour.milter() && !m.Running {
+		p.add(m.socketStep(m.socketDir(o.Neighbour), o.Neighbour.socket.group))
 	}
 	for _, h := range o.Neighbour.helpers {
 		p.helper(h)
@@ -85,17 +85,19 @@ func (m *Machine) Listen(n *Neighbour) string {
 	if !n.milter() {
 		return ""
 	}
-	return "unix:" + filepath.Join(m.socketDir(n).path, socketName)
+	return "unix:" + filepath.Join(m.socketDir(n), socketName)
 }
 
-func (p *planner) socket() socketDir { return p.socketDir(p.o.Neighbour) }
-
-func (m *Machine) socketDir(n *Neighbour) socketDir {
-	d := n.socket
-	if n.Name == "postfix" {
-		d.path = filepath.Join(m.postfix.queue(), "postseal")
+// socketDir is root's where systemd runs, which makes the socket and passes it.
+func (m *Machine) socketDir(n *Neighbour) string {
+	dir := n.socket.own
+	if m.Running {
+		dir = n.socket.passed
 	}
-	return d
+	if n.Name == "postfix" {
+		dir = filepath.Join(m.postfix.queue(), filepath.Base(dir))
+	}
+	return dir
 }
 
 // config writes the configuration file. One that is there is the admin's; where it
@@ -125,9 +127,6 @@ func (p *planner) config() error {
 // helper writes a file of the recipe that is postseal's own.
 func (p *planner) helper(h helper) {
 	if h.systemd && !p.Systemd {
-		return
-	}
-	if packaged := strings.Replace(h.to, "/etc/tmpfiles.d/", "/usr/lib/tmpfiles.d/", 1); packaged != h.to && exists(p.at(packaged)) {
 		return
 	}
 	mode := fs.FileMode(h.mode)
@@ -188,6 +187,9 @@ func (p *planner) additions(all []addition) {
 		}
 		old, _ := os.ReadFile(p.at(path))
 		lines := Lines{File: path, Place: a.place, Text: p.recipe(a.from)}
+		if !p.Running {
+			lines.Text = ownSocket.Replace(lines.Text)
+		}
 		switch {
 		case a.place == NewFile:
 			if string(old) == lines.Text {

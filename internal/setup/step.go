@@ -140,21 +140,21 @@ func (m *Machine) stateStep(dir *state.Dir, redis bool) Step {
 	return s
 }
 
-// socketStep makes the directory of the milter's socket. What is made in it belongs
-// to the group of the mail server.
-func (m *Machine) socketStep(d socketDir) Step {
-	return Step{What: d.path, Why: "for the milter's socket", Done: exists(m.at(d.path)), do: func() error {
+// socketStep makes the directory in which the milter, as the mail half's user, makes its
+// socket. What is made in it belongs to the group of the mail server.
+func (m *Machine) socketStep(dir, groupName string) Step {
+	return Step{What: dir, Why: "for the milter's socket", Done: exists(m.at(dir)), do: func() error {
 		owner, err := user.Lookup(state.Group)
 		if err != nil {
 			return err
 		}
-		group, err := user.LookupGroup(d.group)
+		group, err := user.LookupGroup(groupName)
 		if err != nil {
 			return err
 		}
 		uid, _ := strconv.Atoi(owner.Uid)
 		gid, _ := strconv.Atoi(group.Gid)
-		return makeDir(d.path, fs.ModeSetgid|0o750, uid, gid)
+		return makeDir(dir, fs.ModeSetgid|0o750, uid, gid)
 	}}
 }
 

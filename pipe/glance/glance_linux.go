@@ -62,37 +62,34 @@ func arguments() []byte {
 	return line
 }
 
-// configured tells whether anything but the command line says what to do about
-// ordinary mail, or may be wrong.
+// configured reports whether anything but the command line says what to do about
+// ordinary mail, or may be wrong. Whether a file of the user's own counts is for
+// internal/cli to say.
 func configured() bool {
 	for _, env := range syscall.Environ() {
 		if len(env) > 9 && env[:9] == "POSTSEAL_" {
 			return true
 		}
 	}
-	path := ownConfig()
-	if path == "" {
-		path = defaultConfig
+	var stat syscall.Stat_t
+	if path := ownConfig(); path != "" && syscall.Stat(path, &stat) == nil {
+		return true
 	}
-	file, err := readFile(path)
+	file, err := readFile(defaultConfig)
 	return err != syscall.ENOENT && (err != nil || !plainConfig(file))
 }
 
-// ownConfig is cli.ownConfig: the user's own file if it is there and the user's.
+// ownConfig is where cli.UserConfig looks.
 func ownConfig() string {
 	base, _ := syscall.Getenv("XDG_CONFIG_HOME")
-	if home, _ := syscall.Getenv("HOME"); base == "" && home != "" {
+	if base == "" || base[0] != '/' {
+		home, _ := syscall.Getenv("HOME")
 		base = home + "/.config"
 	}
-	if base == "" || base[0] != '/' || syscall.Geteuid() == 0 {
+	if base[0] != '/' || syscall.Geteuid() == 0 {
 		return ""
 	}
-	path := base + "/postseal/postseal.toml"
-	var stat syscall.Stat_t
-	if err := syscall.Stat(path, &stat); err != nil || int(stat.Uid) != syscall.Geteuid() {
-		return ""
-	}
-	return path
+	return base + "/postseal/postseal.toml"
 }
 
 // readFile reads a small file.

@@ -16,6 +16,7 @@ var packages = map[string]string{
 	"useradd":   "passwd",
 	"script":    "bsdutils",
 	"strace":    "strace",
+	"sudo":      "sudo",
 	"userdel":   "passwd",
 
 	"journalctl":  "systemd",

@@ -88,9 +88,7 @@ var stories = map[string]story{
 		setup: postfix,
 		// In front of the page's own commands: a certificate that could be renewed.
 		hands: map[string]hand{"systemctl list-timers postseal-renew.timer": {"Its units are part of the recipes for Postfix", signing + `
-install -m 644 systemd/tmpfiles.d/postseal-postfix.conf /usr/lib/tmpfiles.d/
 install -m 644 systemd/postseal-milter.socket systemd/postseal-milter.service /usr/lib/systemd/system/
-systemd-tmpfiles --create postseal-postfix.conf
 systemctl daemon-reload
 systemctl enable --now postseal-milter.socket
 cat postfix-milter/main.cf >>/etc/postfix/main.cf
