@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"postseal/internal/machine"
 )
@@ -27,7 +28,7 @@ func TestPackageSwap(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := machine.Run(t, machine.Spec{Image: "package", Kit: dir, Boot: true}); err != nil {
+		if _, err := machine.Run(t, machine.Spec{Image: "package", Kit: dir, Boot: true, Limit: 10 * time.Minute}); err != nil {
 			t.Fatal(err)
 		}
 		return
