@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"postseal/internal/machine"
+	"postseal/internal/test/machine"
 )
 
 // restarts of socket and service, for each door, while somebody swaps the socket.
