@@ -48,7 +48,7 @@ func split(s string) (host, port string, err error) {
 	host, port, err = net.SplitHostPort(s)
 	ip, bad := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
 	switch {
-	case bad == nil && ip.Is6():
+	case err != nil && bad == nil && ip.Is6():
 		return "", "", fmt.Errorf("%q is not HOST:PORT: write [%s]:PORT", s, ip)
 	case err != nil && strings.Count(s, ":") > 1 && !strings.Contains(s, "["):
 		return "", "", fmt.Errorf("%q is not HOST:PORT: an IPv6 address stands in brackets", s)

@@ -78,7 +78,9 @@ func exchange(ctx context.Context, server, name string, kind dnsmessage.Type, ed
 	}
 	r, err := q.over(ctx, "udp", server)
 	if err == nil && r.truncated {
-		r, err = q.over(ctx, "tcp", server)
+		if r, err = q.over(ctx, "tcp", server); err == nil && r.truncated {
+			err = errors.New("server misbehaving (its answer is cut off over TCP, too)")
+		}
 	}
 	return r, err
 }
@@ -180,7 +182,8 @@ func (q *query) parse(answer []byte) (r reply, err error) {
 	if err != nil {
 		return r, err
 	}
-	r.referral = answers == 0 && r.code == dnsmessage.RCodeSuccess && !head.Authoritative && !head.RecursionAvailable
+	// An alias alone says nothing of its target if the server does not look for that.
+	r.referral = len(r.records) == 0 && r.code == dnsmessage.RCodeSuccess && !head.RecursionAvailable && (answers > 0 || !head.Authoritative)
 	r.extendCode(&p)
 	return r, nil
 }

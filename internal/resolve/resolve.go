@@ -23,6 +23,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -30,8 +31,6 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
-
-	"postseal/internal/hostport"
 )
 
 // rounds is how often each server is asked: over UDP a packet may be lost.
@@ -169,7 +168,8 @@ func (c *Client) servers() (servers []string, wait time.Duration) {
 		f := strings.Fields(line)
 		switch {
 		case len(f) > 1 && f[0] == "nameserver" && len(servers) < maxServers:
-			if addr, err := hostport.Join(f[1], "53"); err == nil && !slices.Contains(servers, addr) {
+			addr := net.JoinHostPort(f[1], "53")
+			if _, err := netip.ParseAddr(f[1]); err == nil && !slices.Contains(servers, addr) { // libc takes no name, either
 				servers = append(servers, addr)
 			}
 		case len(f) > 1 && f[0] == "options":

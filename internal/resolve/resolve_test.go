@@ -128,6 +128,11 @@ func TestTroubleIsOvercome(t *testing.T) {
 			m.Truncated, m.Answer = true, nil
 			return map[bool]*dns.Msg{true: m}[udp]
 		}, good},
+		"truncated over TCP, too, then good": {func(_ int, _ bool, _, m *dns.Msg) *dns.Msg { m.Truncated, m.Answer = true, nil; return m }, good},
+		"an alias alone of one who asks nobody, then good": {func(_ int, _ bool, _, m *dns.Msg) *dns.Msg {
+			m.Answer, m.Authoritative, m.RecursionAvailable = m.Answer[:1], true, false
+			return m
+		}, good},
 		"another id, then good":   {func(_ int, _ bool, _, m *dns.Msg) *dns.Msg { m.Id++; return m }, good},
 		"another name, then good": {func(_ int, _ bool, _, m *dns.Msg) *dns.Msg { m.Question[0].Name = "x.test."; return m }, good},
 		"another type, then good": {func(_ int, _ bool, _, m *dns.Msg) *dns.Msg { m.Question[0].Qtype = dns.TypeA; return m }, good},
@@ -191,6 +196,7 @@ func TestResolvConf(t *testing.T) {
 		"# x\nnameserver 192.0.2.1\nnameserver 2001:db8::1\nnameserver 192.0.2.1\n": {"192.0.2.1:53 [2001:db8::1]:53", maxWait},
 		"nameserver fe80::1%lo\noptions rotate timeout:2 attempts:9 edns0":          {"[fe80::1%lo]:53", 2 * time.Second},
 		"options timeout:0\nnameserver nonsense!\nnameserver\nnameserver ::1":       {"[::1]:53", time.Second},
+		"nameserver localhost\nnameserver a.b\nnameserver ::1":                      {"[::1]:53", maxWait}, // addresses alone, as libc
 		"options timeout:99 timeout:x\nnameserver ::1":                              {"[::1]:53", maxWait},
 		"nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\nnameserver 192.0.2.4\nnameserver 192.0.2.5\nnameserver 192.0.2.6": {
 			"192.0.2.1:53 192.0.2.2:53 192.0.2.3:53 192.0.2.4:53 192.0.2.5:53", maxWait},

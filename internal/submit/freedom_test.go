@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 )
 
 // talk is an SMTP server that answers by a table: the longest key that a line starts
@@ -160,6 +161,8 @@ func TestVerdict(t *testing.T) {
 		"MAIL|553 5.7.1 <alice@example.test>: Sender address rejected: not owned by user bob": {Failed, "553"},
 		"MAIL|554 5.7.1 <alice@example.test>: Sender address rejected: Access denied":         {Failed, "554"},
 		"MAIL|550 5.1.0 no such sender":                                                       {Failed, "550"},
+		"RCPT|550 5.1.1 <helo@ca.test>: unknown in virtual mailbox table":                     {Failed, "550 5.1.1"},
+		"RCPT|550 5.1.1 helo@ehlo.ca.test... User unknown":                                    {Failed, "550 5.1.1"},
 		"MAIL|503 5.5.1 bad sequence":                                                         {Later, "MAIL"},
 		"MAIL|550":                                                                            {Failed, "550"},
 		"DATA|554 5.5.1 no valid recipients":                                                  {Failed, "554"},
@@ -230,6 +233,14 @@ func TestEndlessReply(t *testing.T) {
 	}
 }
 
+// What a server says fits into a log line.
+func TestLongReply(t *testing.T) {
+	err, _ := converse(t, "", map[string]string{"RCPT": strings.Repeat("550-\u00fc"+strings.Repeat("x", 700)+"\n", 20) + "550 no"})
+	if failed := new(Error); !errors.As(err, &failed) || failed.Class != Failed || len(err.Error()) > maxText+len("550 ") {
+		t.Errorf("%v", err)
+	}
+}
+
 // Without a name, EHLO has the address that the server sees.
 func TestAddressLiteral(t *testing.T) {
 	for listen, want := range map[string]string{"127.0.0.1:0": "EHLO [127.0.0.1]", "[::1]:0": "EHLO [IPv6:::1]"} {
@@ -245,6 +256,40 @@ func TestAddressLiteral(t *testing.T) {
 		if got := <-s.got; got[0] != want {
 			t.Errorf("%q, want %q", got[0], want)
 		}
+	}
+}
+
+// A host names itself only by a name that others can know.
+func TestHostName(t *testing.T) {
+	for own, want := range map[string]string{
+		"mx1.example.org": "mx1.example.org", "mx2": "mx2.example.org", // asked for
+		"": "", "unknown": "", "short": "", "slow": "", "localhost": "", "localhost.localdomain": "", "mx1.localdomain": "", "192.0.2.1": "", "[192.0.2.1]": "", "a_b.example.org": "",
+	} {
+		asked := ""
+		got := hostName(func() (string, error) { return own, nil }, func(ctx context.Context, name string) (string, error) {
+			asked = name
+			if left := time.Until(func() time.Time { d, _ := ctx.Deadline(); return d }()); left <= 0 || left > nameTime {
+				t.Errorf("%v for a look-up", left)
+			}
+			switch name {
+			case "mx2":
+				return "mx2.example.org.", nil
+			case "short":
+				return "short.", nil
+			case "localhost":
+				return "localhost.localdomain.", nil
+			}
+			return "", errors.New("no such host")
+		})
+		if got != want || asked == "mx1.example.org" {
+			t.Errorf("%q: %q, want %q; %q was looked up", own, got, want, asked)
+		}
+	}
+	if hostName(func() (string, error) { return "mx1.example.org", errors.New("no") }, nil) != "" {
+		t.Error("a name in spite of an error")
+	}
+	if name := HostName()(); name != "" && !known(name) {
+		t.Errorf("%q", name)
 	}
 }
 

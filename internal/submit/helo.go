@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -51,29 +52,40 @@ func cutPrefixFold(s, prefix string) (string, bool) {
 // others could know. The look-up starts at once and happens once; who asks waits
 // for it.
 func HostName() func() string {
-	name := sync.OnceValue(hostName)
+	name := sync.OnceValue(func() string {
+		// The Go resolver looks into /etc/hosts first, where the first name is the
+		// canonical one (hosts(5)).
+		return hostName(os.Hostname, (&net.Resolver{PreferGo: true}).LookupCNAME)
+	})
 	go name()
 	return name
 }
 
-func hostName() string {
-	name, err := os.Hostname()
+func hostName(own func() (string, error), canonical func(context.Context, string) (string, error)) string {
+	name, err := own()
 	if err != nil || name == "" {
 		return ""
 	}
-	if CheckName(name) == nil {
+	if known(name) {
 		return name
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), nameTime)
 	defer cancel()
-	// The Go resolver looks into /etc/hosts first, where the first name is the
-	// canonical one (hosts(5)).
-	canonical, err := (&net.Resolver{PreferGo: true}).LookupCNAME(ctx, name)
-	canonical = strings.TrimSuffix(canonical, ".")
-	if err != nil || CheckName(canonical) != nil || strings.HasPrefix(canonical, "localhost.") {
+	if name, err = canonical(ctx, name); err != nil {
 		return ""
 	}
-	return canonical
+	if name = strings.TrimSuffix(name, "."); known(name) {
+		return name
+	}
+	return ""
+}
+
+// known reports whether a name may mean something to others: "localhost.localdomain"
+// and "mx1.localdomain" are how systems name themselves that were given no name.
+func known(name string) bool {
+	labels := strings.Split(strings.ToLower(name), ".")
+	return CheckName(name) == nil && !strings.HasPrefix(name, "[") && labels[0] != "localhost" &&
+		!slices.Contains([]string{"localhost", "localdomain", "localdomain6"}, labels[len(labels)-1])
 }
 
 // ehloName returns what EHLO says on a connection. A unix socket has no address,

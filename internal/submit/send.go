@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"net/textproto"
 	"strings"
 	"time"
@@ -26,14 +28,26 @@ func (s *Server) Send(ctx context.Context, env Envelope, raw []byte, beforeDot f
 	var name string
 	c, err := s.connect(ctx, &name)
 	if err != nil {
-		return s.verdict(err, name)
+		return s.verdict(inTime(ctx, err), name)
 	}
 	defer c.conn.Close()
 	if err := c.transact(env, raw, beforeDot); err != nil {
-		return s.verdict(err, name)
+		return s.verdict(inTime(ctx, err), name)
 	}
 	c.quit()
 	return nil
+}
+
+// inTime says in the place of "use of closed network connection" what closed it.
+func inTime(ctx context.Context, err error) error {
+	if !errors.Is(err, net.ErrClosed) || ctx.Err() == nil {
+		return err
+	}
+	late := fmt.Errorf("the SMTP server did not answer in time: %w", ctx.Err())
+	if own := (*Error)(nil); errors.As(err, &own) {
+		return &Error{own.Class, late}
+	}
+	return late
 }
 
 func (s *session) transact(env Envelope, raw []byte, beforeDot func() error) error {

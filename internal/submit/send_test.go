@@ -310,7 +310,8 @@ func TestSendBroken(t *testing.T) {
 		{"recipient refused", []string{"220 hi", "250 hi", "250 ok", "550 who?"}, true, false, "550 who?"},
 		{"DATA refused", []string{"220 hi", "250 hi", "250 ok", "250 ok", "554 no"}, true, false, "554 no"},
 		{"hangs up before the message", ok[:4], false, false, ""},
-		{"hangs up after the final dot", append(ok[:5:5], "-"), false, true, ""},
+		{"says nothing", []string{"-"}, false, false, "did not answer in time"},
+		{"says nothing after the final dot", append(ok[:5:5], "-"), false, true, "did not answer in time"},
 		{"message deferred", append(ok[:5:5], "451 later"), false, false, "451 later"},
 		{"message refused", append(ok[:5:5], "550 5.7.26 not authenticated"), true, false, "5.7.26 not authenticated"},
 		{"nonsense after the final dot", append(ok[:5:5], "what?"), false, true, ""},
@@ -371,7 +372,7 @@ func TestParseServer(t *testing.T) {
 	}
 	for _, url := range []string{
 		"", "localhost", "localhost:25", "http://localhost", "smtp://", "smtp://host/path", "smtp://host?x=1",
-		"smtps://me:secret@mail.example", "lmtp+unix:", "smtp://ho st", "smtp:\nlocalhost",
+		"smtps://me:secret@mail.example", "http://me:secret@mail.example", "smtps://me:secret%zz@mail.example", "smtps://me:secret@mail.example:x", "lmtp+unix:", "smtp://ho st", "smtp:\nlocalhost",
 	} {
 		if s, err := ParseServer(url); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %+v, %v", url, s, err)

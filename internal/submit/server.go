@@ -11,6 +11,7 @@ package submit
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -61,12 +62,15 @@ func ParseServer(s string) (*Server, error) {
 		return &Server{security: localSocket, addr: path, host: "localhost"}, nil
 	}
 	u, err := url.Parse(s)
+	if failed := (*url.Error)(nil); errors.As(err, &failed) && strings.Contains(s, "@") {
+		return nil, fmt.Errorf("not a URL: %w", failed.Err) // there may be a password in it
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%q is not a URL", s)
 	}
 	scheme, ok := schemes[u.Scheme]
 	if !ok {
-		return nil, fmt.Errorf("%q is not lmtp+unix:PATH, smtp://HOST, smtp+starttls://HOST or smtps://HOST", s)
+		return nil, fmt.Errorf("%q is not lmtp+unix:PATH, smtp://HOST, smtp+starttls://HOST or smtps://HOST", u.Redacted())
 	}
 	if _, has := u.User.Password(); has {
 		return nil, fmt.Errorf("%q holds a password, and command lines are public", u.Redacted())

@@ -14,8 +14,12 @@ import (
 	"time"
 )
 
-// maxReplies bounds what a server may say on one connection, in bytes.
-const maxReplies = 64 << 10
+// What a server may say, in bytes: on one connection, and of a refusal in an error,
+// which goes to the log and to whoever waits.
+const (
+	maxReplies = 64 << 10
+	maxText    = 1 << 10
+)
 
 // session is a connection to the server.
 type session struct {
@@ -206,7 +210,8 @@ func joinTexts(lines []string) string {
 			lines[i+1] = strings.TrimPrefix(lines[i+1], code+" ")
 		}
 	}
-	return strings.TrimSpace(strings.Join(lines, " "))
+	text := strings.TrimSpace(strings.Join(lines, " "))
+	return strings.ToValidUTF8(text[:min(len(text), maxText)], "")
 }
 
 // quitTime is how long a server may take to say good-bye.

@@ -43,7 +43,6 @@ var imports = map[string][]string{
 	"internal/cli": {"internal/hostport", "internal/journal", "internal/printable"},
 
 	// Both take addresses of servers.
-	"internal/resolve": {"internal/hostport"},
 	"internal/submit":  {"internal/hostport"},
 
 	// What "postseal init" does and shows: the recipes, and the state directory.
