@@ -12,7 +12,6 @@ import (
 
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
-	"postseal/internal/hostport"
 	"postseal/internal/submit"
 	"postseal/milter"
 	"postseal/state"
@@ -103,10 +102,6 @@ func (m *meter) watch(s *milter.Stats) {
 func (m *meter) serve(addr string) (stop func(), err error) {
 	if addr == "" {
 		return func() {}, nil
-	}
-	addr, err = hostport.Listen(addr)
-	if err != nil {
-		return nil, cli.Usage(metricsExample, "--metrics: %v", err)
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {

@@ -351,3 +351,27 @@ func TestAnswerFile(t *testing.T) {
 		t.Errorf("got %s", data)
 	}
 }
+
+// Ordinary mail asks nobody for anything: not the DNS for the name of this host, and no
+// server, whether the message is let go at a glance or read to its end.
+func TestOrdinaryMailOpensNoSocket(t *testing.T) {
+	s := newSite(t)
+	mta.Need(t, "strace")
+	for _, args := range [][]string{nil, {"--max-answers", "10"}, {"--passthrough"}} {
+		trace := filepath.Join(t.TempDir(), "trace")
+		args = append([]string{"-f", "-e", "trace=socket,exit_group", "-o", trace, os.Args[0], "--state", s.dir.Path()}, args...)
+		cmd := exec.Command("strace", args...)
+		cmd.Env = []string{"POSTSEAL_PIPE_TEST=1", "PATH=" + os.Getenv("PATH")}
+		cmd.Stdin = strings.NewReader(ordinary)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		calls, err := os.ReadFile(trace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(calls, []byte("exit_group(0)")) || bytes.Contains(calls, []byte("socket(")) {
+			t.Errorf("%v:\n%s", args, calls)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 
 	"postseal/internal/check"
 	"postseal/internal/cli"
+	"postseal/internal/submit"
 	"postseal/issuer"
 )
 
@@ -22,6 +23,7 @@ type checkCmd struct {
 	SMTP             string   `name:"smtp" placeholder:"URL" default:"smtp://localhost:25" help:"Where replies go, as for postseal-milter (default: ${default})."`
 	SMTPCA           string   `name:"smtp-ca" placeholder:"FILE" help:"PEM roots for the SMTP server's certificate (default: the system's)."`
 	SMTPPasswordFile string   `name:"smtp-password-file" placeholder:"FILE" help:"File that holds the password of the SMTP user (or: POSTSEAL_SMTP_PASSWORD)."`
+	Helo             string   `placeholder:"NAME" help:"Name of this host in EHLO, as for postseal-milter (default: its fully qualified name, else its address)."`
 	Resolver         string   `placeholder:"HOST:PORT" help:"DNS server (default: the system's)."`
 	MailTo           string   `placeholder:"ADDR" help:"Send a message in the form of a reply there, from the address given with -e."`
 	Mailbox          string   `placeholder:"PATH" help:"Maildir or mbox file where it arrives: wait for it and look at it."`
@@ -110,11 +112,16 @@ func (c *checkCmd) options(s *session, file *cli.File) (check.Options, error) {
 	if err := cli.CheckResolver(c.Resolver); err != nil {
 		return check.Options{}, err
 	}
+	if c.Helo != "" {
+		if err := submit.CheckName(c.Helo); err != nil {
+			return check.Options{}, cli.Usage("for example: --helo mx1.example.org", "--helo: %v", err)
+		}
+	}
 	return check.Options{
 		Config: c.config(s, file), State: s.opts.Dir.Path(), Redis: s.redisURL(), MailUser: c.MailUser, Version: cli.Version(),
 		Server: s.server(), CABundle: s.CABundle, Emails: emails, Resolver: c.Resolver,
 		PostfixConfig: c.PostfixConfig, Milter: cmp.Or(c.Milter, c.Listen),
-		SMTP: c.SMTP, SMTPCA: c.SMTPCA, SMTPPassword: c.password(file),
+		SMTP: c.SMTP, Helo: c.Helo, SMTPCA: c.SMTPCA, SMTPPassword: c.password(file),
 		MailTo: c.MailTo, Mailbox: c.Mailbox, Message: c.Message,
 	}, nil
 }

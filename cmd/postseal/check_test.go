@@ -341,7 +341,7 @@ var checkCases = []checkCase{
 		[]string{"failure  smtp: smtp+starttls://127.0.0.1:*: it does not offer STARTTLS"}, 1},
 	{"no password", func(w *world) []string { return []string{"--smtp", "smtp://me@" + w.post.SMTPAddr} },
 		[]string{"failure  smtp: *: there is no password for me"}, 1},
-	{"no URL", args("--smtp", "localhost"), []string{`failure  smtp: --smtp: "localhost" is none of`}, 1},
+	{"no URL", args("--smtp", "localhost"), []string{`failure  smtp: --smtp: "localhost" is not lmtp+unix:PATH`}, 1},
 	{"sender refused", func(w *world) []string { return []string{"--smtp", "smtp://" + w.ca.SMTPAddr, "-e", checkAddress} },
 		[]string{"failure  smtp: it does not take mail from alice@example.test to postmaster@[127.0.0.1]: 550 5.1.1",
 			"failure  smtp: it rejects mail to alice@example.test, so no challenge can come: 550 5.1.1"}, 1},

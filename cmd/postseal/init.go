@@ -9,6 +9,7 @@ import (
 
 	"postseal/internal/cli"
 	"postseal/internal/setup"
+	"postseal/internal/submit"
 	"postseal/issuer"
 	"postseal/state"
 )
@@ -183,24 +184,15 @@ func yes(answer string) bool {
 	return answer == "y" || answer == "yes"
 }
 
-// checkSMTP refuses what is no URL of an SMTP server, and a password in a file that
-// everybody may read.
+// checkSMTP refuses what the mail half would, among it a password: everybody may read
+// the file.
 func checkSMTP(value string) error {
 	if value == "" {
 		return nil
 	}
 	const hint = "for example: --smtp smtp://localhost:25"
-	scheme, rest, _ := strings.Cut(value, ":")
-	switch scheme {
-	case "smtp", "smtp+starttls", "smtps", "lmtp+unix":
-	default:
-		return cli.Usage(hint, "--smtp: %q is no URL of an SMTP server", value)
-	}
-	if user, _, ok := strings.Cut(strings.TrimPrefix(rest, "//"), "@"); ok && strings.Contains(user, ":") {
-		return cli.Usage("put it into a file, and name that as smtp-password-file in the configuration", "--smtp: a password is not for a command line")
-	}
-	if strings.TrimLeft(rest, "/") == "" {
-		return cli.Usage(hint, "--smtp: %q names no host", value)
+	if _, err := submit.ParseServer(value); err != nil {
+		return cli.Usage(hint, "--smtp: %v", err)
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"postseal/internal/hostport"
 )
 
 // checkMilter connects to postseal-milter as a mail server does.
@@ -64,12 +66,15 @@ func parseMilterAddr(s string) (network, addr string, err error) {
 		return "unix", rest, nil
 	}
 	if port, host, ok := strings.Cut(rest, "@"); ok {
-		rest = net.JoinHostPort(strings.Trim(host, "[]"), port)
+		rest, err = hostport.Join(host, port)
 	}
-	if _, _, err := net.SplitHostPort(rest); kind != "inet" || err != nil {
+	if err == nil {
+		addr, err = hostport.Dial(rest)
+	}
+	if kind != "inet" || err != nil {
 		return "", "", fmt.Errorf("%q is neither unix:PATH nor inet:PORT@HOST", s)
 	}
-	return "tcp", rest, nil
+	return "tcp", addr, nil
 }
 
 func explainDial(r *report, network, addr string, err error) {

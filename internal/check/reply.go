@@ -59,7 +59,7 @@ func (c *checker) sendSample(ctx context.Context, r *report) {
 		return
 	}
 	from := c.Emails[0]
-	to, err := parseSMTP(c.SMTP)
+	to, err := c.parseSMTP()
 	if err != nil {
 		return // said by the check of SMTP
 	}

@@ -26,6 +26,7 @@ type Options struct {
 	Milter        string // unix:PATH or inet:PORT@HOST; "" for what Postfix says
 
 	SMTP         string // URL
+	Helo         string // name of this host in EHLO; "" for what the mail half finds out
 	SMTPCA       string // PEM file
 	SMTPPassword string
 	MailTo       string // send a message in the form of a reply there

@@ -15,7 +15,7 @@ import (
 
 // checkSMTP goes as far with the SMTP server as with a reply, and sends nothing.
 func (c *checker) checkSMTP(ctx context.Context, r *report) {
-	to, err := parseSMTP(c.SMTP)
+	to, err := c.parseSMTP()
 	if err != nil {
 		r.fail("for example: --smtp smtp://localhost:25", "--smtp: %v", err)
 		return
@@ -42,7 +42,7 @@ func (c *checker) checkSMTP(ctx context.Context, r *report) {
 // notification, which nobody may refuse (RFC 5321, Section 6.1). A server for submission
 // takes mail to everywhere, and is not asked.
 func tryMailbox(r *report, s *session, to submission, addr string) {
-	if to.kind != "smtp" && to.kind != "lmtp" {
+	if to.kind != "smtp" && to.kind != "lmtp+unix" {
 		r.skip("whether mail to %s is taken was not asked: %s is for what goes out", addr, to.host)
 		return
 	}
@@ -62,7 +62,7 @@ func tryMailbox(r *report, s *session, to submission, addr string) {
 
 func (s *session) security(to submission) string {
 	switch {
-	case to.kind == "lmtp":
+	case to.kind == "lmtp+unix":
 		return "a local socket"
 	case s.secured && to.kind == "smtp":
 		return "TLS, whatever the certificate"

@@ -127,7 +127,7 @@ func TestSMTP(t *testing.T) {
 		{"clear text", Options{SMTP: "smtp://me@mx.example", SMTPPassword: "secret"}, Failure, "--smtp"},
 		{"address that needs SMTPUTF8", Options{SMTP: "smtp://" + plain, Emails: []string{"jürgen@example.test"}}, Failure, "does not offer SMTPUTF8"},
 		{"address with SMTPUTF8", Options{SMTP: "smtp://" + withTLS, Emails: []string{"jürgen@example.test"}}, OK, "it takes mail from jürgen@example.test"},
-		{"not SMTP", Options{SMTP: "ftp://x"}, Failure, "is none of smtp://HOST"},
+		{"not SMTP", Options{SMTP: "ftp://x"}, Failure, "smtp://HOST"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

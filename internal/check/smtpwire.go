@@ -9,44 +9,42 @@ import (
 	"fmt"
 	"net"
 	"net/textproto"
-	"net/url"
 	"os"
 	"strings"
+
+	"postseal/internal/submit"
 )
 
 // submission is where replies go, as --smtp says.
 type submission struct {
-	kind string // scheme of the URL
+	kind string // scheme of the URL; "lmtp+unix" for a socket
 	host string
 	addr string // HOST:PORT, or the path of a socket
 	user string
+
+	hello func(net.Addr) string // what EHLO says on a connection
 }
 
-var ports = map[string]string{"smtp": "25", "smtp+starttls": "587", "smtps": "465"}
-
-// parseSMTP reads smtp://HOST[:25], smtp+starttls://[USER@]HOST[:587],
-// smtps://[USER@]HOST[:465] and lmtp+unix:PATH, as the mail half does.
-func parseSMTP(s string) (submission, error) {
-	if path, ok := strings.CutPrefix(s, "lmtp+unix:"); ok && path != "" {
-		return submission{kind: "lmtp", host: "localhost", addr: path}, nil
-	}
-	u, err := url.Parse(s)
+// parseSMTP reads --smtp as the mail half does.
+func (c *checker) parseSMTP() (submission, error) {
+	server, err := submit.ParseServer(c.SMTP)
 	if err != nil {
-		return submission{}, fmt.Errorf("%q is no URL", s)
+		return submission{}, err
 	}
-	port, ok := ports[u.Scheme]
-	if !ok || u.Hostname() == "" {
-		return submission{}, fmt.Errorf("%q is none of smtp://HOST, smtp+starttls://HOST, smtps://HOST and lmtp+unix:PATH", u.Redacted())
+	server.Name = submit.HostName()
+	if c.Helo != "" {
+		server.Name = func() string { return c.Helo }
 	}
-	if u.Port() != "" {
-		port = u.Port()
-	}
-	return submission{kind: u.Scheme, host: u.Hostname(), addr: net.JoinHostPort(u.Hostname(), port), user: u.User.Username()}, nil
+	to := submission{hello: server.Hello}
+	to.kind, _, _ = strings.Cut(strings.ToLower(c.SMTP), ":")
+	to.addr, to.host, to.user = server.Target()
+	return to, nil
 }
 
 // session is a connection to the SMTP server.
 type session struct {
 	text       *textproto.Conn
+	name       string // what EHLO says
 	extensions map[string]string
 	secured    bool
 }
@@ -59,7 +57,7 @@ func (c *checker) connect(ctx context.Context, to submission) (*session, error) 
 	if err != nil {
 		return nil, err
 	}
-	s := &session{text: textproto.NewConn(conn), secured: to.kind == "smtps"}
+	s := &session{text: textproto.NewConn(conn), name: to.hello(conn.LocalAddr()), secured: to.kind == "smtps"}
 	if _, _, err := s.text.ReadResponse(220); err != nil {
 		return nil, fmt.Errorf("greeting: %w", err)
 	}
@@ -84,7 +82,7 @@ func (c *checker) dialSMTP(ctx context.Context, to submission) (net.Conn, *tls.C
 		}
 	}
 	network := "tcp"
-	if to.kind == "lmtp" {
+	if to.kind == "lmtp+unix" {
 		network = "unix"
 	}
 	var d net.Dialer
@@ -112,15 +110,11 @@ func (s *session) command(want int, format string, args ...any) (string, error) 
 }
 
 func (s *session) hello(to submission) error {
-	name, err := os.Hostname()
-	if err != nil || name == "" {
-		name = "localhost"
-	}
 	word := "EHLO"
-	if to.kind == "lmtp" {
+	if to.kind == "lmtp+unix" {
 		word = "LHLO"
 	}
-	text, err := s.command(250, "%s %s", word, name)
+	text, err := s.command(250, "%s %s", word, s.name)
 	if err != nil {
 		return fmt.Errorf("%s: %w", word, err)
 	}
@@ -142,7 +136,7 @@ func (s *session) startTLS(conn net.Conn, to submission, conf *tls.Config) error
 	if to.kind == "smtp+starttls" && !s.offers("STARTTLS") {
 		return errors.New("it does not offer STARTTLS, which smtp+starttls:// requires")
 	}
-	if s.secured || to.kind == "lmtp" || !s.offers("STARTTLS") {
+	if s.secured || to.kind == "lmtp+unix" || !s.offers("STARTTLS") {
 		return nil
 	}
 	if _, err := s.command(220, "STARTTLS"); err != nil {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/emersion/go-milter"
 	"github.com/emersion/go-smtp"
+
+	"postseal/internal/hostport"
 )
 
 const (
@@ -37,7 +39,11 @@ func newMilterClient(addr string) (*milter.Client, error) {
 	case ok && network == "unix":
 	case ok && network == "inet":
 		port, host, _ := strings.Cut(address, "@")
-		network, address = "tcp", net.JoinHostPort(host, port)
+		joined, err := hostport.Join(host, port)
+		if err != nil {
+			return nil, fmt.Errorf("mail host: milter address %q: %w", addr, err)
+		}
+		network, address = "tcp", joined
 	default:
 		return nil, fmt.Errorf("mail host: milter address %q is neither unix:PATH nor inet:PORT@HOST", addr)
 	}

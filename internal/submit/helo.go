@@ -88,9 +88,9 @@ func known(name string) bool {
 		!slices.Contains([]string{"localhost", "localdomain", "localdomain6"}, labels[len(labels)-1])
 }
 
-// ehloName returns what EHLO says on a connection. A unix socket has no address,
+// Hello returns what EHLO says on a connection. A unix socket has no address,
 // and its server knows who we are.
-func (s *Server) ehloName(local net.Addr) string {
+func (s *Server) Hello(local net.Addr) string {
 	if s.Name != nil {
 		if name := s.Name(); name != "" {
 			return name

@@ -88,6 +88,10 @@ func ParseServer(s string) (*Server, error) {
 	return &Server{security: scheme.security, host: u.Hostname(), user: u.User.Username(), addr: addr}, nil
 }
 
+// Target returns where the server is, HOST:PORT or the path of a socket, the host that
+// its certificate must name, and the user, "" for none.
+func (s *Server) Target() (addr, host, user string) { return s.addr, s.host, s.user }
+
 // Check refuses what would send a password in clear text over a network.
 func (s *Server) Check() error {
 	if s.user != "" && s.security == opportunistic && !isLoopback(s.host) {

@@ -79,7 +79,7 @@ func (s *Server) dial(ctx context.Context, conf *tls.Config) (*session, error) {
 		return nil, err
 	}
 	context.AfterFunc(ctx, func() { conn.Close() })
-	c := &session{server: s, name: s.ehloName(conn.LocalAddr())}
+	c := &session{server: s, name: s.Hello(conn.LocalAddr())}
 	if s.security == implicitTLS {
 		conn, c.secured = tls.Client(conn, conf), true
 	}

@@ -13,7 +13,8 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/completion", "internal/confine", "internal/journal", "internal/printable", "internal/setup", "state/redis"},
+	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/completion", "internal/confine", "internal/journal", "internal/printable", "internal/setup",
+		"internal/submit", "state/redis"},
 	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "internal/hostport",
 		"internal/journal", "internal/submit", "state"},
 	"cmd/postseal-pipe": {"pipe", "pipe/glance", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine",
@@ -37,13 +38,14 @@ var imports = map[string][]string{
 	// What "postseal check" looks at. It belongs to neither half: it reads the state
 	// directory, and speaks to the servers of both in their own protocols. Which mail
 	// servers there are, and what each needs, "postseal init" knows.
-	"internal/check": {"internal/dkimkey", "internal/hostport", "internal/https", "internal/resolve", "internal/setup", "state", "state/redis"},
+	"internal/check": {"internal/dkimkey", "internal/hostport", "internal/https", "internal/resolve", "internal/setup", "internal/submit", "state", "state/redis"},
 
 	// Last words go to the journal as errors.
 	"internal/cli": {"internal/hostport", "internal/journal", "internal/printable"},
 
 	// Both take addresses of servers.
-	"internal/submit":  {"internal/hostport"},
+	"internal/submit":   {"internal/hostport"},
+	"internal/mailhost": {"internal/hostport"},
 
 	// What "postseal init" does and shows: the recipes, and the state directory.
 	"internal/setup": {"contrib", "state"},

@@ -9,15 +9,16 @@ import (
 
 // packages tells which Debian package has a program. .ci/packages has them too.
 var packages = map[string]string{
-	"postfix":   "postfix",
-	"postqueue": "postfix",
-	"procmail":  "procmail",
-	"openssl":   "openssl",
-	"useradd":   "passwd",
-	"script":    "bsdutils",
-	"strace":    "strace",
-	"sudo":      "sudo",
-	"userdel":   "passwd",
+	"postfix":     "postfix",
+	"postqueue":   "postfix",
+	"procmail":    "procmail",
+	"openssl":     "openssl",
+	"useradd":     "passwd",
+	"script":      "bsdutils",
+	"strace":      "strace",
+	"sudo":        "sudo",
+	"saslpasswd2": "sasl2-bin",
+	"userdel":     "passwd",
 
 	"journalctl":  "systemd",
 	"systemd-cat": "systemd",
