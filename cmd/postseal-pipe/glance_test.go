@@ -64,6 +64,10 @@ func TestInDoubt(t *testing.T) {
 		"passed through":  {acme + "more", []string{"--passthrough", "--state", t.TempDir() + "/none"}, 75, acme + "more"},
 		"unknown flag":    {ordinary, []string{"--nonsense"}, 64, ""},
 		"bad server":      {ordinary, []string{"--smtp", "gopher://x"}, 64, ""},
+		"no port":         {ordinary, []string{"--smtp", "smtp://1.2.3.4:0"}, 64, ""},
+		"no host":         {ordinary, []string{"--smtp", "smtp://a..b"}, 64, ""},
+		"no resolver":     {ordinary, []string{"--resolver", ".:1"}, 64, ""},
+		"no full name":    {ordinary, []string{"--helo", "mx1"}, 64, ""},
 		"missing file":    {ordinary, []string{"--config", "/nonexistent"}, 78, ""},
 		"a word too much": {ordinary, []string{"x"}, 64, ""},
 	} {
@@ -81,10 +85,10 @@ func TestHarmlessFlags(t *testing.T) {
 		{"--state", "/x"},
 		{"--state=/x", "--state", "/y"},
 		{"--smtp", "smtp://localhost", "--resolver", "127.0.0.1:53"},
-		{"--smtp=smtp://mx-1.example.org:2525", "--smtp", "smtp://1.2.3.4:0"},
+		{"--smtp=smtp://mx-1.example.org:2525", "--smtp", "smtp://1.2.3.4:25"},
 		{"--state", "redis://mail@mx:6379/0?password-file=/nonexistent"},
-		{"--smtp", "smtp://a..b", "--resolver", "a-:9999"},
-		{"--smtp", "smtp://.", "--resolver=.:1", "--state=/="},
+		{"--smtp", "smtp://a.b", "--resolver", "a-b:9999", "--helo", "a.b"},
+		{"--helo=mx-1.example.org", "--resolver=a:1", "--state=/="},
 	} {
 		if r := run(t, ordinary, nil, args...); r != (result{}) {
 			t.Errorf("%q: %+v", args, r)

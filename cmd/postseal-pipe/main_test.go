@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -349,6 +350,34 @@ func TestAnswerFile(t *testing.T) {
 	}
 	if a.Version != 1 || a.ID != "order-1" || a.Phase != "sent" || a.MessageIDs["challenge"] != "<1@ca.test>" || a.MessageIDs["reply"] == "" {
 		t.Errorf("got %s", data)
+	}
+}
+
+// A value that can never work is found with the first message, and is the error of
+// where it stands: of the command line 64, else 78.
+func TestValuesThatCannotWork(t *testing.T) {
+	for key, c := range map[string]struct{ value, says string }{
+		"resolver": {"::1", "is not HOST:PORT: write [::1]:PORT"},
+		"smtp":     {"smtp://::1", "is not HOST:PORT"},
+		"helo":     {"mx1", "is not a fully qualified name"},
+	} {
+		file := filepath.Join(t.TempDir(), "postseal.toml")
+		if err := os.WriteFile(file, fmt.Appendf(nil, "%s = %q\n", key, c.value), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range []struct {
+			got    result
+			status int
+			where  string
+		}{
+			{run(t, ordinary, nil, "--"+key, c.value), 64, "error: --"},
+			{run(t, ordinary, []string{"POSTSEAL_" + strings.ToUpper(key) + "=" + c.value}), 78, "error: environment: --"},
+			{run(t, ordinary, nil, "--config", file), 78, "error: " + file + ": --"},
+		} {
+			if r.got.status != r.status || r.got.lines() != 2 || !strings.Contains(r.got.stderr, r.where+key+": ") || !strings.Contains(r.got.stderr, c.says) {
+				t.Errorf("%+v, want exit %d, %q", r.got, r.status, c.says)
+			}
+		}
 	}
 }
 

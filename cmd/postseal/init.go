@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -190,8 +191,11 @@ func checkSMTP(value string) error {
 	if value == "" {
 		return nil
 	}
-	const hint = "for example: --smtp smtp://localhost:25"
+	hint := "for example: --smtp smtp://localhost:25"
 	if _, err := submit.ParseServer(value); err != nil {
+		if errors.Is(err, submit.ErrPassword) {
+			hint = "put it into a file, and name that as smtp-password-file in the configuration"
+		}
 		return cli.Usage(hint, "--smtp: %v", err)
 	}
 	return nil

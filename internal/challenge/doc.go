@@ -43,8 +43,10 @@
 //     trace. TestNoneCostsNoLookup, BenchmarkOrdinary, *-nobody-waits, *-unknown, *-expired.
 //  2. What one message can cost is bounded: 64 KiB and 200 fields of header, 1 MiB
 //     of message, 10 addresses in To, 5 signatures with 200 names
-//     each, 2 MiB of body hashed, and never more than 8 look-ups in the DNS.
-//     TestHostileCost, BenchmarkHostile, TestGolden (look-ups of each case).
+//     each, 2 MiB of body hashed, and never more than 8 look-ups in the DNS, each
+//     with a bounded number of questions (package resolve). What the SMTP server says
+//     to the reply is bounded in time and bytes (package submit). TestHostileCost,
+//     BenchmarkHostile, TestGolden (look-ups of each case).
 //  3. A field that may stand once stands once. DKIM signs the bottom one of two and
 //     people read the top one. *-added-above, *-added-below, *-twice.
 //  4. The challenge is for an order that is known: From is who the CA said it would

@@ -3,6 +3,7 @@ package submit
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -34,15 +35,15 @@ func startTalk(t *testing.T, network, addr string, answers map[string]string) (*
 			return
 		}
 		defer conn.Close()
-		s.got <- s.speak(conn)
+		s.got <- s.speak(conn, "")
 	}()
 	return s, l.Addr().String()
 }
 
-func (s *talk) speak(conn net.Conn) (got []string) {
+// speak goes on from a line of the client; "" is before the greeting.
+func (s *talk) speak(conn net.Conn, line string) (got []string) {
 	r := bufio.NewReader(conn)
 	defaults := map[string]string{"": "220 hi", "EHLO": "250 hi", "LHLO": "250 hi", "HELO": "250 hi", "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on", ".": "250 ok", "QUIT": "221 bye"}
-	line := ""
 	for {
 		say, best := "500 what?", -1
 		for _, table := range []map[string]string{defaults, s.answers} {
@@ -189,7 +190,7 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// The keywords that matter count in any case, order and form, within TLS as well.
+// The keywords that matter count in any case, order and form.
 func TestKeywords(t *testing.T) {
 	for _, ehlo := range []string{"250-hi\n250 STARTTLS", "250-hi\n250-x\n250-StartTls\n250 size 10", "250-hi\n250 starttls\t", "250-hi\n250-8bitmime\n250-starttls x\n250"} {
 		err, said := converse(t, "", map[string]string{"EHLO": ehlo, "STARTTLS": "454 4.7.0 not now"})
@@ -210,6 +211,41 @@ func TestKeywords(t *testing.T) {
 		}
 	}
 }
+
+// Keywords count in any case within TLS, too, where no connection of ours could
+// correct them.
+func TestKeywordsWithinTLS(t *testing.T) {
+	conf, root := certificate(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	s := &talk{answers: map[string]string{"EHLO": "250-hi\n250-8bitmime\n250-auth\tlogin plain\n250 smtputf8", "AUTH PLAIN " + b64("\x00alice\x00open sesame"): "235 ok"}}
+	got := make(chan []string, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		recite(keepOpen{conn}, []string{"220 hi", "250-hi\r\n250-size\r\n250 starttls", "220 go"})
+		secured := tls.Server(conn, conf)
+		hello, _ := bufio.NewReader(secured).ReadString('\n')
+		got <- s.speak(secured, strings.TrimSpace(hello))
+	}()
+	_, port, _ := strings.Cut(l.Addr().String(), ":")
+	err = submit(t, "smtp+starttls://alice@localhost:"+port, func(s *Server) { s.CAFile, s.Password = root, "open sesame" })
+	said := strings.Join(<-got, "\n")
+	if err != nil || !strings.Contains(said, "AUTH PLAIN") || !strings.Contains(said, "BODY=8BITMIME") {
+		t.Errorf("%v\n%s", err, said)
+	}
+}
+
+// keepOpen lets somebody else go on with a connection.
+type keepOpen struct{ net.Conn }
+
+func (keepOpen) Close() error { return nil }
 
 // What somebody puts behind the answer to STARTTLS is not taken for the server's
 // answers within TLS.

@@ -51,6 +51,9 @@ var schemes = map[string]struct {
 	"smtps":         {implicitTLS, "465"},
 }
 
+// ErrPassword is why a value of --smtp with a password is refused.
+var ErrPassword = errors.New("holds a password, and command lines are public")
+
 // ParseServer reads a value of --smtp: smtp://HOST[:25],
 // smtp+starttls://[USER@]HOST[:587], smtps://[USER@]HOST[:465] or lmtp+unix:PATH.
 // A password does not belong in it.
@@ -73,7 +76,7 @@ func ParseServer(s string) (*Server, error) {
 		return nil, fmt.Errorf("%q is not lmtp+unix:PATH, smtp://HOST, smtp+starttls://HOST or smtps://HOST", u.Redacted())
 	}
 	if _, has := u.User.Password(); has {
-		return nil, fmt.Errorf("%q holds a password, and command lines are public", u.Redacted())
+		return nil, fmt.Errorf("%q %w", u.Redacted(), ErrPassword)
 	}
 	if u.Host == "" || u.RawQuery != "" || u.Fragment != "" || (u.Path != "" && u.Path != "/") {
 		return nil, fmt.Errorf("%q is not %s://HOST:PORT", s, u.Scheme)
