@@ -74,7 +74,7 @@ func (s *talk) speak(conn net.Conn, line string) (got []string) {
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
 // converse sends a message by a table, and returns the error and what was said.
-func converse(t *testing.T, user string, answers map[string]string) (error, string) {
+func converse(t *testing.T, user string, answers map[string]string) (said string, err error) {
 	t.Helper()
 	s, addr := startTalk(t, "tcp", "127.0.0.1:0", answers)
 	server, err := ParseServer("smtp://" + user + addr)
@@ -84,7 +84,7 @@ func converse(t *testing.T, user string, answers map[string]string) (error, stri
 	server.Password = "open sesame"
 	server.Name = func() string { return "mx1.example.org" }
 	err = server.Send(context.Background(), Envelope{alice, caFrom}, []byte("Subject: x\r\n\r\nhi\r\n"), func() error { return nil })
-	return err, strings.Join(<-s.got, "\n")
+	return strings.Join(<-s.got, "\n"), err
 }
 
 // All that RFC 4954 and RFC 5321 leave free in how a server offers and takes a login.
@@ -122,7 +122,7 @@ func TestLogin(t *testing.T) {
 					answers[key] = answer
 				}
 			}
-			err, said := converse(t, "alice@", answers)
+			said, err := converse(t, "alice@", answers)
 			if !strings.Contains(said, c.said) {
 				t.Errorf("%q was not said in\n%s", c.said, said)
 			}
@@ -179,7 +179,7 @@ func TestVerdict(t *testing.T) {
 		"|220-hi\n220-ho\n220":  {},
 	} {
 		step, says, _ := strings.Cut(answer, "|")
-		err, said := converse(t, "", map[string]string{step: says})
+		said, err := converse(t, "", map[string]string{step: says})
 		failed := new(Error)
 		switch {
 		case want.advice == "" && err != nil:
@@ -193,7 +193,7 @@ func TestVerdict(t *testing.T) {
 // The keywords that matter count in any case, order and form.
 func TestKeywords(t *testing.T) {
 	for _, ehlo := range []string{"250-hi\n250 STARTTLS", "250-hi\n250-x\n250-StartTls\n250 size 10", "250-hi\n250 starttls\t", "250-hi\n250-8bitmime\n250-starttls x\n250"} {
-		err, said := converse(t, "", map[string]string{"EHLO": ehlo, "STARTTLS": "454 4.7.0 not now"})
+		said, err := converse(t, "", map[string]string{"EHLO": ehlo, "STARTTLS": "454 4.7.0 not now"})
 		if err != nil || !strings.Contains(said, "STARTTLS\nMAIL") {
 			t.Errorf("%q: %v\n%s", ehlo, err, said)
 		}
@@ -263,7 +263,7 @@ func TestStartTLSInjection(t *testing.T) {
 
 // A server that never ends its reply is not listened to for ever.
 func TestEndlessReply(t *testing.T) {
-	err, _ := converse(t, "", map[string]string{"EHLO": strings.Repeat("250-x\n", maxReplies) + "250 ok"})
+	_, err := converse(t, "", map[string]string{"EHLO": strings.Repeat("250-x\n", maxReplies) + "250 ok"})
 	if failed := new(Error); !errors.As(err, &failed) || failed.Class != Later {
 		t.Errorf("%v", err)
 	}
@@ -271,7 +271,7 @@ func TestEndlessReply(t *testing.T) {
 
 // What a server says fits into a log line.
 func TestLongReply(t *testing.T) {
-	err, _ := converse(t, "", map[string]string{"RCPT": strings.Repeat("550-\u00fc"+strings.Repeat("x", 700)+"\n", 20) + "550 no"})
+	_, err := converse(t, "", map[string]string{"RCPT": strings.Repeat("550-\u00fc"+strings.Repeat("x", 700)+"\n", 20) + "550 no"})
 	if failed := new(Error); !errors.As(err, &failed) || failed.Class != Failed || len(err.Error()) > maxText+len("550 ") {
 		t.Errorf("%v", err)
 	}
