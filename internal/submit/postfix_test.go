@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"postseal/internal/mta"
+	"postseal/internal/test/mta"
 )
 
 // sendVia sends a message to a Postfix under a name.
