@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"postseal/internal/printable"
 )
 
 // deploy runs the deploy hook. A failure keeps the certificate.
@@ -22,12 +24,18 @@ func (r *run) deploy(ctx context.Context, res *Result) error {
 		"POSTSEAL_CERT="+res.Cert,
 		"POSTSEAL_KEY="+res.Key,
 		"POSTSEAL_CHAIN="+res.Chain,
+		"HOOK_KIND=",
+		"HOOK_SERIAL="+res.Serial,
+		"HOOK_PASSPHRASE_FILE="+res.PassphraseFile,
 	)
 	if err != nil {
 		return failed("the certificate is in "+res.Dir+"; the next renew runs the hook again", "deploy hook %q: %v", r.req.DeployHook, err)
 	}
 	return nil
 }
+
+// maxHookError bounds HOOK_ERROR, in bytes.
+const maxHookError = 4000
 
 // failed runs the fail hook if an order ended without a certificate, and nothing is
 // left that another run would resume. What the hook itself has to say changes nothing.
@@ -39,7 +47,7 @@ func (r *run) failed(res *Result, err error) {
 	hookErr := hook(r.main, r.req.FailHook,
 		"POSTSEAL_EMAILS="+strings.Join(r.req.Emails, " "),
 		"HOOK_KIND=",
-		"HOOK_ERROR="+strings.Join(strings.Fields(err.Error()), " "),
+		"HOOK_ERROR="+printable.Line(strings.Join(strings.Fields(err.Error()), " "), maxHookError),
 	)
 	if hookErr != nil {
 		r.hint("", "fail hook \""+r.req.FailHook+"\": "+hookErr.Error())
