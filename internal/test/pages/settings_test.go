@@ -13,19 +13,28 @@ import (
 )
 
 // With the settings that the README gives for acme2certifier, an order ends well at a
-// CA with the same habits.
+// CA with the same habits: those of before 0.45.1, and those since.
 func TestSettingsForAcme2certifier(t *testing.T) {
 	t.Parallel()
-	const example = "https://acme.example.org/directory"
-	var settings string
+	var settings []string
 	for _, b := range readPage(t, filepath.Join(root, "README.md")).blocks {
-		if b.heading == "CAs" && strings.Contains(b.text, example) {
-			settings = b.text
+		if b.heading == "CAs" && strings.Contains(b.text, exampleDirectory) {
+			settings = append(settings, b.text)
 		}
 	}
-	if settings == "" {
-		t.Fatal("the README has no settings for it (any more)")
+	if len(settings) != 2 {
+		t.Fatalf("the README has %d settings for it, want 2", len(settings))
 	}
+	for n, certbot := range []bool{true, false} {
+		orderWith(t, settings[n], testca.Config{Sign: testca.SignNone, MinimalHeaders: true, Certbot: certbot, Serial: true})
+	}
+}
+
+const exampleDirectory = "https://acme.example.org/directory"
+
+// orderWith orders at a CA with these settings.
+func orderWith(t *testing.T, settings string, config testca.Config) {
+	t.Helper()
 	bin, err := kit.Path()
 	must(t, err)
 	dir := t.TempDir()
@@ -36,20 +45,19 @@ func TestSettingsForAcme2certifier(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	ca, err := testca.Start(context.Background(), testca.Config{
-		Dir: dir, Sign: testca.SignNone, MinimalHeaders: true, Certbot: true, Serial: true,
-		Deliver: func(_ context.Context, _, _ string, msg []byte) error {
-			_, err := run(msg, "postseal-pipe")
-			return err
-		},
-	})
+	config.Dir = dir
+	config.Deliver = func(_ context.Context, _, _ string, msg []byte) error {
+		_, err := run(msg, "postseal-pipe")
+		return err
+	}
+	ca, err := testca.Start(context.Background(), config)
 	must(t, err)
 	defer ca.Close()
-	text := strings.ReplaceAll(settings, example, ca.DirectoryURL)
+	text := strings.ReplaceAll(settings, exampleDirectory, ca.DirectoryURL)
 	text = "smtp = \"smtp://" + ca.SMTPAddr + "\"\nca-bundle = \"" + ca.RootFile + "\"\nstate = \"" + dir + "/state\"\n" + text
 	must(t, os.WriteFile(file, []byte(text), 0o600))
 	out, err := run(nil, "postseal", "cert", "-n", "--agree-tos", "-e", "alice@example.test", "--key-type", "p256", "--timeout", "30s")
 	if err != nil {
-		t.Errorf("%v\n%s", err, out)
+		t.Errorf("%v\n%s\n%s", err, settings, out)
 	}
 }
