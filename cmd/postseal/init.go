@@ -68,7 +68,7 @@ func (c *initCmd) options(s *session, file *cli.File) (setup.Options, error) {
 	}
 	if o.Personal {
 		if o.Home, err = os.UserHomeDir(); err != nil || o.Path == "" {
-			return o, cli.Failed("set HOME, or run this as root for the whole machine", "there is no home directory")
+			return o, cli.Failed("set HOME to a directory of this user, or run this as root for the whole machine", "HOME and XDG_CONFIG_HOME lead to nothing that is this user's own")
 		}
 		if s.State == cli.SystemState { // of the machine's configuration
 			o.State = state.Open(cli.DefaultState())

@@ -149,7 +149,7 @@ func TestRecipes(t *testing.T) {
 				t.Errorf("%s: the README does not have %q", n.Name, command)
 			}
 		}
-		root := tree(t, map[string]string{"usr/lib/systemd/system/": ""})
+		root := tree(t, map[string]string{"usr/lib/systemd/system/": "", "run/systemd/system/": ""})
 		for _, a := range append(slices.Clone(n.lines), n.own...) {
 			data, err := contrib.Recipes.ReadFile(a.from)
 			must(t, err)
@@ -193,13 +193,43 @@ func TestInPlace(t *testing.T) {
 		t.Errorf("it shows %+v", again.Lines)
 	}
 
-	packaged := join(debianSendmail, map[string]string{"usr/lib/tmpfiles.d/postseal-sendmail.conf": ""})
+	packaged := join(debianSendmail, map[string]string{"run/systemd/system/": ""})
 	for _, unit := range []string{"milter.service", "milter.socket", "renew.service", "renew.timer"} {
 		packaged["usr/lib/systemd/system/postseal-"+unit] = ""
 	}
 	for _, s := range plan(t, tree(t, packaged), Options{Neighbour: ByName("sendmail")}).Steps {
 		if strings.HasPrefix(path.Base(s.What), "postseal-") && !strings.Contains(s.What, ".socket.d/") {
 			t.Errorf("%s is written although a package has it", s.What)
+		}
+	}
+}
+
+// Where systemd runs it makes the socket, in a directory of root's; elsewhere the milter
+// does, in one of its own, and the mail server looks there.
+func TestSocket(t *testing.T) {
+	for _, c := range []struct {
+		files                    map[string]string
+		name, passed, own, lines string
+	}{
+		{debianPostfix, "postfix", "/var/spool/postfix/postseal", "/var/spool/postfix/postseal-milter", "unix:postseal-milter/milter.sock"},
+		{debianSendmail, "sendmail", "/run/postseal", "/var/spool/postseal-milter", "local:/var/spool/postseal-milter/milter.sock"},
+	} {
+		for systemd, dir := range map[bool]string{true: c.passed, false: c.own} {
+			files := join(c.files)
+			if systemd {
+				files["run/systemd/system/"] = ""
+			}
+			root := tree(t, files)
+			p := plan(t, root, Options{Neighbour: ByName(c.name)})
+			if got := Find(root).Listen(ByName(c.name)); got != "unix:"+dir+"/milter.sock" {
+				t.Errorf("%s, systemd %v: it listens at %s", c.name, systemd, got)
+			}
+			if made := slices.ContainsFunc(p.Steps, func(s Step) bool { return s.What == dir }); made == systemd {
+				t.Errorf("%s, systemd %v: %s is made: %v", c.name, systemd, dir, made)
+			}
+			if text := p.Lines[len(p.Lines)-1].Text; strings.Contains(text, c.lines) == systemd {
+				t.Errorf("%s, systemd %v: %s", c.name, systemd, text)
+			}
 		}
 	}
 }

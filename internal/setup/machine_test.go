@@ -474,6 +474,10 @@ func TestInitUser(t *testing.T) {
 		if _, _, errs := as("postseal", "cert", "-n", "-e", alice, "--server", "https://other.example/"); strings.Contains(errs, "ca.example") {
 			t.Error(errs)
 		}
+		if status, _, errs := as("postseal", "init", "-n", "--via", "procmail"); status != 1 || !strings.Contains(errs, "lead to nothing that is this user's own") {
+			t.Errorf("exit %d: %s", status, errs)
+		}
+		a.run("chown", "alice", own)
 		if status, _, errs := as("postseal", "init", "-n", "--via", "postfix"); status != 64 || !strings.Contains(errs, "hint: run it as root") {
 			t.Errorf("exit %d: %s", status, errs)
 		}
