@@ -179,12 +179,16 @@ func (d *Dir) Misplaced() []string {
 
 // Repair gives what is Misplaced the group of the mail half and its mode.
 func (d *Dir) Repair() error {
+	misplaced := d.Misplaced()
+	if len(misplaced) == 0 {
+		return nil // a user's own directory, for one
+	}
 	gid, why := mailGroup()
 	if why != "" {
 		return errors.New(why)
 	}
 	modes := d.shared()
-	for _, path := range d.Misplaced() {
+	for _, path := range misplaced {
 		info, err := os.Lstat(path)
 		if err != nil {
 			return err
