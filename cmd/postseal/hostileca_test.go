@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +28,8 @@ const hostileText = "x\x1b[2J\u009b31m\r\npostseal: error: y\u202ez\u2066\x07\x7
 // Whatever a CA says in a place that is shown, nothing but printable text comes out of the
 // program: not on a terminal, not as JSON, and not later, from what was written down.
 func TestHostileWords(t *testing.T) {
+	var sites sync.WaitGroup // all at once: most of what they do is wait
+	defer sites.Wait()
 	for name, place := range map[string]struct{ resource, path string }{
 		"terms":           {"directory", "meta.termsOfService"},
 		"profiles":        {"directory", "meta.profiles"},
@@ -42,8 +45,7 @@ func TestHostileWords(t *testing.T) {
 		"revocation":      {"revoke-cert", "problem"},
 		"honest":          {},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+		site := func(t *testing.T) {
 			h := newHostileSite(t, place.resource, place.path)
 			outcomes := map[int]bool{}
 			commands := []string{
@@ -62,7 +64,8 @@ func TestHostileWords(t *testing.T) {
 			if name == "honest" && !outcomes[0] {
 				t.Error("nothing succeeded")
 			}
-		})
+		}
+		sites.Go(func() { t.Run(name, site) })
 	}
 }
 

@@ -156,11 +156,16 @@ func interrupt(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Check(cmd.Start())
 	var written strings.Builder
+	sent := false // the error that follows has the same words
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		written.WriteString(lines.Text() + "\n")
-		if strings.Contains(lines.Text(), "waiting for the challenge mail") {
+		if !sent && strings.Contains(lines.Text(), "waiting for the challenge mail") {
+			sent = true
 			ts.Check(cmd.Process.Signal(signal))
 		}
+	}
+	if !sent {
+		ts.Fatalf("it did not wait: %s", written.String())
 	}
 	err = cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != 75 && signal != syscall.SIGKILL {
