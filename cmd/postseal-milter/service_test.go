@@ -16,7 +16,10 @@ import (
 
 	"github.com/emersion/go-milter"
 
+	"postseal/internal/test/mta"
+	"postseal/internal/test/redistest"
 	"postseal/state"
+	"postseal/state/redis"
 )
 
 // service is the program as systemd starts it: with a socket, and somebody to
@@ -198,5 +201,37 @@ func wantMetrics(t *testing.T, addr string, lines ...string) {
 		if !strings.Contains("\n"+string(body), "\n"+line+"\n") {
 			t.Errorf("no %q in\n%s", line, body)
 		}
+	}
+}
+
+// The issuing half learns at once that a milter runs here: from a directory that a
+// confined program writes, and from Redis with the rights of the mail half.
+func TestSignOfLife(t *testing.T) {
+	host, err := os.Hostname()
+	check(t, err)
+	dir := state.Open(filepath.Join(t.TempDir(), "state"))
+	_, err = dir.Create()
+	check(t, err)
+	acl, err := filepath.Abs("../../contrib/redis/users.acl")
+	check(t, err)
+	socket := redistest.Start(t, "aclfile "+acl).Socket
+	shared, err := redis.Open("unix://postseal-issuer:issuer-password@" + socket)
+	check(t, err)
+	defer shared.Close()
+	for where, store := range map[string]state.Store{
+		dir.Path(): dir, "unix://postseal-mail:mail-password@" + socket: shared,
+	} {
+		start := time.Now()
+		s := startService(t, "--state", where)
+		s.line("msg=confined")
+		var halves []state.MailHalf
+		mta.WaitFor(t, "a sign of life in "+where, func() bool {
+			halves, err = store.MailHalves()
+			return err != nil || len(halves) > 0
+		})
+		if err != nil || len(halves) != 1 || halves[0].Host != host || halves[0].Seen.Before(start.Truncate(time.Second)) {
+			t.Errorf("%s: %v, %v", where, halves, err)
+		}
+		s.stop()
 	}
 }
