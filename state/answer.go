@@ -149,22 +149,36 @@ func isAttempt(name string) bool {
 	return !more || err == nil && attempt > 1 && n == strconv.Itoa(attempt)
 }
 
+// mostForgotten bounds how many files are looked at to find those that had their time:
+// every command does that.
+const mostForgotten = 10_000
+
 // Forget implements Store. It removes the leftovers of processes that died, too.
 // The issuing half owns the directory. Attempts go together: a gap would hide those after it.
+// Where there are very many files, chance has it which are looked at this time.
 func (d *Dir) Forget(age time.Duration, now time.Time) error {
-	entries, err := os.ReadDir(d.Path("answers"))
+	names, err := listNames(d.Path("answers"), -1)
 	if err != nil {
 		return err
 	}
-	fresh := map[string]bool{}
-	for _, e := range entries {
-		if info, err := e.Info(); err != nil || now.Sub(info.ModTime()) < age {
-			fresh[attemptOf(e.Name())] = true
-		}
+	together := map[string][]string{}
+	for _, name := range names {
+		together[attemptOf(name)] = append(together[attemptOf(name)], name)
 	}
-	for _, e := range entries {
-		if !fresh[attemptOf(e.Name())] {
-			d.removeForeign(d.Path("answers", e.Name()))
+	looked := 0
+	for _, names := range together { // in random order
+		if looked >= mostForgotten {
+			break
+		}
+		looked += len(names)
+		fresh := func(name string) bool {
+			info, err := os.Lstat(d.Path("answers", name))
+			return err != nil || now.Sub(info.ModTime()) < age
+		}
+		if !slices.ContainsFunc(names, fresh) {
+			for _, name := range names {
+				d.removeForeign(d.Path("answers", name))
+			}
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -34,5 +35,23 @@ func TestForgetLeavesNoGap(t *testing.T) {
 	}
 	if entries, _ := os.ReadDir(d.Path("answers")); len(entries) != 0 {
 		t.Errorf("%v are left", entries)
+	}
+}
+
+// However much lies there, a command looks at a part, and those that follow at the rest.
+func TestForgetIsBounded(t *testing.T) {
+	d := newDir(t)
+	for n := range mostForgotten + 2 {
+		if err := os.WriteFile(d.Path("answers", fmt.Sprintf("%d.json", n)), nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []int{2, 0} {
+		if err := d.Forget(time.Hour, time.Now().Add(2*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if entries, _ := os.ReadDir(d.Path("answers")); len(entries) != want {
+			t.Errorf("%d files are left, want %d", len(entries), want)
+		}
 	}
 }
