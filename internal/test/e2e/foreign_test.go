@@ -102,6 +102,7 @@ type shelf struct {
 	before    map[string]string
 	runs      int
 	slowest   time.Duration
+	which     string // was the slowest
 }
 
 // program is one run of a program: what it is called, and what became of it, in short.
@@ -136,9 +137,11 @@ func newShelf(t *testing.T) *shelf {
 	return s
 }
 
-// patience is for a machine that is busy; what a program uses up is held to 5 s.
+// patience is for a machine that is busy. What a program uses up is bounded so that it
+// ends within 5 s on one that is not: the most was 1.2 s, of renew beside 100,000 files.
 const (
 	patience = time.Minute
+	mostCPU  = 3 * time.Second
 	hangs    = "it hangs"
 )
 
@@ -151,19 +154,15 @@ func (s *shelf) limited(cmd *exec.Cmd, stdin []byte) (outcome, said string) {
 	limited.Env, limited.Dir, limited.SysProcAttr = cmd.Env, cmd.Dir, cmd.SysProcAttr
 	var out bytes.Buffer
 	limited.Stdin, limited.Stdout, limited.Stderr = bytes.NewReader(stdin), &out, &out
-	start := time.Now()
 	err := limited.Run()
-	s.mu.Lock()
-	s.slowest = max(s.slowest, time.Since(start))
-	s.mu.Unlock()
 	if ctx.Err() != nil {
 		return hangs, out.String()
 	}
 	if err != nil && limited.ProcessState == nil {
 		s.t.Fatal(err)
 	}
-	if used := limited.ProcessState.UserTime() + limited.ProcessState.SystemTime(); used > 5*time.Second {
-		s.t.Errorf("%s took %s", cmd.Args[1], used)
+	if used := limited.ProcessState.UserTime() + limited.ProcessState.SystemTime(); used > mostCPU {
+		s.t.Errorf("%s used %s of CPU time", cmd.Args[1], used)
 	}
 	return fmt.Sprint("exit ", limited.ProcessState.ExitCode()), out.String()
 }
@@ -275,7 +274,9 @@ func TestForeignFiles(t *testing.T) {
 			for _, lane := range lanes {
 				wg.Go(func() {
 					for _, p := range lane {
-						s.try(dir, kind.name, p)
+						if kind.name != manyFiles || len(p.says) > 0 { // the others do as these do at their start
+							s.try(dir, kind.name, p)
+						}
 					}
 				})
 			}
@@ -283,16 +284,19 @@ func TestForeignFiles(t *testing.T) {
 			clear()
 		}
 	}
-	t.Logf("%d kinds of files in 2 directories, %d programs: %d runs, the slowest of %s",
-		len(kinds), len(s.before), s.runs, s.slowest.Round(time.Millisecond))
+	t.Logf("%d kinds of files in 2 directories, %d programs: %d runs, the slowest (%s) of %s",
+		len(kinds), len(s.before), s.runs, s.which, s.slowest.Round(time.Millisecond))
 }
 
 func (s *shelf) try(dir, kind string, p program) {
 	s.t.Helper()
 	what := fmt.Sprintf("%s in %s, %s", kind, dir, p.name)
+	start := time.Now()
 	outcome, said := p.run()
 	s.mu.Lock()
-	s.runs++
+	if s.runs++; time.Since(start) > s.slowest {
+		s.slowest, s.which = time.Since(start), what
+	}
 	s.mu.Unlock()
 	if outcome != s.before[p.name] {
 		s.t.Errorf("%s: %s, and without it %s\n%.2000s", what, outcome, s.before[p.name], said)
