@@ -116,20 +116,26 @@ func TestPostfixHabits(t *testing.T) {
 	}
 }
 
+// pipeTransport starts a Postfix with a transport of its own for the domain.
+func (s *site) pipeTransport() *mta.Instance {
+	s.t.Helper()
+	post := mta.StartPostfix(s.t, mta.Postfix{
+		Users: []string{"alice"}, Transport: "postseal:", Relay: s.ca.SMTPAddr,
+		MasterCF: []string{
+			"postseal unix - n n - 10 pipe",
+			"  user=" + s.user.Name + " argv=" + filepath.Join(s.bin, "postseal-pipe") + " --config " + s.config,
+		},
+	})
+	s.ca.SetRelay(post.SMTPAddr)
+	return post
+}
+
 // pipe(8): a transport of its own hands every message for the domain to
 // postseal-pipe, and exit status 0 ends the message's life.
 func TestPostfixPipe(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, testca.Config{Strict: true})
-	pipe := filepath.Join(s.bin, "postseal-pipe")
-	post := mta.StartPostfix(t, mta.Postfix{
-		Users: []string{"alice"}, Transport: "postseal:", Relay: s.ca.SMTPAddr,
-		MasterCF: []string{
-			"postseal unix - n n - 10 pipe",
-			"  user=" + s.user.Name + " argv=" + pipe + " --config " + s.config,
-		},
-	})
-	s.ca.SetRelay(post.SMTPAddr)
+	post := s.pipeTransport()
 	s.configure(post.SMTPAddr)
 	s.mustCert(alice)
 	s.wantReplies(testca.VerdictGood)
@@ -142,15 +148,7 @@ func TestPostfixPipe(t *testing.T) {
 func TestPostfixPipeRetries(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, testca.Config{Strict: true})
-	pipe := filepath.Join(s.bin, "postseal-pipe")
-	post := mta.StartPostfix(t, mta.Postfix{
-		Users: []string{"alice"}, Transport: "postseal:", Relay: s.ca.SMTPAddr,
-		MasterCF: []string{
-			"postseal unix - n n - 10 pipe",
-			"  user=" + s.user.Name + " argv=" + pipe + " --config " + s.config,
-		},
-	})
-	s.ca.SetRelay(post.SMTPAddr)
+	post := s.pipeTransport()
 	s.configure("127.0.0.1:1") // nobody listens there
 	if status, out := s.cert("-e", alice, "--timeout", "3s"); status != 75 {
 		t.Fatalf("postseal cert: exit %d, want 75\n%s", status, out)
