@@ -46,11 +46,11 @@ func nameServer(t *testing.T) (addr string) {
 		}
 		w.WriteMsg(m)
 	})
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // first: its ports are the ones in demand
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", packets.LocalAddr().String())
+	packets, err := net.ListenPacket("udp", listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

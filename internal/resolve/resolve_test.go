@@ -42,11 +42,11 @@ func start(t *testing.T, host string, do script) *server {
 			w.WriteMsg(m)
 		}
 	})
-	packets, err := net.ListenPacket("udp", net.JoinHostPort(host, "0"))
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0")) // first: its ports are the ones in demand
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", packets.LocalAddr().String())
+	packets, err := net.ListenPacket("udp", listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,12 +32,12 @@ func startBadDNS(t *testing.T, honest string, fault dnsFault) *badDNS {
 	t.Helper()
 	d := &badDNS{honest: honest}
 	d.fault.Store(&fault)
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // first: its ports are the ones in demand
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.addr = packets.LocalAddr().String()
-	listener, err := net.Listen("tcp", d.addr)
+	d.addr = listener.Addr().String()
+	packets, err := net.ListenPacket("udp", d.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
