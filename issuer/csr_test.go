@@ -132,9 +132,10 @@ func TestLeaf(t *testing.T) {
 		"a principal name": {change: func(c *x509.Certificate) {
 			c.EmailAddresses, c.ExtraExtensions = nil, []pkix.Extension{{Id: oidSubjectAltName, Value: principalName(alice)}}
 		}, err: "kind [0]"},
-		"a stranger's CN": {change: func(c *x509.Certificate) { c.Subject.CommonName = "eve@example.test" }, err: "subject names"},
-		"its own CN":      {change: func(c *x509.Certificate) { c.Subject.CommonName = "Alice@example.test" }},
-		"a name as CN":    {change: func(c *x509.Certificate) { c.Subject.CommonName = "Alice" }},
+		"a stranger's CN":   {change: func(c *x509.Certificate) { c.Subject.CommonName = "eve@example.test" }, err: "subject names"},
+		"a look-alike's CN": {change: func(c *x509.Certificate) { c.Subject.CommonName = "al\u0130ce@example.test" }, err: "subject names"},
+		"its own CN":        {change: func(c *x509.Certificate) { c.Subject.CommonName = "Alice@example.test" }},
+		"a name as CN":      {change: func(c *x509.Certificate) { c.Subject.CommonName = "Alice" }},
 		"a stranger's subject": {change: func(c *x509.Certificate) {
 			c.Subject.ExtraNames = []pkix.AttributeTypeAndValue{{Type: oidEmailAddress, Value: "eve@example.test"}}
 		}, err: "subject names"},

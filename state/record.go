@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -178,9 +180,21 @@ func checkRecord(version int, id string) error {
 func Key(addr string) string {
 	at := strings.LastIndexByte(addr, '@')
 	if at < 0 {
-		return strings.ToLower(addr)
+		return lower(addr)
 	}
-	return strings.ToLower(addr[:at]) + "@" + Domain(addr[at+1:])
+	return lower(addr[:at]) + "@" + Domain(addr[at+1:])
+}
+
+// lower is strings.ToLower without what leads into ASCII. The signs for kelvin and the
+// dotted capital I have k and i as lower case, and are others in a mailbox's name: no mail
+// server delivers the one to the other.
+func lower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if l := unicode.ToLower(r); r < utf8.RuneSelf || l >= utf8.RuneSelf {
+			return l
+		}
+		return r
+	}, s)
 }
 
 // maxDomain bounds what is converted to A-labels, in bytes: 63 characters for each
@@ -188,7 +202,9 @@ func Key(addr string) string {
 const maxDomain = 1 << 10
 
 // Domain returns the form of a domain in which domains are compared: A-labels,
-// lower case, no final dot.
+// lower case, no final dot. A name that IDNA does not take, for an underscore perhaps, is
+// the same as another only letter for letter, apart from the case of ASCII: who looks it
+// up may well convert it, each letter to what IDNA makes of it.
 func Domain(name string) string {
 	name = strings.TrimSuffix(name, ".")
 	if len(name) <= maxDomain {
@@ -196,5 +212,14 @@ func Domain(name string) string {
 			return strings.ToLower(ascii)
 		}
 	}
-	return strings.ToLower(name)
+	return lowerASCII(name)
+}
+
+func lowerASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r | 0x20
+		}
+		return r
+	}, s)
 }

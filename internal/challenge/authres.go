@@ -31,9 +31,9 @@ func (x *exam) authenticated() (coverage, error) {
 
 // passedAt tells whether host says dkim=pass for the domain of an aligned signature.
 func (x *exam) passedAt(host string) bool {
-	for _, written := range x.m.values("authentication-results") {
-		value, ok := plain(written)
-		if !ok || !namesBare(written, host) {
+	for _, f := range x.m.fields {
+		value, ok := plain(f.value)
+		if !ok || f.name != "authentication-results" || !namesBare(f.raw, host) {
 			continue
 		}
 		_, results, err := authres.Parse(value)
@@ -49,11 +49,16 @@ func (x *exam) passedAt(host string) bool {
 	return false
 }
 
-// namesBare reports whether the authserv-id of a field is host as a bare word, before
-// nothing but a version. In quotes or among comments, which RFC 8601, Section 2.2,
-// allows, a border host that takes out fields with its name may not know it.
-func namesBare(value, host string) bool {
+// namesBare reports whether the authserv-id of a field, as it came, is host as a bare word,
+// before nothing but a version. In quotes or among comments, which RFC 8601, Section 2.2,
+// allows, a border host that takes out fields with its name may not know it. Nor does a
+// reader of ASCII know what only Unicode calls white space or the same letter.
+func namesBare(raw, host string) bool {
+	_, value, _ := strings.Cut(strings.ReplaceAll(raw, "\r\n", ""), ":")
 	id, _, _ := strings.Cut(value, ";")
+	if strings.ContainsFunc(id, func(r rune) bool { return r != '\t' && (r < ' ' || r > '~') }) {
+		return false
+	}
 	words := strings.Fields(id)
 	return len(words) > 0 && strings.EqualFold(words[0], host) && (len(words) == 1 || len(words) == 2 && strings.Trim(words[1], "0123456789") == "")
 }

@@ -18,7 +18,7 @@ func TestRulesNameTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files = append(files, "../layout/layout_test.go")
+	files = append(files, "../test/layout/layout_test.go")
 	var tests strings.Builder
 	for _, file := range files {
 		text, err := os.ReadFile(file)
