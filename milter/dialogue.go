@@ -107,7 +107,10 @@ func (d *dialogue) take(in, out []byte) (left, replies []byte, next then, err er
 	return in, out, next, err
 }
 
-var errNoOffer = errors.New("no negotiation at the start")
+var (
+	errNoOffer = errors.New("no negotiation at the start")
+	errNoCode  = errors.New("packet with code NUL")
+)
 
 // head takes the head of a packet, if it is there, and with it decides how the data
 // is taken.
@@ -125,6 +128,9 @@ func (d *dialogue) head(in []byte) (left []byte, err error) {
 	code := milter.Code(in[headSize-1])
 	if !d.negotiated && code != milter.CodeOptNeg && code != milter.CodeQuit {
 		return in, errNoOffer
+	}
+	if code == 0 { // which stands for no packet here
+		return in, errNoCode
 	}
 	d.code, d.coming = code, int(size)-1
 	d.piece = d.pieces(code, d.coming)

@@ -236,6 +236,8 @@ func TestMalformed(t *testing.T) {
 		"short negotiation":    string(packet(milter.CodeOptNeg, "\x00\x00\x00\x06")),
 		"version 1":            string(packet(milter.CodeOptNeg, u32(1)+u32(0)+u32(0))),
 		"unknown code":         string(offer) + string(packet('z', "")),
+		"code NUL":             string(offer) + string(packet(0, "")),
+		"code NUL, with data":  string(offer) + string(packet(0, string(packet(milter.CodeQuit, "")))),
 		"reply code":           string(offer) + string(packet('c', "")),
 		"long command":         string(offer) + string(packet(milter.CodeMail, strings.Repeat("x", maxCommand+1))),
 		"long negotiation":     string(packet(milter.CodeOptNeg, strings.Repeat("x", maxCommand+1))),
