@@ -84,3 +84,19 @@ func TestPrintSMIMEAFile(t *testing.T) {
 	s.mustRevoke(hook, hugh)
 	want()
 }
+
+// The directory of a zone may be the name server's: what it puts there is not written through.
+func TestPrintSMIMEALinks(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	dir := t.TempDir()
+	zone, victim := filepath.Join(dir, "smimea.zone"), filepath.Join(t.TempDir(), "victim")
+	run(t, "sh", "-c", `echo untouched >"$1" && for name in "" .new .gone; do ln -s "$1" "$0$name"; done`, zone, victim)
+	s.mustCert("print-smimea '"+zone+"'", []string{"hugh@example.com"})
+	if text := run(t, "cat", victim); text != "untouched\n" {
+		t.Errorf("written through a link: %s", text)
+	}
+	if text := run(t, "cat", zone); !strings.Contains(text, " IN SMIMEA ") || strings.Contains(text, "untouched") {
+		t.Errorf("not the records alone in the zone file: %s", text)
+	}
+}
