@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,11 +49,14 @@ func (d *Dir) Answer(id string) (*Answer, error) {
 }
 
 // leftOut reports whether a file is left out by the issuing half, and names it. One that
-// it may not read is the other half's doing, as long as its directory can be searched.
+// it may not read, or not even look at, is the other half's doing, as long as its
+// directory can be searched: everybody can mount a file system of his own on a file of his,
+// and end it.
 func (d *Dir) leftOut(path string, err error) bool {
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EAGAIN) {
-		if _, missing := os.Lstat(path); missing == nil {
+	for _, theirs := range []error{fs.ErrPermission, syscall.EAGAIN, syscall.ENOTCONN} {
+		if _, closed := os.Lstat(filepath.Dir(path) + "/."); errors.Is(err, theirs) && closed == nil {
 			err = damage{err}
+			break
 		}
 	}
 	if !isDamage(err) {

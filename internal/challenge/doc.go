@@ -77,8 +77,10 @@
 //     that knows comments and one that does not, the difference is refused. A header
 //     line with white space before its colon is the field it names; one that is no
 //     field is refused, since Postfix ends the header there and others go on. The
-//     line of an mbox file is none: package pipe cuts it off stdin. FuzzTags,
-//     FuzzSubject, FuzzFields, *-encoded-*, *-injection, *-mbox-*, *-header-*.
+//     line of an mbox file is none: package pipe cuts it off stdin. No letter and no
+//     space of Unicode stands for one of ASCII, whatever Unicode folds. FuzzTags,
+//     FuzzSubject, FuzzFields, TestAuthservIDIsASCII, TestFoldedIntoASCII,
+//     *-encoded-*, *-injection, *-mbox-*, *-header-*.
 //  12. Less than a signature counts only where the admin has said so for that CA,
 //     and then only in that point. 8*.
 //  13. No key and no password of the issuing half is within reach: a token and a
