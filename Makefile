@@ -14,7 +14,7 @@ SYSTEMS   ?= linux/amd64 linux/arm64 freebsd/amd64
 # The programs that run inside mail servers, which are not all on Linux.
 MAIL_HALF = ./cmd/postseal-milter ./cmd/postseal-pipe
 
-.PHONY: build deb dist packages reproducible test doors check deps root fmt vet staticcheck freebsd unit fuzz crash soak bench microbench clean
+.PHONY: build deb dist packages reproducible test quick doors check deps root fmt vet staticcheck freebsd unit fuzz crash soak bench microbench clean
 
 # The version is that of the Git tag or commit, which Go stamps by itself.
 build:
@@ -37,6 +37,11 @@ dist:
 test: root deps check unit
 	@echo "== all good"
 
+# While you work: needs no root, no network, no server and no Debian.
+quick: fmt vet
+	@echo "== go test -short"
+	@GO="$(GO)" .ci/quick
+
 # What can be said without running anything.
 check: fmt vet staticcheck freebsd
 
@@ -46,7 +51,7 @@ deps:
 root:
 	@test "$$(id -u)" -eq 0 || { \
 		echo "error: the tests start Postfix, which only root can" >&2; \
-		echo "hint: run them in a container or as root; 'make check' needs no root" >&2; exit 1; }
+		echo "hint: run them in a container or as root; 'make quick' needs no root" >&2; exit 1; }
 
 fmt:
 	@echo "== gofmt"

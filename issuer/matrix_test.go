@@ -79,13 +79,9 @@ func TestGreylisting(t *testing.T) {
 			return nil
 		})
 		req := w.request(alice)
-		settle := Duration(5 * time.Second)
-		req.Settle = &settle // cut short as soon as the CA shows the authorization valid
-		start := time.Now()
+		settle := Duration(time.Hour)
+		req.Settle = &settle // longer than the order lives, unless the CA's word that it is valid cuts it short
 		w.obtain(req)
-		if took := time.Since(start); took > 4*time.Second {
-			t.Errorf("the pause was not cut short: %s", took)
-		}
 	})
 }
 

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/emersion/go-milter"
 	"github.com/emersion/go-msgauth/dkim"
@@ -425,12 +424,11 @@ func TestClose(t *testing.T) {
 	if err := c.Mail("ca@far.test", nil); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
-	if err := h.Close(); err != nil {
+	if err := h.Close(); err != nil { // returns though the peer has said no QUIT
 		t.Error(err)
 	}
-	if d := time.Since(began); d > 5*time.Second {
-		t.Errorf("took %v", d)
+	if err := c.Noop(); err == nil {
+		t.Error("the connection is still served")
 	}
 }
 

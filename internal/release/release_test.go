@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"postseal/internal/test/machine"
+	"postseal/internal/test/mta"
 )
 
 // cold makes the second build compile everything anew, and both compress as well as
@@ -68,6 +69,7 @@ var kit = machine.Kits{Fill: func(dir string) error {
 // firstRelease is made once for all tests.
 func firstRelease(t *testing.T) built {
 	t.Helper()
+	mta.NotShort(t)
 	b, err := first()
 	if err != nil {
 		t.Fatal(err)

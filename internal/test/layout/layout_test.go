@@ -34,6 +34,7 @@ var imports = map[string][]string{
 	// Redis is one of two places where the halves meet, and its tests are those of both.
 	"state/redis":             {"state"},
 	"internal/test/statetest": {"state"},
+	"internal/test/redistest": {"internal/test/mta"},
 
 	// What "postseal check" looks at. It belongs to neither half: it reads the state
 	// directory, and speaks to the servers of both in their own protocols. Which mail
@@ -225,6 +226,49 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// A table that names what does not exist holds nothing: the ban lapsed when the package
+// was renamed or the module replaced.
+func TestNamesExist(t *testing.T) {
+	all := packages(t)
+	exists := func(where, name string) {
+		if _, ok := all[name]; !ok {
+			t.Errorf("%s has %s, which does not exist", where, name)
+		}
+	}
+	for name, imported := range imports {
+		exists("imports", name)
+		for _, one := range imported {
+			exists("imports of "+name, one)
+		}
+	}
+	for name := range reasons {
+		exists("reasons", name)
+	}
+	known := known(t)
+	for _, ban := range bans {
+		for _, name := range ban.packages {
+			exists("bans", name)
+		}
+		for path := range ban.links {
+			if !slices.ContainsFunc(known, func(one string) bool { return one == path || strings.HasPrefix(one, path+"/") }) {
+				t.Errorf("bans has %s, which neither a program nor a test links", path)
+			}
+		}
+	}
+	required := directModules(t)
+	for path := range modules {
+		if !slices.Contains(required, path) {
+			t.Errorf("modules has %s, which go.mod does not require", path)
+		}
+	}
+}
+
+// known returns the import paths of all that programs and tests link.
+func known(t *testing.T) []string {
+	t.Helper()
+	return strings.Fields(run(t, root(t), "go", "list", "-deps", "-test", "./..."))
+}
+
 func TestLinks(t *testing.T) {
 	all := packages(t)
 	for _, ban := range bans {
@@ -277,6 +321,16 @@ func TestTopLevel(t *testing.T) {
 }
 
 func TestModules(t *testing.T) {
+	for _, path := range directModules(t) {
+		if modules[path] == "" {
+			t.Errorf("direct dependency %s: say in layout_test.go what it is for, or do without", path)
+		}
+	}
+}
+
+// directModules returns what go.mod requires for our own sake.
+func directModules(t *testing.T) (paths []string) {
+	t.Helper()
 	var mod struct {
 		Require []struct {
 			Path     string
@@ -287,8 +341,9 @@ func TestModules(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, require := range mod.Require {
-		if !require.Indirect && modules[require.Path] == "" {
-			t.Errorf("direct dependency %s: say in layout_test.go what it is for, or do without", require.Path)
+		if !require.Indirect {
+			paths = append(paths, require.Path)
 		}
 	}
+	return paths
 }

@@ -4,8 +4,12 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -37,6 +41,24 @@ func TestSource(t *testing.T) {
 		}
 	}
 	checkDistribution(t, lengths)
+}
+
+// In -short one helper leaves tests out, and they are counted; else none may be skipped.
+func TestNothingSkips(t *testing.T) {
+	skip := regexp.MustCompile(`\b[tbf]\.Skip(f|Now)?\(|\.Skip(f|Now)?\(["` + "`" + `]`)
+	err := filepath.WalkDir(root(t), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "mta/need.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if skip.Match(text) {
+			t.Errorf("%s skips a test: it runs, or fails and says what is missing; see mta.NotShort", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // measure returns the lengths of a file's functions and complains about long ones.

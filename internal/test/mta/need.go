@@ -20,16 +20,29 @@ var packages = map[string]string{
 	"saslpasswd2": "sasl2-bin",
 	"userdel":     "passwd",
 
+	"redis-server": "redis-server",
+
 	"journalctl":  "systemd",
 	"systemd-cat": "systemd",
 	"nsenter":     "util-linux",
 	"setpriv":     "util-linux",
 }
 
+// NotShort leaves a test out of go test -short, which is for an ordinary user of any
+// machine: this test needs root, a server, a program of Debian's, or more time. Without
+// -short no test is ever left out; one that cannot run fails.
+func NotShort(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left out: it needs root, servers or time (make test has it)")
+	}
+}
+
 // Need ends the test if one of the programs is not installed. The text says how
-// to get them all.
+// to get them all. It leaves the test out of go test -short.
 func Need(t testing.TB, programs ...string) {
 	t.Helper()
+	NotShort(t)
 	var missing []string
 	for _, program := range programs {
 		if _, err := find(program); err != nil {
@@ -44,6 +57,7 @@ func Need(t testing.TB, programs ...string) {
 // needRoot ends the test unless it runs as root: Postfix changes its user.
 func needRoot(t testing.TB) {
 	t.Helper()
+	NotShort(t)
 	if os.Geteuid() != 0 {
 		t.Fatal("this test starts Postfix, which only root can; run it as root, in a container for example")
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"postseal/internal/test/machine"
+	"postseal/internal/test/mta"
 )
 
 func TestMain(m *testing.M) {
@@ -62,6 +63,7 @@ func onMachine(t *testing.T, image string, f func()) {
 		f()
 		return
 	}
+	mta.NotShort(t)
 	t.Parallel()
 	dir, err := kit.Path()
 	if err != nil {

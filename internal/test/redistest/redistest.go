@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"postseal/internal/test/mta"
 )
 
 // Server is a redis-server.
@@ -71,9 +73,7 @@ func start(t testing.TB, port int, directives []string) *Server {
 // prepare makes the directory and the configuration of a server.
 func prepare(t testing.TB, port int, lines []string) *Server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Fatal("not installed: redis-server (Debian package redis-server); run: make deps")
-	}
+	mta.Need(t, "redis-server")
 	// Not t.TempDir: the name of a unix socket has 107 bytes.
 	dir, err := os.MkdirTemp("", "redis")
 	if err != nil {
