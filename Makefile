@@ -14,21 +14,27 @@ SYSTEMS   ?= linux/amd64 linux/arm64 freebsd/amd64
 # The programs that run inside mail servers, which are not all on Linux.
 MAIL_HALF = ./cmd/postseal-milter ./cmd/postseal-pipe
 
-.PHONY: build deb dist packages reproducible test quick doors check deps root fmt vet staticcheck freebsd unit fuzz crash soak bench microbench clean
+.PHONY: build address deb dist packages reproducible test quick doors check deps root fmt vet staticcheck freebsd unit fuzz crash soak bench microbench clean
 
 # The version is that of the Git tag or commit, which Go stamps by itself.
 build:
 	@echo "== build: bin/"
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
 
+# The only place that names an address for reports is SECURITY.md.
+address:
+	@! grep -q '@example\.invalid' SECURITY.md || { \
+		echo "warning: SECURITY.md has no address for reports yet" >&2; \
+		echo "hint: replace security@example.invalid there before you publish" >&2; }
+
 # What is given to others stands in dist/: ARCH is the processor as Go calls it, VERSION
 # and SOURCE_DATE_EPOCH are Git's where they are not given.
-deb:
+deb: address
 	@echo "== Debian package"
 	@$(GO) run ./internal/release $(if $(ARCH),-arch $(ARCH)) deb
 
 # For systems without a package: archives with programs, manuals, recipes and SBOM.
-dist:
+dist: address
 	@echo "== archives"
 	@set -e; for system in $(SYSTEMS); do \
 		$(GO) run ./internal/release -os "$${system%/*}" -arch "$${system#*/}" archive sbom; \

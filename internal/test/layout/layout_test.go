@@ -157,7 +157,7 @@ var modules = map[string]string{
 // topLevel is what stands at the top; `ls` is to show the architecture.
 var topLevel = []string{
 	"cmd", "milter", "pipe", "issuer", "state", "contrib", "internal",
-	"go.mod", "go.sum", "README.md", "RELEASE_NOTES.md", "SECURITY.md", "LICENSE", "Makefile", ".ci", ".gitignore",
+	"go.mod", "go.sum", "README.md", "CONTRIBUTING.md", "RELEASE_NOTES.md", "SECURITY.md", "LICENSE", "Makefile", ".ci", ".editorconfig", ".github", ".gitignore",
 }
 
 // leftovers are what work in a tree leaves there; .gitignore names them.

@@ -110,6 +110,12 @@ var transcripts = map[string]string{"contrib/first-hour.md": "internal/test/firs
 // said are commands that stand in a sentence and in no block, each with the reason. A
 // longer one that begins with it is meant too.
 var said = map[string]string{
+	"make quick":                        "it runs this test",
+	"make check":                        "it takes minutes, and `make test` begins with it",
+	"make fuzz":                         "it takes minutes",
+	"make reproducible":                 "it takes minutes; `make test` has a short one",
+	"go test ./milter -run":             "`make test` runs that test",
+	"go test -short":                    "it runs this test",
 	"make microbench":                   "it takes minutes",
 	"make crash":                        "it takes minutes; `make test` has a short one",
 	"make soak":                         "it takes minutes; `make test` has a short one",
@@ -228,4 +234,31 @@ func anchor(heading string) string {
 		}
 		return -1
 	}, heading)
+}
+
+// CONTRIBUTING.md sends people to files and targets; TestLinks has those it links to.
+func TestContributing(t *testing.T) {
+	page := readPage(t, filepath.Join(root, "CONTRIBUTING.md"))
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets, files := 0, 0
+	for _, c := range page.code {
+		if target, ok := strings.CutPrefix(c.text, "make "); ok {
+			targets++
+			if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(target) + `:`).Match(makefile) {
+				t.Errorf("%s:%d: there is no target %s", page.name, c.line, target)
+			}
+		}
+		if !strings.Contains(c.text, " ") && strings.Contains(c.text, "/") && c.text != "bin/" {
+			files++
+			if _, err := os.Stat(filepath.Join(root, c.text)); err != nil {
+				t.Errorf("%s:%d: there is no %s", page.name, c.line, c.text)
+			}
+		}
+	}
+	if targets < 10 || files < 4 {
+		t.Errorf("%d targets and %d files are named", targets, files)
+	}
 }
