@@ -59,7 +59,7 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) (status int, err er
 		Mode:      f.mode(),
 		Responder: func() (*challenge.Responder, error) { return f.responder(parsed.File, log) },
 	}
-	out, err := p.Run(ctx, stdin(), os.Stdout)
+	out, err := p.Run(ctx, os.Stdin, os.Stdout)
 	if err != nil {
 		return 0, tempFail(err)
 	}

@@ -37,8 +37,6 @@ const (
 )
 
 // Text returns the configuration file, with comments for who reads it later.
-//
-// It has the simplest form of TOML, in which postseal-pipe knows it at a glance.
 func (c Config) Text() string {
 	var b strings.Builder
 	b.WriteString("# Configuration of postseal, made by \"postseal init\"; see postseal.toml(5).\n" +

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Class is what became of a message that was not taken.
@@ -73,12 +74,18 @@ func (s *Server) verdict(err error, name string) *Error {
 	return &Error{Failed, err}
 }
 
+// expression compiles a pattern when an answer is first looked at: most processes send
+// nothing.
+func expression(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
+
 var (
-	aboutHelo   = regexp.MustCompile(`(?i)\b(helo|ehlo|lhlo)\b`)
-	aboutLogin  = regexp.MustCompile(`(?i)authentication (is )?required|must (first )?authenticate|(client|user) was not authenticated|must issue a starttls`)
-	aboutClient = regexp.MustCompile(`(?i)client host rejected|client host .* blocked`)
-	aboutAddr   = regexp.MustCompile(`(?i)(address|sender|recipient) rejected`)
-	anAddress   = regexp.MustCompile(`\S+@\S+`) // chosen by strangers: its words say nothing of us
+	aboutHelo   = expression(`(?i)\b(helo|ehlo|lhlo)\b`)
+	aboutLogin  = expression(`(?i)authentication (is )?required|must (first )?authenticate|(client|user) was not authenticated|must issue a starttls`)
+	aboutClient = expression(`(?i)client host rejected|client host .* blocked`)
+	aboutAddr   = expression(`(?i)(address|sender|recipient) rejected`)
+	anAddress   = expression(`\S+@\S+`) // chosen by strangers: its words say nothing of us
 )
 
 // advice says what to change if an answer is about us; "" if it is about the message.
@@ -98,17 +105,17 @@ func (s *Server) advice(a *answer, name string) string {
 	default:
 		return ""
 	}
-	text := anAddress.ReplaceAllString(a.text, "")
+	text := anAddress().ReplaceAllString(a.text, "")
 	switch {
 	case slices.Contains([]int{530, 534, 535, 538}, a.code):
 		return login
-	case aboutAddr.MatchString(text):
+	case aboutAddr().MatchString(text):
 		return ""
-	case aboutHelo.MatchString(text):
+	case aboutHelo().MatchString(text):
 		return ours
-	case aboutLogin.MatchString(text):
+	case aboutLogin().MatchString(text):
 		return login
-	case aboutClient.MatchString(text), a.step == "MAIL" && a.code != 553 && strings.HasPrefix(a.text, "5.7."):
+	case aboutClient().MatchString(text), a.step == "MAIL" && a.code != 553 && strings.HasPrefix(a.text, "5.7."):
 		return "the SMTP server does not take mail from this host; let it, or name another in --smtp"
 	case slices.Contains([]int{500, 502, 503}, a.code):
 		return "the SMTP server does not understand " + a.step + "; is it one that takes mail?"

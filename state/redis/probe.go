@@ -100,11 +100,11 @@ func (s *Store) mailCommands() [][]any {
 	return [][]any{
 		{"HGETALL", s.pendingKey(probe.Email)},
 		{"ZCOUNT", s.key("pending"), 0, 1},
-		{"EVALSHA", claimScript.Hash(), 5, answer, lock, s.key("answers"), s.key("rate"), rate},
+		{"EVALSHA", claimScript().Hash(), 5, answer, lock, s.key("answers"), s.key("rate"), rate},
 		{"HSET", answer, "json", ""},
 		{"SET", lock, "check"},
 		{"ZADD", s.key("answers"), 1, "check"},
-		{"EVALSHA", noteScript.Hash(), 1, s.noteKey("check")},
+		{"EVALSHA", noteScript().Hash(), 1, s.noteKey("check")},
 		{"HINCRBY", s.noteKey("check"), "count", 1},
 		{"ZADD", s.key("alive"), 1, "check"},
 		{"ZADD", rate, 1, "check"},

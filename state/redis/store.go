@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -79,10 +80,10 @@ func op() (context.Context, context.CancelFunc) {
 }
 
 // run runs a script. It is safe to run it again after a reply that was lost.
-func (s *Store) run(script *goredis.Script, keys []string, args ...any) (any, error) {
+func (s *Store) run(script func() *goredis.Script, keys []string, args ...any) (any, error) {
 	ctx, cancel := op()
 	defer cancel()
-	v, err := script.Run(ctx, s.client, keys, args...).Result()
+	v, err := script().Run(ctx, s.client, keys, args...).Result()
 	return v, s.explain(err)
 }
 
@@ -148,4 +149,7 @@ func (s *Store) damaged(key string, err error) {
 	s.naming.Report(s.Damaged, key, err)
 }
 
-func script(source string) *goredis.Script { return goredis.NewScript(source) }
+// script hashes a script when it is first run: of most processes that never happens.
+func script(source string) func() *goredis.Script {
+	return sync.OnceValue(func() *goredis.Script { return goredis.NewScript(source) })
+}

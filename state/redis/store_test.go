@@ -59,7 +59,7 @@ func world(t testing.TB, url string, many int) *statetest.World {
 func fill(t testing.TB, s *Store, records []*state.Pending) {
 	t.Helper()
 	ctx := context.Background()
-	if err := putScript.Load(ctx, s.client).Err(); err != nil {
+	if err := putScript().Load(ctx, s.client).Err(); err != nil {
 		t.Fatal(err)
 	}
 	for len(records) > 0 {
@@ -68,7 +68,7 @@ func fill(t testing.TB, s *Store, records []*state.Pending) {
 			for _, r := range records[:n] {
 				r.Version = state.Version
 				data, _ := json.Marshal(r)
-				putScript.EvalSha(ctx, p, []string{s.pendingKey(r.Email), s.key("pending"), s.key("since")},
+				putScript().EvalSha(ctx, p, []string{s.pendingKey(r.Email), s.key("pending"), s.key("since")},
 					state.Key(r.Email), r.Server, data, r.Expires.UnixMilli(), slots, s.key("pending"), state.Version)
 			}
 			return nil

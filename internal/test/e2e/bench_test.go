@@ -10,8 +10,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -138,56 +136,4 @@ func BenchmarkVerifyFloor(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-}
-
-const readStdin = `package main
-
-import ("io"; "os")
-
-func main() { io.Copy(io.Discard, os.Stdin) }
-`
-
-// static compiles programs without cgo, as they are released.
-func static(b *testing.B) (pipe, reader string) {
-	b.Helper()
-	dir := b.TempDir()
-	source := filepath.Join(dir, "reader.go")
-	if err := os.WriteFile(source, []byte(readStdin), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	pipe, reader = filepath.Join(dir, "postseal-pipe"), filepath.Join(dir, "reader")
-	for out, what := range map[string]string{pipe: "postseal/cmd/postseal-pipe", reader: source} {
-		cmd := exec.Command("go", "build", "-trimpath", "-o", out, what)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if text, err := cmd.CombinedOutput(); err != nil {
-			b.Fatalf("%v\n%s", err, text)
-		}
-	}
-	return pipe, reader
-}
-
-// postseal-pipe on ordinary mail beside a static Go program that only reads
-// stdin, in turn: the ratio is what counts.
-func BenchmarkPipeOrdinary(b *testing.B) {
-	pipe, reader := static(b)
-	mail := []byte("From: bob@example.test\r\nTo: alice@example.test\r\nSubject: lunch\r\n\r\n" + strings.Repeat("At noon?\r\n", 500))
-	run := func(program string) time.Duration {
-		cmd := exec.Command(program)
-		cmd.Stdin = bytes.NewReader(mail)
-		start := time.Now()
-		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
-			b.Fatalf("%v\n%s", err, out)
-		}
-		return time.Since(start)
-	}
-	run(pipe)
-	run(reader)
-	var ours, floor time.Duration
-	for b.Loop() {
-		ours += run(pipe)
-		floor += run(reader)
-	}
-	b.ReportMetric(float64(ours)/float64(b.N)/1e6, "ms/pipe")
-	b.ReportMetric(float64(floor)/float64(b.N)/1e6, "ms/floor")
-	b.ReportMetric(float64(ours)/float64(floor), "ratio")
 }
