@@ -13,7 +13,7 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/completion", "internal/confine", "internal/journal", "internal/printable", "internal/setup",
+	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/confine", "internal/journal", "internal/printable", "internal/setup",
 		"internal/submit", "state/redis"},
 	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "internal/hostport",
 		"internal/journal", "internal/submit", "state"},
@@ -66,7 +66,6 @@ var reasons = map[string]string{
 	"internal/test/mta":       "it is for tests",
 	"internal/check":          "it asks everybody, for an admin; what works does not depend on it",
 	"internal/challenge":      "only the mail half reads mail",
-	"internal/completion":     "only a program has a command line to complete",
 	"internal/test/manual":    "it is for tests",
 	"internal/submit":         "only the mail half sends mail, and check looks at the server as it does",
 	"internal/resolve":        "who asks the DNS is decided in few places; the issuing half does not",

@@ -1,4 +1,4 @@
-package completion
+package main
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ import (
 
 // program has a little of everything: commands within commands, flags of all
 // kinds, and texts with characters that shells care for.
-type program struct {
+type completed struct {
 	Config string `placeholder:"FILE" help:"It's a file: of $HOME (default: none)."`
 	Store  string `placeholder:"DIR" help:"Where to [keep] it."`
 	Quiet  bool   `short:"q" help:"Say nothing."`
@@ -30,14 +30,14 @@ type program struct {
 	} `cmd:"" help:"Accounts."`
 }
 
-func write(t *testing.T, shell string) string {
+func writeScript(t *testing.T, shell string) string {
 	t.Helper()
-	parser, err := kong.New(new(program), kong.Name("prog"))
+	parser, err := kong.New(new(completed), kong.Name("prog"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var script bytes.Buffer
-	if err := Write(&script, shell, parser.Model, Values{"key-type": {"rsa", "ec"}}); err != nil {
+	if err := writeCompletion(&script, shell, parser.Model, flagWords{"key-type": {"rsa", "ec"}}); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "script")
@@ -47,7 +47,7 @@ func write(t *testing.T, shell string) string {
 	return path
 }
 
-func TestShells(t *testing.T) {
+func TestCompletion(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	for _, name := range []string{"a file", "b"} {
@@ -58,9 +58,9 @@ func TestShells(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "d"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, shell := range Shells {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
 		t.Run(shell, func(t *testing.T) {
-			script := write(t, shell)
+			script := writeScript(t, shell)
 			for line, want := range map[string]string{
 				"prog ma":                        "make",
 				"prog account ":                  "end show",
@@ -80,7 +80,7 @@ func TestShells(t *testing.T) {
 				"prog make --mode slow --config": "--config",
 			} {
 				wanted := strings.FieldsFunc(want, func(r rune) bool { return r == '|' || r == ' ' && !strings.Contains(want, "|") })
-				if got := ask(t, shell, script, line); !slices.Equal(got, wanted) {
+				if got := askShell(t, shell, script, line); !slices.Equal(got, wanted) {
 					t.Errorf("%q: got %q, want %q", line, got, wanted)
 				}
 			}
@@ -88,20 +88,19 @@ func TestShells(t *testing.T) {
 	}
 }
 
-func TestUnknownShell(t *testing.T) {
-	parser, err := kong.New(new(program))
+func TestCompletionForUnknownShell(t *testing.T) {
+	parser, err := kong.New(new(completed))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Write(new(bytes.Buffer), "tcsh", parser.Model, nil); err == nil {
+	if err := writeCompletion(new(bytes.Buffer), "tcsh", parser.Model, nil); err == nil {
 		t.Error("a script for tcsh")
 	}
 }
 
-// What people type at the program itself. Package main cannot be imported, so the
-// script is the one that it writes.
-func TestPostseal(t *testing.T) {
-	for _, shell := range Shells {
+// What people type at the program itself.
+func TestCompletionOfPostseal(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
 		t.Run(shell, func(t *testing.T) {
 			script := filepath.Join(t.TempDir(), "script")
 			text, err := exec.Command("go", "run", "postseal/cmd/postseal", "completion", shell).Output()
@@ -119,7 +118,7 @@ func TestPostseal(t *testing.T) {
 				"postseal account r":        "rollover",
 				"postseal completion ":      "bash fish zsh",
 			} {
-				if got := ask(t, shell, script, line); !slices.Equal(got, strings.Fields(want)) {
+				if got := askShell(t, shell, script, line); !slices.Equal(got, strings.Fields(want)) {
 					t.Errorf("%q: got %q, want %q", line, got, want)
 				}
 			}
@@ -130,7 +129,7 @@ func TestPostseal(t *testing.T) {
 // ask has a real shell complete a line. It returns the words that are offered, in
 // order; flags are left out where only an empty word is to be completed, since
 // shells differ in whether they offer them then.
-func ask(t *testing.T, shell, script, line string) []string {
+func askShell(t *testing.T, shell, script, line string) []string {
 	t.Helper()
 	var out string
 	switch shell {
@@ -139,7 +138,7 @@ func ask(t *testing.T, shell, script, line string) []string {
 	case "zsh":
 		out = askZsh(t, script, line)
 	case "fish":
-		out = run(t, "fish", "--no-config", "-c", "source "+script+"; complete -C "+quote(line))
+		out = runShell(t, "fish", "--no-config", "-c", "source "+script+"; complete -C "+quote(line))
 	}
 	var words []string
 	for _, word := range strings.Split(out, "\n") {
@@ -156,7 +155,7 @@ func ask(t *testing.T, shell, script, line string) []string {
 	return slices.Compact(words)
 }
 
-func run(t *testing.T, name string, args ...string) string {
+func runShell(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Env = append(os.Environ(), "TERM=dumb", "HOME="+t.TempDir())
@@ -169,7 +168,7 @@ func run(t *testing.T, name string, args ...string) string {
 
 // askBash calls the function as readline does, which takes words apart at "=".
 func askBash(t *testing.T, script, line string) string {
-	return run(t, "bash", "--norc", "-c", `set -u
+	return runShell(t, "bash", "--norc", "-c", `set -u
 source "$1"
 line=${2//=/ = }
 read -ra COMP_WORDS <<<"$line"
@@ -212,7 +211,7 @@ bindkey '^G' ask
 	if err := os.WriteFile(filepath.Join(dir, "inner"), []byte(inner), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "zsh", "-f", "-c", `
+	runShell(t, "zsh", "-f", "-c", `
 zmodload zsh/zpty
 zpty shell zsh -f -i
 zpty -w shell "source $1/inner; : >$1/ready"
