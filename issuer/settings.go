@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"postseal/state"
 )
 
 // The directories that are used unless the user names one.
@@ -167,9 +169,9 @@ func (r *Request) checkWords() error {
 		legal  []string
 	}{
 		{"--p12", []string{r.P12}, Formats},
-		{"--token-join", []string{r.TokenJoin}, []string{"auto", "string", "bytes"}},
-		{"--trigger", []string{r.Trigger}, []string{"auto", "reply", "post"}},
-		{"--compat", r.Compat, []string{"certbot", "serial"}},
+		{"--token-join", []string{r.TokenJoin}, state.TokenJoins},
+		{"--trigger", []string{r.Trigger}, state.Triggers},
+		{"--compat", r.Compat, state.Compats},
 	}
 	for _, w := range words {
 		for _, v := range w.values {

@@ -196,11 +196,7 @@ func (d *Dir) removeForeign(path string) {
 }
 
 func cannotRemove(err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		err = pathErr.Err
-	}
-	return fmt.Errorf("cannot be removed: %w", err)
+	return fmt.Errorf("cannot be removed: %w", Cause(err))
 }
 
 // attemptOf returns the id in the name of an answer, and other names as they are.

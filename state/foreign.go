@@ -214,11 +214,8 @@ func (n *Naming) Report(say func(name string, err error), name string, err error
 
 // damaged names a file that is left out.
 func (d *Dir) damaged(path string, err error) {
-	var pathErr *fs.PathError
 	if newer := Newer(err); newer != nil {
 		err = &NewerError{Version: newer.Version} // path is said
-	} else if errors.As(err, &pathErr) {
-		err = pathErr.Err
 	}
-	d.naming.Report(d.Damaged, path, err)
+	d.naming.Report(d.Damaged, path, Cause(err))
 }

@@ -11,6 +11,7 @@ import (
 
 	"postseal/internal/setup"
 	"postseal/issuer"
+	"postseal/state"
 )
 
 // completionCmd are the commands of "postseal completion". The scripts are made from
@@ -44,9 +45,9 @@ var flagValues = flagWords{
 	"p12":        issuer.Formats,
 	"reason":     issuer.Reasons,
 	"via":        setup.Names(),
-	"token-join": {"auto", "string", "bytes"},
-	"trigger":    {"auto", "reply", "post"},
-	"compat":     {"certbot", "serial"},
+	"token-join": state.TokenJoins,
+	"trigger":    state.Triggers,
+	"compat":     state.Compats,
 }
 
 // flagWords are the words that a flag can have, by the flag's name, where the flag

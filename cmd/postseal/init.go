@@ -70,7 +70,7 @@ func (c *initCmd) options(s *session, file *cli.File) (setup.Options, error) {
 		if o.Home, err = os.UserHomeDir(); err != nil || o.Path == "" {
 			return o, cli.Failed("set HOME to a directory of this user, or run this as root for the whole machine", "HOME and XDG_CONFIG_HOME lead to nothing that is this user's own")
 		}
-		if s.State == cli.SystemState { // of the machine's configuration
+		if s.State == state.SystemDir { // of the machine's configuration
 			o.State = state.Open(cli.DefaultState())
 		}
 	}
@@ -78,9 +78,9 @@ func (c *initCmd) options(s *session, file *cli.File) (setup.Options, error) {
 }
 
 func (c *initCmd) config(s *session, file *cli.File, personal bool) (setup.Config, error) {
-	conf := setup.Config{DefaultState: cli.DefaultState(), CABundle: s.CABundle, Contact: c.Contact, AgreeTOS: c.AgreeTOS, Resolver: c.Resolver}
+	conf := setup.Config{DefaultState: cli.DefaultState(), DefaultServer: issuer.DefaultServer, CABundle: s.CABundle, Contact: c.Contact, AgreeTOS: c.AgreeTOS, Resolver: c.Resolver}
 	switch {
-	case personal && s.State == cli.SystemState: // of the machine's configuration
+	case personal && s.State == state.SystemDir: // of the machine's configuration
 		conf.State = cli.DefaultState()
 	case !cli.HasPassword(s.State):
 		conf.State = s.State
@@ -90,7 +90,7 @@ func (c *initCmd) config(s *session, file *cli.File, personal bool) (setup.Confi
 	if server := s.server(); server != issuer.DefaultServer {
 		conf.Server = server
 	}
-	if c.SMTP != "" && c.SMTP != "smtp://localhost:25" {
+	if c.SMTP != "" && c.SMTP != setup.DefaultSMTP {
 		conf.SMTP = c.SMTP
 	}
 	if err := checkSMTP(c.SMTP); err != nil {
@@ -191,7 +191,7 @@ func checkSMTP(value string) error {
 	if value == "" {
 		return nil
 	}
-	hint := "for example: --smtp smtp://localhost:25"
+	hint := "for example: --smtp " + setup.DefaultSMTP
 	if _, err := submit.ParseServer(value); err != nil {
 		if errors.Is(err, submit.ErrPassword) {
 			hint = "put it into a file, and name that as smtp-password-file in the configuration"

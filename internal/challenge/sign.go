@@ -23,10 +23,10 @@ type Key struct {
 	Signer   crypto.Signer
 }
 
-// replyList is what a response is signed for (RFC 8823, Section 3.2, item 9),
+// ReplyFields is what a response is signed for (RFC 8823, Section 3.2, item 9),
 // absent fields included so that none can be added on the way: the fields it must
 // cover, those it should, and MIME-Version.
-var replyList = []string{
+var ReplyFields = []string{
 	"From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "In-Reply-To", "References",
 	"Message-ID", "Content-Type", "Content-Transfer-Encoding", "MIME-Version",
 	"Resent-Date", "Resent-From", "Resent-To", "Resent-Cc",
@@ -82,7 +82,7 @@ func sign(raw []byte, from string, keys []Key) ([]byte, error) {
 			Signer:                 k.Signer,
 			HeaderCanonicalization: dkim.CanonicalizationRelaxed,
 			BodyCanonicalization:   dkim.CanonicalizationRelaxed,
-			HeaderKeys:             replyList,
+			HeaderKeys:             ReplyFields,
 		})
 		return signed.Bytes(), err
 	}

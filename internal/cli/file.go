@@ -12,6 +12,8 @@ import (
 
 	"github.com/BurntSushi/toml"
 	"github.com/alecthomas/kong"
+
+	"postseal/state"
 )
 
 // DefaultConfig is read when no --config is given and it exists.
@@ -89,15 +91,15 @@ func (f *File) CAFor(server string) CA {
 func ReadFile(path string) (File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return File{}, Config("give an existing file with --config, or none", "configuration file %q: %v", path, cause(err))
+		return File{}, Config("give an existing file with --config, or none", "configuration file %q: %v", path, state.Cause(err))
 	}
 	f := File{Path: path}
 	if _, err := toml.DecodeFile(path, &f.top); err != nil {
-		return File{}, Unreadable(err, "see postseal.toml(5)", "%s: %v", path, cause(err))
+		return File{}, Unreadable(err, "see postseal.toml(5)", "%s: %v", path, state.Cause(err))
 	}
 	meta, err := toml.DecodeFile(path, &f)
 	if err != nil {
-		return File{}, Unreadable(err, "see postseal.toml(5)", "%s: %v", path, cause(err))
+		return File{}, Unreadable(err, "see postseal.toml(5)", "%s: %v", path, state.Cause(err))
 	}
 	if err := f.checkKeys(meta); err != nil {
 		return File{}, err
@@ -172,8 +174,8 @@ func (ca CA) check() error {
 		key, value string
 		legal      []string
 	}{
-		{"token-join", ca.TokenJoin, []string{"auto", "string", "bytes"}},
-		{"trigger", ca.Trigger, []string{"auto", "reply", "post"}},
+		{"token-join", ca.TokenJoin, state.TokenJoins},
+		{"trigger", ca.Trigger, state.Triggers},
 		{"dkim", ca.DKIM, []string{"default", "strict", "relaxed-parent"}},
 		{"auto-submitted", ca.AutoSubmitted, []string{"require", "ignore"}},
 		{"unsigned", ca.Unsigned, []string{"refuse", "allow"}},
@@ -183,8 +185,8 @@ func (ca CA) check() error {
 		}
 	}
 	for _, compat := range ca.Compat {
-		if compat != "certbot" && compat != "serial" {
-			return fmt.Errorf("compat: %q is none of certbot, serial", compat)
+		if !slices.Contains(state.Compats, compat) {
+			return fmt.Errorf("compat: %q is none of %s", compat, strings.Join(state.Compats, ", "))
 		}
 	}
 	if ca.Settle != "" {
@@ -193,15 +195,6 @@ func (ca CA) check() error {
 		}
 	}
 	return nil
-}
-
-// cause drops the path from file errors, which name it twice otherwise.
-func cause(err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		return pathErr.Err
-	}
-	return err
 }
 
 // resolver gives kong the values of the file. Kong asks resolvers after the

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"postseal/state"
 )
 
 // Real users: what belongs to one of them and what to another.
@@ -83,7 +85,7 @@ func TestOwn(t *testing.T) {
 	toMine := link("to-mine", mine)
 	must(os.Lchown(toMine, other, other))
 
-	const config, system = "/.config/postseal/postseal.toml", SystemState
+	const config, system = "/.config/postseal/postseal.toml", state.SystemDir
 	for name, c := range map[string]struct {
 		env           []string
 		config, state string

@@ -7,14 +7,12 @@ import (
 	"strings"
 
 	"postseal/internal/hostport"
+	"postseal/state"
 )
-
-// SystemState is the state directory of a whole mail server.
-const SystemState = "/var/lib/postseal"
 
 // DefaultState returns the state directory of the issuing half when none is
 // configured: a user's own below the XDG state directory, else the system's.
-func DefaultState() string { return cmp.Or(userState(), SystemState) }
+func DefaultState() string { return cmp.Or(userState(), state.SystemDir) }
 
 // DefaultMailState returns the state directory of the mail half when none is
 // configured. It runs as a user of its own on a mail server, and as oneself from
@@ -25,7 +23,7 @@ func DefaultMailState() string {
 			return own
 		}
 	}
-	return SystemState
+	return state.SystemDir
 }
 
 // StateHint says what a --state that is a URL looks like.

@@ -17,6 +17,8 @@ import (
 	"github.com/emersion/go-milter"
 	"github.com/emersion/go-msgauth/dkim"
 	"github.com/emersion/go-smtp"
+
+	"postseal/internal/challenge"
 )
 
 const letter = "From: alice@example.test\r\nTo:  bob@far.test\r\nSubject: one\r\n two\r\n\r\nhello\r\n"
@@ -370,7 +372,7 @@ func checkSignature(t *testing.T, msg []byte, public ed25519.PublicKey) {
 	if err != nil || len(verifications) != 1 || verifications[0].Err != nil {
 		t.Fatalf("verifications %+v, %v", verifications, err)
 	}
-	if got := verifications[0].HeaderKeys; !slices.EqualFunc(got, signedFields, strings.EqualFold) {
+	if got := verifications[0].HeaderKeys; !slices.EqualFunc(got, challenge.ReplyFields, strings.EqualFold) {
 		t.Errorf("h=%q", got)
 	}
 }

@@ -11,23 +11,14 @@ import (
 
 	"github.com/emersion/go-msgauth/dkim"
 	"github.com/emersion/go-smtp"
+
+	"postseal/internal/challenge"
 )
 
 const (
 	relayConnect = 5 * time.Second
 	relayAnswer  = time.Minute
 )
-
-// signedFields is what the signature of a response covers, present or not: RFC
-// 8823, Section 3.2, item 9. A field that is absent but signed cannot be added
-// on the way.
-var signedFields = []string{
-	"From", "Sender", "Reply-To", "To", "CC", "Subject", "Date", "In-Reply-To", "References",
-	"Message-ID", "Content-Type", "Content-Transfer-Encoding",
-	"Resent-Date", "Resent-From", "Resent-To", "Resent-Cc",
-	"List-Id", "List-Help", "List-Unsubscribe", "List-Subscribe", "List-Post", "List-Owner",
-	"List-Archive", "List-Unsubscribe-Post",
-}
 
 // relay passes a message on for recipients in other domains. The error is what
 // our own client is to be told.
@@ -70,7 +61,7 @@ func (h *Host) sign(msg []byte) (_ []byte, signed bool, err error) {
 		Signer:                 h.config.DKIMKey,
 		HeaderCanonicalization: dkim.CanonicalizationRelaxed,
 		BodyCanonicalization:   dkim.CanonicalizationRelaxed,
-		HeaderKeys:             slices.Clone(signedFields),
+		HeaderKeys:             slices.Clone(challenge.ReplyFields),
 	})
 	return out.Bytes(), err == nil, err
 }

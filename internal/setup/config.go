@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"postseal/state"
 )
 
 // Config is what an admin is asked for. Empty fields mean the default.
@@ -24,17 +26,15 @@ type Config struct {
 	Listen   string
 	DKIM     []DKIMKey
 
-	DefaultState string // what a file without state means
+	DefaultState  string // what a file without state means
+	DefaultServer string // and one without server
 }
 
 // DKIMKey is a [[dkim]] table.
 type DKIMKey struct{ Domain, Selector, Key string }
 
-// Defaults of the keys, which need no line in a file.
-const (
-	defaultServer = "https://acme.castle.cloud/acme/directory"
-	defaultSMTP   = "smtp://localhost:25"
-)
+// DefaultSMTP is where replies go unless a file says something else.
+const DefaultSMTP = "smtp://localhost:25"
 
 // Text returns the configuration file, with comments for who reads it later.
 func (c Config) Text() string {
@@ -49,14 +49,14 @@ func (c Config) Text() string {
 			fmt.Fprintf(&b, "%s = %s\n", key, value)
 		}
 	}
-	para("The directory that both halves share.", "state", text(c.State), text("/var/lib/postseal"))
-	para("The CA, by its ACME directory.", "server", text(c.Server), text(defaultServer))
+	para("The directory that both halves share.", "state", text(c.State), text(state.SystemDir))
+	para("The CA, by its ACME directory.", "server", text(c.Server), text(c.DefaultServer))
 	if c.CABundle != "" {
 		para("Who may vouch for that server, beside the system's roots.", "ca-bundle", text(c.CABundle), "")
 	}
 	para("Where the CA may reach you.", "contact", list(c.Contact), text("postmaster@example.org"))
 	para("Whether you agree to the CA's terms of service; else the first order asks.", "agree-tos", truth(c.AgreeTOS), "true")
-	para("Where replies go: the mail server, which sends them on.", "smtp", text(c.SMTP), text(defaultSMTP))
+	para("Where replies go: the mail server, which sends them on.", "smtp", text(c.SMTP), text(DefaultSMTP))
 	if c.Resolver != "" {
 		para("DNS server for DKIM keys.", "resolver", text(c.Resolver), "")
 	}

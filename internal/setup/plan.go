@@ -157,8 +157,8 @@ func (p *planner) units() {
 			p.add(p.fileStep(filepath.Join(unitDirs[0], name), "a unit of systemd", p.recipe("systemd/"+name), 0o644))
 		}
 	}
-	if p.o.State.Path() != cliState {
-		p.note("the units may write to %s only: systemctl edit each, with ReadWritePaths=%s", cliState, p.o.State.Path())
+	if p.o.State.Path() != state.SystemDir {
+		p.note("the units may write to %s only: systemctl edit each, with ReadWritePaths=%s", state.SystemDir, p.o.State.Path())
 	}
 }
 

@@ -31,18 +31,9 @@ func (s Step) Do() error {
 		return nil
 	}
 	if err := s.do(); err != nil {
-		return fmt.Errorf("%s: %w", s.What, cause(err))
+		return fmt.Errorf("%s: %w", s.What, state.Cause(err))
 	}
 	return nil
-}
-
-// cause drops the path from file errors: the step names it.
-func cause(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	return err
 }
 
 // userStep makes the user and the group of the mail half.
@@ -65,7 +56,7 @@ func (m *Machine) named(path, name string) bool {
 
 // makeUser uses the program that the system has for it. The group may be there.
 func makeUser() error {
-	const home, shell, comment = cliState, "/usr/sbin/nologin", "ACME mail challenges"
+	const home, shell, comment = state.SystemDir, "/usr/sbin/nologin", "ACME mail challenges"
 	group := []string{"--user-group"}
 	if _, err := user.LookupGroup(state.Group); err == nil {
 		group = []string{"--gid", state.Group}
@@ -88,8 +79,6 @@ func makeUser() error {
 	}
 	return errors.New("there is no program that makes users (useradd, systemd-sysusers, pw)")
 }
-
-const cliState = "/var/lib/postseal"
 
 // findProgram also looks where the PATH of somebody who became root often does not.
 func findProgram(name string) (string, error) {

@@ -42,11 +42,11 @@ var imports = map[string][]string{
 	"internal/check": {"internal/dkimkey", "internal/hostport", "internal/https", "internal/resolve", "internal/setup", "internal/submit", "state", "state/redis"},
 
 	// Last words go to the journal as errors.
-	"internal/cli": {"internal/hostport", "internal/journal", "internal/printable"},
+	"internal/cli": {"internal/hostport", "internal/journal", "internal/printable", "state"},
 
 	// Both take addresses of servers.
 	"internal/submit":   {"internal/hostport"},
-	"internal/mailhost": {"internal/hostport"},
+	"internal/mailhost": {"internal/challenge", "internal/hostport"},
 
 	// What "postseal init" does and shows: the recipes, and the state directory.
 	"internal/setup": {"contrib", "state"},
