@@ -134,7 +134,7 @@ func ParseAddresses(list []string) ([]string, error) {
 	return ParseTyped(typed)
 }
 
-// sameAddresses tells whether two lists name the same mailboxes, in any order.
+// sameAddresses reports whether two lists name the same mailboxes, in any order.
 func sameAddresses(a, b []string) bool {
 	return slices.Equal(sortedKeys(a), sortedKeys(b))
 }

@@ -105,7 +105,7 @@ func parseWindow(body []byte) (*window, error) {
 	return &window{start, end, at.Truncate(time.Second), printable.Line(info.ExplanationURL, maxWord)}, nil
 }
 
-// same tells whether the CA has not changed its mind, so that the moment chosen
+// same reports whether the CA has not changed its mind, so that the moment chosen
 // before stays.
 func (w *window) same(other *window) bool {
 	return w != nil && other != nil && w.Start.Equal(other.Start) && w.End.Equal(other.End)

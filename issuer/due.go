@@ -4,7 +4,7 @@ import (
 	"time"
 )
 
-// due tells whether a certificate should be renewed, by what is on disk alone.
+// due reports whether a certificate should be renewed, by what is on disk alone.
 func (i *Issuer) due(r *renewalFile) bool {
 	return !i.now().Before(renewAt(r))
 }

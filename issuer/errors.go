@@ -339,7 +339,7 @@ func isNetwork(err error) bool {
 	return faultOf(err) == nil && (errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF))
 }
 
-// transient tells whether the same request may succeed a moment later.
+// transient reports whether the same request may succeed a moment later.
 func transient(err error, status int) bool {
 	if faultOf(err) != nil {
 		return false

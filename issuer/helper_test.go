@@ -97,7 +97,7 @@ func (w *world) step(s Step) {
 	}
 }
 
-// said tells whether a step of a kind contained a text.
+// said reports whether a step of a kind contained a text.
 func (w *world) said(kind StepKind, text string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

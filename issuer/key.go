@@ -38,7 +38,7 @@ func newKey(keyType string) (crypto.Signer, error) {
 	case "p384":
 		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	}
-	return nil, usageError("use one of "+strings.Join(KeyTypes, ", "), "key type %q is none", keyType)
+	return nil, usageError("use one of "+strings.Join(KeyTypes, ", "), "unknown key type %q", keyType)
 }
 
 // keyTypeOf names the type of a key, or says why no CA may take it (CA/B Forum
@@ -132,7 +132,7 @@ func marshalKey(key crypto.Signer) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// samePublicKey tells whether a certificate is for a key.
+// samePublicKey reports whether a certificate is for a key.
 func samePublicKey(pub crypto.PublicKey, key crypto.Signer) bool {
 	k, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	return ok && k.Equal(pub)

@@ -43,7 +43,7 @@ func lock(path string, how int) (unlock func(), err error) {
 	}
 }
 
-// sameFile tells whether path still names f: whoever held the lock before removes
+// sameFile reports whether path still names f: whoever held the lock before removes
 // the file, and a lock on a removed file excludes nobody.
 func sameFile(f *os.File, path string) bool {
 	a, errA := f.Stat()

@@ -57,7 +57,7 @@ type Revoked struct {
 func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	code, ok := reasonCodes[strings.ToLower(v.Reason)]
 	if !ok {
-		return nil, usageError("use "+strings.Join(Reasons, ", "), "--reason: %q is none", v.Reason)
+		return nil, usageError("use "+strings.Join(Reasons, ", "), "--reason: unknown reason %q", v.Reason)
 	}
 	leaf, key, err := v.read()
 	if err != nil {

@@ -157,7 +157,7 @@ func (r *Request) checkKey() (err error) {
 		r.KeyType = DefaultKeyType
 	}
 	if r.key == nil && !slices.Contains(KeyTypes, r.KeyType) {
-		return usageError("use one of "+strings.Join(KeyTypes, ", "), "key type %q is none", r.KeyType)
+		return usageError("use one of "+strings.Join(KeyTypes, ", "), "unknown key type %q", r.KeyType)
 	}
 	return checkUsages(r.Usages, r.KeyType)
 }
@@ -176,7 +176,7 @@ func (r *Request) checkWords() error {
 	for _, w := range words {
 		for _, v := range w.values {
 			if v != "" && !slices.Contains(w.legal, v) {
-				return usageError("use "+strings.Join(w.legal, ", "), "%s: %q is none", w.flag, v)
+				return usageError("use "+strings.Join(w.legal, ", "), "%s: unknown value %q", w.flag, v)
 			}
 		}
 	}
@@ -202,7 +202,7 @@ func (s *Settings) absolute() error {
 	return nil
 }
 
-// compat tells whether a workaround is asked for, by the settings or else by the
+// compat reports whether a workaround is asked for, by the settings or else by the
 // CA's table.
 func compat(list, table []string, word string) bool {
 	if list == nil {

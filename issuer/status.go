@@ -255,7 +255,7 @@ func (i *Issuer) waitsFor(o *orderFile, pending []PendingStatus) string {
 	return strings.Join(waits, "; ")
 }
 
-// running tells whether a process holds the lock of an address, without taking it.
+// running reports whether a process holds the lock of an address, without taking it.
 func (i *Issuer) running(addr string) bool {
 	path := i.Dir.Path("orders", ".lock-"+baseName(addr))
 	if !exists(path) {

@@ -21,7 +21,7 @@ var usageBits = map[string]x509.KeyUsage{
 func checkUsages(usages []string, keyType string) error {
 	for _, u := range usages {
 		if _, ok := usageBits[u]; !ok {
-			return usageError("use "+strings.Join(Usages, ", "), "usage %q is none", u)
+			return usageError("use "+strings.Join(Usages, ", "), "unknown usage %q", u)
 		}
 	}
 	if isEC(keyType) && slices.Contains(usages, "keyEncipherment") {
@@ -42,7 +42,7 @@ func usageOf(usages []string) (bits x509.KeyUsage) {
 	return bits
 }
 
-// signingOnly tells whether usages ask for a certificate that only signs (RFC
+// signingOnly reports whether usages ask for a certificate that only signs (RFC
 // 8823, Section 3.3).
 func signingOnly(usages []string) bool {
 	return len(usages) > 0 && usageOf(usages)&(x509.KeyUsageKeyEncipherment|x509.KeyUsageKeyAgreement) == 0

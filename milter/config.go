@@ -27,7 +27,7 @@ type Config struct {
 	// may take its time, until ctx ends.
 	Answer func(ctx context.Context, m challenge.Message) challenge.Outcome
 
-	// IsChallenge tells whether a Subject, as it came, is that of a challenge;
+	// IsChallenge reports whether a Subject, as it came, is that of a challenge;
 	// challenge.IsChallenge by default.
 	IsChallenge func(subject string) bool
 

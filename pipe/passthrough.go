@@ -93,7 +93,7 @@ func copyHeader(w *bufio.Writer, r *bufio.Reader) error {
 	}
 }
 
-// isStatus tells whether a line starts our field. White space before the colon is
+// isStatus reports whether a line starts our field. White space before the colon is
 // obsolete syntax that readers still take.
 func isStatus(start []byte) bool {
 	name := strings.TrimRight(string(start[:min(len(start), len(statusField)+1)]), ": \t")

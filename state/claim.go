@@ -111,7 +111,7 @@ func (d *Dir) tryPath(path string) (free bool, err error) {
 // maxProbes bounds how often a file is opened anew that was replaced meanwhile.
 const maxProbes = 100
 
-// openProbed opens a file and tells whether its writer lives. Only the writer of
+// openProbed opens a file and reports whether its writer lives. Only the writer of
 // a file ever locks it exclusively, and probes share, so a probe never makes a
 // dead claim look alive to another.
 //

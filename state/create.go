@@ -107,7 +107,7 @@ func member(gid int) bool {
 	return false
 }
 
-// makeDir makes one directory with its mode and group, and tells whether it did.
+// makeDir makes one directory with its mode and group, and reports whether it did.
 // An existing one is left as the admin made it. A new one gets its name only
 // when it is complete, so that nobody can be in between.
 func makeDir(path string, mode fs.FileMode, shared bool, gid int) (made bool, err error) {

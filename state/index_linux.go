@@ -31,7 +31,7 @@ func watchChanges(dir string) *changes {
 	return &changes{fd: fd}
 }
 
-// drain empties the queue and tells whether anything was in it.
+// drain empties the queue and reports whether anything was in it.
 func (c *changes) drain() (changed bool) {
 	for {
 		// It never waits, so the Go runtime is not told: that would wake its monitor
@@ -63,7 +63,7 @@ func (c *changes) note(events []byte) {
 	}
 }
 
-// lost tells whether the watch must be made anew.
+// lost reports whether the watch must be made anew.
 func (c *changes) lost() bool { return c != nil && c.gone }
 
 func (c *changes) close() {

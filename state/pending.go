@@ -169,7 +169,7 @@ func (d *Dir) Pending(addr string, now time.Time) ([]*Pending, error) {
 	return Current(found, now), nil
 }
 
-// ours tells whether a name is one that fileName makes, so that its record would
+// ours reports whether a name is one that fileName makes, so that its record would
 // have been found by its address.
 func ours(name string) bool {
 	base := strings.TrimSuffix(name, ".json")

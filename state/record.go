@@ -44,7 +44,7 @@ type Policy struct {
 	TrustedAuthservID string `json:"trusted-authserv-id,omitempty"` // RFC 8601
 }
 
-// Ordering tells whether the order is not yet read back: the tokens are missing.
+// Ordering reports whether the order is not yet read back: the tokens are missing.
 func (p *Pending) Ordering() bool { return p.Token == "" }
 
 // Abandoned returns what an attempt is whose process has died: nil if a new delivery
@@ -59,7 +59,7 @@ func (a *Answer) Abandoned() *Answer {
 	return a
 }
 
-// Over tells whether an answer has the outcome that an order waits for and that
+// Over reports whether an answer has the outcome that an order waits for and that
 // was not seen yet.
 func (a *Answer) Over(seen *Answer) bool {
 	if a == nil || seen != nil && seen.Phase == a.Phase && seen.Claimed.Equal(a.Claimed) {

@@ -118,7 +118,7 @@ type Claim interface {
 // Index knows from memory whether anybody waits for a challenge, for a daemon that
 // must neither read files nor ask a server for ordinary mail.
 type Index interface {
-	// Any tells whether anybody waits. A record that was put before is never missed,
+	// Any reports whether anybody waits. A record that was put before is never missed,
 	// however little before; where that is not certain, it says true. The error says
 	// why nothing can be known; the caller should then look at each message.
 	Any() (bool, error)

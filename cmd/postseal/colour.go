@@ -8,12 +8,12 @@ import (
 	"postseal/internal/check"
 )
 
-// onScreen tells whether f is a terminal that understands more than lines.
+// onScreen reports whether f is a terminal that understands more than lines.
 func onScreen(f *os.File) bool {
 	return term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
 }
 
-// colours tells whether what is written to f may have colours: only on a terminal,
+// colours reports whether what is written to f may have colours: only on a terminal,
 // and never where NO_COLOR is set (no-color.org).
 func colours(f *os.File) bool { return os.Getenv("NO_COLOR") == "" && onScreen(f) }
 

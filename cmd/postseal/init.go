@@ -53,7 +53,7 @@ func (c *initCmd) options(s *session, file *cli.File) (setup.Options, error) {
 	o := setup.Options{Personal: os.Geteuid() != 0, Path: initPath(file), State: s.opts.Dir, Redis: cli.IsURL(s.State), Bin: programs()}
 	if c.Via != "" {
 		if o.Neighbour = setup.ByName(c.Via); o.Neighbour == nil {
-			return o, cli.Usage("use one of "+strings.Join(setup.Names(), ", "), "--via %q is none that is known", c.Via)
+			return o, cli.Usage("use one of "+strings.Join(setup.Names(), ", "), "--via: unknown mail server %q", c.Via)
 		}
 	}
 	for _, addrs := range []*[]string{&c.Email, &c.Contact} {

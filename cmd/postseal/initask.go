@@ -60,7 +60,7 @@ func (c *initCmd) askNeighbour(ctx context.Context, s *session, m *setup.Machine
 		answer = names[0]
 	}
 	if o.Neighbour = setup.ByName(answer); o.Neighbour == nil || !slices.Contains(append(names, setup.Names()...), answer) {
-		return cli.Usage("use one of "+strings.Join(names, ", "), "%q is none of them", answer)
+		return cli.Usage("use one of "+strings.Join(names, ", "), "%q is not one of them", answer)
 	}
 	return c.fits(o)
 }
@@ -121,7 +121,7 @@ func (c *initCmd) askContact(ctx context.Context, s *session, o *setup.Options) 
 	return err
 }
 
-// existing tells whether the configuration has been written already, by an admin who
+// existing reports whether the configuration has been written already, by an admin who
 // was asked then.
 func existing(path string) bool {
 	_, err := os.Stat(path)

@@ -52,7 +52,7 @@ func TestManualJSON(t *testing.T) {
 	}
 }
 
-// optional tells whether the text below an item, or below those that share it, says so.
+// optional reports whether the text below an item, or below those that share it, says so.
 func optional(s *manual.Section, n int) bool {
 	for ; n < len(s.Items); n++ {
 		text := strings.TrimPrefix(s.Items[n].Source, ".It "+s.Items[n].Head)

@@ -64,7 +64,7 @@ func oneMailbox(name, value string) (string, error) {
 	return all[0], nil
 }
 
-// legalAddress tells whether an address can go into an SMTP command and a header
+// legalAddress reports whether an address can go into an SMTP command and a header
 // field as it is. Quoted local parts can hold anything, so they are not.
 func legalAddress(addr string) bool {
 	at := strings.LastIndexByte(addr, '@')
@@ -115,7 +115,7 @@ func domainOf(addr string) string {
 	return state.Domain(addr[strings.LastIndexByte(addr, '@')+1:])
 }
 
-// within tells whether a domain is another or one of its sub-domains.
+// within reports whether a domain is another or one of its sub-domains.
 func within(domain, parent string) bool {
 	return domain == parent || strings.HasSuffix(domain, "."+parent)
 }

@@ -29,7 +29,7 @@ func (x *exam) authenticated() (coverage, error) {
 	return cover, nil
 }
 
-// passedAt tells whether host says dkim=pass for the domain of an aligned signature.
+// passedAt reports whether host says dkim=pass for the domain of an aligned signature.
 func (x *exam) passedAt(host string) bool {
 	for _, f := range x.m.fields {
 		value, ok := plain(f.value)

@@ -211,7 +211,7 @@ func (c corpusCase) file() []byte {
 	return txtar.Format(archive)
 }
 
-// isPlain tells whether a text survives in a txtar file, and before human eyes.
+// isPlain reports whether a text survives in a txtar file, and before human eyes.
 func isPlain(text string) bool {
 	if !strings.HasSuffix(text, "\n") || strings.Contains("\n"+text, "\n-- ") || !utf8.ValidString(text) {
 		return false

@@ -132,7 +132,7 @@ func (x *exam) aligned() (signatures []*signature, others []string) {
 	return signatures, others
 }
 
-// isParent tells whether a domain is above another and no top-level domain. A
+// isParent reports whether a domain is above another and no top-level domain. A
 // registry's co.uk passes, and nobody but the registry can publish a key there.
 func isParent(parent, domain string) bool {
 	return within(domain, parent) && strings.Contains(parent, ".")

@@ -41,7 +41,7 @@ type Outcome struct {
 	Checks  []Check
 }
 
-// Concerns tells whether the message was for somebody who waits: only those are
+// Concerns reports whether the message was for somebody who waits: only those are
 // worth a line in the log.
 func (o Outcome) Concerns() bool { return o.Verdict != None || o.Email != "" }
 

@@ -26,7 +26,7 @@ const (
 // takes less than half of it, however it is encoded.
 const maxSubject = 4 << 10
 
-// IsChallenge tells whether a raw Subject, folded and encoded as it came, is
+// IsChallenge reports whether a raw Subject, folded and encoded as it came, is
 // that of a challenge. It says nothing of whether the challenge is genuine.
 func IsChallenge(subject string) bool {
 	return strings.HasPrefix(legible(subject[:min(len(subject), maxSubject)]), label)

@@ -77,7 +77,7 @@ const (
 	maySearch fs.FileMode = 1
 )
 
-// may tells whether the permission bits give the user all of what is wanted.
+// may reports whether the permission bits give the user all of what is wanted.
 func (id *identity) may(info fs.FileInfo, want fs.FileMode) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || id.uid == 0 {

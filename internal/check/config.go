@@ -87,7 +87,7 @@ func exists(path string) bool {
 }
 
 // secret looks at a file that others must not read and the mail half must. It
-// tells whether all is well.
+// reports whether all is well.
 func (c *checker) secret(r *report, what, path string) bool {
 	info, err := os.Stat(path)
 	switch {

@@ -73,7 +73,7 @@ func judgeHeader(r *report, m *received) {
 	}
 }
 
-// folded tells whether a header field goes on in a second line.
+// folded reports whether a header field goes on in a second line.
 func folded(header, name string) bool {
 	in := false
 	for line := range strings.Lines(header) {

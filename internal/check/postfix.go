@@ -118,7 +118,7 @@ func (c *checker) signer(r *report, p *postfix) {
 	}
 }
 
-// signsAll tells whether there is a key for each address, or for anything where no
+// signsAll reports whether there is a key for each address, or for anything where no
 // address is given.
 func (c *checker) signsAll() bool {
 	for _, email := range c.Emails {

@@ -71,7 +71,7 @@ func (c *checker) mailUserExists(r *report) *identity {
 	return user
 }
 
-// modes tells whether nothing is wrong with the directory and those in it.
+// modes reports whether nothing is wrong with the directory and those in it.
 func (c *checker) modes(r *report, top fs.FileInfo, user *identity) bool {
 	before := len(r.found)
 	shut := false // one command opens all that is shared

@@ -181,12 +181,12 @@ func (ca CA) check() error {
 		{"unsigned", ca.Unsigned, []string{"refuse", "allow"}},
 	} {
 		if c.value != "" && !slices.Contains(c.legal, c.value) {
-			return fmt.Errorf("%s = %q is none of %s", c.key, c.value, strings.Join(c.legal, ", "))
+			return fmt.Errorf("%s = %q is not one of %s", c.key, c.value, strings.Join(c.legal, ", "))
 		}
 	}
 	for _, compat := range ca.Compat {
 		if !slices.Contains(state.Compats, compat) {
-			return fmt.Errorf("compat: %q is none of %s", compat, strings.Join(state.Compats, ", "))
+			return fmt.Errorf("compat: %q is not one of %s", compat, strings.Join(state.Compats, ", "))
 		}
 	}
 	if ca.Settle != "" {

@@ -74,7 +74,7 @@ func TestManualValues(t *testing.T) {
 		if err == nil {
 			continue // any text will do
 		}
-		_, list, _ := strings.Cut(err.Error(), "is none of ")
+		_, list, _ := strings.Cut(err.Error(), "is not one of ")
 		for word := range strings.SplitSeq(list, ", ") {
 			if !strings.Contains(item.Source, word) {
 				t.Errorf("%s: %s can be %q", page, key, word)

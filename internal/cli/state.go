@@ -29,7 +29,7 @@ func DefaultMailState() string {
 // StateHint says what a --state that is a URL looks like.
 const StateHint = "for example: --state redis://mail@mx.example:6379/0?password-file=/etc/postseal/redis.password; see postseal.toml(5)"
 
-// IsURL tells whether a --state is the URL of a server and no directory.
+// IsURL reports whether a --state is the URL of a server and no directory.
 func IsURL(s string) bool { return strings.Contains(s, "://") }
 
 // CheckState refuses a --state that is a URL of something unknown: taken for a path it
@@ -60,7 +60,7 @@ func CheckResolver(s string) error {
 const PasswordWarning = "everybody on this host can read the password in --state; " +
 	"put it into a file and name that (password-file=FILE in the URL), or use POSTSEAL_STATE or the configuration file"
 
-// PasswordInArgs tells whether a --state in a command line holds a password.
+// PasswordInArgs reports whether a --state in a command line holds a password.
 func PasswordInArgs(args []string) bool {
 	for i, arg := range args {
 		value, isState := strings.CutPrefix(arg, "--state=")
@@ -74,7 +74,7 @@ func PasswordInArgs(args []string) bool {
 	return false
 }
 
-// HasPassword tells whether a URL holds a password, even if it is no legal one.
+// HasPassword reports whether a URL holds a password, even if it is no legal one.
 func HasPassword(s string) bool {
 	_, rest, found := strings.Cut(s, "://")
 	if !found {

@@ -19,7 +19,7 @@ var fieldsOnly = []string{"verdict", "step", "certificate"}
 // stack is the key of the one attribute that keeps its lines: a panic's.
 const stack = "stack"
 
-// Connected tells whether standard error leads to the journal.
+// Connected reports whether standard error leads to the journal.
 func Connected() bool { return stderr() != nil }
 
 // NewHandler returns what writes the log of a program: to the journal where standard

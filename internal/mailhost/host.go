@@ -143,7 +143,7 @@ func (h *Host) store(addr string, msg []byte) {
 // mailboxKey makes addresses comparable: few hosts tell local parts apart by case.
 func mailboxKey(addr string) string { return strings.ToLower(addr) }
 
-// isLocal tells whether an address is in our domain.
+// isLocal reports whether an address is in our domain.
 func (h *Host) isLocal(addr string) bool {
 	return strings.EqualFold(domainOf(addr), h.config.Domain)
 }

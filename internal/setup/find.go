@@ -131,7 +131,7 @@ func (m *Machine) Signed() string {
 	return ""
 }
 
-// contains tells whether a file, or one in a directory, has a line that matches.
+// contains reports whether a file, or one in a directory, has a line that matches.
 func (m *Machine) contains(path string, line *regexp.Regexp) bool {
 	found := false
 	_ = filepath.WalkDir(m.at(path), func(path string, d fs.DirEntry, err error) error {

@@ -169,7 +169,7 @@ func TestRecipes(t *testing.T) {
 	}
 }
 
-// inContrib tells whether a text is in one of the recipes as it is.
+// inContrib reports whether a text is in one of the recipes as it is.
 func inContrib(t *testing.T, text string) bool {
 	found := false
 	must(t, fs.WalkDir(contrib.Recipes, ".", func(name string, d fs.DirEntry, err error) error {

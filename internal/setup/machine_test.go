@@ -305,7 +305,7 @@ func TestInitPostfix(t *testing.T) {
 	})
 }
 
-// ownPath tells whether a path is one that init may change: its own, the directories
+// ownPath reports whether a path is one that init may change: its own, the directories
 // above them, and the tables of users. Programs that log write there meanwhile.
 func ownPath(path string) bool {
 	for _, own := range []string{"/etc/postseal", "/var/lib/postseal", "/var/spool/postfix/postseal", "/etc/systemd/system/postseal-"} {

@@ -175,8 +175,8 @@ func ByName(name string) *Neighbour {
 	return nil
 }
 
-// milter tells whether postseal-milter serves this neighbour.
+// milter reports whether postseal-milter serves this neighbour.
 func (n *Neighbour) milter() bool { return n.socket.group != "" }
 
-// ForUsers tells whether a user can have it hand over the own mail.
+// ForUsers reports whether a user can have it hand over the own mail.
 func (n *Neighbour) ForUsers() bool { return n.own != nil }

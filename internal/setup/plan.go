@@ -267,7 +267,7 @@ func (p *planner) commands() {
 	}
 }
 
-// mailHalfReads tells whether a file is readable for the group of the mail half.
+// mailHalfReads reports whether a file is readable for the group of the mail half.
 func (p *planner) mailHalfReads(path string) bool {
 	info, err := os.Stat(p.at(path))
 	return err != nil || info.Mode().Perm()&0o004 != 0 || groupOf(info) == p.gid(state.Group) && info.Mode().Perm()&0o040 != 0

@@ -48,7 +48,7 @@ func (m *Machine) userStep() Step {
 	return s
 }
 
-// named tells whether a file such as /etc/passwd has a line for a name.
+// named reports whether a file such as /etc/passwd has a line for a name.
 func (m *Machine) named(path, name string) bool {
 	data, _ := os.ReadFile(m.at(path))
 	return strings.HasPrefix(string(data), name+":") || strings.Contains(string(data), "\n"+name+":")

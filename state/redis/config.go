@@ -16,7 +16,7 @@ import (
 // schemes are those of go-redis.
 var schemes = []string{"redis", "rediss", "unix"}
 
-// IsURL tells whether a --state is for this package.
+// IsURL reports whether a --state is for this package.
 func IsURL(s string) bool {
 	scheme, _, found := strings.Cut(s, "://")
 	return found && slices.Contains(schemes, scheme)

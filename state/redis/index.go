@@ -81,7 +81,7 @@ func (x *index) Any() (bool, error) {
 	return !v.fresh(time.Now()), nil
 }
 
-// fresh tells whether the lease holds. Both clocks have to say so: the monotonic one
+// fresh reports whether the lease holds. Both clocks have to say so: the monotonic one
 // stops while a machine sleeps, the other may be set.
 func (v *view) fresh(now time.Time) bool {
 	wall := now.Round(0).Sub(v.asked.Round(0))

@@ -105,7 +105,7 @@ func (s *Store) explain(err error) error {
 	return &state.UnreachableError{Store: s.name, Err: err}
 }
 
-// refuses tells whether a server's error will not go away by itself.
+// refuses reports whether a server's error will not go away by itself.
 func refuses(said goredis.Error) bool {
 	code, _, _ := strings.Cut(said.Error(), " ")
 	switch code {
@@ -117,7 +117,7 @@ func refuses(said goredis.Error) bool {
 	return false
 }
 
-// isWrongType tells whether a key holds something else than ours do.
+// isWrongType reports whether a key holds something else than ours do.
 func isWrongType(err error) bool { return goredis.HasErrorPrefix(err, "WRONGTYPE") }
 
 // For how long what must not be lost is tried again while Redis is away: an order has

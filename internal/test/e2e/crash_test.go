@@ -92,7 +92,7 @@ func (c *crash) round(n int) {
 	}
 }
 
-// killed starts a program, kills it at a random moment of a span, and tells whether
+// killed starts a program, kills it at a random moment of a span, and reports whether
 // it was still there to be killed.
 func (c *crash) killed(cmd *exec.Cmd, span time.Duration) bool {
 	c.must(cmd.Start())
@@ -147,7 +147,7 @@ func (c *crash) superviseMilter() {
 	}
 }
 
-// everyKindKilled tells whether each of the three programs was caught at work once.
+// everyKindKilled reports whether each of the three programs was caught at work once.
 func (c *crash) everyKindKilled() bool {
 	for n := range c.kills {
 		if c.kills[n].Load() == 0 {

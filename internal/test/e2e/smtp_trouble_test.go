@@ -71,7 +71,7 @@ func (s *badServer) take(from, at string) (act string) {
 	return f.act
 }
 
-// done tells whether the fault of a sender has happened.
+// done reports whether the fault of a sender has happened.
 func (s *badServer) done(from string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -299,7 +299,7 @@ func (d *doors) row(server *badServer, row smtpRow, from string) {
 	}
 }
 
-// said tells whether a line of either log about an address holds a text.
+// said reports whether a line of either log about an address holds a text.
 func (d *doors) said(addr, text string) bool {
 	for line := range strings.Lines(d.log.String() + d.pipeLog.String()) {
 		if strings.Contains(line, "address="+addr) && strings.Contains(line, text) {

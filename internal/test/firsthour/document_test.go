@@ -95,7 +95,7 @@ func normal(line string) string {
 	return strings.TrimSpace(line)
 }
 
-// same tells whether a program printed what the document says.
+// same reports whether a program printed what the document says.
 func same(want, got string) bool {
 	return match(strings.Split(strings.TrimSpace(want), "\n"), strings.Split(strings.TrimSpace(got), "\n"))
 }

@@ -53,7 +53,7 @@ const defaultCache = "/var/cache/postseal-doors"
 var environment = []string{"HOME=/root", "LC_ALL=C.UTF-8",
 	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
-// Inside tells whether this process is the test on the machine.
+// Inside reports whether this process is the test on the machine.
 func Inside() bool { return os.Getenv(stageVar) == "inside" }
 
 // Main is for the beginning of TestMain. In the first process of a machine it does

@@ -95,7 +95,7 @@ func (c *checker) node(path string, node *kong.Node) {
 	}
 }
 
-// listed tells whether a command without flags is an item below the one above it.
+// listed reports whether a command without flags is an item below the one above it.
 func (c *checker) listed(path string) bool {
 	n := strings.LastIndexByte(path, ' ')
 	section := c.page.Section("OPTIONS", path[:max(n, 0)])
@@ -148,7 +148,7 @@ func (c *checker) flag(item Item, f *kong.Flag) {
 	}
 }
 
-// contains tells whether text holds word as a word of its own.
+// contains reports whether text holds word as a word of its own.
 func contains(text, word string) bool {
 	return regexp.MustCompile(`(^|[^\w-])` + regexp.QuoteMeta(word) + `($|[^\w-])`).MatchString(text)
 }

@@ -48,7 +48,7 @@ func tempDir(pattern string) (string, error) {
 	return "", fmt.Errorf("no temporary directory that all users can reach: %s is not", os.TempDir())
 }
 
-// reachable tells whether everybody may pass through dir and its parents.
+// reachable reports whether everybody may pass through dir and its parents.
 func reachable(dir string) bool {
 	for {
 		info, err := os.Stat(dir)

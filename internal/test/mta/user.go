@@ -78,7 +78,7 @@ func (u *User) WriteFile(t testing.TB, name, content string) string {
 	return path
 }
 
-// ownedBy tells whether a file belongs to the user with the number uid.
+// ownedBy reports whether a file belongs to the user with the number uid.
 func ownedBy(info os.FileInfo, uid int) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(stat.Uid) == uid

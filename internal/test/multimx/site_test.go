@@ -142,7 +142,7 @@ func (s *site) send(m *machine, from, to string, msg []byte) error {
 	return err
 }
 
-// refused tells whether a host itself said no.
+// refused reports whether a host itself said no.
 func refused(err error) bool {
 	var told *smtp.SMTPError
 	return errors.As(err, &told)

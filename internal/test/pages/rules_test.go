@@ -62,7 +62,7 @@ func loads(t *testing.T, where, text string) {
 	}
 }
 
-// contains tells whether a file has lines, however they are indented.
+// contains reports whether a file has lines, however they are indented.
 func contains(t *testing.T, name, lines string) bool {
 	t.Helper()
 	data, err := os.ReadFile(name)
@@ -173,7 +173,7 @@ func TestCommandsInSentences(t *testing.T) {
 // isCommand tells a command from the words of a log line, as in `sudo: a password …`.
 func isCommand(text string) bool { return !strings.HasSuffix(strings.Fields(text)[0], ":") }
 
-// shows tells whether a command that is run has all words of one that is said.
+// shows reports whether a command that is run has all words of one that is said.
 func shows(run, said string) bool {
 	words := strings.Fields(strings.NewReplacer("<", " ", ">", " ").Replace(run))
 	for word := range strings.FieldsSeq(strings.NewReplacer("<", " ", ">", " ").Replace(said)) {
@@ -184,7 +184,7 @@ func shows(run, said string) bool {
 	return true
 }
 
-// excused tells whether said has the command, and notes which entry that is.
+// excused reports whether said has the command, and notes which entry that is.
 func excused(text string, used map[string]bool) bool {
 	for command := range said {
 		if text == command || strings.HasPrefix(text, command+" ") {
