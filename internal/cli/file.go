@@ -168,7 +168,7 @@ func (f *File) checkTables() error {
 	return nil
 }
 
-// check tells the first value that is none of those the key can have.
+// check reports the first value that the key cannot have.
 func (ca CA) check() error {
 	for _, c := range []struct {
 		key, value string
