@@ -120,9 +120,5 @@ func within(domain, parent string) bool {
 	return domain == parent || strings.HasSuffix(domain, "."+parent)
 }
 
-func isASCII(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r > 0x7e }) < 0
-}
-
 // sameAddress compares two addresses without case.
 func sameAddress(a, b string) bool { return state.Key(a) == state.Key(b) }
