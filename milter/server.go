@@ -151,7 +151,7 @@ func (s *Server) pending() bool {
 	pending, err := s.config.Pending()
 	if err != nil {
 		s.stats.PendingErrors.Add(1)
-		s.log.Warn("cannot report whether a challenge is pending, so every message is looked at", "error", err)
+		s.log.Warn("cannot tell whether a challenge is pending, so every message is looked at", "error", err)
 		return true
 	}
 	return pending

@@ -151,7 +151,7 @@ func removeStale(path string) error {
 		return cli.Failed("stop it, or choose another path", "another process listens on %s", path)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return cli.Failed("remove it if nobody uses it", "cannot report whether %s is in use: %v", path, cause(err))
+		return cli.Failed("remove it if nobody uses it", "cannot tell whether %s is in use: %v", path, cause(err))
 	}
 	if err := os.Remove(path); err != nil {
 		return cli.Failed(directoryHint(path), "cannot remove the stale socket %s: %v", path, cause(err))
