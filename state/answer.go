@@ -133,7 +133,11 @@ func (d *Dir) answerIDs() ([]string, error) {
 			continue
 		}
 		info, err := e.Info()
-		if id := attemptOf(name); err == nil && !info.ModTime().Before(written[id]) {
+		if err != nil {
+			d.leftOut(d.Path("answers", name), err)
+			continue
+		}
+		if id := attemptOf(name); !info.ModTime().Before(written[id]) {
 			written[id] = info.ModTime()
 		}
 	}

@@ -34,8 +34,10 @@ func TestOwnMount(t *testing.T) {
 	if a, err := d.Answer("bad"); a != nil || err != nil {
 		t.Errorf("the answer is %v, %v", a, err)
 	}
-	if all, err := d.Answers(10); len(all) != 1 || err != nil {
-		t.Errorf("%d answers, %v", len(all), err)
+	named = nil
+	d.naming = Naming{} // as in another program
+	if all, err := d.Answers(10); len(all) != 1 || err != nil || len(named) != 1 {
+		t.Errorf("%d answers, %v; named are %q", len(all), err, named)
 	}
 	if notes, err := d.Notes([]string{"good"}); len(notes) != 0 || err != nil {
 		t.Errorf("%d notes, %v", len(notes), err)

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -27,6 +29,7 @@ const rootOnly = "Squeamish ossifrage"
 
 const (
 	manyFiles = "100,000 files"
+	mounted   = "a file system of its owner's"
 	noText    = "a name that is no text"
 )
 
@@ -67,6 +70,7 @@ var kinds = []struct {
 		}
 		return os.Truncate(path, 1<<30)
 	}},
+	{mounted, ownMount},
 	{"deep JSON", func(path, _ string) error {
 		return os.WriteFile(path, []byte(strings.Repeat("[", 100_000)+strings.Repeat("]", 100_000)), 0o666)
 	}},
@@ -84,6 +88,19 @@ var kinds = []struct {
 		}
 		return nil
 	}},
+}
+
+// ownMount is what fusermount(1) lets every user make of a file of his: a file system that
+// nobody else may look at, root included.
+func ownMount(path, _ string) error {
+	if err := os.WriteFile(path, nil, 0o666); err != nil {
+		return err
+	}
+	fuse, err := syscall.Open("/dev/fuse", syscall.O_RDWR|syscall.O_CLOEXEC, 0) // where nobody will answer
+	if err != nil {
+		return err
+	}
+	return syscall.Mount("fuse", path, "fuse", syscall.MS_NOSUID|syscall.MS_NODEV, fmt.Sprintf("fd=%d,rootmode=100000,user_id=1,group_id=1", fuse))
 }
 
 func fullDir(path, _ string) error {
@@ -229,14 +246,15 @@ func (s *shelf) plant(dir string, make func(path, secret string) error) (clear f
 		s.must(make(filepath.Join(path, name), secret))
 	}
 	for _, e := range s.entries(path) {
-		if !there[e] {
-			s.must(os.Lchown(filepath.Join(path, e), owner, -1))
+		if _, err := os.Lstat(filepath.Join(path, e)); !there[e] && !errors.Is(err, fs.ErrPermission) {
+			s.must(os.Lchown(filepath.Join(path, e), owner, -1)) // on a mount of its owner's, this would wait
 		}
 	}
 	s.must(os.Chown(secret, 0, 0)) // where it has a hard link, too
 	return func() {
 		for _, e := range s.entries(path) {
 			if !there[e] || e == ".secret" {
+				_ = syscall.Unmount(filepath.Join(path, e), 0) // if it is one
 				s.must(os.RemoveAll(filepath.Join(path, e)))
 			}
 		}
@@ -269,6 +287,9 @@ func TestForeignFiles(t *testing.T) {
 	}
 	for _, dir := range []string{"answers", "pending"} {
 		for _, kind := range kinds {
+			if kind.name == mounted && dir == "pending" {
+				continue // the files there are the issuing half's own
+			}
 			clear := s.plant(dir, kind.make)
 			var wg sync.WaitGroup
 			for _, lane := range lanes {
