@@ -6,13 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"postseal/internal/printable"
 )
 
 // The rules for a directory in which somebody else can write: answers/ to the issuing
@@ -143,38 +141,11 @@ func isDamage(err error) bool {
 	return errors.As(err, &d)
 }
 
-// Printable makes a text from elsewhere printable: what is not is written as Go would
-// write it in quotes.
-func Printable(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) < 0 {
-		return s
-	}
-	var b strings.Builder
-	for len(s) > 0 {
-		r, size := utf8.DecodeRuneInString(s)
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[0])
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		}
-		s = s[size:]
-	}
-	return b.String()
-}
+// MaxText bounds a text from elsewhere that is shown, in bytes.
+const MaxText = 2000
 
-// maxText bounds a text from elsewhere that is shown, in bytes.
-const maxText = 2000
-
-// shown makes a field of a record fit to be shown.
-func shown(s string) string {
-	if s = Printable(s); len(s) > maxText {
-		s = strings.ToValidUTF8(s[:maxText], "") + "…"
-	}
-	return s
-}
+// maxPath bounds the name of a damaged record that is shown, in bytes.
+const maxPath = 8 << 10
 
 // mostNamed bounds how many damaged files are named, and nameAgain is after what time a
 // program that runs for long names them again.
@@ -196,7 +167,7 @@ func (n *Naming) Report(say func(name string, err error), name string, err error
 	if say == nil {
 		return
 	}
-	name = Printable(name)
+	name = printable.Line(name, maxPath)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if now := time.Now(); now.Sub(n.since) > nameAgain {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"postseal/internal/printable"
 )
 
 // Note is what the mail half refused or put off last of what came for a record. Strangers
@@ -30,10 +32,7 @@ const maxReason = 500
 
 // NewNote returns a note to write, its reason made printable and short.
 func NewNote(id, verdict, reason string, now time.Time) *Note {
-	if reason = Printable(reason); len(reason) > maxReason {
-		reason = strings.ToValidUTF8(reason[:maxReason], "") + "…"
-	}
-	return &Note{Version: Version, ID: id, Verdict: verdict, Reason: reason, Time: now.UTC(), Count: 1}
+	return &Note{Version: Version, ID: id, Verdict: verdict, Reason: printable.Line(reason, maxReason), Time: now.UTC(), Count: 1}
 }
 
 // ParseNote reads a note of a known version.
@@ -48,7 +47,7 @@ func ParseNote(data []byte) (*Note, error) {
 	if n.Verdict != "refused" && n.Verdict != "later" {
 		return nil, fmt.Errorf("unknown verdict %.20q", n.Verdict)
 	}
-	n.Reason = shown(n.Reason)
+	n.Reason = printable.Line(n.Reason, MaxText)
 	return n, nil
 }
 
@@ -167,7 +166,7 @@ func (d *Dir) MailHalves() ([]MailHalf, error) {
 		seen, err := readAlive(path)
 		switch {
 		case err == nil:
-			all = append(all, MailHalf{Printable(host), seen})
+			all = append(all, MailHalf{printable.Line(host, MaxText), seen})
 		case !missing(err):
 			d.damaged(path, err)
 		}

@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
+
+	"postseal/internal/printable"
 )
 
 // Version is the version of the state directory that this package reads and writes.
@@ -134,7 +136,7 @@ func ParseAnswer(data []byte) (*Answer, error) {
 	switch a.Phase {
 	case Claimed, Sending, Sent, Failed, Unknown:
 		for _, text := range []*string{&a.Email, &a.Server, &a.MessageIDs.Challenge, &a.MessageIDs.Reply, &a.Reason} {
-			*text = shown(*text)
+			*text = printable.Line(*text, MaxText)
 		}
 		return a, nil
 	}

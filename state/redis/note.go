@@ -10,6 +10,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"postseal/internal/printable"
 	"postseal/state"
 )
 
@@ -127,7 +128,7 @@ func (s *Store) MailHalves() (all []state.MailHalf, err error) {
 	}
 	for _, h := range hosts {
 		host, _ := h.Member.(string)
-		all = append(all, state.MailHalf{Host: state.Printable(host), Seen: time.UnixMilli(int64(h.Score))})
+		all = append(all, state.MailHalf{Host: printable.Line(host, state.MaxText), Seen: time.UnixMilli(int64(h.Score))})
 	}
 	return all, nil
 }

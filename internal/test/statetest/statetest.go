@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/printable"
 	"postseal/state"
 )
 
@@ -22,7 +23,7 @@ type World struct {
 	// the function.
 	Open func(damaged func(name string, err error)) state.Store
 
-	// Abandon does what the death of the process that has a claim does.
+	// Abandon simulates the death of the claim holder.
 	Abandon func(c state.Claim, id string)
 
 	// DamagePending and DamageAnswer write bytes where a record or an answer is.
@@ -555,7 +556,7 @@ func testMailHalves(t *testing.T, w *World) {
 	}
 	var order []string
 	for _, h := range halves {
-		if state.Printable(h.Host) != h.Host {
+		if !printable.Text(h.Host) {
 			t.Errorf("%q is not printable", h.Host)
 		}
 		if strings.HasPrefix(h.Host, "mx") {
