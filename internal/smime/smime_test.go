@@ -448,6 +448,7 @@ var cases = []testCase{
 	{"RSA-PSS with other parameters", "RSASSA-PSS with parameters", withCMS(func(c *cmsSpec) {
 		c.signers[0].scheme, c.signers[0].params = oidPSS.String(), pssParams(crypto.SHA512, 64, true)
 	})},
+	{"parameters twice", "malformed (SignerInfo)", withCMS(func(c *cmsSpec) { c.signers[0].params = []byte{5, 0, 5, 0} })},
 	{"scheme of another kind of key", "not made with the key", withCMS(func(c *cmsSpec) { c.signers[0].scheme = "1.2.840.113549.1.1.11" })},
 }
 
