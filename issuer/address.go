@@ -32,7 +32,7 @@ func ParseAddress(s string) (string, error) {
 }
 
 func badAddress(s, why string) string {
-	return fmt.Sprintf("%q is no mail address: %s", shorten(s), why)
+	return fmt.Sprintf("%q is not a mail address: %s", shorten(s), why)
 }
 
 // parseAddress returns the address, or why it is not one.
@@ -62,7 +62,7 @@ func parseAddress(s string) (addr, why string) {
 	case len(local) > 64:
 		return "", "its local part is longer than 64 bytes" // RFC 5321, Section 4.5.3.1.1
 	case strings.HasPrefix(domain, "["):
-		return "", "an IP address is no mail domain here"
+		return "", "an IP address is not a mail domain here"
 	}
 	ascii, err := idna.Lookup.ToASCII(strings.TrimSuffix(domain, "."))
 	longLabel := func(label string) bool { return len(label) > 63 }

@@ -169,7 +169,7 @@ func (r *run) takeChallenge(c *challenge, authz acme.Authorization) error {
 		return fault("the %s challenge for %s has no token", challengeType, c.Email)
 	}
 	if !tokenForm.MatchString(found.Token) || len(found.Token) > maxToken {
-		return fault("the token of the %s challenge for %s is no base64url of at most %d characters", challengeType, c.Email, maxToken)
+		return fault("the token of the %s challenge for %s is not base64url of at most %d characters", challengeType, c.Email, maxToken)
 	}
 	if !isPlain(found.From) {
 		return fault("the CA names no plain address from which it mails the challenge to %s: %s", c.Email, quoted(found.From))

@@ -76,7 +76,7 @@ func (i *Issuer) ca(server, bundle string) (*ca, error) {
 	return c, nil
 }
 
-// CheckServer refuses what is no https URL of a directory.
+// CheckServer refuses what is not a https URL of a directory.
 func CheckServer(server string) error {
 	if !https.URL(server) {
 		return usageError("give the https URL of an ACME directory", "--server: %q is not an https URL", server)

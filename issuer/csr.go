@@ -124,7 +124,7 @@ func parseNames(der []byte) (emails, dns []string, err error) {
 		case isMailbox(n, &o):
 			emails = append(emails, o.Value)
 		default:
-			return nil, nil, fmt.Errorf("its subjectAltName has a name of kind [%d], which is no address", n.Tag)
+			return nil, nil, fmt.Errorf("its subjectAltName has a name of kind [%d], which is not an address", n.Tag)
 		}
 	}
 	return emails, dns, nil

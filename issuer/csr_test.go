@@ -241,7 +241,7 @@ func FuzzParseNames(f *testing.F) {
 		}
 		again, err := marshalNames(emails, false)
 		if err != nil {
-			return // a name that is no string
+			return // a name that is not a string
 		}
 		if back, _, err := parseNames(again); err != nil || !slices.Equal(back, emails) {
 			t.Errorf("%q became %q, %v", emails, back, err)

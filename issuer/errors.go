@@ -257,7 +257,7 @@ func describeProblem(p acme.Problem) string {
 	return text
 }
 
-// wordsOf writes what an answer that is no success says for itself in one line.
+// wordsOf writes what an answer that is not a success says for itself in one line.
 func wordsOf(resp *http.Response, body []byte) string {
 	var p acme.Problem
 	if json.Unmarshal(body, &p) == nil && p.Detail+p.Title+p.Type != "" {
@@ -310,7 +310,7 @@ func faultOf(err error) error {
 	case errors.As(err, &clear):
 		return &caFault{"the CA names a URL that is not asked: " + clear.Error()}
 	case errors.As(err, &bad) && bad.Op == "parse":
-		return &caFault{"the CA names something that is no URL: " + printable.Line(bad.URL, maxWord)}
+		return &caFault{"the CA names something that is not a URL: " + printable.Line(bad.URL, maxWord)}
 	}
 	return nil
 }

@@ -134,7 +134,7 @@ func TestAuthorizations(t *testing.T) {
 		"no mail challenge": {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: "http-01"}, {Type: "dns-01"}}}), "no email-reply-00 challenge for alice@example.test, only http-01, dns-01", false},
 		"no challenge":      {r.takeChallenge(ch, acme.Authorization{}), "only none at all", false},
 		"no token":          {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType}}}), "has no token", false},
-		"no token of ours":  {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "a b"}}}), "is no base64url", false},
+		"no token of ours":  {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "a b"}}}), "is not base64url", false},
 		"no from":           {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc"}}}), "names no plain address", false},
 		"a name":            {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc", From: "CA <ca@ca.example>"}}}), "names no plain address", false},
 		"two":               {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc", From: "ca@ca.example, eve@ca.example"}}}), "names no plain address", false},

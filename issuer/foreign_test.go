@@ -135,7 +135,7 @@ func TestForeignContainers(t *testing.T) {
 		"list.pem":     {"openssl crl2pkcs7 -nocrl -certfile cert.pem -out list.pem", "a PKCS#7 list", false},
 		"utf16.pem":    {"iconv -f UTF-8 -t UTF-16 cert.pem >utf16.pem", "text in UTF-16", false},
 		"key.pem":      {"true", "a private key", false},
-		"text":         {"echo text >text", "no certificate in PEM, DER or PKCS#12", false},
+		"text":         {"echo text >text", "not a certificate in PEM, DER or PKCS#12", false},
 	} {
 		y.sh(tc.line)
 		word := "passphrase"

@@ -100,7 +100,7 @@ func TestExplain(t *testing.T) {
 		}
 	}
 	if c.explain("x", nil) != nil || !errors.Is(c.explain("x", errPending), errPending) {
-		t.Error("explained what is no error")
+		t.Error("explained what is not an error")
 	}
 	if KindOf(nil) != None || KindOf(errors.New("x")) != Failed || HintOf(nil) != "" {
 		t.Error("kinds")

@@ -69,7 +69,7 @@ func (p *Interactive) askToken(ctx context.Context) (string, error) {
 		if err == nil {
 			return part1, nil
 		}
-		fmt.Fprintf(p.Out, "That is no challenge's Subject: %v.\n", err)
+		fmt.Fprintf(p.Out, "That is not a challenge's Subject: %v.\n", err)
 	}
 }
 

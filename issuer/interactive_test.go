@@ -49,7 +49,7 @@ func TestInteractive(t *testing.T) {
 	req := w.request(alice)
 	req.Server, req.CABundle, req.TokenJoin, req.Interactive = ca.DirectoryURL, ca.RootFile, "bytes", person
 	w.obtain(req)
-	for _, want := range []string{"That is no challenge's Subject", "-----BEGIN ACME RESPONSE-----\n", "mailto:acme-challenge"} {
+	for _, want := range []string{"That is not a challenge's Subject", "-----BEGIN ACME RESPONSE-----\n", "mailto:acme-challenge"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in:\n%s", want, out.String())
 		}

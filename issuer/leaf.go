@@ -107,7 +107,7 @@ func (w wanted) check(leaf *x509.Certificate) error {
 }
 
 // maxLifetime is the longest that a certificate lives. The CA/B Forum allows 825 days, and
-// a CA of one's own may be more generous; what has no end is no certificate for mail.
+// a CA of one's own may be more generous; what has no end is not a certificate for mail.
 const maxLifetime = 10 * 366 * 24 * time.Hour
 
 func (w wanted) checkLifetime(leaf *x509.Certificate) error {

@@ -169,7 +169,7 @@ func (a *account) learn(change func(learned) learned) error {
 }
 
 // learn draws the conclusions from the end of an authorization, and reports whether the
-// CA looked too early. That they cannot be written down is no reason to fail an order.
+// CA looked too early. That they cannot be written down is not a reason to fail an order.
 func (v *vigil) learn(valid bool, reason string) (tooEarly bool) {
 	r, ca := v.r, v.r.ca
 	o := outcome{

@@ -177,7 +177,7 @@ func TestLinkedCertificate(t *testing.T) {
 }
 
 // moved orders if there is nothing yet, renews and revokes the certificate of an address
-// whose directory is no plain one.
+// whose directory is not a plain one.
 func (w *world) moved(addr string) {
 	w.t.Helper()
 	dir := w.dir.Path("certs", addr)

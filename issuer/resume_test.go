@@ -185,7 +185,7 @@ func TestResumeDeadOrder(t *testing.T) {
 	}
 }
 
-// A damaged order file, and one of another CA, are no obstacle.
+// A damaged order file, and one of another CA, are not obstacle.
 func TestResumeForeignFiles(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true})

@@ -206,7 +206,7 @@ func (v *Revocation) decode(data []byte) (*x509.Certificate, crypto.Signer, erro
 	if what, hint := identify(data, v.CertPath); what != "" {
 		return nil, nil, usageError(cmp.Or(hint, certHint), "--cert-path: %q is %s", v.CertPath, what)
 	}
-	return nil, nil, usageError(certHint, "--cert-path: %q is no certificate in PEM, DER or PKCS#12", v.CertPath)
+	return nil, nil, usageError(certHint, "--cert-path: %q is not a certificate in PEM, DER or PKCS#12", v.CertPath)
 }
 
 // open opens a container with the passphrases that there are.

@@ -27,7 +27,7 @@ func TestRevoke(t *testing.T) {
 		"key compromise":     {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Reason: "keycompromise"} }, own: true},
 		"wrong passphrase":   {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Passphrase: &wrong} }, kind: Failed, text: "does not open"},
 		"no passphrase":      {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Passphrase: &none} }, kind: Failed, text: "does not open"},
-		"no certificate":     {v: func(r *Result) Revocation { return Revocation{CertPath: r.PassphraseFile} }, kind: Usage, text: "no certificate in PEM, DER or PKCS#12"},
+		"no certificate":     {v: func(r *Result) Revocation { return Revocation{CertPath: r.PassphraseFile} }, kind: Usage, text: "not a certificate in PEM, DER or PKCS#12"},
 		"no file":            {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12 + "x"} }, kind: Config, text: "--cert-path"},
 		"a reason of no RFC": {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, Reason: "bored"} }, kind: Usage, text: "bored"},
 		"another's key":      {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, KeyPath: otherKey(t)} }, kind: Usage, text: "not the key of"},

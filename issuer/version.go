@@ -6,7 +6,7 @@ import (
 	"postseal/state"
 )
 
-// notOurs returns the error for a file that is no record of this version; err says
+// notOurs returns the error for a file that is not a record of this version; err says
 // why it cannot be decoded, if that is so.
 //
 // A record of a newer version ends what was asked for (see state.NewerError): to go on

@@ -159,7 +159,7 @@ func (c *conn) stop() {
 	defer c.mu.Unlock()
 	c.stopped = true
 	if c.waiting {
-		// It is no matter if this fails: the connection is then gone already.
+		// It does not matter if this fails: the connection is then gone already.
 		_ = c.SetReadDeadline(time.Unix(1, 0))
 	}
 }

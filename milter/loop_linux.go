@@ -121,7 +121,7 @@ func (l *loop) listen(listener net.Listener) error {
 		sys, _ = listener.SyscallConn()
 	}
 	if sys == nil {
-		return fmt.Errorf("%T is no socket", listener)
+		return fmt.Errorf("%T is not a socket", listener)
 	}
 	fd, err := -1, error(nil)
 	if cerr := sys.Control(func(orig uintptr) { fd, err = unix.FcntlInt(orig, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil {
@@ -203,7 +203,7 @@ func (l *loop) drain(uintptr) (done bool) {
 	}
 }
 
-// due reports whether run has something to do that is no event.
+// due reports whether run has something to do that is not an event.
 func (l *loop) due() bool {
 	return l.stopped && l.open == 0 || !l.timed && l.waiting() || l.now.Sub(l.swept) >= l.every
 }

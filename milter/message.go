@@ -153,7 +153,7 @@ func (m *message) appendCRLF(value []byte) {
 }
 
 // tooLarge notes that the header is over the bounds: whatever follows, the
-// message is none.
+// message is not one.
 func (m *message) tooLarge() {
 	m.over = true
 	m.drop()

@@ -73,7 +73,7 @@ func TestPostfixMessage(t *testing.T) {
 	}
 }
 
-// What Postfix makes of header lines that are no plain fields: it takes the white space
+// What Postfix makes of header lines that are not plain fields: it takes the white space
 // of obsolete syntax out, so that the field counts, and ends the header at what is no
 // field, so that neither is read otherwise than we do.
 func TestPostfixOddLines(t *testing.T) {

@@ -160,7 +160,7 @@ func TestNotSubjects(t *testing.T) {
 	}
 }
 
-// A header over the bounds is none, and nothing more of it is kept.
+// A header over the bounds does not count, and nothing more of it is kept.
 func TestHeaderBounds(t *testing.T) {
 	many := make([]string, challenge.MaxFields)
 	for i := range many {

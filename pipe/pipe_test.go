@@ -127,14 +127,14 @@ type brokenReader struct{}
 func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("input/output error") }
 
 // The line of an mbox file is cut off the top of stdin, once. What looks like it and is
-// a From in obsolete syntax counts, and anywhere else it is no field.
+// a From in obsolete syntax counts, and anywhere else it is not a field.
 func TestMboxLine(t *testing.T) {
 	const line = "From eve@evil.example Mon Jun  1 12:00:00 2026\n"
 	for _, c := range []struct{ mail, want string }{
 		{line + acme, "ok    header fields\n"},
 		{crlf(line + acme), "ok    header fields\n"},
-		{line + line + acme, `FAIL  header fields   the header has a line that is no field: "From eve`},
-		{"X: y\n" + line + acme, `FAIL  header fields   the header has a line that is no field: "From eve`},
+		{line + line + acme, `FAIL  header fields   the header has a line that is not a field: "From eve`},
+		{"X: y\n" + line + acme, `FAIL  header fields   the header has a line that is not a field: "From eve`},
 		{line + "From : eve@evil.example\n" + acme, "FAIL  header fields   the header has 2 From fields\n"},
 		{"From : eve@evil.example\n" + acme, "FAIL  header fields   the header has 2 From fields\n"},
 		{"From \t: eve@evil.example\n" + acme, "FAIL  header fields   the header has 2 From fields\n"},

@@ -48,7 +48,7 @@ func (in *input) readBody() error {
 
 // mboxLine returns the length of the "From " line that stands above a message in an
 // mbox file and above what procmail gets from Postfix, 0 if there is none. It is cut
-// here and nowhere else: anywhere but on top of stdin such a line is no field, and is
+// here and nowhere else: anywhere but on top of stdin such a line is not a field, and is
 // refused. With a colon next it is a From in obsolete syntax (RFC 5322, Section 4.5),
 // which counts.
 func mboxLine(head []byte) int {

@@ -87,7 +87,7 @@ func (d *Dir) readAnswer(path string) (*Answer, error) {
 	return a.Abandoned(), nil
 }
 
-// mostBad bounds how many files that are no answers are looked at to find some that are.
+// mostBad bounds how many files that are not answers are looked at to find some that are.
 const mostBad = 1000
 
 // Answers implements Store.
@@ -117,7 +117,7 @@ func (d *Dir) Answers(most int) ([]*Answer, error) {
 }
 
 // answerIDs returns the ids that have answers, those first that were written last. It
-// names what ends as a record does and is none.
+// names what ends like a record's and is not one.
 func (d *Dir) answerIDs() ([]string, error) {
 	entries, err := os.ReadDir(d.Path("answers"))
 	if err != nil {

@@ -18,7 +18,7 @@ const maxRecord = 64 << 10
 type Dir struct {
 	path string
 
-	// Damaged is told of each file that is no record of ours, by name. It may be
+	// Damaged is told of each file that is not a record of ours, by name. It may be
 	// called from several goroutines, each once in an hour and no more than twenty. Nil means that nobody wants to know.
 	Damaged func(path string, err error)
 

@@ -133,7 +133,7 @@ func notAFile(info fs.FileInfo) error {
 	return damage{errors.New(kind + ", not a file")}
 }
 
-// damage is the error for a file that is no record.
+// damage is the error for a file that is not a record.
 type damage struct{ error }
 
 func isDamage(err error) bool {

@@ -48,7 +48,7 @@ func VersionOf(data []byte) int {
 	return head.Version
 }
 
-// unreadable returns the error for a file whose content is no record of this version:
+// unreadable returns the error for a file whose content is not a record of this version:
 // damage, unless it is of a newer one.
 func unreadable(path string, err error) error {
 	if newer := Newer(err); newer != nil {

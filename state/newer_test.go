@@ -10,7 +10,7 @@ import (
 	"postseal/state"
 )
 
-// A record of a newer version is no damaged one: who needs it gives up.
+// A record of a newer version is not damaged: its reader gives up.
 func TestNewer(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	d := state.Open(t.TempDir() + "/state")
@@ -59,7 +59,7 @@ func TestNewer(t *testing.T) {
 		t.Error("it was removed")
 	}
 
-	// Version 0 is none, and that is damage.
+	// Version 0 does not exist, and that is damage.
 	write(t, pending, `{"version": 0, "id": "id-1", "email": "a@x.test"}`)
 	said = nil
 	if found, err := d.Pending("a@x.test", now); err != nil || len(found) != 0 || len(said) == 0 {

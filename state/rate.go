@@ -138,7 +138,7 @@ func (d *Dir) AnswersWithin(age time.Duration, server string, now time.Time) (al
 	return all, toCA, nil
 }
 
-// tally counts the lines after a time. What is no line of ours is left out.
+// tally counts the lines after a time. Other lines are left out.
 func tally(lines []byte, since time.Time, server string) (all, toCA int) {
 	after, key := fmt.Appendf(nil, "%010d", since.Unix()), []byte(countKey(server))
 	for line := range bytes.Lines(lines) {

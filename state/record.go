@@ -32,7 +32,7 @@ type Pending struct {
 	Policy     Policy    `json:"policy"`
 
 	// Part1 is a digest of the token-part1 that a mail has brought. The mail half sets
-	// it before it claims, so that the answer says which challenge it was; it is no part
+	// it before it claims, so that the answer says which challenge it was; it is not part
 	// of the record.
 	Part1 string `json:"-"`
 }

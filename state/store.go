@@ -52,7 +52,7 @@ type Store interface {
 
 	// Answer returns the last attempt to answer a challenge, nil if there was none.
 	// An attempt whose process died after "sending" is returned as Unknown; one whose
-	// process died before is no attempt, since a new delivery may claim it.
+	// process died before is not an attempt, since a new delivery may claim it.
 	Answer(id string) (*Answer, error)
 
 	// Answers returns the last attempts of at most that many answers, the latest.
@@ -128,7 +128,7 @@ type Index interface {
 }
 
 // UnreachableError means that a store cannot be used now and may be usable later.
-// It is no fault of what was asked.
+// The question is not at fault.
 type UnreachableError struct {
 	Store string // as its String says
 	Err   error

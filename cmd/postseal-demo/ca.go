@@ -99,7 +99,7 @@ func (c *chance) Decode(ctx *kong.DecodeContext) error {
 		p /= 100
 	}
 	if err != nil || !(p >= 0 && p <= 1) {
-		return fmt.Errorf("%q is no probability between 0 and 1, or 0%% and 100%%", s)
+		return fmt.Errorf("%q is not a probability between 0 and 1, or 0%% and 100%%", s)
 	}
 	*c = chance(p)
 	return nil

@@ -56,7 +56,7 @@ func (f *flags) listeners() (sockets, error) {
 	}
 	mode, err := strconv.ParseUint(f.SocketMode, 8, 9)
 	if err != nil {
-		return nil, cli.Usage("the default is 0660", "--socket-mode: %q is no octal mode", f.SocketMode)
+		return nil, cli.Usage("the default is 0660", "--socket-mode: %q is not an octal mode", f.SocketMode)
 	}
 	if network == "unix" {
 		return one(listenUnix(addr, fs.FileMode(mode)))
@@ -74,7 +74,7 @@ func one(l net.Listener, err error) (sockets, error) {
 func activated(given []net.Listener) (sockets, error) {
 	for _, l := range given {
 		if l == nil {
-			return nil, cli.Config("use ListenStream= in the socket unit", "systemd passed a socket that is no stream socket")
+			return nil, cli.Config("use ListenStream= in the socket unit", "systemd passed a socket that is not a stream socket")
 		}
 	}
 	return given, nil
@@ -143,7 +143,7 @@ func removeStale(path string) error {
 		return cli.Failed(directoryHint(path), "cannot look at %s: %v", path, cause(err))
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return cli.Failed("choose another path, or remove the file", "%s exists and is no socket", path)
+		return cli.Failed("choose another path, or remove the file", "%s exists and is not a socket", path)
 	}
 	c, err := net.Dial("unix", path)
 	if err == nil {

@@ -125,7 +125,7 @@ func (f *flags) action() milter.Action {
 }
 
 // logStart writes the line that admins look for after a restart, and a second one
-// if there is nothing to answer from: that is no error, for the first order makes
+// if there is nothing to answer from: that is not an error, for the first order makes
 // the directory.
 func (f *flags) logStart(log *slog.Logger, store state.Store, index state.Index, l sockets) {
 	log.Info("listening", "on", strings.Join(l.names(), " "), "state", store.String(), "smtp", f.SMTP, "version", cli.Version())

@@ -37,7 +37,7 @@ func (f *flags) program() cli.Program {
 }
 
 // Main runs the program and returns its exit status. That of an answered challenge
-// is the caller's choice, so it is no error.
+// is the caller's choice, so it is not an error.
 func Main(f *flags) int {
 	status := cli.ExitOK
 	code := f.program().Main(func(ctx context.Context, p *cli.Parsed) (err error) {
@@ -87,7 +87,7 @@ func (f *flags) responder(file *cli.File, log *slog.Logger) (*challenge.Responde
 
 func (f *flags) check() error {
 	if f.AnsweredExit < 0 || f.AnsweredExit > 255 {
-		return cli.Usage("an exit status is 0 to 255", "--answered-exit: %d is no exit status", f.AnsweredExit)
+		return cli.Usage("an exit status is 0 to 255", "--answered-exit: %d is not an exit status", f.AnsweredExit)
 	}
 	_, err := f.Flags.Check()
 	return err

@@ -332,7 +332,7 @@ func TestUsageAndConfiguration(t *testing.T) {
 		{"no resolver", []string{"--resolver", "localhost"}, 64, "--resolver"},
 		{"missing file", []string{"--config", dir + "/none.toml"}, 78, "none.toml"},
 		{"unknown key", []string{"--config", file("key.toml", "statr = \"/x\"\n", 0o600)}, 78, "statr"},
-		{"password for all to read", []string{"--config", file("open.toml", "smtp-password = \"x\"\n", 0o644)}, 78, "everybody"},
+		{"password for all to read", []string{"--config", file("open.toml", "smtp-password = \"x\"\n", 0o644)}, 78, "everyone can read it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := run(t, ordinary, nil, c.args...)

@@ -216,7 +216,7 @@ var checkCases = []checkCase{
 		[]string{"failure  configuration: everybody may use the DKIM key of example.test"}, 1},
 	{"DKIM key missing", inFile(0o644, "[[dkim]]\ndomain = \"example.test\"\nselector = \"mail\"\nkey = \"/nowhere\"\n"),
 		[]string{`failure  configuration: DKIM key of example.test "/nowhere": no such file`}, 1},
-	{"DKIM key that is none", dkimTable("mail.pem", 0o640, "nothing\n"),
+	{"DKIM key that is not a key", dkimTable("mail.pem", 0o640, "nothing\n"),
 		[]string{"failure  configuration: DKIM key of example.test: * holds no PEM block"}, 1},
 	{"another DKIM key in DNS", func(w *world) []string {
 		w.dns.set("other._domainkey.example.test", "TXT", `"v=DKIM1; k=ed25519; p=`+strings.Repeat("A", 43)+`="`)
@@ -419,7 +419,7 @@ var checkCases = []checkCase{
 		"failure  dns: missing.test has neither MX nor address"}, 1},
 
 	// Usage.
-	{"no address", args("-e", "alice"), []string{`postseal: error: "alice" is no mail address`}, 64},
+	{"no address", args("-e", "alice"), []string{`postseal: error: "alice" is not a mail address`}, 64},
 	{"no resolver", args("--resolver", "x"), []string{`postseal: error: --resolver: "x" is not HOST:PORT`}, 64},
 	{"no file to look at", args("--message", "/nowhere"), []string{`failure  reply: --message "/nowhere": no such file or directory`}, 1},
 	{"mailbox alone", args("--mailbox", "/nowhere"), []string{"failure  reply: --mailbox is for a message that --mail-to sends"}, 1},
@@ -507,7 +507,7 @@ func testMessages(t *testing.T, w *world) {
 		{"display name", strings.Replace(good, "From: alice@example.test", "From: Alice <alice@example.test>", 1),
 			`failure  reply: its From is "Alice <alice@example.test>", not the address alone`, 1},
 		{"mailing list", "List-Id: <l.example.test>\n" + good, "failure  reply: List-Id was added", 1},
-		{"no message", "nothing", "failure  reply: --message *: it is no mail message", 1},
+		{"no message", "nothing", "failure  reply: --message *: it is not a mail message", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			code, out := w.check(t, "--message", w.write("message", 0o644, c.message))

@@ -105,10 +105,10 @@ func TestPastedList(t *testing.T) {
 	for content, want := range map[string]string{
 		"\ufeffa@x.test\r\n\ufeff b@x.test\u00a0\r\n":                  "",
 		"a@x.test\nA@X.test\n a@x.test\n":                              "",
-		"# all\nnobody\n\na@x.test\nb\u200b@x.test\n":                  `line 2: "nobody" is no mail address: it must be LOCAL@DOMAIN; line 5: "b\u200b@x.test" is no mail address: it holds a character that nobody sees, U+200B`,
+		"# all\nnobody\n\na@x.test\nb\u200b@x.test\n":                  `line 2: "nobody" is not a mail address: it must be LOCAL@DOMAIN; line 5: "b\u200b@x.test" is not a mail address: it holds a character that nobody sees, U+200B`,
 		"\xff\xfea\x00@\x00x\x00.\x00t\x00e\x00s\x00t\x00\r\x00\n\x00": "UTF-16",
 		"\xfe\xff\x00a\x00@\x00x\x00.\x00t\x00e\x00s\x00t\x00\n":       "UTF-16",
-		strings.Repeat("no\n", 25):                                     "line 20: \"no\" is no mail address: it must be LOCAL@DOMAIN; and 5 more",
+		strings.Repeat("no\n", 25):                                     "line 20: \"no\" is not a mail address: it must be LOCAL@DOMAIN; and 5 more",
 		"a@x.test\n" + strings.Repeat("x", 100000) + "\n":              "line 2: ",
 	} {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {

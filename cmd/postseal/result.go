@@ -100,7 +100,7 @@ func describe(res *issuer.Result) string {
 	return line
 }
 
-// anyone returns a person to ask even where stdin is no terminal: --interactive
+// anyone returns a person to ask even where stdin is not a terminal: --interactive
 // was asked for.
 func anyone(t *terminal) *terminal {
 	if t == nil {

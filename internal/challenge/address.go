@@ -53,13 +53,13 @@ func oneMailbox(name, value string) (string, error) {
 	case value == "":
 		return "", refuse("%s is empty", name)
 	case err != nil:
-		return "", refuse("%s is no address: %s", name, printable(value))
+		return "", refuse("%s is not an address: %s", name, printable(value))
 	case len(all) != 1:
 		return "", refuse("%s names %d mailboxes", name, len(all))
 	case isGroup(value):
 		return "", refuse("%s is a group", name)
 	case !legalAddress(all[0]):
-		return "", refuse("%s is no address that can be mailed to: %s", name, printable(all[0]))
+		return "", refuse("%s is not an address that can be mailed to: %s", name, printable(all[0]))
 	}
 	return all[0], nil
 }

@@ -20,7 +20,7 @@ func BenchmarkHostile(b *testing.B) {
 	}
 }
 
-// BenchmarkOrdinary is what mail that is no challenge costs.
+// BenchmarkOrdinary is what mail that is not a challenge costs.
 func BenchmarkOrdinary(b *testing.B) {
 	header := []byte(newDraft().with(subject("Minutes of Tuesday")...).String())
 	b.ReportAllocs()

@@ -142,7 +142,7 @@ var headerCases = []corpusCase{
 
 	{name: "message-id-absent", why: "Section 3.2, item 5: no Message-ID, no In-Reply-To.",
 		edit: []edit{del("Message-ID")}, want: want{verdict: Answered, msgID: "-"}},
-	{name: "message-id-empty", why: "An empty one is none.",
+	{name: "message-id-empty", why: "An empty one does not count.",
 		edit: []edit{set("Message-ID", "")}, want: want{verdict: Answered, msgID: "-"}},
 	{name: "message-id-folded", why: "A fold before the id is usual with long ones.",
 		edit: []edit{set("Message-ID", "\r\n <challenge-1@ca.example>")}},

@@ -90,7 +90,7 @@ var policyCases = []corpusCase{
 		after: results(`(x) "` + border + `" (y); dkim=pass header.d=ca.example`), pending: behind(), want: refused(1, changed)},
 	{name: "authres-comment-first", why: "Comments may stand around the host; the same.",
 		after: results("(x) " + border + " (y); dkim=pass header.d=ca.example"), pending: behind(), want: refused(1, changed)},
-	{name: "authres-comment-injection", why: "Words of a stranger that the border host repeats in a comment are no result.",
+	{name: "authres-comment-injection", why: "Words of a stranger that the border host repeats in a comment are not a result.",
 		after: results(border + "; dkim=fail (bad; dkim=pass header.d=ca.example) header.d=evil.example"), pending: behind(), want: refused(1, changed)},
 	{name: "authres-quoted-injection", why: "Nor in a quoted string: the local part of an envelope sender is a stranger's to choose.",
 		after:   results(border + `; spf=pass smtp.mailfrom="a; dkim=pass header.d=ca.example "@evil.example`),

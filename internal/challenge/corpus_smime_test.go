@@ -80,7 +80,7 @@ var smimeCases = []corpusCase{
 	withSMIME("stranger", "A certificate under a root that nobody trusts.", smimeSig{stranger: true}, refusedFor("certificate")),
 	withSMIME("expired", "A certificate that has expired.", smimeSig{change: expired}, refusedFor("expired")),
 	withSMIME("not-yet", "A certificate of tomorrow.", smimeSig{change: notYet}, refusedFor("")),
-	withSMIME("server-certificate", "A certificate for a web server is none for mail.", smimeSig{change: serverAuth}, refusedFor("emailProtection")),
+	withSMIME("server-certificate", "A certificate for a web server is not one for mail.", smimeSig{change: serverAuth}, refusedFor("emailProtection")),
 	withSMIME("no-mailbox", "A certificate that names nobody's mailbox.",
 		smimeSig{change: func(t *x509.Certificate) { t.EmailAddresses, t.DNSNames = nil, []string{"ca.example"} }}, refusedFor("")),
 	withSMIME("enveloped", "Encrypted mail is not signed mail.", smimeSig{opaque: true, outside: nil}, refusedFor("not signed"),

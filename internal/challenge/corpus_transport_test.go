@@ -2,7 +2,7 @@ package challenge
 
 import "strings"
 
-const notField = "a line that is no field"
+const notField = "a line that is not a field"
 
 func toLF(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }
 
@@ -22,7 +22,7 @@ var transportCases = []corpusCase{
 		}},
 	{name: "lf-simple", why: "LF under simple canonicalization, with folds.",
 		edit: subject("ACME:\r\n\t" + part1), sign: []sig{{c: "simple/simple"}}, bytes: toLF},
-	{name: "mbox-line", why: "A line of an mbox file on top: postseal-pipe cuts it off stdin, and anywhere else it is no field.",
+	{name: "mbox-line", why: "A line of an mbox file on top: postseal-pipe cuts it off stdin, and anywhere else it is not a field.",
 		bytes: func(s string) string { return "From bounce@ca.example Mon Jun  1 12:00:00 2026\n" + toLF(s) }, want: refused(0, notField)},
 	{name: "mbox-line-crlf", why: "The same with CRLF.",
 		bytes: func(s string) string { return "From bounce@ca.example Mon Jun  1 12:00:00 2026\r\n" + s }, want: refused(0, notField)},
@@ -51,11 +51,11 @@ var transportCases = []corpusCase{
 		edit: []edit{body("f\xfcr Alice \xff\xfe\r\n")}},
 	{name: "body-nul", why: "A NUL in the body.",
 		edit: []edit{body("a\x00b\r\n")}},
-	{name: "body-bare-cr", why: "A bare CR in the body is no line end.",
+	{name: "body-bare-cr", why: "A bare CR in the body is not a line end.",
 		edit: []edit{body("a\rb\r\n")}, sign: []sig{{c: "simple/simple"}}},
 	{name: "body-long-line", why: "A line longer than SMTP allows.",
 		edit: []edit{body(strings.Repeat("x", 5000) + "\r\n")}},
-	{name: "body-dots", why: "Lines that start with a dot are no end of anything here.",
+	{name: "body-dots", why: "Lines that start with a dot do not end anything here.",
 		edit: []edit{body(".\r\n..\r\n.x\r\n")}},
 	{name: "header-8-bit", why: "Raw Latin-1 in a field that nothing depends on.",
 		edit: []edit{add("X-Note: f\xfcr Alice")}},
@@ -66,18 +66,18 @@ var transportCases = []corpusCase{
 	{name: "header-nul-subject", why: "A NUL in the token ends strings in C.",
 		edit: subject("ACME: " + part1 + "\x00x"), want: refused(0, illegal)},
 	{name: "header-nul-from", why: "A NUL in the address.",
-		edit: from("acme-challenge+1\x00@ca.example"), want: refused(0, "From is no address")},
+		edit: from("acme-challenge+1\x00@ca.example"), want: refused(0, "From is not an address")},
 	{name: "header-nul-elsewhere", why: "A NUL in a field that nothing depends on.",
 		edit: []edit{add("X-Note: a\x00b")}},
 	{name: "header-bare-cr-subject", why: "A bare CR in the Subject, which some readers take for a line end.",
 		edit: subject("ACME: " + part1 + "\rBcc: eve@evil.example"), want: refused(0, illegal)},
 	{name: "header-cr-cr-lf", why: "A line that ends with CR CR LF.",
 		edit: subject("ACME: " + part1 + "\r"), sign: []sig{{c: "simple/simple"}}},
-	{name: "header-no-colon", why: "A line without a colon: this is no header.",
+	{name: "header-no-colon", why: "A line without a colon: this is not a header.",
 		edit: []edit{add("hello")}, want: refused(0, notField)},
 	{name: "header-no-colon-nobody", why: "The same in a message that nobody waits for.",
 		edit: []edit{set("To", "bob@example.test"), add("hello")}, want: ignored("nobody waits")},
-	{name: "header-space-in-name", why: "A name with a space in it is no name.",
+	{name: "header-space-in-name", why: "A name with a space in it is not a name.",
 		edit: []edit{add("X Note: a")}, want: refused(0, notField)},
 	{name: "header-empty-name", why: "A field without a name: Postfix ends the header there, other readers skip it.",
 		after: []edit{add(": a")}, want: refused(0, notField)},
@@ -118,7 +118,7 @@ var transportCases = []corpusCase{
 		bytes: func(string) string { return "" }, want: ignored("not that of a challenge")},
 	{name: "subject-in-body", why: "A challenge quoted in a body.",
 		edit: []edit{set("Subject", "Fwd"), body("Subject: ACME: " + part1 + "\r\n")}, want: ignored("not that of a challenge")},
-	{name: "subject-after-white-line", why: "A line of a single CR is no empty line and no field.",
+	{name: "subject-after-white-line", why: "A line of a single CR is not an empty line and no field.",
 		bytes: func(s string) string { return strings.Replace(s, "\nSubject:", "\n\r\r\nSubject:", 1) }, want: refused(0, notField)},
 	{name: "fields-200", why: "200 fields are looked at.",
 		after: []edit{func(d *draft) {
@@ -132,7 +132,7 @@ var transportCases = []corpusCase{
 				d.fields = append(d.fields, "X: y")
 			}
 		}}, want: ignored("too large")},
-	{name: "content-transfer-encoding", why: "The body's encoding is none of our business.",
+	{name: "content-transfer-encoding", why: "The body's encoding is not our business.",
 		edit: []edit{set("Content-Transfer-Encoding", "base64"), body("aGVsbG8=\r\n")}},
 	{name: "bounce", why: "A bounce with a challenge inside is a bounce.",
 		edit: []edit{set("Subject", "Undelivered Mail Returned to Sender"), set("Content-Type", "multipart/report; boundary=b")}, want: ignored("not that of a challenge")},

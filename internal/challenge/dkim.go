@@ -238,7 +238,7 @@ type keyLookup struct {
 	ctx     context.Context
 	lookup  func(ctx context.Context, name string) ([]string, error)
 	err     error // of the look-up
-	invalid error // why what was found is no key
+	invalid error // why what was found is not a key
 	dkimkey.Key
 }
 

@@ -103,7 +103,7 @@ func TestResolver(t *testing.T) {
 	}
 }
 
-// Nobody at the port: the DNS is down, which is no statement about the key.
+// Nobody at the port: the DNS is down, which says nothing about the key.
 func TestResolverDown(t *testing.T) {
 	_, err := Resolver("127.0.0.1:1")(context.Background(), "good._domainkey.ca.example")
 	var dnsErr *net.DNSError

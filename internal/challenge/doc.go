@@ -14,7 +14,7 @@
 //
 //  1. A mail server hands it over: to the milter, or to postseal-pipe on stdin. Candidate says of ordinary mail that it is such, by its Subject.
 //  2. parse takes the header apart, within the bounds of rule 2.
-//  3. findPool looks who waits at the addresses in To. Nobody: the verdict is none,
+//  3. findPool looks who waits at the addresses in To. Nobody: not ours,
 //     and the DNS was not asked.
 //  4. The checks of exam.go are made, from cheap to dear. The first that fails is
 //     the reason of the verdict: refused, or later if it could not be made now. If
@@ -77,7 +77,7 @@
 //     that knows comments and one that does not, the difference is refused. A header
 //     line with white space before its colon is the field it names; one that is no
 //     field is refused, since Postfix ends the header there and others go on. The
-//     line of an mbox file is none: package pipe cuts it off stdin. No letter and no
+//     line of an mbox file is not a field: package pipe cuts it off stdin. No letter and no
 //     space of Unicode stands for one of ASCII, whatever Unicode folds. FuzzTags,
 //     FuzzSubject, FuzzFields, TestAuthservIDIsASCII, TestFoldedIntoASCII,
 //     *-encoded-*, *-injection, *-mbox-*, *-header-*.

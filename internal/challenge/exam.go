@@ -108,7 +108,7 @@ func (x *exam) findPool() error {
 func (x *exam) toAddresses() []string {
 	var all []string
 	for _, value := range x.m.values("to") {
-		list, _ := mailboxes(value) // what is no address is refused by checkTo
+		list, _ := mailboxes(value) // what is not an address is refused by checkTo
 		all = append(all, list...)
 	}
 	return all[:min(len(all), maxMailboxes)]
@@ -189,7 +189,7 @@ func (x *exam) matchFrom() error {
 	case len(x.pool) == 0:
 		return refuse("nobody waits for a challenge to %s", x.to)
 	}
-	return refuse("From is %s, and the challenge is to come from %s", x.from, x.pool[0].From)
+	return refuse("From is %s, but the challenge must come from %s", x.from, x.pool[0].From)
 }
 
 // accept takes a record if it can be answered at all: what cannot is refused here
@@ -198,7 +198,7 @@ func (x *exam) accept(p *state.Pending) error {
 	x.record = p
 	x.detail = p.Email + " at " + p.Server
 	if !legalAddress(p.Email) {
-		return refuse("%s is no address that can be mailed from", printable(p.Email))
+		return refuse("%s is not an address that mail can come from", printable(p.Email))
 	}
 	if _, err := Digest(x.part1, p); err != nil {
 		return refuse("%v", err)

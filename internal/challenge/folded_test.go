@@ -29,8 +29,8 @@ func TestAuthservIDIsASCII(t *testing.T) {
 	}
 }
 
-// A letter that is none of ASCII and has one as its lower case, the sign for kelvin or a
-// dotted capital I, makes another domain or mailbox. Domains with an underscore are none to
+// A letter outside ASCII whose lower case is in ASCII, the sign for kelvin or a
+// dotted capital I, makes another domain or mailbox. Domains with an underscore are invalid to
 // IDNA and are compared all the same.
 func TestFoldedIntoASCII(t *testing.T) {
 	const from, evil = "ca@_acme.tinker.example", "_acme.t\u0130nker.example"

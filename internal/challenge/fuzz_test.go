@@ -68,7 +68,7 @@ func FuzzSubject(f *testing.F) {
 		token, err := tokenPart1(subject)
 		switch is := IsChallenge(subject); {
 		case err == nil && !is:
-			t.Errorf("token %q of what is no challenge", token)
+			t.Errorf("token %q of what is not a challenge", token)
 		case is && err != nil && strings.Contains(err.Error(), "not that of a challenge"):
 			t.Errorf("a challenge, and then none: %v", err)
 		}
@@ -152,7 +152,7 @@ func FuzzReply(f *testing.F) {
 }
 
 // FuzzFields compares what fields a header has to us, to the DKIM library, and to
-// Postfix, where its end is the first line that is no field: all see the same, or we
+// Postfix, where its end is the first line that is not a field: all see the same, or we
 // refuse it.
 func FuzzFields(f *testing.F) {
 	for _, c := range transportCases {
@@ -187,7 +187,7 @@ func FuzzFields(f *testing.F) {
 	})
 }
 
-// isHeader returns the length of the name of a field, 0 if it is none, as Postfix
+// isHeader returns the length of the name of a field, 0 if it is not one, as Postfix
 // decides: a name of printable ASCII, white space, a colon.
 func isHeader(line string) int {
 	n := strings.IndexFunc(line, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' })

@@ -97,7 +97,7 @@ func (g *goldenCase) check(t *testing.T) {
 		t.Errorf("reason %q, want one with %q", out.Reason, want)
 	}
 	if strings.ContainsAny(out.Reason, "\r\n\x00\x1b") {
-		t.Errorf("reason %q is no line for a log", out.Reason)
+		t.Errorf("reason %q is not a line for a log", out.Reason)
 	}
 	if want, _ := strconv.Atoi(g.result["lookups"]); g.lookups != want || g.lookups > maxLookups {
 		t.Errorf("%d look-ups, want %d", g.lookups, want)
@@ -288,7 +288,7 @@ func readTXT(s string) (record string, err error) {
 		s = strings.TrimPrefix(s[len(quoted):], " ")
 	}
 	if !ok {
-		return "", fmt.Errorf("%q is no answer", s)
+		return "", fmt.Errorf("%q is not an answer", s)
 	}
 	return record, nil
 }

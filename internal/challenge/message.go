@@ -34,7 +34,7 @@ type field struct {
 // message is a message that has been taken apart. Nothing in it is trusted.
 type message struct {
 	fields []field
-	stray  string // a line of the header that is no field
+	stray  string // a line of the header that is not a field
 	header []byte // with the empty line
 	body   []byte
 	size   int
@@ -100,7 +100,7 @@ func cutLine(b []byte) (line []byte, more bool) {
 	return b, false
 }
 
-// plainFields returns a header without the lines that are no fields, and the first
+// plainFields returns a header without the lines that are not fields, and the first
 // of those with what it goes on in. White space before the colon is obsolete syntax
 // (RFC 5322, Section 4.5) that mail servers take out, so it is a field; every other
 // line is the end of the header to some readers, an unknown field to others, and to
@@ -188,7 +188,7 @@ var singular = []string{
 // checkFields holds rule 3 of the package.
 func (m *message) checkFields() error {
 	if m.stray != "" {
-		return refuse("the header has a line that is no field: %q", printable(strings.TrimSuffix(strings.TrimSuffix(m.stray, "\n"), "\r")))
+		return refuse("the header has a line that is not a field: %q", printable(strings.TrimSuffix(strings.TrimSuffix(m.stray, "\n"), "\r")))
 	}
 	for _, name := range singular {
 		if n := len(m.values(name)); n > 1 {

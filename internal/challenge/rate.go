@@ -6,7 +6,7 @@ import (
 )
 
 // Rate bounds how many replies leave within an hour, so that who has stolen the key
-// of a CA cannot use us as a mailer. 0 is no bound.
+// of a CA cannot use us as a mailer. 0 means no bound.
 type Rate struct {
 	PerCA, Total int
 }

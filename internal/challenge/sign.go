@@ -65,7 +65,7 @@ func parseKey(der []byte) (crypto.Signer, error) {
 	case ed25519.PrivateKey:
 		return key, nil
 	}
-	return nil, fmt.Errorf("a %T is no key for DKIM; use RSA or Ed25519", key)
+	return nil, fmt.Errorf("a %T is not a DKIM key; use RSA or Ed25519", key)
 }
 
 // sign puts our DKIM signature above a reply if there is a key for its domain. If

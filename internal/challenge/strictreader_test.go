@@ -79,7 +79,7 @@ func readReplyHeader(header string) (map[string]string, error) {
 	}
 	for _, name := range []string{"From", "To"} {
 		if strings.ContainsAny(fields[name], " <>(),;:\"\\") || strings.Count(fields[name], "@") != 1 {
-			return nil, fmt.Errorf("%s %q is no plain address", name, fields[name])
+			return nil, fmt.Errorf("%s %q is not a plain address", name, fields[name])
 		}
 	}
 	if !replyMsgID.MatchString(fields["Message-ID"]) {

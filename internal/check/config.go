@@ -160,7 +160,7 @@ func readDKIMKey(path string) (crypto.PublicKey, error) {
 	case ed25519.PrivateKey:
 		return key.Public(), nil
 	}
-	return nil, fmt.Errorf("%q holds a %T, which is no key for DKIM", path, key)
+	return nil, fmt.Errorf("%q holds a %T, which is not a DKIM key", path, key)
 }
 
 func (c *checker) smimeRoots(r *report, path string) {

@@ -70,7 +70,7 @@ func (b *mailbox) close() {
 	}
 }
 
-// eachFile goes over the files of a Maildir. What is none has none.
+// eachFile goes over the files of a Maildir; anything else has none.
 func (b *mailbox) eachFile(do func(path string)) error {
 	for _, sub := range []string{"new", "cur"} {
 		entries, err := os.ReadDir(filepath.Join(b.path, sub))

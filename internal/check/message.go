@@ -80,7 +80,7 @@ func parseReceived(data []byte) (*received, error) {
 	}
 	msg, err := mail.ReadMessage(bytes.NewReader(data))
 	if err != nil {
-		return nil, fmt.Errorf("it is no mail message: %w", err)
+		return nil, fmt.Errorf("it is not a mail message: %w", err)
 	}
 	m := &received{header: msg.Header}
 	m.rawHeader, m.body, _ = strings.Cut(string(data), "\n\n")
@@ -96,7 +96,7 @@ func parseReceived(data []byte) (*received, error) {
 func singleAddress(field string) (string, error) {
 	addr, err := mail.ParseAddress(field)
 	if err != nil {
-		return "", errors.New("its From is no single address")
+		return "", errors.New("its From is not a single address")
 	}
 	return addr.Address, nil
 }

@@ -108,7 +108,7 @@ func query(ctx context.Context, server, name string, kind dnsmessage.Type) ([][]
 func buildQuery(name string, kind dnsmessage.Type) (id uint16, question []byte, err error) {
 	qname, err := dnsmessage.NewName(name + ".")
 	if err != nil {
-		return 0, nil, fmt.Errorf("%q is no name", name)
+		return 0, nil, fmt.Errorf("%q is not a name", name)
 	}
 	var random [2]byte
 	rand.Read(random[:])

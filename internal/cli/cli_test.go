@@ -78,8 +78,8 @@ func TestErrors(t *testing.T) {
 		{"no TOML", "state = \n", 0o600, nil, ExitConfig, "postseal.toml"},
 		{"bad value in the file", "timeout = \"soon\"\n", 0o600, nil, ExitConfig, "--timeout"},
 		{"incomplete key", "[[dkim]]\ndomain = \"x\"\n", 0o600, nil, ExitConfig, "[[dkim]] table 1"},
-		{"password for all", "smtp-password = \"x\"\n", 0o644, nil, ExitConfig, "everybody may read"},
-		{"password in a URL for all", "state = \"redis://u:p@localhost\"\n", 0o644, nil, ExitConfig, "everybody may read"},
+		{"password for all", "smtp-password = \"x\"\n", 0o644, nil, ExitConfig, "everyone can read"},
+		{"password in a URL for all", "state = \"redis://u:p@localhost\"\n", 0o644, nil, ExitConfig, "everyone can read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, _, err := parse(t, c.file, c.mode, c.args...)

@@ -43,7 +43,7 @@ var notInFile = []string{"help", "config", "version", "via", "dkim-key", "check"
 // secretKeys make a file unfit for the eyes of others.
 var secretKeys = []string{"smtp-password", "passphrase"}
 
-// File is the part of the configuration that is no flag: its tables.
+// File is the part of the configuration that is not a flag: its tables.
 type File struct {
 	Path         string         `toml:"-"` // "" if there is no file
 	SMTPPassword string         `toml:"smtp-password"`
@@ -110,7 +110,7 @@ func ReadFile(path string) (File, error) {
 	return f, f.checkTables()
 }
 
-// checkKeys refuses what no program knows. Top-level keys that are no flags
+// checkKeys refuses what no program knows. Top-level keys that are not flags
 // have a field in File; below the top, the TOML library tells what was not used.
 func (f *File) checkKeys(meta toml.MetaData) error {
 	for _, key := range meta.Undecoded() {
@@ -127,7 +127,7 @@ func (f *File) checkMode(mode fs.FileMode) error {
 		return nil
 	}
 	if key := f.secret(); key != "" {
-		return Config("run: chmod o-r "+f.Path, "%s holds a password (%s) and everybody may read it", f.Path, key)
+		return Config("run: chmod o-r "+f.Path, "%s holds a password (%s) and everyone can read it", f.Path, key)
 	}
 	return nil
 }
@@ -191,7 +191,7 @@ func (ca CA) check() error {
 	}
 	if ca.Settle != "" {
 		if d, err := time.ParseDuration(ca.Settle); err != nil || d < 0 {
-			return fmt.Errorf("settle = %q is no duration such as 2s", ca.Settle)
+			return fmt.Errorf("settle = %q is not a duration such as 2s", ca.Settle)
 		}
 	}
 	return nil

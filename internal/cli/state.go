@@ -74,7 +74,7 @@ func PasswordInArgs(args []string) bool {
 	return false
 }
 
-// HasPassword reports whether a URL holds a password, even if it is no legal one.
+// HasPassword reports whether a URL holds a password, even if it is not a legal one.
 func HasPassword(s string) bool {
 	_, rest, found := strings.Cut(s, "://")
 	if !found {

@@ -132,7 +132,7 @@ func Tags(s string) (map[string]string, error) {
 		name, value, ok := strings.Cut(part, "=")
 		name = strings.TrimSpace(name)
 		if _, twice := tags[name]; !ok || twice {
-			return nil, errors.New("its tags are no list, or one stands twice")
+			return nil, errors.New("its tags are not a list, or one appears twice")
 		}
 		tags[name] = strings.TrimSpace(value)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 )
 
-// records are key records with a place for a key, and the reason why they are no good.
+// records are key records with a place for a key, and the reason why they are invalid.
 var records = map[string]string{
 	"v=DKIM1; k=rsa; p=RSA":           "",
 	"p=RSA":                           "",
@@ -46,8 +46,8 @@ var records = map[string]string{
 	"v=spf1 -all":                     `its v= is "spf1 -all", not DKIM1`,
 	"":                                "it has no p=",
 	"v=DKIM1; p=!":                    "its p= is not base64",
-	"v=DKIM1; p=RSA; p=RSA":           "one stands twice",
-	"my key":                          "its tags are no list",
+	"v=DKIM1; p=RSA; p=RSA":           "one appears twice",
+	"my key":                          "its tags are not a list",
 	"v=DKIM1 k=rsa p=RSA":             `its v= is "DKIM1 k=rsa p=`,
 	"\"v=DKIM1; k=rsa; p=RSA\"":       "it",
 	"v=DKIM1; p=RSA; k=\x1b[2J\u202e": `its k= is "\x1b[2J\u202e", not rsa or ed25519`,

@@ -51,11 +51,11 @@ func split(s string) (host, port string, err error) {
 	case err != nil && bad == nil && ip.Is6():
 		return "", "", fmt.Errorf("%q is not HOST:PORT: write [%s]:PORT", s, ip)
 	case err != nil && strings.Count(s, ":") > 1 && !strings.Contains(s, "["):
-		return "", "", fmt.Errorf("%q is not HOST:PORT: an IPv6 address stands in brackets", s)
+		return "", "", fmt.Errorf("%q is not HOST:PORT: an IPv6 address goes in brackets", s)
 	case err != nil:
 		return "", "", fmt.Errorf("%q is not HOST:PORT", s)
 	case strings.HasPrefix(s, "[") && !strings.Contains(host, ":"):
-		return "", "", fmt.Errorf("%q is not HOST:PORT: only an IPv6 address stands in brackets", s)
+		return "", "", fmt.Errorf("%q is not HOST:PORT: only an IPv6 address goes in brackets", s)
 	}
 	return host, port, nil
 }

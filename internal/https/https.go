@@ -29,7 +29,7 @@ func allowed(u *url.URL) bool { return u.Scheme == "https" && u.Host != "" && u.
 type Error struct{ URL string }
 
 func (e *Error) Error() string {
-	return fmt.Sprintf("%s is no https URL, and ACME goes over https only", printable.Line(fmt.Sprintf("%q", e.URL), 200))
+	return fmt.Sprintf("%s is not an https URL, and ACME goes over https only", printable.Line(fmt.Sprintf("%q", e.URL), 200))
 }
 
 // BundleError is an error in the file of --ca-bundle.

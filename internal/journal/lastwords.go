@@ -6,7 +6,7 @@ import (
 )
 
 // LastWords returns where a program writes the error that it ends with: standard
-// error, where the journal takes each line for an error of the service. It is no entry
+// error, where the journal takes each line for an error of the service. It is not an entry
 // in the native protocol, because the journal looks up the service of one by its
 // process, and that is gone by then.
 func LastWords() io.Writer {

@@ -78,7 +78,7 @@ func (f *Flags) rate() (r challenge.Rate, err error) {
 	case len(n) == 2 && n[0] > 0 && n[1] > 0:
 		return challenge.Rate{PerCA: n[0], Total: n[1]}, nil
 	}
-	return r, cli.Usage("for example: --max-answers 10000,50000", "--max-answers: one or two numbers above 0: to one CA, and in all")
+	return r, cli.Usage("for example: --max-answers 10000,50000", "--max-answers: want one or two positive numbers: for one CA, and in all")
 }
 
 // Store returns where the two halves meet. What is damaged there is logged by name.
@@ -126,7 +126,7 @@ func (f *Flags) Responder(file *cli.File, store state.Store, log *slog.Logger) (
 	}
 	server.CAFile, server.Name = f.SMTPCA, f.name()
 	if err := server.Check(); err != nil {
-		return nil, cli.Config("passwords go into --smtp-password-file or POSTSEAL_SMTP_PASSWORD", "--smtp: %v", err)
+		return nil, cli.Config("put the password into --smtp-password-file or POSTSEAL_SMTP_PASSWORD", "--smtp: %v", err)
 	}
 	keys, err := loadKeys(file)
 	if err != nil {

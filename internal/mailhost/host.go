@@ -115,7 +115,7 @@ func (h *Host) newServer() *smtp.Server {
 	server.EnableSMTPUTF8 = true
 	server.MaxMessageBytes = maxMessageBytes
 	server.ReadTimeout, server.WriteTimeout = sessionTimeout, sessionTimeout
-	server.ErrorLog = log.New(io.Discard, "", 0) // clients that hang up are no news
+	server.ErrorLog = log.New(io.Discard, "", 0) // clients that hang up are not news
 	return server
 }
 

@@ -60,7 +60,7 @@ func run(args []string) error {
 		}
 		maker := makers[word]
 		if maker == nil {
-			return fmt.Errorf("%q is none of deb, archive, sbom, version", word)
+			return fmt.Errorf("%q is not deb, archive, sbom or version", word)
 		}
 		name, err := maker(r)
 		if err != nil {

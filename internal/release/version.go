@@ -58,7 +58,7 @@ func version(root string) (string, error) {
 		v = fromGit(commit, tag, tag != "" && tag == exact, changed != "")
 	}
 	if !valid.MatchString(v) {
-		return "", fmt.Errorf("%q is no version: digits, letters, dots, + and ~, a digit first", v)
+		return "", fmt.Errorf("%q is not a version: digits, letters, dots, + and ~, a digit first", v)
 	}
 	return v, nil
 }
@@ -90,7 +90,7 @@ func epoch(root string) (int64, error) {
 	}
 	seconds, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("SOURCE_DATE_EPOCH=%q is no number of seconds", text)
+		return 0, fmt.Errorf("SOURCE_DATE_EPOCH=%q is not a number of seconds", text)
 	}
 	return seconds, nil
 }

@@ -24,7 +24,7 @@ func TestVersionOrder(t *testing.T) {
 	}
 	for i, v := range order {
 		if !valid.MatchString(v) {
-			t.Errorf("%q is no version for dpkg", v)
+			t.Errorf("%q is not a version for dpkg", v)
 		}
 		if i > 0 && exec.Command("dpkg", "--compare-versions", order[i-1], "lt", v).Run() != nil {
 			t.Errorf("%q is not before %q", order[i-1], v)

@@ -160,7 +160,7 @@ func readStream(conn net.Conn) ([]byte, error) {
 	return answer, err
 }
 
-// parse reads an answer. Its error means that this is none to the question.
+// parse reads an answer. Its error means that this does not answer the question.
 func (q *query) parse(answer []byte) (r reply, err error) {
 	var p dnsmessage.Parser
 	head, err := p.Start(answer)

@@ -82,7 +82,7 @@ func join(record []byte) string {
 }
 
 // Records returns the data of the records of a type of a name that ends with a dot;
-// aliases are followed by the server. No record is no error.
+// aliases are followed by the server. A missing record is not an error.
 func (c *Client) Records(ctx context.Context, name string, kind dnsmessage.Type) ([][]byte, error) {
 	if _, err := newQuery(name, kind, false); err != nil { // what is not a name has no record
 		return nil, &net.DNSError{Err: err.Error(), Name: name, IsNotFound: true}

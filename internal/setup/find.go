@@ -27,7 +27,7 @@ type Signer struct {
 }
 
 // Find looks at the file system below root. It reads files and runs nothing, so
-// that it can be used on a tree that is no machine, and by everybody.
+// that it can be used on a tree that is not a machine, and by everybody.
 func Find(root string) *Machine {
 	m := &Machine{root: root}
 	for _, n := range neighbours {

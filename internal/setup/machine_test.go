@@ -508,7 +508,7 @@ func TestSudoKeepsNoHome(t *testing.T) {
 			return fmt.Sprintf("exit %d %s%s", status, out, errs)
 		}
 		if got := as("HOME=/home/mallory", pipe); !strings.Contains(got, "exit 75") || !strings.Contains(got, "victim@"+domain) {
-			t.Fatalf("mallory's own record is no trap: %s", got)
+			t.Fatalf("mallory's own record is not a trap: %s", got)
 		}
 		rules := string(shipped)
 		for name, c := range map[string]struct {

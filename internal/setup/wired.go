@@ -81,7 +81,7 @@ func (m *Machine) wiring(n *Neighbour, own bool, home string) Wiring {
 // smtpdAction is an action with the wrapper, which does nothing without.
 var smtpdAction = regexp.MustCompile(`(?m)^\s*action\s.*wrapper\s+"?postseal"?`)
 
-// speaksOfUs reports whether a file has a line of ours that is no comment. In main.cf
+// speaksOfUs reports whether a file has a line of ours that is not a comment. In main.cf
 // that of the milter is of another recipe.
 func speaksOfUs(a addition, text string) bool {
 	word := "postseal"

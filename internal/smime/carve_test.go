@@ -13,7 +13,7 @@ func TestCarve(t *testing.T) {
 		{"preamble and epilogue", "p\r\n\r\n--b\r\none\r\n--b\r\ntwo\r\n--b--\r\ne\r\n", "one", "two", ""},
 		{"padding", "--b \t\r\none\r\n--b \r\ntwo\r\n--b-- ", "one", "two", ""},
 		{"hyphens are text", "--b\r\n--b-\r\n--bb\r\n-b\r\n --b\r\nx--b\r\n--b\r\n--b--x\r\n--b--", "--b-\r\n--bb\r\n-b\r\n --b\r\nx--b", "--b--x", ""},
-		{"bare LF is no line end", "--b\r\none\n--b\r\n\r\n--b\r\ntwo\n--b\r\n--b--", "one\n--b\r\n", "two\n--b", ""},
+		{"bare LF is not a line end", "--b\r\none\n--b\r\n\r\n--b\r\ntwo\n--b\r\n--b--", "one\n--b\r\n", "two\n--b", ""},
 		{"one part", "--b\r\none\r\n--b--\r\n", "", "", "fewer than two"},
 		{"three parts", "--b\r\n1\r\n--b\r\n2\r\n--b\r\n3\r\n--b--\r\n", "", "", "more than two"},
 		{"unclosed", "--b\r\n1\r\n--b\r\n2\r\n--b", "", "", "ends before"},

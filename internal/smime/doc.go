@@ -48,7 +48,7 @@
 //     message/global and the header inside is the protected one (RFC 8551,
 //     Section 3.1), or its Content-Type has hp="clear" and its own header is
 //     (RFC 9788). hp="cipher" claims an encryption that is not there and is
-//     refused. protected-headers="v1" alone is no header protection: it comes
+//     refused. protected-headers="v1" alone is not header protection: it comes
 //     from a draft that RFC 9788 replaced, and says neither that all fields are
 //     covered nor that a reader may rely on it. Beside hp="clear" it is ignored,
 //     because Thunderbird writes both.

@@ -66,7 +66,7 @@ func cutField(b []byte) (field, rest []byte) {
 func parseField(raw []byte) (Field, error) {
 	name, value, ok := bytes.Cut(raw, []byte(":"))
 	if !ok || len(name) == 0 || bytes.IndexFunc(name, notFieldName) >= 0 {
-		return Field{}, fmt.Errorf("a header line is no field: %q", abbreviate(raw))
+		return Field{}, fmt.Errorf("a header line is not a field: %q", abbreviate(raw))
 	}
 	if len(value) > maxHeader {
 		return Field{}, errors.New("the header is too long")

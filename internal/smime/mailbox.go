@@ -20,7 +20,7 @@ var (
 	oidSmtpUTF8Mailbox = encasn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 9}
 )
 
-// mailboxes are the addresses of a signer. A name that is no address, or could
+// mailboxes are the addresses of a signer. A name that is not an address, or could
 // pass for another one in a log, is left out.
 func (s *signer) mailboxes() []string {
 	all := slices.Concat(s.cert.EmailAddresses, s.utf8)

@@ -314,7 +314,7 @@ var cases = []testCase{
 	{"From twice", "From stands there more than once", withPart(wrapped(outerHead + "FROM: b@b.example\r\n"))},
 	{"Subject twice", "Subject stands there more than once", withPart(marked(outerHead + "Subject: ACME: other\r\n"))},
 	{"Content-Type twice in the part", "Content-Type stands there more than once", withPart("Content-Type: text/plain\r\n" + marked(outerHead))},
-	{"space before the colon", "a header line is no field", withPart(marked(outerHead + "X : y\r\n"))},
+	{"space before the colon", "a header line is not a field", withPart(marked(outerHead + "X : y\r\n"))},
 	{"bare LF in the signed header", "bare CR, a bare LF or a NUL", withPart(marked(outerHead + "X: y\nSubject: z\r\n"))},
 	{"NUL in the signed header", "bare CR, a bare LF or a NUL", withPart(marked(outerHead + "X: \x00\r\n"))},
 	{"wrapped message encoded", "encoded once more", withPart(strings.Replace(wrapped(outerHead), "\r\n\r\n", "\r\nContent-Transfer-Encoding: base64\r\n\r\n", 1))},
@@ -392,7 +392,7 @@ var cases = []testCase{
 		cms := bySmallstep(t, marked(outerHead), true, id)
 		return sample{clearSigned(marked(outerHead), cms[:len(cms)-3]), ca.root()}
 	}},
-	{"mbox line", "a header line is no field", withText("From: CA", "From acme@ca.example Mon Nov  2 10:00:00 2026\r\nFrom: CA")},
+	{"mbox line", "a header line is not a field", withText("From: CA", "From acme@ca.example Mon Nov  2 10:00:00 2026\r\nFrom: CA")},
 	{"over 1 MiB", "over 1 MiB", withText("--\r\n", "--\r\n"+strings.Repeat("x", maxMessage))},
 
 	// CMS.

@@ -33,7 +33,7 @@ func CheckName(name string) error {
 		return err
 	}
 	if _, err := netip.ParseAddr(name); err == nil {
-		return fmt.Errorf("%q is an address, which stands in brackets: %s", name, literal(netip.MustParseAddr(name)))
+		return fmt.Errorf("%q is an address, which goes in brackets: %s", name, literal(netip.MustParseAddr(name)))
 	}
 	if !strings.Contains(name, ".") || strings.HasSuffix(name, ".") || strings.Contains(name, "_") || strings.Contains(name+".", "-.") {
 		return fmt.Errorf("%q is not a fully qualified name", name)

@@ -28,7 +28,7 @@ func sendVia(t *testing.T, post *mta.Instance, name string) error {
 }
 
 // A Postfix that is strict about EHLO takes what we call ourselves by default, and
-// what it says of a bad name, now or with RCPT, is no verdict about the message.
+// what it says of a bad name, now or with RCPT, is not a verdict about the message.
 func TestPostfixChecksHelo(t *testing.T) {
 	for _, delay := range []string{"yes", "no"} {
 		post := mta.StartPostfix(t, mta.Postfix{Users: []string{"alice"}, MainCF: []string{

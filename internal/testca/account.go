@@ -163,7 +163,7 @@ func checkContacts(contacts []string) error {
 	for _, c := range contacts {
 		addr, ok := strings.CutPrefix(c, "mailto:")
 		if !ok {
-			return problemf(http.StatusBadRequest, "unsupportedContact", "the contact %q is no mailto: URL", c)
+			return problemf(http.StatusBadRequest, "unsupportedContact", "the contact %q is not a mailto: URL", c)
 		}
 		if _, err := mail.ParseAddress(addr); err != nil || strings.ContainsAny(addr, "?,<") {
 			return problemf(http.StatusBadRequest, "invalidContact", "the contact %q does not hold exactly one address", c)

@@ -31,7 +31,7 @@ func checkAddress(s string) error {
 		return err
 	}
 	if _, err := idna.Lookup.ToASCII(domain); err != nil {
-		return fmt.Errorf("its domain is no domain name: %w", err)
+		return fmt.Errorf("its domain is not a domain name: %w", err)
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func ParseFault(s string) (Fault, error) {
 	var err error
 	if len(parts) > 2 {
 		if f.Count, err = strconv.Atoi(parts[2]); err != nil {
-			return Fault{}, fmt.Errorf("fault %q: the count %q is no number", s, parts[2])
+			return Fault{}, fmt.Errorf("fault %q: the count %q is not a number", s, parts[2])
 		}
 	}
 	if len(parts) > 3 {

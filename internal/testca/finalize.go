@@ -184,7 +184,7 @@ func (ca *CA) checkNames(csr *x509.CertificateRequest, want []identifier) error 
 		return fmt.Errorf("the CSR has the dNSNames %q, not %q", dns, wantDNS)
 	}
 	if cn := csr.Subject.CommonName; cn != "" && !slices.Contains(values(want), cn) {
-		return fmt.Errorf("the CSR's common name %q is no identifier of the order", cn)
+		return fmt.Errorf("the CSR's common name %q is not an identifier of the order", cn)
 	}
 	return nil
 }
@@ -237,11 +237,11 @@ func smtpUTF8Mailbox(n asn1.RawValue) (string, error) {
 		return "", fmt.Errorf("the subjectAltName has a name of kind [%d], not rfc822Name", n.Tag)
 	}
 	if _, err := asn1.UnmarshalWithParams(n.FullBytes, &o, "tag:0"); err != nil || !o.ID.Equal(oidSmtpUTF8Mailbox) {
-		return "", errors.New("the subjectAltName has an otherName that is no SmtpUTF8Mailbox")
+		return "", errors.New("the subjectAltName has an otherName that is not an SmtpUTF8Mailbox")
 	}
 	var name string
 	if _, err := asn1.UnmarshalWithParams(o.Value.Bytes, &name, "utf8"); err != nil {
-		return "", errors.New("the SmtpUTF8Mailbox is no UTF8String")
+		return "", errors.New("the SmtpUTF8Mailbox is not a UTF8String")
 	}
 	local, domain, ok := splitAddress(name)
 	if !ok || isASCII(local) || domain != asciiDomain(domain) {

@@ -35,7 +35,7 @@ func (r *request) postAsGet() bool { return len(r.payload) == 0 }
 // decode reads the payload, which must be a JSON object.
 func (r *request) decode(v any) error {
 	if err := json.Unmarshal(r.payload, v); err != nil {
-		return malformed("the payload is no JSON object of the form expected: %v", err)
+		return malformed("the payload is not a JSON object of the form expected: %v", err)
 	}
 	return nil
 }
@@ -73,7 +73,7 @@ func parseJWS(body []byte, algorithms []jose.SignatureAlgorithm) (*jose.JSONWebS
 		Signatures json.RawMessage `json:"signatures"`
 	}
 	if err := json.Unmarshal(body, &shape); err != nil {
-		return nil, malformed("the request is no flattened JWS: %v", err)
+		return nil, malformed("the request is not a flattened JWS: %v", err)
 	}
 	if shape.Header != nil || shape.Signatures != nil {
 		return nil, malformed("a JWS has one signature here, and no unprotected header (RFC 8555, Section 6.2)")

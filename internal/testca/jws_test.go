@@ -115,7 +115,7 @@ func wantProblem(t *testing.T, res *http.Response, body []byte, status int, kind
 	t.Helper()
 	var p problem
 	if err := json.Unmarshal(body, &p); err != nil {
-		t.Fatalf("%d %q is no problem document", res.StatusCode, body)
+		t.Fatalf("%d %q is not a problem document", res.StatusCode, body)
 	}
 	if res.StatusCode != status || p.Type != errorURN+kind || p.Detail == "" || p.Status != status {
 		t.Errorf("%d %s, want %d %s", res.StatusCode, body, status, kind)

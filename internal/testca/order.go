@@ -237,7 +237,7 @@ func (ca *CA) checkIdentifier(id identifier) *problem {
 		return problemf(http.StatusBadRequest, "rejectedIdentifier", "%q has a wildcard", id.Value)
 	}
 	if err := checkAddress(id.Value); err != nil {
-		return problemf(http.StatusBadRequest, "rejectedIdentifier", "%q is no mail address: %v", id.Value, err)
+		return problemf(http.StatusBadRequest, "rejectedIdentifier", "%q is not a mail address: %v", id.Value, err)
 	}
 	return nil
 }

@@ -240,7 +240,7 @@ func TestLease(t *testing.T) {
 	}
 }
 
-// A refusal is no matter of waiting.
+// A refusal is not something to wait for.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "requirepass secret")

@@ -39,7 +39,7 @@ func (c *config) kind(u *url.URL, query url.Values) (err error) {
 	return nil
 }
 
-var errReplicas = errors.New("replicas cannot be read from: they lag behind")
+var errReplicas = errors.New("reading from replicas is not supported: they lag behind")
 
 func (c *config) single(u *url.URL) error {
 	o, err := goredis.ParseURL(u.String())

@@ -43,7 +43,7 @@ type files struct {
 func parse(s string) (*config, error) {
 	u, err := url.Parse(s)
 	if err != nil || !IsURL(s) || strings.Contains(u.Path, "@") { // a password after one slash too many
-		return nil, errors.New("is no URL of Redis: redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], rediss://… or unix:///SOCKET; in a password, %, /, ?, #, [ and @ are written as %25, %2F, %3F, %23, %5B and %40")
+		return nil, errors.New("is not a URL of Redis: redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], rediss://… or unix:///SOCKET; in a password, %, /, ?, #, [ and @ are written as %25, %2F, %3F, %23, %5B and %40")
 	}
 	if u.Scheme != "unix" && u.Hostname() == "" {
 		return nil, errors.New("names no host")
@@ -85,7 +85,7 @@ func (c *config) takeParameters(u *url.URL) (url.Values, error) {
 	}
 	for name := range query {
 		if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_-") != "" { // a password with ? in it
-			return nil, errors.New("has a parameter whose name is none; in a password, ? is written as %3F")
+			return nil, errors.New("has a parameter with an invalid name; in a password, ? is written as %3F")
 		}
 	}
 	c.own = url.Values{}

@@ -125,7 +125,7 @@ func (s *Store) All(now time.Time) (all []*state.Pending, err error) {
 	return state.Current(all, now), nil
 }
 
-// records reads all records under some keys. What is none is reported and left out.
+// records reads all records under some keys. Damaged ones are reported and left out.
 // If one is of a newer version, that is the error beside the others.
 func (s *Store) records(keys []string) (found []*state.Pending, err error) {
 	if len(keys) == 0 {

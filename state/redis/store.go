@@ -16,7 +16,7 @@ import (
 
 // Store is a state.Store on Redis.
 type Store struct {
-	// Damaged is told of each record that is none of ours, by the name of its key. It
+	// Damaged is told of each record that is not ours, by the name of its key. It
 	// may be called from several goroutines. Nil means that nobody wants to know.
 	Damaged func(key string, err error)
 

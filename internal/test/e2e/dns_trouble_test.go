@@ -25,7 +25,7 @@ type badDNS struct {
 	injected     atomic.Int64
 }
 
-// dnsFault changes an answer; nil is none. UDP and TCP differ.
+// dnsFault changes an answer; nil for none. UDP and TCP differ.
 type dnsFault func(answer *dns.Msg, udp bool) *dns.Msg
 
 func startBadDNS(t *testing.T, honest string, fault dnsFault) *badDNS {

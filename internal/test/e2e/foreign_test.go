@@ -30,7 +30,7 @@ const rootOnly = "Squeamish ossifrage"
 const (
 	manyFiles = "100,000 files"
 	mounted   = "a file system of its owner's"
-	noText    = "a name that is no text"
+	noText    = "a name that is not text"
 )
 
 // kinds are what another user can put where a file of ours could be. Each makes one at a

@@ -29,7 +29,7 @@ func TestPostfixMilter(t *testing.T) {
 func wantChallenge(t *testing.T, msg []byte) {
 	t.Helper()
 	if !bytes.Contains(msg, []byte("\nSubject: ACME: ")) {
-		t.Errorf("what was delivered is no challenge:\n%s", msg)
+		t.Errorf("what was delivered is not a challenge:\n%s", msg)
 	}
 }
 

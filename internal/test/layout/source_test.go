@@ -87,3 +87,38 @@ func checkDistribution(t *testing.T, lengths []int) {
 		t.Errorf("nine of ten functions have up to %d lines, under %d is the aim", nine, ninthTenth)
 	}
 }
+
+// foreign are turns of phrase that a native speaker does not use, with what he says.
+var foreign = []struct {
+	phrase  *regexp.Regexp
+	instead string
+}{
+	{regexp.MustCompile(`(\w+ )?(is|are|was|were) none\b`), `"invalid", "unknown", "not one"`},
+	{regexp.MustCompile(`\b(\w+ )?(is|are|was|were) no [a-z]+`), `"is not a"`},
+	{regexp.MustCompile(`\btells whether\b`), `"reports whether"`},
+}
+
+// native are phrases of that form that are right.
+var native = regexp.MustCompile(`^(there (is|are|was|were) no(ne)?|.*\b(is|are|was|were) no (longer|more|better|less))\b`)
+
+// In strings, comments and pages alike.
+func TestEnglish(t *testing.T) {
+	text := regexp.MustCompile(`\.(go|md|[1578]|toml|txt|txtar|yml)$`)
+	err := filepath.WalkDir(root(t), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !text.MatchString(path) || strings.HasSuffix(path, "layout/source_test.go") {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		for n, line := range strings.Split(string(content), "\n") {
+			for _, f := range foreign {
+				if found := f.phrase.FindString(line); found != "" && !native.MatchString(strings.ToLower(found)) {
+					t.Errorf("%s:%d: %q; say %s", path, n+1, found, f.instead)
+				}
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

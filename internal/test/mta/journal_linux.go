@@ -89,7 +89,7 @@ func (j *Journal) within(args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{fmt.Sprintf("--mount=/proc/%d/ns/mnt", j.cmd.Process.Pid)}, args...)...)
 }
 
-// Entry is an entry as journalctl tells it. What is no text is a list of numbers there
+// Entry is an entry as journalctl tells it. A value that is not text is a list of numbers there
 // and missing here.
 type Entry map[string]string
 

@@ -14,7 +14,7 @@ import (
 var accident = regexp.MustCompile(`(?m)^ *\d+\.\d{3} s|https://127\.0\.0\.1:\d+\S+|127\.0\.0\.1:\d+|unix:\S+|acme-challenge\+\w+|ACME: [\w-]+|<\w+@|\d{4}-\d\d-\d\d|SHA-256 \w+`)
 
 // shape is what stays, line by line; parts of the demo run side by side, so the order
-// of the lines is no part of it.
+// of the lines is not part of it.
 func shape(text string) []string {
 	lines := strings.Split(accident.ReplaceAllString(strings.TrimSpace(text), "*"), "\n")
 	slices.Sort(lines)

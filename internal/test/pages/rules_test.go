@@ -140,7 +140,7 @@ var said = map[string]string{
 	"postseal-pipe --print":             "the tests of cmd/postseal-pipe",
 }
 
-// placeholder is a word in capitals or an ellipsis, which is no part of a command.
+// placeholder is a word in capitals or an ellipsis, which is not part of a command.
 var placeholder = regexp.MustCompile(`^<?(?:[A-Z][A-Z0-9_.]*|…)>?(?:\.eml)?$`)
 
 // A command in a sentence is in a block too, which is run, or it is in said.

@@ -102,7 +102,7 @@ func (s story) prepare(t *testing.T) *testca.CA {
 	return startWorld(t, key)
 }
 
-// shell runs what is no command of the page. It must work.
+// shell runs what is not a command of the page. It must work.
 func shell(t *testing.T, script string) {
 	t.Helper()
 	f, err := os.CreateTemp("", "shell")

@@ -261,7 +261,7 @@ func testDamaged(t *testing.T, w *World) {
 	want(t, "a good one beside it", ids(t, s, "user1@example.test"), "2")
 }
 
-// What a newer version wrote is no damage: whoever needs it gives up, and it stays.
+// What a newer version wrote is not damage: whoever needs it gives up, and it stays.
 func testNewer(t *testing.T, w *World) {
 	var reported atomic.Int32
 	s := w.Open(func(string, error) { reported.Add(1) })
@@ -417,7 +417,7 @@ func testPhases(t *testing.T, w *World) {
 		t.Errorf("answers: %+v", all)
 	}
 	if _, err := issuer.Answer("../1"); err == nil {
-		t.Error("an id that is none was looked up")
+		t.Error("an invalid id was looked up")
 	}
 }
 
