@@ -16,7 +16,6 @@ import (
 	"postseal/internal/cli"
 	"postseal/internal/confine"
 	"postseal/internal/hostport"
-	"postseal/internal/journal"
 	"postseal/internal/mailconf"
 	"postseal/milter"
 	"postseal/state"
@@ -56,7 +55,7 @@ func Main() int {
 const memoryLimit = 48 << 20
 
 func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
-	log := slog.New(journal.NewHandler())
+	log := slog.New(cli.NewLogHandler())
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}

@@ -9,7 +9,6 @@ import (
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
 	"postseal/internal/confine"
-	"postseal/internal/journal"
 	"postseal/internal/mailconf"
 	"postseal/pipe"
 )
@@ -54,7 +53,7 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) (status int, err er
 	if err := f.check(); err != nil {
 		return 0, err
 	}
-	log := slog.New(journal.NewHandler())
+	log := slog.New(cli.NewLogHandler())
 	p := pipe.Pipe{
 		Mode:      f.mode(),
 		Responder: func() (*challenge.Responder, error) { return f.responder(parsed.File, log) },

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/term"
 
 	"postseal/internal/cli"
-	"postseal/internal/journal"
 	"postseal/internal/printable"
 	"postseal/issuer"
 )
@@ -31,8 +30,8 @@ type voice struct {
 
 func newVoice(verbose, asJSON bool) *voice {
 	v := &voice{verbose: verbose, json: asJSON, terminal: term.IsTerminal(int(os.Stderr.Fd())), screen: onScreen(os.Stderr)}
-	if journal.Connected() {
-		v.journal = slog.New(journal.NewHandler())
+	if cli.ToJournal() {
+		v.journal = slog.New(cli.NewLogHandler())
 	}
 	return v
 }

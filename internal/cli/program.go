@@ -13,8 +13,6 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-
-	"postseal/internal/journal"
 )
 
 // Program is one command: its name, what it says of itself, and its flags.
@@ -154,11 +152,11 @@ func indent(s string) string {
 func (p Program) Main(run func(context.Context, *Parsed) error) int {
 	parsed, err := p.Parse(os.Args[1:], os.Stdout)
 	if err != nil {
-		return Report(journal.LastWords(), p.Name, err)
+		return Report(LastWords(), p.Name, err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return Report(journal.LastWords(), p.Name, parsed.blame(run(ctx, parsed)))
+	return Report(LastWords(), p.Name, parsed.blame(run(ctx, parsed)))
 }
 
 // blame gives an error in the value of a flag, which starts with the flag's name, to

@@ -13,12 +13,12 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/confine", "internal/journal", "internal/printable", "internal/setup",
+	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/confine", "internal/printable", "internal/setup",
 		"internal/submit", "state/redis"},
 	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "internal/hostport",
-		"internal/journal", "internal/submit", "state"},
+		"internal/submit", "state"},
 	"cmd/postseal-pipe": {"pipe", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine",
-		"internal/journal", "state"},
+		"state"},
 	"cmd/postseal-demo": {"issuer", "milter", "pipe", "internal/challenge", "internal/mailconf", "internal/mailhost",
 		"internal/submit", "internal/testca", "internal/cli", "state"},
 
@@ -28,9 +28,8 @@ var imports = map[string][]string{
 	"issuer":             {"internal/https", "internal/printable", "state"},
 
 	// What others wrote goes out of both halves through the same filter.
-	"state":            {"internal/printable"},
-	"internal/journal": {"internal/printable"},
-	"internal/https":   {"internal/printable"},
+	"state":          {"internal/printable"},
+	"internal/https": {"internal/printable"},
 
 	// Redis is one of two places where the halves meet, and its tests are those of both.
 	"state/redis":             {"internal/printable", "state"},
@@ -42,8 +41,7 @@ var imports = map[string][]string{
 	// servers there are, and what each needs, "postseal init" knows.
 	"internal/check": {"internal/dkimkey", "internal/hostport", "internal/https", "internal/resolve", "internal/setup", "internal/submit", "state", "state/redis"},
 
-	// Last words go to the journal as errors.
-	"internal/cli": {"internal/hostport", "internal/journal", "internal/printable", "state"},
+	"internal/cli": {"internal/hostport", "internal/printable", "state"},
 
 	// Both take addresses of servers.
 	"internal/submit":   {"internal/hostport"},
@@ -70,7 +68,6 @@ var reasons = map[string]string{
 	"internal/test/manual":    "it is for tests",
 	"internal/submit":         "only the mail half sends mail, and check looks at the server as it does",
 	"internal/resolve":        "who asks the DNS is decided in few places; the issuing half does not",
-	"internal/journal":        "where the log goes is decided in cmd/; packages are given a logger",
 	"internal/setup":          "it prepares a machine, once, for an admin; what works does not depend on it",
 	"contrib":                 "only postseal init shows recipes",
 	"internal/confine":        "what a process gives up is decided in cmd/, where all is known that it needs",
@@ -93,7 +90,7 @@ var bans = []ban{
 	{
 		// The mail half.
 		[]string{"cmd/postseal-milter", "cmd/postseal-pipe", "milter", "pipe", "state", "state/redis", "internal/challenge",
-			"internal/smime", "internal/dkimkey", "internal/hostport", "internal/resolve", "internal/submit", "internal/mailconf", "internal/confine", "internal/journal"},
+			"internal/smime", "internal/dkimkey", "internal/hostport", "internal/resolve", "internal/submit", "internal/mailconf", "internal/confine"},
 		map[string]string{
 			"github.com/mholt/acmez":             "the mail half is no ACME client: it needs a token and a thumbprint, never the account",
 			"software.sslmate.com/src/go-pkcs12": "certificate keys are the issuing half's; the mail half must not be able to read one",

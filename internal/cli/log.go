@@ -1,4 +1,4 @@
-package journal
+package cli
 
 import (
 	"bytes"
@@ -19,12 +19,12 @@ var fieldsOnly = []string{"verdict", "step", "certificate"}
 // stack is the key of the one attribute that keeps its lines: a panic's.
 const stack = "stack"
 
-// Connected reports whether standard error leads to the journal.
-func Connected() bool { return stderr() != nil }
+// ToJournal reports whether standard error leads to the journal.
+func ToJournal() bool { return stderr() != nil }
 
-// NewHandler returns what writes the log of a program: to the journal where standard
+// NewLogHandler returns what writes the log of a program: to the journal where standard
 // error leads there, else as text to standard error.
-func NewHandler() slog.Handler {
+func NewLogHandler() slog.Handler {
 	text := textHandler(os.Stderr, nil)
 	if s := stderr(); s != nil {
 		return &handler{socket: s, text: text}
@@ -139,4 +139,25 @@ func priority(l slog.Level) journal.Priority {
 		return journal.PriInfo
 	}
 	return journal.PriDebug
+}
+
+// LastWords returns where a program writes the error that it ends with: standard
+// error, where the journal takes each line for an error of the service. It is not an entry
+// in the native protocol, because the journal looks up the service of one by its
+// process, and that is gone by then.
+func LastWords() io.Writer {
+	if !ToJournal() {
+		return os.Stderr
+	}
+	return marked{os.Stderr}
+}
+
+// marked marks each line as one of priority 3, as sd-daemon(3) describes it.
+type marked struct{ io.Writer }
+
+func (w marked) Write(line []byte) (int, error) {
+	if _, err := w.Writer.Write(append([]byte("<3>"), line...)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
 }

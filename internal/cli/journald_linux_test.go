@@ -1,4 +1,4 @@
-package journal
+package cli
 
 import (
 	"log/slog"
@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) == "" {
 		os.Exit(m.Run())
 	}
-	log := slog.New(NewHandler())
+	log := slog.New(NewLogHandler())
 	for n, value := range hostile {
 		log.Warn("challenge refused", "number", n, "reason", value, "stack", "one\ntwo\n")
 	}
@@ -54,14 +54,14 @@ func TestJournald(t *testing.T) {
 		}
 		e := entries[0]
 		if e["POSTSEAL_REASON"] != oneLine(value) || e["POSTSEAL_STACK"] != "one\ntwo\n" || e["PRIORITY"] != "4" ||
-			!strings.HasPrefix(e["MESSAGE"], "challenge refused number=") || e["SYSLOG_IDENTIFIER"] != "journal.test" {
+			!strings.HasPrefix(e["MESSAGE"], "challenge refused number=") || e["SYSLOG_IDENTIFIER"] != "cli.test" {
 			t.Errorf("%.50q became %.500q", value, e)
 		}
 	}
 	if forged := j.Entries("PRIORITY=0"); len(forged) > 0 {
 		t.Errorf("forged: %q", forged)
 	}
-	if lines := strings.Count(j.Show("--output=cat", "--identifier=journal.test"), "\n"); lines != len(hostile)+1 {
+	if lines := strings.Count(j.Show("--output=cat", "--identifier=cli.test"), "\n"); lines != len(hostile)+1 {
 		t.Errorf("%d lines for %d", lines, len(hostile)+1)
 	}
 	t.Logf("%d hostile values, %d entries in the journal of %s", len(hostile), len(hostile), strings.Fields(j.Show("--version"))[1])

@@ -1,4 +1,4 @@
-package journal
+package cli
 
 import (
 	"bytes"
@@ -49,15 +49,15 @@ func (r *receiver) next() map[string]string {
 	if err != nil {
 		r.Fatal(err)
 	}
-	fields, err := parse(buf[:n])
+	fields, err := parseEntry(buf[:n])
 	if err != nil {
 		r.Fatal(err)
 	}
 	return fields
 }
 
-// parse reads an entry as the journal does, independent of what writes it here.
-func parse(p []byte) (map[string]string, error) {
+// parseEntry reads an entry as the journal does, independent of what writes it here.
+func parseEntry(p []byte) (map[string]string, error) {
 	fields := map[string]string{}
 	for len(p) > 0 {
 		line, rest, ok := bytes.Cut(p, []byte("\n"))
@@ -97,7 +97,7 @@ func TestFields(t *testing.T) {
 	want := map[string]string{
 		"MESSAGE":                 `challenge refused address=alice@example.test reason="no DKIM signature by ca.test" dropped-before=3`,
 		"PRIORITY":                "4",
-		"SYSLOG_IDENTIFIER":       "journal.test",
+		"SYSLOG_IDENTIFIER":       "cli.test",
 		"POSTSEAL_ADDRESS":        "alice@example.test",
 		"POSTSEAL_VERDICT":        "refused",
 		"POSTSEAL_REASON":         "no DKIM signature by ca.test",
