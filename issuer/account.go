@@ -17,6 +17,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 	"github.com/rogpeppe/go-internal/lockedfile"
 
+	"postseal/internal/failure"
 	"postseal/internal/https"
 	"postseal/internal/printable"
 	"postseal/state"
@@ -119,7 +120,7 @@ func readAccountFile(dir string) (*accountFile, error) {
 		if err := notOurs(path, data, err); state.Newer(err) != nil {
 			return nil, stateError(dir, err)
 		}
-		return nil, configError("restore it from a backup, or move it away to make a new account",
+		return nil, failure.Config("restore it from a backup, or move it away to make a new account",
 			"%s is not an account of version %d", path, fileVersion)
 	}
 	return file, nil
@@ -132,7 +133,7 @@ func readAccountKey(path string) (crypto.Signer, error) {
 	}
 	key, err := parseKey(data)
 	if err != nil {
-		return nil, configError("restore it from a backup", "%s: %v", path, err)
+		return nil, failure.Config("restore it from a backup", "%s: %v", path, err)
 	}
 	return key, nil
 }
@@ -245,7 +246,7 @@ func (c *ca) agree(terms string) (string, error) {
 		}
 	}
 	if !agreed {
-		return "", failed("read them, then add --agree-tos", "the CA's terms of service are not agreed to: %s", terms)
+		return "", failure.Failed("read them, then add --agree-tos", "the CA's terms of service are not agreed to: %s", terms)
 	}
 	return terms, nil
 }
@@ -258,7 +259,7 @@ func (c *ca) register(ctx context.Context, a *account, needsEAB bool) error {
 	return c.do(ctx, making, func(ctx context.Context) error {
 		made, err := c.client.NewAccount(ctx, request)
 		if err == nil && made.Status != "" && made.Status != acme.StatusValid {
-			err = failed("postseal account deactivate forgets it, then order again", "the account at %s is %s", c.server, printable.Line(made.Status, maxWord))
+			err = failure.Failed("postseal account deactivate forgets it, then order again", "the account at %s is %s", c.server, printable.Line(made.Status, maxWord))
 		}
 		if err == nil && !https.URL(made.Location) {
 			err = fault("the CA does not say where the account is, with an https URL: %s", quoted(made.Location))
@@ -273,20 +274,20 @@ func (c *ca) bind(ctx context.Context, request *acme.Account, required bool) err
 	o := c.issuer.Account
 	if o.EABKid == "" && o.EABKeyFile == "" {
 		if required {
-			return failed(problemHints[acme.ProblemTypeExternalAccountRequired], "%s makes accounts only for its customers", c.server)
+			return failure.Failed(problemHints[acme.ProblemTypeExternalAccountRequired], "%s makes accounts only for its customers", c.server)
 		}
 		return nil
 	}
 	if o.EABKid == "" || o.EABKeyFile == "" {
-		return usageError("give both, as the CA issued them", "--eab-kid and --eab-hmac-key-file go together")
+		return failure.Usage("give both, as the CA issued them", "--eab-kid and --eab-hmac-key-file go together")
 	}
 	data, err := os.ReadFile(o.EABKeyFile)
 	if err != nil {
-		return configError("give the file with the key the CA issued", "--eab-hmac-key-file: %v", err)
+		return failure.Config("give the file with the key the CA issued", "--eab-hmac-key-file: %v", err)
 	}
 	mac, err := decodeHMACKey(string(data))
 	if err != nil {
-		return configError("the file holds the key in base64url, as the CA issued it", "--eab-hmac-key-file: %q: %v", o.EABKeyFile, err)
+		return failure.Config("the file holds the key in base64url, as the CA issued it", "--eab-hmac-key-file: %q: %v", o.EABKeyFile, err)
 	}
 	return request.SetExternalAccountBinding(ctx, c.client, acme.EAB{KeyID: o.EABKid, MACKey: mac})
 }
@@ -311,7 +312,7 @@ func mailURLs(addrs []string) []string {
 
 // errNoAccount says that there is nothing to show or change.
 func (c *ca) errNoAccount() error {
-	return failed("the first order makes one", "there is no account at %s", c.server)
+	return failure.Failed("the first order makes one", "there is no account at %s", c.server)
 }
 
 // onDisk fails if there is no account.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"postseal/internal/failure"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -15,7 +16,7 @@ func TestAccount(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true, Profiles: map[string]string{"smime": "for mail"}})
 	url, ctx := w.ca.DirectoryURL, t.Context()
-	if _, err := w.issuer().ShowAccount(ctx, url, w.bundle); KindOf(err) != Failed {
+	if _, err := w.issuer().ShowAccount(ctx, url, w.bundle); failure.KindOf(err) != failure.KindFailed {
 		t.Errorf("no account: %v", err)
 	}
 	w.obtain(w.request(alice))
@@ -29,7 +30,7 @@ func TestAccount(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, st, err)
 		}
 	}
-	if err := w.issuer().UpdateAccount(ctx, url, w.bundle, AccountUpdate{}); KindOf(err) != Usage {
+	if err := w.issuer().UpdateAccount(ctx, url, w.bundle, AccountUpdate{}); failure.KindOf(err) != failure.KindUsage {
 		t.Errorf("nothing to update: %v", err)
 	}
 	if err := w.issuer().UpdateAccount(ctx, url, w.bundle, AccountUpdate{Contact: []string{"admin@example.test"}}); err != nil {
@@ -99,7 +100,7 @@ func TestRolloverInFlight(t *testing.T) {
 	w.answerWith(func(*world, *state.Pending, string, string, string) error { return nil })
 	w.leaveWaiting(w.request(alice))
 	err := w.issuer().Rollover(t.Context(), w.ca.DirectoryURL, w.bundle)
-	if KindOf(err) != Failed || !strings.Contains(err.Error(), "in flight") {
+	if failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), "in flight") {
 		t.Errorf("%v", err)
 	}
 	s, err := w.issuer().Status()

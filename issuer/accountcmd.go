@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"postseal/internal/failure"
+
 	"github.com/mholt/acmez/v3/acme"
 )
 
@@ -104,7 +106,7 @@ type AccountUpdate struct {
 // was learned.
 func (i *Issuer) UpdateAccount(ctx context.Context, server, bundle string, u AccountUpdate) error {
 	if u.Contact == nil && !u.ResetLearned {
-		return usageError("give --contact or --reset-learned", "nothing to update")
+		return failure.Usage("give --contact or --reset-learned", "nothing to update")
 	}
 	contact, err := ParseAddresses(u.Contact)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/net/idna"
 
+	"postseal/internal/failure"
 	"postseal/internal/printable"
 	"postseal/state"
 )
@@ -26,7 +27,7 @@ const maxBadAddresses = 20
 func ParseAddress(s string) (string, error) {
 	addr, why := parseAddress(s)
 	if why != "" {
-		return "", usageError(addressHint, "%s", badAddress(s, why))
+		return "", failure.Usage(addressHint, "%s", badAddress(s, why))
 	}
 	return addr, nil
 }
@@ -118,7 +119,7 @@ func ParseTyped(list []Typed) ([]string, error) {
 	if more := len(bad) - maxBadAddresses; more > 0 {
 		bad = append(bad[:maxBadAddresses], fmt.Sprintf("and %d more", more))
 	}
-	return nil, usageError(addressHint, "%s", strings.Join(bad, "; "))
+	return nil, failure.Usage(addressHint, "%s", strings.Join(bad, "; "))
 }
 
 // ParseAddresses is ParseTyped for addresses of a command line, which are counted

@@ -3,6 +3,8 @@ package issuer
 import (
 	"strings"
 	"testing"
+
+	"postseal/internal/failure"
 )
 
 func TestParseAddress(t *testing.T) {
@@ -53,8 +55,8 @@ func TestParseAddress(t *testing.T) {
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v", in, got, err)
 		}
-		if err != nil && (KindOf(err) != Usage || HintOf(err) == "") {
-			t.Errorf("%q: kind %v, hint %q", in, KindOf(err), HintOf(err))
+		if err != nil && (failure.KindOf(err) != failure.KindUsage || failure.HintOf(err) == "") {
+			t.Errorf("%q: kind %v, hint %q", in, failure.KindOf(err), failure.HintOf(err))
 		}
 	}
 }

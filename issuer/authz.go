@@ -10,6 +10,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"postseal/internal/failure"
 	"postseal/internal/printable"
 	"postseal/state"
 )
@@ -115,7 +116,7 @@ func (r *run) readAuthz(ctx context.Context, url string) (*challenge, error) {
 	}
 	c := r.challengeFor(authz.Identifier)
 	if c == nil {
-		return nil, withHint(fault("the CA wants an authorization for %s, which was not ordered", quoted(authz.Identifier.Value)),
+		return nil, failure.WithHint(fault("the CA wants an authorization for %s, which was not ordered", quoted(authz.Identifier.Value)),
 			"that is the CA's mistake; one built around certbot may take --compat certbot")
 	}
 	if c.authz != "" {
@@ -162,7 +163,7 @@ func (r *run) challengeFor(id acme.Identifier) *challenge {
 func (r *run) takeChallenge(c *challenge, authz acme.Authorization) error {
 	found := mailChallenge(authz)
 	if found == nil {
-		return &deadOrder{failed("this CA cannot give certificates for mail over ACME",
+		return &deadOrder{failure.Failed("this CA cannot give certificates for mail over ACME",
 			"the CA offers no %s challenge for %s, only %s", challengeType, c.Email, list(challengeTypes(authz))), false}
 	}
 	if found.Token == "" {
@@ -237,7 +238,7 @@ func (r *run) authzError(c *challenge, authz acme.Authorization) error {
 			problem = *ch.Error
 		}
 	}
-	return &deadOrder{failed(r.authzHint(c, problem), "the authorization for %s is invalid: %s", c.Email, says), false}
+	return &deadOrder{failure.Failed(r.authzHint(c, problem), "the authorization for %s is invalid: %s", c.Email, says), false}
 }
 
 // What CAs write of a reply that they refused.

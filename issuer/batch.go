@@ -3,6 +3,8 @@ package issuer
 import (
 	"context"
 	"sync"
+
+	"postseal/internal/failure"
 )
 
 // What ends one order ends no other, with one exception: without an account at a CA
@@ -35,7 +37,7 @@ func (i *Issuer) Batch(ctx context.Context, reqs []Request, jobs int, done func(
 
 func (i *Issuer) obtainOne(ctx context.Context, q *queue, req Request) (*Result, error) {
 	if ctx.Err() != nil {
-		return nil, later("run the same command again", "interrupted before it was ordered")
+		return nil, failure.Later("run the same command again", "interrupted before it was ordered")
 	}
 	req.queue = q
 	return i.Obtain(ctx, req)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/internal/testca"
 )
 
@@ -33,20 +34,20 @@ func TestBatch(t *testing.T) {
 		{Kind: "finalize", Type: testca.FaultRateLimit, Count: 2},
 	}})
 	reqs := w.requests(20)
-	count := func(i *Issuer) map[Kind]int {
-		codes := map[Kind]int{}
+	count := func(i *Issuer) map[failure.Kind]int {
+		codes := map[failure.Kind]int{}
 		i.Batch(t.Context(), reqs, 8, func(n int, res *Result, err error) {
-			codes[KindOf(err)]++
+			codes[failure.KindOf(err)]++
 			if err == nil && res.Emails[0] != reqs[n].Emails[0] {
 				t.Errorf("%v is the result of %v", res.Emails, reqs[n].Emails)
 			}
 		})
 		return codes
 	}
-	if codes := count(w.issuer()); codes[None] != 20 {
+	if codes := count(w.issuer()); codes[failure.KindNone] != 20 {
 		t.Errorf("%v\n%s", codes, w.transcript())
 	}
-	if codes := count(w.issuer()); codes[NotDue] != 20 {
+	if codes := count(w.issuer()); codes[failure.KindNotDue] != 20 {
 		t.Errorf("again: %v", codes)
 	}
 	if c := w.ca.Counters(); c.Events[testca.EventOrder] != 20 || c.Events[testca.EventAccount] != 1 {
@@ -64,7 +65,7 @@ func TestBatchWithoutAccount(t *testing.T) {
 	})
 	failed := 0
 	i.Batch(t.Context(), w.requests(30), 1, func(_ int, _ *Result, err error) {
-		if KindOf(err) == Failed {
+		if failure.KindOf(err) == failure.KindFailed {
 			failed++
 		}
 	})
@@ -78,12 +79,12 @@ func TestBatchInterrupted(t *testing.T) {
 	w := newWorld(t, testca.Config{AlwaysReady: true})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	codes := map[Kind]int{}
+	codes := map[failure.Kind]int{}
 	w.issuer().Batch(ctx, w.requests(30), 2, func(_ int, _ *Result, err error) {
-		codes[KindOf(err)]++
+		codes[failure.KindOf(err)]++
 		cancel()
 	})
-	if codes[None] < 1 || codes[None] > 3 || codes[Later] != 30-codes[None] {
+	if codes[failure.KindNone] < 1 || codes[failure.KindNone] > 3 || codes[failure.KindLater] != 30-codes[failure.KindNone] {
 		t.Errorf("%v", codes)
 	}
 }
@@ -93,7 +94,7 @@ func TestRateLimitTooLong(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{Faults: []testca.Fault{{Kind: "new-order", Type: testca.FaultRateLimit, Delay: time.Hour}}})
 	_, err := w.issuer().Obtain(t.Context(), w.request(alice))
-	if KindOf(err) != Later || len(w.entries("orders")) != 0 {
+	if failure.KindOf(err) != failure.KindLater || len(w.entries("orders")) != 0 {
 		t.Errorf("%v, %v", err, w.entries("orders"))
 	}
 }
@@ -193,8 +194,8 @@ func TestOneCALeavesTheOthersAlone(t *testing.T) {
 	check := func(what string, reqs []Request) {
 		issued := 0
 		w.issuer().Batch(t.Context(), reqs, 2, func(n int, res *Result, err error) {
-			if _, ok := good[reqs[n].Server]; ok && err != nil || !ok && KindOf(err) != Failed {
-				t.Errorf("%s at %s: exit %d: %v", what, reqs[n].Server, KindOf(err), err)
+			if _, ok := good[reqs[n].Server]; ok && err != nil || !ok && failure.KindOf(err) != failure.KindFailed {
+				t.Errorf("%s at %s: exit %d: %v", what, reqs[n].Server, failure.KindOf(err), err)
 			}
 			if err == nil {
 				issued++

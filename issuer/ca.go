@@ -11,6 +11,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"postseal/internal/failure"
 	"postseal/internal/https"
 	"postseal/state"
 )
@@ -79,7 +80,7 @@ func (i *Issuer) ca(server, bundle string) (*ca, error) {
 // CheckServer refuses what is not a https URL of a directory.
 func CheckServer(server string) error {
 	if !https.URL(server) {
-		return usageError("give the https URL of an ACME directory", "--server: %q is not an https URL", server)
+		return failure.Usage("give the https URL of an ACME directory", "--server: %q is not an https URL", server)
 	}
 	return nil
 }
@@ -169,7 +170,7 @@ func (c *ca) do(ctx context.Context, what string, request func(context.Context) 
 	defer cancel()
 	err := c.doUntil(bounded, what, request)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return later("run the same command again later", "%s: the CA has not answered within %s", what, shortDuration(DefaultTimeout))
+		return failure.Later("run the same command again later", "%s: the CA has not answered within %s", what, shortDuration(DefaultTimeout))
 	}
 	return err
 }
@@ -211,9 +212,9 @@ func (c *ca) putOff(ctx context.Context, what, why string, asked, pause time.Dur
 	says := fmt.Sprintf("%s at %s: the CA says %s", what, hostOf(c.server), why)
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
 		if asked == 0 {
-			return 0, later("run the same command again later", "%s", says)
+			return 0, failure.Later("run the same command again later", "%s", says)
 		}
-		return 0, later("run the same command again then", "%s; it asks to wait %s, which is longer than --timeout allows", says, shortDuration(asked))
+		return 0, failure.Later("run the same command again then", "%s; it asks to wait %s, which is longer than --timeout allows", says, shortDuration(asked))
 	}
 	c.issuer.step(StepNote, "", "", says+"; "+how)
 	return wait, nil
@@ -265,7 +266,7 @@ func (c *ca) poll(ctx context.Context, what string, look func(context.Context) e
 		ctx, x := withExchange(ctx, nil)
 		err := c.do(ctx, what, look)
 		status, after := x.last()
-		if !errors.Is(err, errPending) && !(err != nil && KindOf(err) != Later && transient(err, status)) {
+		if !errors.Is(err, errPending) && !(err != nil && failure.KindOf(err) != failure.KindLater && transient(err, status)) {
 			return err
 		}
 		if err := pauseFor(ctx, p.next(after)); err != nil {

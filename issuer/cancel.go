@@ -8,6 +8,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"postseal/internal/failure"
 	"postseal/state"
 )
 
@@ -55,7 +56,7 @@ func (i *Issuer) Cancel(ctx context.Context, addrs []string, bundle string) ([]*
 		}
 	}
 	if len(all) == 0 {
-		return nil, &Error{Kind: NotDue, Err: fmt.Errorf("no order for %s is in flight", list(emails))}
+		return nil, failure.NotDue("", fmt.Errorf("no order for %s is in flight", list(emails)))
 	}
 	return all, nil
 }
@@ -69,7 +70,7 @@ func (i *Issuer) cancelOne(ctx context.Context, name string, emails []string, bu
 	}
 	unlock, err := i.tryLockName(o.Emails[0])
 	if errors.Is(err, errLocked) {
-		return nil, later("end that process first, then run the same command again",
+		return nil, failure.Later("end that process first, then run the same command again",
 			"another postseal is working on the order for %s", list(o.Emails))
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -15,13 +16,13 @@ import (
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
-	if _, err := w.issuer().Cancel(t.Context(), []string{alice}, ""); KindOf(err) != NotDue {
+	if _, err := w.issuer().Cancel(t.Context(), []string{alice}, ""); failure.KindOf(err) != failure.KindNotDue {
 		t.Errorf("nothing in flight: %v", err)
 	}
 	w.answerWith(func(*world, *state.Pending, string, string, string) error { return nil })
 	w.leaveWaiting(w.request(alice, "bob@example.test"))
 	w.leaveWaiting(w.request("carol@example.test"))
-	if _, err := w.issuer().Cancel(t.Context(), []string{"nobody@example.test"}, ""); KindOf(err) != NotDue {
+	if _, err := w.issuer().Cancel(t.Context(), []string{"nobody@example.test"}, ""); failure.KindOf(err) != failure.KindNotDue {
 		t.Errorf("an order of others: %v", err)
 	}
 	done, err := w.issuer().Cancel(t.Context(), []string{"BOB@example.test"}, "")
@@ -56,7 +57,7 @@ func TestCancelWhileRunning(t *testing.T) {
 	})
 	first := w.child(childJob{State: w.dir.Path(), Settings: w.request(alice).Settings, Timeout: time.Minute, KillAt: "none"})
 	<-came
-	if _, err := w.issuer().Cancel(t.Context(), []string{alice}, ""); KindOf(err) != Later {
+	if _, err := w.issuer().Cancel(t.Context(), []string{alice}, ""); failure.KindOf(err) != failure.KindLater {
 		t.Errorf("%v", err)
 	}
 	close(held)
@@ -87,8 +88,8 @@ func TestRefusedAndProcessing(t *testing.T) {
 		return err
 	}
 	err := interrupted()
-	if KindOf(err) != Later || !strings.Contains(err.Error(), words) || !w.said(StepNote, words) {
-		t.Errorf("exit %d: %v\n%s", KindOf(err), err, w.transcript())
+	if failure.KindOf(err) != failure.KindLater || !strings.Contains(err.Error(), words) || !w.said(StepNote, words) {
+		t.Errorf("exit %d: %v\n%s", failure.KindOf(err), err, w.transcript())
 	}
 	s, err := w.issuer().Status()
 	if err != nil || len(s.Orders) != 1 || !strings.Contains(s.Orders[0].WaitingFor, words) {
@@ -97,8 +98,8 @@ func TestRefusedAndProcessing(t *testing.T) {
 	impatient := func(o *Options) { o.Timing.Stuck = time.Second }
 	req.Timeout = time.Minute
 	_, err = w.issuer(impatient).Obtain(t.Context(), req)
-	if KindOf(err) != Failed || !strings.Contains(err.Error(), words) || HintOf(err) == "" || len(w.entries("orders")) != 0 {
-		t.Errorf("exit %d: %v; hint %q; left %v", KindOf(err), err, HintOf(err), w.entries("orders"))
+	if failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), words) || failure.HintOf(err) == "" || len(w.entries("orders")) != 0 {
+		t.Errorf("exit %d: %v; hint %q; left %v", failure.KindOf(err), err, failure.HintOf(err), w.entries("orders"))
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -107,7 +108,7 @@ func TestRefusedAndProcessing(t *testing.T) {
 			cancel()
 		}
 	}
-	if _, err := w.issuer().Obtain(ctx, req); KindOf(err) != Later {
+	if _, err := w.issuer().Obtain(ctx, req); failure.KindOf(err) != failure.KindLater {
 		t.Error(err)
 	}
 	if done, err := w.issuer().Cancel(t.Context(), []string{alice}, ""); err != nil || !done[0].Finalizing || len(w.entries("orders")) != 0 {
@@ -157,8 +158,8 @@ func TestNotNow(t *testing.T) {
 			tc.fault.Count, tc.fault.Delay = 0, time.Hour
 			w = newWorld(t, testca.Config{AlwaysReady: true, Faults: []testca.Fault{tc.fault}})
 			_, err := w.issuer().Obtain(t.Context(), w.request(alice))
-			if KindOf(err) != Later || !strings.Contains(err.Error(), "the CA says") || !strings.Contains(err.Error(), "it asks to wait 1h") {
-				t.Errorf("an hour: exit %d: %v", KindOf(err), err)
+			if failure.KindOf(err) != failure.KindLater || !strings.Contains(err.Error(), "the CA says") || !strings.Contains(err.Error(), "it asks to wait 1h") {
+				t.Errorf("an hour: exit %d: %v", failure.KindOf(err), err)
 			}
 		})
 	}

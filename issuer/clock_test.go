@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -55,8 +56,8 @@ func TestClockStepsInAnOrder(t *testing.T) {
 				i := w.stepped(c, at, by)
 				res, err := i.Obtain(t.Context(), w.request(alice))
 				if by < 0 && at != StepIssued {
-					if KindOf(err) != Later || !strings.Contains(err.Error(), "clock") || len(w.entries("orders")) != 1 {
-						t.Errorf("exit %d: %v; orders %v", KindOf(err), err, w.entries("orders"))
+					if failure.KindOf(err) != failure.KindLater || !strings.Contains(err.Error(), "clock") || len(w.entries("orders")) != 1 {
+						t.Errorf("exit %d: %v; orders %v", failure.KindOf(err), err, w.entries("orders"))
 					}
 					c.step(0)
 					res, err = w.stepped(c, "none", 0).Obtain(t.Context(), w.request(alice))

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/state"
 )
 
@@ -70,6 +71,6 @@ func (i *Issuer) banned(key crypto.Signer) bool {
 }
 
 func errBanned(where string) error {
-	return failed("order with a new key: leave --key-path and --reuse-key out",
+	return failure.Failed("order with a new key: leave --key-path and --reuse-key out",
 		"%s was revoked for keycompromise and is never certified again", where)
 }

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 
+	"postseal/internal/failure"
+
 	ber "github.com/go-asn1-ber/asn1-ber"
 	"software.sslmate.com/src/go-pkcs12"
 )
@@ -35,7 +37,7 @@ func encodeContainer(format string, key crypto.Signer, chain []*x509.Certificate
 // checkPassphrase: importers disagree on the encoding of anything but ASCII.
 func checkPassphrase(s string) error {
 	if !isASCII(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return usageError("use printable ASCII", "the passphrase has characters that not all mail programs read alike")
+		return failure.Usage("use printable ASCII", "the passphrase has characters that not all mail programs read alike")
 	}
 	return nil
 }

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/failure"
+
 	"software.sslmate.com/src/go-pkcs12"
 )
 
@@ -267,7 +269,7 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%s is %s, %v", kind, got, err)
 		}
 	}
-	if _, err := newKey("dsa"); KindOf(err) != Usage {
+	if _, err := newKey("dsa"); failure.KindOf(err) != failure.KindUsage {
 		t.Errorf("dsa: %v", err)
 	}
 	for _, bad := range []string{"", "x", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {
@@ -275,7 +277,7 @@ func TestKeys(t *testing.T) {
 		if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readKey(path); KindOf(err) != Usage {
+		if _, err := readKey(path); failure.KindOf(err) != failure.KindUsage {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -296,7 +298,7 @@ func TestCheckUsages(t *testing.T) {
 		"agreement RSA-any": {[]string{"keyAgreement"}, "rsa2056", false},
 		"no usage":          {[]string{"keyCertSign"}, "rsa2048", false},
 	} {
-		if err := checkUsages(tc.usages, tc.kind); (err == nil) != tc.ok || err != nil && HintOf(err) == "" {
+		if err := checkUsages(tc.usages, tc.kind); (err == nil) != tc.ok || err != nil && failure.HintOf(err) == "" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

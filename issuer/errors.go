@@ -18,80 +18,10 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"postseal/internal/failure"
 	"postseal/internal/https"
 	"postseal/internal/printable"
 )
-
-// Kind says what an error means for whoever called. A program makes its exit
-// status of it.
-type Kind int
-
-// The kinds of errors, and None for no error.
-const (
-	None   Kind = iota
-	Failed      // it did not work, and will not by itself
-	NotDue      // there is nothing to do
-	Later       // not yet: the same call later goes on
-	Usage       // what was asked for makes no sense
-	Config      // a file or directory that the caller named is not usable
-)
-
-// Error is an error with its kind and, where one is known, what the user can do
-// about it.
-type Error struct {
-	Kind Kind
-	Err  error
-	Hint string
-}
-
-func (e *Error) Error() string { return e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
-
-func usageError(hint, format string, args ...any) error {
-	return &Error{Usage, fmt.Errorf(format, args...), hint}
-}
-
-func configError(hint, format string, args ...any) error {
-	return &Error{Config, fmt.Errorf(format, args...), hint}
-}
-
-func later(hint, format string, args ...any) error {
-	return &Error{Later, fmt.Errorf(format, args...), hint}
-}
-
-func failed(hint, format string, args ...any) error {
-	return &Error{Failed, fmt.Errorf(format, args...), hint}
-}
-
-// withHint adds a hint to err and keeps its kind.
-func withHint(err error, hint string) error { return &Error{KindOf(err), err, hint} }
-
-// KindOf returns the kind of the first Error in the chain of err, else Failed; None
-// for nil.
-func KindOf(err error) Kind {
-	if err == nil {
-		return None
-	}
-	var e *Error
-	if errors.As(err, &e) {
-		return e.Kind
-	}
-	return Failed
-}
-
-// HintOf returns the first hint in the chain of err, or "".
-func HintOf(err error) string {
-	var e *Error
-	for errors.As(err, &e) {
-		if e.Hint != "" {
-			return e.Hint
-		}
-		err = e.Err
-	}
-	return ""
-}
 
 // problemHints say what to do about a problem document's type (RFC 8555,
 // Section 6.7).
@@ -173,29 +103,29 @@ func (c *ca) problemHint(what string, p acme.Problem) string {
 
 // explain turns an error of a request to the CA into one line and a hint.
 func (c *ca) explain(what string, err error) error {
-	var own *Error
+	var own *failure.Error
 	switch {
 	case err == nil, errors.As(err, &own), errors.Is(err, errPending), errors.Is(err, context.Canceled):
 		return err
 	}
 	if fault := faultOf(err); fault != nil {
-		return withHint(&requestError{fmt.Sprintf("%s at %s: %v", what, hostOf(c.server), fault), err}, faultHint)
+		return failure.WithHint(&requestError{fmt.Sprintf("%s at %s: %v", what, hostOf(c.server), fault), err}, faultHint)
 	}
 	if p, ok := problemOf(err); ok {
-		return withHint(&caError{what, c.server, p, err}, c.problemHint(what, p))
+		return failure.WithHint(&caError{what, c.server, p, err}, c.problemHint(what, p))
 	}
 	switch {
 	case isUntrusted(err):
-		return withHint(&requestError{fmt.Sprintf("the certificate of %s is not trusted: %v", c.server, root(err)), err},
+		return failure.WithHint(&requestError{fmt.Sprintf("the certificate of %s is not trusted: %v", c.server, root(err)), err},
 			"if this is your own CA, give its root with --ca-bundle FILE")
 	case isNetwork(err):
-		return withHint(&requestError{fmt.Sprintf("cannot reach %s: %v", c.server, root(err)), err},
+		return failure.WithHint(&requestError{fmt.Sprintf("cannot reach %s: %v", c.server, root(err)), err},
 			"check --server, the network, and HTTPS_PROXY")
 	}
 	if m := serverError.FindStringSubmatch(err.Error()); m != nil {
-		return withHint(&requestError{fmt.Sprintf("%s at %s: the CA says %s", what, hostOf(c.server), shorten(m[1])), err}, serverHint)
+		return failure.WithHint(&requestError{fmt.Sprintf("%s at %s: the CA says %s", what, hostOf(c.server), shorten(m[1])), err}, serverHint)
 	}
-	return withHint(&requestError{fmt.Sprintf("%s: %s does not answer like an ACME server: %s", what, c.server, plainly(err)), err},
+	return failure.WithHint(&requestError{fmt.Sprintf("%s: %s does not answer like an ACME server: %s", what, c.server, plainly(err)), err},
 		"check --server")
 }
 
@@ -296,7 +226,7 @@ const faultHint = "that is the CA's mistake, or somebody's between: tell the CA'
 
 // fault returns the error of a CA that breaks the rules in a way that was looked for.
 func fault(format string, args ...any) error {
-	return withHint(&caFault{fmt.Sprintf(format, args...)}, faultHint)
+	return failure.WithHint(&caFault{fmt.Sprintf(format, args...)}, faultHint)
 }
 
 // faultOf returns what the CA did wrong, nil for all other errors.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"postseal/internal/failure"
 	"postseal/state"
 )
 
@@ -165,10 +166,10 @@ func TestAuthorizations(t *testing.T) {
 func TestStateErrors(t *testing.T) {
 	file := fuzzFile(t, "file", nil)
 	_, err := New(Options{Dir: state.Open(file)}).Status()
-	if KindOf(err) != Config || !strings.Contains(HintOf(err), "--state") {
+	if failure.KindOf(err) != failure.KindConfig || !strings.Contains(failure.HintOf(err), "--state") {
 		t.Errorf("%v", err)
 	}
-	if err := New(Options{Dir: state.Open(file)}).prepare(); KindOf(err) != Config {
+	if err := New(Options{Dir: state.Open(file)}).prepare(); failure.KindOf(err) != failure.KindConfig {
 		t.Errorf("%v", err)
 	}
 	empty, err := New(Options{Dir: state.Open(file + ".none")}).Status()

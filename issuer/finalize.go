@@ -9,6 +9,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"postseal/internal/failure"
 	"postseal/internal/printable"
 )
 
@@ -126,7 +127,7 @@ func (r *run) refused(err error, ours bool) error {
 	}
 	r.note("", err.Error()+"; the order lives on: asking on")
 	r.waitFor("the CA to issue the certificate, although it refused: " + err.Error())
-	return r.update(func(o *orderFile) { o.Refusal = &refusal{err.Error(), HintOf(err), r.i.now().UTC(), ours} })
+	return r.update(func(o *orderFile) { o.Refusal = &refusal{err.Error(), failure.HintOf(err), r.i.now().UTC(), ours} })
 }
 
 // patience is how long an order may be "processing" after its CSR was refused. Where
@@ -147,7 +148,7 @@ func (r *run) judge(order acme.Order) (acme.Order, error) {
 		return order, &deadOrder{orderError(order), false}
 	case acme.StatusPending, acme.StatusReady, acme.StatusProcessing:
 		if f := r.order.Refusal; f != nil && r.i.now().Sub(f.At) >= f.patience(r.i.Timing) {
-			return order, &deadOrder{failed(f.Hint, "%s; the order is still %s: given up", f.Text, order.Status), false}
+			return order, &deadOrder{failure.Failed(f.Hint, "%s; the order is still %s: given up", f.Text, order.Status), false}
 		}
 		return order, errPending
 	}
@@ -159,8 +160,8 @@ func (r *run) finalError(err error) error {
 	if !errors.As(err, &dead) {
 		return err
 	}
-	if HintOf(dead.err) == "" {
-		dead.err = withHint(dead.err, "the CA's profile may not allow this --key-type or --usage; order again with another")
+	if failure.HintOf(dead.err) == "" {
+		dead.err = failure.WithHint(dead.err, "the CA's profile may not allow this --key-type or --usage; order again with another")
 	}
 	return dead
 }
@@ -184,12 +185,12 @@ func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certifica
 		err = wanted{r.key, r.req.Emails, r.req.Usages, r.compat("certbot"), r.i.now()}.check(chain[0])
 	}
 	if errors.As(err, new(wrongClock)) {
-		return nil, later("put the clock right and run the same command again",
+		return nil, failure.Later("put the clock right and run the same command again",
 			"the certificate for %s is there, but %v and the clock of this host shows %s; the order stays in %s",
 			list(r.req.Emails), err, r.i.now().Local().Format(time.RFC3339), r.path)
 	}
 	if err != nil {
-		return nil, &deadOrder{failed("nothing on disk was replaced; ask the CA", "the CA's certificate for %s is not usable: %s", list(r.req.Emails), printable.Line(err.Error(), maxStep)), false}
+		return nil, &deadOrder{failure.Failed("nothing on disk was replaced; ask the CA", "the CA's certificate for %s is not usable: %s", list(r.req.Emails), printable.Line(err.Error(), maxStep)), false}
 	}
 	r.step(StepIssued, "", "got a certificate for %s, valid until %s, SHA-256 %s",
 		list(r.req.Emails), dayOf(chain[0].NotAfter), fingerprint(chain[0]))

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"postseal/internal/failure"
 )
 
 // yard is a directory with a key, its certificate, and what other programs make of them.
@@ -86,17 +88,17 @@ func TestForeignKeys(t *testing.T) {
 			}
 			continue
 		}
-		if KindOf(err) != Usage || !strings.Contains(err.Error(), tc.what) || HintOf(err) == "" {
-			t.Errorf("%s: %v, hint %q", file, err, HintOf(err))
+		if failure.KindOf(err) != failure.KindUsage || !strings.Contains(err.Error(), tc.what) || failure.HintOf(err) == "" {
+			t.Errorf("%s: %v, hint %q", file, err, failure.HintOf(err))
 			continue
 		}
-		if !strings.Contains(HintOf(err), "convert") {
+		if !strings.Contains(failure.HintOf(err), "convert") {
 			continue
 		}
-		y.convert(HintOf(err))
+		y.convert(failure.HintOf(err))
 		if file == "java.jks" { // to PKCS#12, which is to be converted once more
 			_, err = readKey("converted.p12")
-			y.convert(HintOf(err))
+			y.convert(failure.HintOf(err))
 		}
 		if key, err = readKey("converted.pem"); err != nil || !samePublicKey(want.Public(), key) {
 			t.Errorf("%s, converted: %v", file, err)
@@ -147,20 +149,20 @@ func TestForeignContainers(t *testing.T) {
 			}
 			if wrong := "wrong"; strings.HasSuffix(file, ".p12") && file != "open.p12" && !strings.HasPrefix(file, "nss ") {
 				v.Passphrase = &wrong
-				if _, _, err := v.read(); KindOf(err) != Failed || !strings.Contains(err.Error(), "the passphrase does not open") {
+				if _, _, err := v.read(); failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), "the passphrase does not open") {
 					t.Errorf("%s, wrong passphrase: %v", file, err)
 				}
 			}
 			continue
 		}
-		if KindOf(err) != Usage || !strings.Contains(err.Error(), tc.what) || HintOf(err) == "" {
-			t.Errorf("%s: %v, hint %q", file, err, HintOf(err))
+		if failure.KindOf(err) != failure.KindUsage || !strings.Contains(err.Error(), tc.what) || failure.HintOf(err) == "" {
+			t.Errorf("%s: %v, hint %q", file, err, failure.HintOf(err))
 			continue
 		}
-		if !strings.Contains(HintOf(err), "converted") {
+		if !strings.Contains(failure.HintOf(err), "converted") {
 			continue
 		}
-		y.convert(HintOf(err))
+		y.convert(failure.HintOf(err))
 		v.CertPath = "converted.pem"
 		if leaf, _, err := v.read(); err != nil || !leaf.Equal(want) {
 			t.Errorf("%s, converted: %v", file, err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"postseal/internal/failure"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -117,8 +118,8 @@ func TestRefusals(t *testing.T) {
 				tc.change(&req)
 			}
 			_, err := w.issuer().Obtain(t.Context(), req)
-			if KindOf(err) != Failed || !strings.Contains(err.Error(), tc.text) || !strings.Contains(HintOf(err), tc.hint) {
-				t.Errorf("exit %d: %v; hint %q", KindOf(err), err, HintOf(err))
+			if failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), tc.text) || !strings.Contains(failure.HintOf(err), tc.hint) {
+				t.Errorf("exit %d: %v; hint %q", failure.KindOf(err), err, failure.HintOf(err))
 			}
 			if left := slices.Concat(w.entries("orders"), w.entries("pending"), w.entries("certs")); len(left) != 0 {
 				t.Errorf("left over: %v", left)
@@ -133,8 +134,8 @@ func TestPageAtTheDownload(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{Faults: []testca.Fault{{Kind: "certificate", Type: testca.FaultHTML, Count: 1}}})
 	_, err := w.issuer().Obtain(t.Context(), w.request(alice))
-	if KindOf(err) != Failed || !strings.Contains(err.Error(), "downloading the certificate: ") || !strings.Contains(err.Error(), "text/html") {
-		t.Errorf("exit %d: %v", KindOf(err), err)
+	if failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), "downloading the certificate: ") || !strings.Contains(err.Error(), "text/html") {
+		t.Errorf("exit %d: %v", failure.KindOf(err), err)
 	}
 	w.obtain(w.request(alice))
 	if orders := w.ca.Counters().Events[testca.EventOrder]; orders != 1 {
@@ -150,10 +151,10 @@ func TestAccountRefusals(t *testing.T) {
 		return err
 	}
 	err := obtain(func(o *Options) { o.Account.AgreeTerms = false })
-	if KindOf(err) != Failed || !strings.Contains(err.Error(), "https://") || !strings.Contains(HintOf(err), "--agree-tos") {
+	if failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), "https://") || !strings.Contains(failure.HintOf(err), "--agree-tos") {
 		t.Errorf("terms: %v", err)
 	}
-	if err := obtain(func(*Options) {}); !strings.Contains(HintOf(err), "--eab-kid") {
+	if err := obtain(func(*Options) {}); !strings.Contains(failure.HintOf(err), "--eab-kid") {
 		t.Errorf("no binding: %v", err)
 	}
 	file := filepath.Join(t.TempDir(), "hmac")
@@ -191,8 +192,8 @@ func TestUnreachable(t *testing.T) {
 		&wrong:     {"reading the directory", ""},
 	} {
 		_, err := w.issuer().Obtain(t.Context(), *req)
-		if KindOf(err) != Failed || !strings.Contains(err.Error(), want[0]) || !strings.Contains(HintOf(err), want[1]) {
-			t.Errorf("%s: %v; hint %q", req.Server, err, HintOf(err))
+		if failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), want[0]) || !strings.Contains(failure.HintOf(err), want[1]) {
+			t.Errorf("%s: %v; hint %q", req.Server, err, failure.HintOf(err))
 		}
 	}
 	for _, dir := range []string{"orders", "pending", "accounts", "certs"} {
@@ -222,7 +223,7 @@ func TestLearnsMailAfterPost(t *testing.T) {
 	// The tokens joined wrongly, with the mail after the POST: proves nothing.
 	wrong := w.request("carol@example.test")
 	wrong.TokenJoin = "bytes"
-	if _, err := w.issuer().Obtain(t.Context(), wrong); KindOf(err) != Failed {
+	if _, err := w.issuer().Obtain(t.Context(), wrong); failure.KindOf(err) != failure.KindFailed {
 		t.Errorf("%v\n%s%+v", err, w.transcript(), w.ca.Counters())
 	}
 	if got := w.taught(); !got.MailAfterPost || got.Settle != nil {
@@ -296,7 +297,7 @@ func TestLearnsToSettle(t *testing.T) {
 			})
 			req := w.request(alice)
 			req.TokenJoin = tc.join
-			if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != Failed {
+			if _, err := w.issuer().Obtain(t.Context(), req); failure.KindOf(err) != failure.KindFailed {
 				t.Fatalf("%v", err)
 			}
 			got := ""

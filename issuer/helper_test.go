@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -82,7 +83,7 @@ func (w *world) leaveWaiting(req Request) {
 			}
 		}
 	})
-	if _, err := i.Obtain(ctx, req); KindOf(err) != Later {
+	if _, err := i.Obtain(ctx, req); failure.KindOf(err) != failure.KindLater {
 		w.t.Fatalf("got %v, want to be interrupted", err)
 	}
 }

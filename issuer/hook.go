@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"postseal/internal/failure"
 	"postseal/internal/printable"
 )
 
@@ -29,7 +30,7 @@ func (r *run) deploy(ctx context.Context, res *Result) error {
 		"HOOK_PASSPHRASE_FILE="+res.PassphraseFile,
 	)
 	if err != nil {
-		return failed("the certificate is in "+res.Dir+"; the next renew runs the hook again", "deploy hook %q: %v", r.req.DeployHook, err)
+		return failure.Failed("the certificate is in "+res.Dir+"; the next renew runs the hook again", "deploy hook %q: %v", r.req.DeployHook, err)
 	}
 	return nil
 }
@@ -40,7 +41,7 @@ const maxHookError = 4000
 // failed runs the fail hook if an order ended without a certificate, and nothing is
 // left that another run would resume. What the hook itself has to say changes nothing.
 func (r *run) failed(res *Result, err error) {
-	if r.req.FailHook == "" || r.req.DryRun || KindOf(err) != Failed || res != nil || r.order != nil {
+	if r.req.FailHook == "" || r.req.DryRun || failure.KindOf(err) != failure.KindFailed || res != nil || r.order != nil {
 		return
 	}
 	r.step(StepHook, "", "running the fail hook")
@@ -63,12 +64,12 @@ func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certific
 	}
 	dir, err := os.MkdirTemp("", "postseal-revoked-")
 	if err != nil {
-		return configError("make room in the directory for temporary files, or name another with TMPDIR; then run the same command again", "revoke hook: %v", err)
+		return failure.Config("make room in the directory for temporary files, or name another with TMPDIR; then run the same command again", "revoke hook: %v", err)
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, certFile)
 	if err := os.WriteFile(path, marshalChain([]*x509.Certificate{leaf}), 0o600); err != nil {
-		return configError("make room in the directory for temporary files, or name another with TMPDIR; then run the same command again", "revoke hook: %v", err)
+		return failure.Config("make room in the directory for temporary files, or name another with TMPDIR; then run the same command again", "revoke hook: %v", err)
 	}
 	reason := strings.ToLower(v.Reason)
 	if reason == "" {
@@ -83,7 +84,7 @@ func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certific
 		"HOOK_REASON="+reason,
 	)
 	if err != nil {
-		return failed("the certificate is revoked; run the same command again once the hook works", "revoke hook %q: %v", v.Hook, err)
+		return failure.Failed("the certificate is revoked; run the same command again once the hook works", "revoke hook %q: %v", v.Hook, err)
 	}
 	return nil
 }

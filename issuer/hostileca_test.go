@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/internal/printable"
 	"postseal/internal/testca"
 )
@@ -517,10 +518,10 @@ func toldALie(t *testing.T, l lie) {
 // checkEnd: the CA is to blame, not who calls; and errors are for people.
 func checkEnd(t *testing.T, err error) {
 	t.Helper()
-	switch KindOf(err) {
-	case None, Failed, Later:
+	switch failure.KindOf(err) {
+	case failure.KindNone, failure.KindFailed, failure.KindLater:
 	default:
-		t.Errorf("kind %d: %v", KindOf(err), err)
+		t.Errorf("kind %d: %v", failure.KindOf(err), err)
 	}
 	if err != nil && len(err.Error()) > 10*maxWord+maxStep {
 		t.Errorf("%d bytes: %.300q", len(err.Error()), err)

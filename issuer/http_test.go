@@ -16,6 +16,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"postseal/internal/failure"
 	"postseal/internal/https"
 )
 
@@ -91,18 +92,18 @@ func TestExplain(t *testing.T) {
 		"no detail": {acme.Problem{Title: "Oops"}, `the CA says "Oops"`, ""},
 		"network":   {&os.SyscallError{Syscall: "read", Err: errors.New("x")}, "does not answer like an ACME server", "--server"},
 		"cut":       {io.ErrUnexpectedEOF, "cannot reach https://ca.example/dir", "HTTPS_PROXY"},
-		"own":       {later("wait", "later"), "later", "wait"},
+		"own":       {failure.Later("wait", "later"), "later", "wait"},
 		"long":      {errors.New(strings.Repeat("ü", 500)), "…", "--server"},
 	} {
 		err := c.explain("finalizing", tc.err)
-		if !strings.Contains(err.Error(), tc.text) || !strings.Contains(HintOf(err), tc.hint) || len(err.Error()) > 400 {
-			t.Errorf("%s: %v; hint %q", name, err, HintOf(err))
+		if !strings.Contains(err.Error(), tc.text) || !strings.Contains(failure.HintOf(err), tc.hint) || len(err.Error()) > 400 {
+			t.Errorf("%s: %v; hint %q", name, err, failure.HintOf(err))
 		}
 	}
 	if c.explain("x", nil) != nil || !errors.Is(c.explain("x", errPending), errPending) {
 		t.Error("explained what is not an error")
 	}
-	if KindOf(nil) != None || KindOf(errors.New("x")) != Failed || HintOf(nil) != "" {
+	if failure.KindOf(nil) != failure.KindNone || failure.KindOf(errors.New("x")) != failure.KindFailed || failure.HintOf(nil) != "" {
 		t.Error("kinds")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"postseal/internal/failure"
 	"postseal/internal/testca"
 )
 
@@ -79,7 +80,7 @@ func TestInteractiveGivenUp(t *testing.T) {
 	w := newWorld(t, testca.Config{})
 	req := w.request(alice)
 	req.Interactive = &Interactive{Out: new(bytes.Buffer), Dir: t.TempDir(), Ask: func(context.Context, string) (string, error) {
-		return "", failed("", "no answer: EOF")
+		return "", failure.Failed("", "no answer: EOF")
 	}}
 	if _, err := w.issuer().Obtain(t.Context(), req); err == nil || !strings.Contains(err.Error(), "EOF") {
 		t.Errorf("%v", err)

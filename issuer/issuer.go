@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/state"
 )
 
@@ -116,17 +117,17 @@ func (i *Issuer) create() (note string, err error) {
 func (i *Issuer) storeError(err error) error {
 	var away *state.UnreachableError
 	if errors.As(err, &away) {
-		return later("start it or put right what it says, then run the same command again; \"postseal check\" looks at it", "%v", away)
+		return failure.Later("start it or put right what it says, then run the same command again; \"postseal check\" looks at it", "%v", away)
 	}
 	if i.Store == state.Store(i.Dir) || state.Newer(err) != nil {
 		return stateError(i.Dir.Path("pending"), err)
 	}
-	return configError("\"postseal check\" looks at it", "%s: %v", i.Store, err)
+	return failure.Config("\"postseal check\" looks at it", "%s: %v", i.Store, err)
 }
 
 func stateError(path string, err error) error {
 	if newer := state.Newer(err); newer != nil {
-		return configError(newerHint, "%w", newer)
+		return failure.Config(newerHint, "%w", newer)
 	}
 	hint, short := stateHint(err)
 	var pathErr *fs.PathError
@@ -135,9 +136,9 @@ func stateError(path string, err error) error {
 		path = pathErr.Path
 	}
 	if short {
-		return failed(hint, "state directory: %q: %v", path, err)
+		return failure.Failed(hint, "state directory: %q: %v", path, err)
 	}
-	return configError(hint, "state directory: %q: %v", path, err)
+	return failure.Config(hint, "state directory: %q: %v", path, err)
 }
 
 // stateHint says what to do about the state directory, and whether the machine is short of

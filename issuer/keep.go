@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"postseal/internal/failure"
+
 	"github.com/mholt/acmez/v3/acme"
 )
 
@@ -65,7 +67,7 @@ func (r *run) finish() (*Result, error) {
 	res.addPaths(dir)
 	if r.req.Out != "" {
 		if err := copyOut(res.P12, r.req.Out); err != nil {
-			err = failed("copy it from "+res.P12, "--out: %v", err)
+			err = failure.Failed("copy it from "+res.P12, "--out: %v", err)
 			r.forget()
 			return res, err
 		}
@@ -136,10 +138,7 @@ func (i *Issuer) nothingDue(name, server string) error {
 	if r.Server != server || !r.Revoked.IsZero() || i.due(r) {
 		return nil
 	}
-	return &Error{
-		Kind: NotDue, Hint: "use --force to order all the same",
-		Err: &NotDueError{name, r.Emails, r.NotAfter, i.daysLeft(r.NotAfter), dir},
-	}
+	return failure.NotDue("use --force to order all the same", &NotDueError{name, r.Emails, r.NotAfter, i.daysLeft(r.NotAfter), dir})
 }
 
 // fits refuses an order that would put a certificate of another kind in the place of one
@@ -163,7 +162,7 @@ func (i *Issuer) fits(name string, req *Request) error {
 	if differ == nil {
 		return nil
 	}
-	return failed("--force replaces it", "there is a certificate for %s of another kind, in %s: its %s", list(req.Emails), i.certDir(name), strings.Join(differ, ", its "))
+	return failure.Failed("--force replaces it", "there is a certificate for %s of another kind, in %s: its %s", list(req.Emails), i.certDir(name), strings.Join(differ, ", its "))
 }
 
 func usageWords(usages []string) string {

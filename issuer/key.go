@@ -16,6 +16,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"postseal/internal/failure"
 )
 
 // KeyTypes are the values of --key-type.
@@ -38,7 +40,7 @@ func newKey(keyType string) (crypto.Signer, error) {
 	case "p384":
 		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	}
-	return nil, usageError("use one of "+strings.Join(KeyTypes, ", "), "unknown key type %q", keyType)
+	return nil, failure.Usage("use one of "+strings.Join(KeyTypes, ", "), "unknown key type %q", keyType)
 }
 
 // keyTypeOf names the type of a key, or says why no CA may take it (CA/B Forum
@@ -69,7 +71,7 @@ const keyHint = "use a file with an RSA key of 2048 bits or more, P-256 or P-384
 func readKey(path string) (crypto.Signer, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, configError("give a file with a private key", "--key-path: %v", err)
+		return nil, failure.Config("give a file with a private key", "--key-path: %v", err)
 	}
 	key, err := parseKey(bytes.TrimPrefix(data, []byte("\ufeff")))
 	if err == nil {
@@ -77,11 +79,11 @@ func readKey(path string) (crypto.Signer, error) {
 	}
 	if errors.Is(err, errNoKey) {
 		if what, hint := identify(data, path); what != "" {
-			return nil, usageError(cmp.Or(hint, keyHint), "--key-path: %q is %s", path, what)
+			return nil, failure.Usage(cmp.Or(hint, keyHint), "--key-path: %q is %s", path, what)
 		}
 	}
 	if err != nil {
-		return nil, usageError(keyHint, "--key-path: %q: %v", path, err)
+		return nil, failure.Usage(keyHint, "--key-path: %q: %v", path, err)
 	}
 	return key, nil
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+
+	"postseal/internal/failure"
 )
 
 // errLocked means that another process holds a lock.
@@ -113,12 +115,12 @@ func (i *Issuer) lockOrder(ctx context.Context, emails []string, server string) 
 	for _, path := range paths {
 		f, err := lockWait(ctx, path, say)
 		if ctx.Err() != nil && f == nil {
-			err = later("let it end, or see what it waits for with: postseal status",
+			err = failure.Later("let it end, or see what it waits for with: postseal status",
 				"another postseal is still working on an order for %s", list(emails))
 		}
 		if err != nil {
 			unlock()
-			if KindOf(err) != Later {
+			if failure.KindOf(err) != failure.KindLater {
 				err = stateError(path, err)
 			}
 			return nil, err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"postseal/internal/failure"
 	"postseal/internal/https"
 	"postseal/state"
 )
@@ -127,9 +128,9 @@ func (r *run) checkProfile(ctx context.Context) error {
 		return nil
 	}
 	if len(dir.Meta.Profiles) == 0 {
-		return failed("leave --profile out", "%s has no profiles, and so none named %q", hostOf(r.ca.server), r.req.Profile)
+		return failure.Failed("leave --profile out", "%s has no profiles, and so none named %q", hostOf(r.ca.server), r.req.Profile)
 	}
-	return failed("give one of them, or none", "%s has no profile %q, only %q", hostOf(r.ca.server), r.req.Profile, slices.Sorted(maps.Keys(dir.Meta.Profiles)))
+	return failure.Failed("give one of them, or none", "%s has no profile %q, only %q", hostOf(r.ca.server), r.req.Profile, slices.Sorted(maps.Keys(dir.Meta.Profiles)))
 }
 
 // send makes the request. A CA that takes the former certificate as replaced

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"postseal/internal/failure"
 	"postseal/state"
 )
 
@@ -32,7 +33,7 @@ const outHint = "give the name of a file, new or regular"
 // outTarget returns the file that path stands for.
 func outTarget(path string) (string, error) {
 	bad := func(format string, args ...any) (string, error) {
-		return "", usageError(outHint, "--out: %q "+format, append([]any{path}, args...)...)
+		return "", failure.Usage(outHint, "--out: %q "+format, append([]any{path}, args...)...)
 	}
 	link, err := os.Lstat(path)
 	switch {
@@ -85,20 +86,20 @@ func followTrusted(path string) (string, error) {
 			dir, err = filepath.Abs(dir)
 		}
 		if err != nil {
-			return "", usageError(outHint, "--out: %w", err)
+			return "", failure.Usage(outHint, "--out: %w", err)
 		}
 		if open := openTo(dir); open != "" {
-			return "", usageError("give the file that it leads to", "--out: %q is a symbolic link, and others can make one there: they can write to %s", path, open)
+			return "", failure.Usage("give the file that it leads to", "--out: %q is a symbolic link, and others can make one there: they can write to %s", path, open)
 		}
 		to, err := os.Readlink(path)
 		if err != nil {
-			return "", usageError(outHint, "--out: %w", err)
+			return "", failure.Usage(outHint, "--out: %w", err)
 		}
 		if path = to; !filepath.IsAbs(to) {
 			path = filepath.Join(dir, to)
 		}
 	}
-	return "", usageError(outHint, "--out: %q leads in a circle", path)
+	return "", failure.Usage(outHint, "--out: %q leads in a circle", path)
 }
 
 // openTo returns the directory, dir or one above it, in which somebody else than this

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"postseal/internal/failure"
 	"postseal/internal/testca"
 )
 
@@ -61,7 +62,7 @@ func TestOut(t *testing.T) {
 	} {
 		err := CheckOut(path)
 		if want != "" {
-			if KindOf(err) != Usage || !strings.Contains(err.Error(), want) || HintOf(err) == "" {
+			if failure.KindOf(err) != failure.KindUsage || !strings.Contains(err.Error(), want) || failure.HintOf(err) == "" {
 				t.Errorf("%s: %v, want %q", path, err, want)
 			}
 			continue

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"postseal/internal/failure"
 )
 
 // Kinds of Passphrase.
@@ -46,12 +48,12 @@ func (p Passphrase) resolve(certDir string) (string, error) {
 func ReadPassphrase(path string) (string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return "", configError("give a file with the passphrase in its first line", "--passphrase-file: %v", err)
+		return "", failure.Config("give a file with the passphrase in its first line", "--passphrase-file: %v", err)
 	}
 	line, _, _ := strings.Cut(string(data), "\n")
 	line = strings.TrimSuffix(line, "\r")
 	if line == "" {
-		return "", configError("use --no-passphrase for an empty one", "--passphrase-file: the first line of %q is empty", path)
+		return "", failure.Config("use --no-passphrase for an empty one", "--passphrase-file: the first line of %q is empty", path)
 	}
 	return line, checkPassphrase(line)
 }

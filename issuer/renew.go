@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/state"
 )
 
@@ -57,9 +58,9 @@ func (i *Issuer) DueRequests(ctx context.Context, o Renewal) ([]Request, error) 
 	}
 	if len(emails) > 0 && len(certs)+len(requests) == 0 {
 		if o.Server != "" {
-			return nil, failed("leave --server out", "no certificate of %s names %s", o.Server, list(emails))
+			return nil, failure.Failed("leave --server out", "no certificate of %s names %s", o.Server, list(emails))
 		}
-		return nil, failed("order one with: postseal cert -e ADDR", "no certificate names %s", list(emails))
+		return nil, failure.Failed("order one with: postseal cert -e ADDR", "no certificate names %s", list(emails))
 	}
 	due, err := i.dueOf(ctx, certs, o, len(requests) > 0)
 	if err != nil {
@@ -179,7 +180,7 @@ func (i *Issuer) dueOf(ctx context.Context, certs []stored, o Renewal, pause boo
 	pause = pause || len(asks) > 0 || slices.ContainsFunc(certs, func(c stored) bool { return i.due(c.renewalFile) })
 	if pause && o.Pause != nil {
 		if err := o.Pause(ctx); err != nil {
-			return nil, later("run the same command again", "interrupted before anything was ordered")
+			return nil, failure.Later("run the same command again", "interrupted before anything was ordered")
 		}
 	}
 	i.refreshWindows(ctx, asks)
@@ -271,10 +272,10 @@ const enough = 24 * time.Hour
 // patience makes a failure of a renewal that has waited long enough. Orders that
 // expired meanwhile and were replaced count as one wait.
 func (r *run) patience(err error) error {
-	if KindOf(err) != Later || !r.req.renewal || r.since.IsZero() || r.i.now().Sub(r.since) < enough {
+	if failure.KindOf(err) != failure.KindLater || !r.req.renewal || r.since.IsZero() || r.i.now().Sub(r.since) < enough {
 		return err
 	}
-	return failed("\"postseal check\" looks for the reason; the next run goes on all the same",
+	return failure.Failed("\"postseal check\" looks for the reason; the next run goes on all the same",
 		"%s has been waiting since %s: %w", list(r.req.Emails), r.since.Local().Format("2006-01-02 15:04"), err)
 }
 
@@ -285,10 +286,10 @@ func (r *run) formerly(ctx context.Context) error {
 	if r.req.ReuseKey {
 		data, err := os.ReadFile(filepath.Join(dir, keyFile))
 		if err != nil {
-			return failed("leave --reuse-key out", "--reuse-key: %v", err)
+			return failure.Failed("leave --reuse-key out", "--reuse-key: %v", err)
 		}
 		if r.req.key, err = parseKey(data); err != nil {
-			return failed("leave --reuse-key out", "--reuse-key: %s: %v", filepath.Join(dir, keyFile), err)
+			return failure.Failed("leave --reuse-key out", "--reuse-key: %s: %v", filepath.Join(dir, keyFile), err)
 		}
 		if r.i.banned(r.req.key) {
 			r.req.key = nil

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -40,7 +41,7 @@ func TestNothingDue(t *testing.T) {
 	w.obtain(w.request(alice))
 	_, err := w.issuer().Obtain(t.Context(), w.request(alice))
 	var notDue *NotDueError
-	if KindOf(err) != NotDue || !errors.As(err, &notDue) || notDue.Days < 80 {
+	if failure.KindOf(err) != failure.KindNotDue || !errors.As(err, &notDue) || notDue.Days < 80 {
 		t.Fatalf("%v", err)
 	}
 	if n := w.renew(w.issuer(), Renewal{}); n != 0 {
@@ -137,7 +138,7 @@ func TestRenewSelects(t *testing.T) {
 		t.Errorf("%d renewed", n)
 	}
 	_, err := w.issuer().DueRequests(t.Context(), Renewal{Emails: []string{"nobody@example.test"}})
-	if KindOf(err) != Failed {
+	if failure.KindOf(err) != failure.KindFailed {
 		t.Errorf("%v", err)
 	}
 }
@@ -175,11 +176,11 @@ func TestRenewWaitsADay(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		at   time.Duration
-		want Kind
-	}{{0, Later}, {23 * time.Hour, Later}, {25 * time.Hour, Failed}, {70 * time.Hour, Failed}} {
+		want failure.Kind
+	}{{0, failure.KindLater}, {23 * time.Hour, failure.KindLater}, {25 * time.Hour, failure.KindFailed}, {70 * time.Hour, failure.KindFailed}} {
 		c.step(tc.at)
-		if err := renew(); KindOf(err) != tc.want || (tc.want == Failed) != strings.Contains(err.Error(), "has been waiting since") {
-			t.Errorf("after %s: kind %d, want %d: %v", tc.at, KindOf(err), tc.want, err)
+		if err := renew(); failure.KindOf(err) != tc.want || (tc.want == failure.KindFailed) != strings.Contains(err.Error(), "has been waiting since") {
+			t.Errorf("after %s: kind %d, want %d: %v", tc.at, failure.KindOf(err), tc.want, err)
 		}
 		w.forgetAtCA(tc.at == 23*time.Hour)
 		if len(w.entries("orders")) != 1 {
@@ -188,7 +189,7 @@ func TestRenewWaitsADay(t *testing.T) {
 	}
 	own := w.request(alice)
 	own.Timeout = time.Second
-	if _, err := w.issuer(late).Obtain(t.Context(), own); KindOf(err) != Later {
+	if _, err := w.issuer(late).Obtain(t.Context(), own); failure.KindOf(err) != failure.KindLater {
 		t.Errorf("ordered by hand: %v", err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"software.sslmate.com/src/go-pkcs12"
 
+	"postseal/internal/failure"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -146,8 +147,8 @@ func TestResumeAfterTimeout(t *testing.T) {
 	req := w.request(alice)
 	req.Timeout = 3 * time.Second
 	_, err := w.issuer().Obtain(t.Context(), req)
-	if KindOf(err) != Later || !strings.Contains(err.Error(), "waiting for the challenge mail") || !strings.Contains(err.Error(), "orders/"+alice) {
-		t.Fatalf("exit %d: %v", KindOf(err), err)
+	if failure.KindOf(err) != failure.KindLater || !strings.Contains(err.Error(), "waiting for the challenge mail") || !strings.Contains(err.Error(), "orders/"+alice) {
+		t.Fatalf("exit %d: %v", failure.KindOf(err), err)
 	}
 	before, errBefore := w.dir.Pending(alice, time.Now())
 	close(held)
@@ -220,13 +221,13 @@ func TestOrdersFollowEachOther(t *testing.T) {
 	for name, tc := range map[string]struct {
 		emails []string
 		end    string
-		want   Kind
+		want   failure.Kind
 	}{
-		"ends":             {[]string{alice}, "answer", NotDue},
-		"is killed":        {[]string{alice}, "kill", None},
-		"another set":      {[]string{"bob@example.test", alice}, "answer", None},
-		"another, killed":  {[]string{"bob@example.test", alice}, "kill", None},
-		"another capitals": {[]string{"bob@example.test", "ALICE@example.test"}, "answer", None},
+		"ends":             {[]string{alice}, "answer", failure.KindNotDue},
+		"is killed":        {[]string{alice}, "kill", failure.KindNone},
+		"another set":      {[]string{"bob@example.test", alice}, "answer", failure.KindNone},
+		"another, killed":  {[]string{"bob@example.test", alice}, "kill", failure.KindNone},
+		"another capitals": {[]string{"bob@example.test", "ALICE@example.test"}, "answer", failure.KindNone},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -258,8 +259,8 @@ func TestOrdersFollowEachOther(t *testing.T) {
 				_ = first.Process.Kill()
 			}
 			close(held)
-			if err := <-ended; KindOf(err) != tc.want {
-				t.Errorf("exit %d: %v\n%s", KindOf(err), err, w.transcript())
+			if err := <-ended; failure.KindOf(err) != tc.want {
+				t.Errorf("exit %d: %v\n%s", failure.KindOf(err), err, w.transcript())
 			}
 			if err := first.Wait(); (err == nil) != (tc.end == "answer") {
 				t.Errorf("the first: %v", err)
@@ -283,7 +284,7 @@ func TestSetsThatShareAddresses(t *testing.T) {
 		reqs[len(reqs)-1].Timeout = time.Minute
 	}
 	w.issuer().Batch(t.Context(), reqs, 8, func(n int, _ *Result, err error) {
-		if err != nil && KindOf(err) != NotDue {
+		if err != nil && failure.KindOf(err) != failure.KindNotDue {
 			t.Errorf("%v: %v", reqs[n].Emails, err)
 		}
 	})
@@ -307,7 +308,7 @@ func TestLocked(t *testing.T) {
 	req := w.request(alice)
 	req.Timeout = time.Second
 	_, err = w.issuer().Obtain(t.Context(), req)
-	if KindOf(err) != Later || !strings.Contains(err.Error(), "another postseal") {
+	if failure.KindOf(err) != failure.KindLater || !strings.Contains(err.Error(), "another postseal") {
 		t.Errorf("%v", err)
 	}
 	unlock()
@@ -323,7 +324,7 @@ func TestResumeUnreachable(t *testing.T) {
 	}
 	w.ca.Close()
 	_, err := w.issuer().Obtain(t.Context(), w.request(alice))
-	if KindOf(err) != Later || len(w.entries("orders")) != 1 || !strings.Contains(err.Error(), "cannot reach") {
+	if failure.KindOf(err) != failure.KindLater || len(w.entries("orders")) != 1 || !strings.Contains(err.Error(), "cannot reach") {
 		t.Errorf("%v, %v", err, w.entries("orders"))
 	}
 }
@@ -340,7 +341,7 @@ func TestAskPassphrase(t *testing.T) {
 	w.answerWith(nil)
 	req.Timeout = 20 * time.Second
 	res := w.obtain(req)
-	if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != NotDue {
+	if _, err := w.issuer().Obtain(t.Context(), req); failure.KindOf(err) != failure.KindNotDue {
 		t.Error(err)
 	}
 	if asked != 1 || res.PassphraseFile != "" {

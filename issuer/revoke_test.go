@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"postseal/internal/failure"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -16,7 +17,7 @@ func TestRevoke(t *testing.T) {
 	wrong, none := "wrong", ""
 	tests := map[string]struct {
 		v    func(*Result) Revocation
-		kind Kind
+		kind failure.Kind
 		text string
 		own  bool // signed with the certificate's key
 	}{
@@ -25,12 +26,12 @@ func TestRevoke(t *testing.T) {
 		"container":          {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12} }, own: true},
 		"every reason":       {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, Reason: "Superseded"} }},
 		"key compromise":     {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Reason: "keycompromise"} }, own: true},
-		"wrong passphrase":   {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Passphrase: &wrong} }, kind: Failed, text: "does not open"},
-		"no passphrase":      {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Passphrase: &none} }, kind: Failed, text: "does not open"},
-		"no certificate":     {v: func(r *Result) Revocation { return Revocation{CertPath: r.PassphraseFile} }, kind: Usage, text: "not a certificate in PEM, DER or PKCS#12"},
-		"no file":            {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12 + "x"} }, kind: Config, text: "--cert-path"},
-		"a reason of no RFC": {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, Reason: "bored"} }, kind: Usage, text: "bored"},
-		"another's key":      {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, KeyPath: otherKey(t)} }, kind: Usage, text: "not the key of"},
+		"wrong passphrase":   {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Passphrase: &wrong} }, kind: failure.KindFailed, text: "does not open"},
+		"no passphrase":      {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Passphrase: &none} }, kind: failure.KindFailed, text: "does not open"},
+		"no certificate":     {v: func(r *Result) Revocation { return Revocation{CertPath: r.PassphraseFile} }, kind: failure.KindUsage, text: "not a certificate in PEM, DER or PKCS#12"},
+		"no file":            {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12 + "x"} }, kind: failure.KindConfig, text: "--cert-path"},
+		"a reason of no RFC": {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, Reason: "bored"} }, kind: failure.KindUsage, text: "bored"},
+		"another's key":      {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, KeyPath: otherKey(t)} }, kind: failure.KindUsage, text: "not the key of"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -38,9 +39,9 @@ func TestRevoke(t *testing.T) {
 			w := newWorld(t, testca.Config{AlwaysReady: true})
 			res := w.obtain(w.request(alice))
 			got, err := w.issuer().Revoke(t.Context(), tc.v(res))
-			if tc.kind != None {
-				if KindOf(err) != tc.kind || !strings.Contains(err.Error(), tc.text) {
-					t.Errorf("exit %d: %v", KindOf(err), err)
+			if tc.kind != failure.KindNone {
+				if failure.KindOf(err) != tc.kind || !strings.Contains(err.Error(), tc.text) {
+					t.Errorf("exit %d: %v", failure.KindOf(err), err)
 				}
 				return
 			}
@@ -122,8 +123,8 @@ func TestCompromised(t *testing.T) {
 			}
 			req := w.request("bob@example.test")
 			req.KeyPath, req.KeyType = burnt, ""
-			if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != Failed || !strings.Contains(err.Error(), "never certified again") || HintOf(err) == "" {
-				t.Errorf("--key-path: exit %d, %v", KindOf(err), err)
+			if _, err := w.issuer().Obtain(t.Context(), req); failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), "never certified again") || failure.HintOf(err) == "" {
+				t.Errorf("--key-path: exit %d, %v", failure.KindOf(err), err)
 			}
 			req = w.request("carol@example.test")
 			o := &orderFile{Version: fileVersion, Settings: req.Settings, Key: string(mustRead(t, burnt)), Finalizing: true, URL: w.ca.DirectoryURL}
@@ -162,7 +163,7 @@ func TestCompromisedMeanwhile(t *testing.T) {
 		return sendReply(w, p, part1, from, to)
 	})
 	_, err := w.issuer().Obtain(t.Context(), req)
-	if KindOf(err) != Failed || !strings.Contains(err.Error(), "never certified again") || len(w.entries("orders")) != 0 {
+	if failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), "never certified again") || len(w.entries("orders")) != 0 {
 		t.Errorf("%v, %v", err, w.entries("orders"))
 	}
 }
@@ -183,7 +184,7 @@ func TestRevokeElsewhere(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	v.CertPath = res.Cert
-	if _, err := elsewhere.issuer(func(o *Options) { o.CABundle = w.bundle }).Revoke(t.Context(), v); !strings.Contains(HintOf(err), "--key-path") {
+	if _, err := elsewhere.issuer(func(o *Options) { o.CABundle = w.bundle }).Revoke(t.Context(), v); !strings.Contains(failure.HintOf(err), "--key-path") {
 		t.Errorf("%v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"postseal/internal/failure"
 	"postseal/state"
 )
 
@@ -90,7 +91,7 @@ func (i *Issuer) refuseInFlight(server string) error {
 			return stateError(name, err)
 		}
 		if err == nil && o != nil && o.Server == server && !o.Stored {
-			return failed("finish it first: run its command again", "the order for %s is in flight", list(o.Emails))
+			return failure.Failed("finish it first: run its command again", "the order for %s is in flight", list(o.Emails))
 		}
 	}
 	return nil

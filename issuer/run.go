@@ -13,6 +13,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"postseal/internal/failure"
 	"postseal/state"
 )
 
@@ -318,7 +319,7 @@ func (r *run) lastWords(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return r.unlessResumable(err)
 	}
-	var own *Error
+	var own *failure.Error
 	if errors.As(err, &own) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
@@ -333,9 +334,9 @@ func (r *run) lastWords(ctx context.Context, err error) error {
 		why += " while waiting for " + waiting
 	}
 	if r.order == nil || !exists(r.path) {
-		return later("run the same command again", "%s; nothing is left on disk", why)
+		return failure.Later("run the same command again", "%s; nothing is left on disk", why)
 	}
-	return later("run the same command again to resume it", "%s; the order stays in %s", why, r.path)
+	return failure.Later("run the same command again to resume it", "%s; the order stays in %s", why, r.path)
 }
 
 // unlessResumable makes trouble with the network temporary once the CA has an
@@ -344,7 +345,7 @@ func (r *run) unlessResumable(err error) error {
 	if err == nil || r.order == nil || r.order.URL == "" || isUntrusted(err) || !isNetwork(err) {
 		return err
 	}
-	return later("run the same command again to resume it", "%w; the order stays in %s", err, r.path)
+	return failure.Later("run the same command again to resume it", "%w; the order stays in %s", err, r.path)
 }
 
 func (r *run) waitFor(what string) {

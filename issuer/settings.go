@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/state"
 )
 
@@ -117,7 +118,7 @@ type Request struct {
 // defaults that the key decides.
 func (r *Request) check() (err error) {
 	if len(r.Emails) == 0 {
-		return usageError("give one with -e", "no address is given")
+		return failure.Usage("give one with -e", "no address is given")
 	}
 	if r.Emails, err = ParseAddresses(r.Emails); err != nil {
 		return err
@@ -149,7 +150,7 @@ func (r *Request) checkKey() (err error) {
 			return err
 		}
 		if r.KeyType != "" && r.KeyType != actual {
-			return usageError("leave --key-type out", "--key-type %s does not fit --key-path, which holds a key of type %s", r.KeyType, actual)
+			return failure.Usage("leave --key-type out", "--key-type %s does not fit --key-path, which holds a key of type %s", r.KeyType, actual)
 		}
 		r.KeyType = actual
 	}
@@ -157,7 +158,7 @@ func (r *Request) checkKey() (err error) {
 		r.KeyType = DefaultKeyType
 	}
 	if r.key == nil && !slices.Contains(KeyTypes, r.KeyType) {
-		return usageError("use one of "+strings.Join(KeyTypes, ", "), "unknown key type %q", r.KeyType)
+		return failure.Usage("use one of "+strings.Join(KeyTypes, ", "), "unknown key type %q", r.KeyType)
 	}
 	return checkUsages(r.Usages, r.KeyType)
 }
@@ -176,12 +177,12 @@ func (r *Request) checkWords() error {
 	for _, w := range words {
 		for _, v := range w.values {
 			if v != "" && !slices.Contains(w.legal, v) {
-				return usageError("use "+strings.Join(w.legal, ", "), "%s: unknown value %q", w.flag, v)
+				return failure.Usage("use "+strings.Join(w.legal, ", "), "%s: unknown value %q", w.flag, v)
 			}
 		}
 	}
 	if r.Settle != nil && *r.Settle < 0 {
-		return usageError("use a duration such as 2s", "--settle is negative")
+		return failure.Usage("use a duration such as 2s", "--settle is negative")
 	}
 	return nil
 }

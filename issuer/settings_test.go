@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/internal/testca"
 )
 
@@ -51,8 +52,8 @@ func TestRequestCheck(t *testing.T) {
 			}
 			continue
 		}
-		if KindOf(err) != Usage || HintOf(err) == "" || !strings.Contains(err.Error(), tc.text) {
-			t.Errorf("%s: kind %v, %v, hint %q", name, KindOf(err), err, HintOf(err))
+		if failure.KindOf(err) != failure.KindUsage || failure.HintOf(err) == "" || !strings.Contains(err.Error(), tc.text) {
+			t.Errorf("%s: kind %v, %v, hint %q", name, failure.KindOf(err), err, failure.HintOf(err))
 		}
 	}
 }
@@ -105,10 +106,10 @@ func TestAfterStoring(t *testing.T) {
 		req := w.request(alice)
 		change(&req)
 		res, err := w.issuer().Obtain(t.Context(), req)
-		if KindOf(err) != Failed || HintOf(err) == "" || res == nil || !exists(res.P12) {
+		if failure.KindOf(err) != failure.KindFailed || failure.HintOf(err) == "" || res == nil || !exists(res.P12) {
 			t.Errorf("%s: %+v, %v", name, res, err)
 		}
-		if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != NotDue {
+		if _, err := w.issuer().Obtain(t.Context(), req); failure.KindOf(err) != failure.KindNotDue {
 			t.Errorf("%s, again: %v", name, err)
 		}
 	}
@@ -127,17 +128,17 @@ func TestHookAgain(t *testing.T) {
 	bob := w.request("bob@example.test")
 	bob.Configured = []string{SettingDeployHook, SettingKeyType}
 	w.obtain(bob)
-	if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != Failed {
+	if _, err := w.issuer().Obtain(t.Context(), req); failure.KindOf(err) != failure.KindFailed {
 		t.Fatal(err)
 	}
 	s, err := w.issuer().Status()
 	if err != nil || len(s.Orders) != 1 || !strings.Contains(s.Orders[0].WaitingFor, "exit status 1") {
 		t.Errorf("status: %+v, %v", s.Orders, err)
 	}
-	if _, err := w.issuer().Obtain(t.Context(), w.request(alice)); KindOf(err) != NotDue {
+	if _, err := w.issuer().Obtain(t.Context(), w.request(alice)); failure.KindOf(err) != failure.KindNotDue {
 		t.Errorf("without a hook: %v", err)
 	}
-	if _, err := w.issuer().Obtain(t.Context(), req); KindOf(err) != Failed {
+	if _, err := w.issuer().Obtain(t.Context(), req); failure.KindOf(err) != failure.KindFailed {
 		t.Errorf("the same command: %v", err)
 	}
 	if err := os.WriteFile(marker, nil, 0o600); err != nil {
@@ -172,23 +173,23 @@ func TestFits(t *testing.T) {
 	w.obtain(w.request(alice))
 	for name, tc := range map[string]struct {
 		change func(*Request)
-		want   Kind
+		want   failure.Kind
 		text   string
 	}{
-		"the same, in so many words": {func(r *Request) { r.Asked = []string{"server", "key-type", "profile", "usage"} }, NotDue, ""},
-		"another key type":           {func(r *Request) { r.KeyType, r.Asked = "p384", []string{"key-type"} }, Failed, "its key type is p256, not p384"},
-		"of the configuration":       {func(r *Request) { r.KeyType = "p384" }, NotDue, ""},
-		"another CA":                 {func(r *Request) { r.Server, r.Asked = "https://other.example/", []string{"server"} }, Failed, "its CA is "},
-		"usages":                     {func(r *Request) { r.Usages, r.Asked = []string{"digitalSignature"}, []string{"usage"} }, Failed, "its usage is the CA's default, not digitalSignature"},
-		"forced":                     {func(r *Request) { r.Usages, r.Asked, r.Force = []string{"digitalSignature"}, []string{"usage"}, true }, None, ""},
+		"the same, in so many words": {func(r *Request) { r.Asked = []string{"server", "key-type", "profile", "usage"} }, failure.KindNotDue, ""},
+		"another key type":           {func(r *Request) { r.KeyType, r.Asked = "p384", []string{"key-type"} }, failure.KindFailed, "its key type is p256, not p384"},
+		"of the configuration":       {func(r *Request) { r.KeyType = "p384" }, failure.KindNotDue, ""},
+		"another CA":                 {func(r *Request) { r.Server, r.Asked = "https://other.example/", []string{"server"} }, failure.KindFailed, "its CA is "},
+		"usages":                     {func(r *Request) { r.Usages, r.Asked = []string{"digitalSignature"}, []string{"usage"} }, failure.KindFailed, "its usage is the CA's default, not digitalSignature"},
+		"forced":                     {func(r *Request) { r.Usages, r.Asked, r.Force = []string{"digitalSignature"}, []string{"usage"}, true }, failure.KindNone, ""},
 	} {
 		req := w.request(alice)
 		tc.change(&req)
 		_, err := w.issuer().Obtain(t.Context(), req)
-		if KindOf(err) != tc.want || err != nil && !strings.Contains(err.Error(), tc.text) || tc.want == Failed && !strings.Contains(HintOf(err), "--force") {
-			t.Errorf("%s: exit %d: %v; hint %q", name, KindOf(err), err, HintOf(err))
+		if failure.KindOf(err) != tc.want || err != nil && !strings.Contains(err.Error(), tc.text) || tc.want == failure.KindFailed && !strings.Contains(failure.HintOf(err), "--force") {
+			t.Errorf("%s: exit %d: %v; hint %q", name, failure.KindOf(err), err, failure.HintOf(err))
 		}
-		if tc.want == None {
+		if tc.want == failure.KindNone {
 			force := w.request(alice)
 			force.Force = true
 			w.obtain(force)
@@ -251,15 +252,15 @@ func TestResumeKinds(t *testing.T) {
 // directory.
 func TestStateHints(t *testing.T) {
 	for errno, want := range map[syscall.Errno]struct {
-		kind Kind
+		kind failure.Kind
 		hint string
 	}{
-		syscall.ENOSPC: {Failed, "make room"}, syscall.EDQUOT: {Failed, "make room"}, syscall.EMFILE: {Failed, "--jobs"},
-		syscall.EROFS: {Config, "read-write"}, syscall.EACCES: {Config, "--state"}, syscall.EIO: {Failed, "disk"},
+		syscall.ENOSPC: {failure.KindFailed, "make room"}, syscall.EDQUOT: {failure.KindFailed, "make room"}, syscall.EMFILE: {failure.KindFailed, "--jobs"},
+		syscall.EROFS: {failure.KindConfig, "read-write"}, syscall.EACCES: {failure.KindConfig, "--state"}, syscall.EIO: {failure.KindFailed, "disk"},
 	} {
 		err := stateError("/x", &os.PathError{Op: "write", Path: "/x/y", Err: errno})
-		if KindOf(err) != want.kind || !strings.Contains(HintOf(err), want.hint) || !strings.Contains(err.Error(), "/x/y") {
-			t.Errorf("%v: exit %d: %v; hint %q", errno, KindOf(err), err, HintOf(err))
+		if failure.KindOf(err) != want.kind || !strings.Contains(failure.HintOf(err), want.hint) || !strings.Contains(err.Error(), "/x/y") {
+			t.Errorf("%v: exit %d: %v; hint %q", errno, failure.KindOf(err), err, failure.HintOf(err))
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"crypto/x509"
 	"slices"
 	"strings"
+
+	"postseal/internal/failure"
 )
 
 // Usages are the values of --usage (RFC 5280, Section 4.2.1.3).
@@ -21,15 +23,15 @@ var usageBits = map[string]x509.KeyUsage{
 func checkUsages(usages []string, keyType string) error {
 	for _, u := range usages {
 		if _, ok := usageBits[u]; !ok {
-			return usageError("use "+strings.Join(Usages, ", "), "unknown usage %q", u)
+			return failure.Usage("use "+strings.Join(Usages, ", "), "unknown usage %q", u)
 		}
 	}
 	if isEC(keyType) && slices.Contains(usages, "keyEncipherment") {
-		return usageError("use --usage keyAgreement with an EC key, or an RSA key",
+		return failure.Usage("use --usage keyAgreement with an EC key, or an RSA key",
 			"an EC key cannot encipher keys: keyEncipherment does not go with key type %s", keyType)
 	}
 	if !isEC(keyType) && slices.Contains(usages, "keyAgreement") {
-		return usageError("use --usage keyEncipherment with an RSA key, or an EC key",
+		return failure.Usage("use --usage keyEncipherment with an RSA key, or an EC key",
 			"an RSA key cannot agree on keys: keyAgreement does not go with key type %s", keyType)
 	}
 	return nil

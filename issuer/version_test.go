@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -39,9 +40,9 @@ func TestNewerVersion(t *testing.T) {
 			}
 			for command, try := range c.try {
 				err := try(t, w)
-				if KindOf(err) != Config || !strings.Contains(HintOf(err), "install that postseal again") ||
+				if failure.KindOf(err) != failure.KindConfig || !strings.Contains(failure.HintOf(err), "install that postseal again") ||
 					!strings.Contains(err.Error(), path+": written by a newer postseal: version 2") {
-					t.Errorf("%s: %v, hint %q", command, err, HintOf(err))
+					t.Errorf("%s: %v, hint %q", command, err, failure.HintOf(err))
 				}
 			}
 			if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, newer) {
@@ -59,8 +60,8 @@ func TestNewerAnswer(t *testing.T) {
 		return os.WriteFile(w.dir.Path("answers", p.ID+".json"), []byte(`{"version": 2, "id": "`+p.ID+`"}`), 0o640)
 	}
 	err := w.order(alice)
-	if KindOf(err) != Config || !strings.Contains(err.Error(), "written by a newer postseal") || HintOf(err) == "" {
-		t.Errorf("%v, hint %q", err, HintOf(err))
+	if failure.KindOf(err) != failure.KindConfig || !strings.Contains(err.Error(), "written by a newer postseal") || failure.HintOf(err) == "" {
+		t.Errorf("%v, hint %q", err, failure.HintOf(err))
 	}
 }
 

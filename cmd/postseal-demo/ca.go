@@ -19,6 +19,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/google/renameio/v2"
 
+	"postseal/internal/failure"
 	"postseal/internal/testca"
 )
 
@@ -105,12 +106,6 @@ func (c *chance) Decode(ctx *kong.DecodeContext) error {
 	return nil
 }
 
-// caUsageError is a mistake in the flags.
-type caUsageError struct{ error }
-
-func (caUsageError) ExitCode() int   { return 64 }
-func (e caUsageError) Unwrap() error { return e.error }
-
 // Run serves until SIGINT or SIGTERM.
 func (c *caCmd) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -122,7 +117,7 @@ func (c *caCmd) Run() error {
 func (c *caCmd) serve(ctx context.Context, w io.Writer) error {
 	cfg, err := c.config()
 	if err != nil {
-		return caUsageError{err}
+		return failure.Usage("see \"postseal-demo ca --help\"", "%w", err)
 	}
 	// Whoever waits for the file must not find that of an earlier run.
 	if err := os.Remove(filepath.Join(c.Dir, caFileName)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/failure"
+
 	"github.com/alecthomas/kong"
 )
 
@@ -152,8 +154,7 @@ func TestRefuseFlags(t *testing.T) {
 			t.Fatalf("%q: %v", test.args, err)
 		}
 		err = cmd.serve(t.Context(), io.Discard)
-		var exit interface{ ExitCode() int }
-		if err == nil || !strings.Contains(err.Error(), test.want) || !errors.As(err, &exit) || exit.ExitCode() != 64 {
+		if err == nil || !strings.Contains(err.Error(), test.want) || failure.KindOf(err) != failure.KindUsage {
 			t.Errorf("%q: %v, want exit 64 and %q", test.args, err, test.want)
 		}
 	}

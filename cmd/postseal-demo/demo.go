@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"postseal/internal/challenge"
-	"postseal/internal/cli"
+	"postseal/internal/failure"
 	"postseal/internal/mailhost"
 	"postseal/internal/submit"
 	"postseal/internal/testca"
@@ -53,10 +53,10 @@ func (c *demoCmd) run(ctx context.Context, w io.Writer) (err error) {
 	defer cancel()
 	d := &demo{dir: c.Dir, out: newPrinter(w), state: state.Open(filepath.Join(c.Dir, "state"))}
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
-		return cli.Failed("give a directory that can be written with --dir", "%w", err)
+		return failure.Failed("give a directory that can be written with --dir", "%w", err)
 	}
 	if _, err := d.state.Create(); err != nil {
-		return cli.Failed("give a directory that can be written with --dir", "%w", err)
+		return failure.Failed("give a directory that can be written with --dir", "%w", err)
 	}
 	stop, err := d.start(ctx)
 	if err != nil {
@@ -189,7 +189,7 @@ func (d *demo) hostEvent(e mailhost.Event) {
 func (d *demo) order(ctx context.Context) (*issuer.Result, error) {
 	result, err := d.obtain(ctx)
 	if err != nil {
-		return nil, cli.WithHint(err, issuer.HintOf(err))
+		return nil, err
 	}
 	return result, nil
 }

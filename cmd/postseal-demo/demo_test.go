@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"postseal/internal/cli"
+	"postseal/internal/failure"
 )
 
 // The story is told in its order, and what it leaves is real: openssl reads the
@@ -53,7 +54,7 @@ func TestDemoWithoutDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := (&demoCmd{Dir: filepath.Join(file, "demo")}).run(context.Background(), new(bytes.Buffer))
-	if err == nil || cli.Hint(err) == "" {
+	if err == nil || failure.HintOf(err) == "" {
 		t.Errorf("got %v, want an error with a hint", err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 
-	"postseal/internal/cli"
+	"postseal/internal/failure"
 	"postseal/internal/hostport"
 )
 
@@ -42,13 +42,13 @@ func (s sockets) names() []string {
 func (f *flags) listeners() (sockets, error) {
 	given, err := activation.Listeners()
 	if err != nil {
-		return nil, cli.Failed("look at the socket unit: systemctl status postseal-milter.socket", "socket activation: %v", err)
+		return nil, failure.Failed("look at the socket unit: systemctl status postseal-milter.socket", "socket activation: %v", err)
 	}
 	if len(given) > 0 {
 		return activated(given)
 	}
 	if f.Listen == "" {
-		return nil, cli.Usage(listenExample, "--listen is missing")
+		return nil, failure.Usage(listenExample, "--listen is missing")
 	}
 	network, addr, err := parseListen(f.Listen)
 	if err != nil {
@@ -56,7 +56,7 @@ func (f *flags) listeners() (sockets, error) {
 	}
 	mode, err := strconv.ParseUint(f.SocketMode, 8, 9)
 	if err != nil {
-		return nil, cli.Usage("the default is 0660", "--socket-mode: %q is not an octal mode", f.SocketMode)
+		return nil, failure.Usage("the default is 0660", "--socket-mode: %q is not an octal mode", f.SocketMode)
 	}
 	if network == "unix" {
 		return one(listenUnix(addr, fs.FileMode(mode)))
@@ -74,7 +74,7 @@ func one(l net.Listener, err error) (sockets, error) {
 func activated(given []net.Listener) (sockets, error) {
 	for _, l := range given {
 		if l == nil {
-			return nil, cli.Config("use ListenStream= in the socket unit", "systemd passed a socket that is not a stream socket")
+			return nil, failure.Config("use ListenStream= in the socket unit", "systemd passed a socket that is not a stream socket")
 		}
 	}
 	return given, nil
@@ -95,13 +95,13 @@ func parseListen(s string) (network, addr string, err error) {
 			return "tcp", addr, nil
 		}
 	}
-	return "", "", cli.Usage(listenExample, "--listen: %q is neither unix:PATH nor inet:PORT@HOST", s)
+	return "", "", failure.Usage(listenExample, "--listen: %q is neither unix:PATH nor inet:PORT@HOST", s)
 }
 
 func listenTCP(addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, cli.Failed("is another program at this port? see: ss -ltnp", "cannot listen at %s: %v", addr, cause(err))
+		return nil, failure.Failed("is another program at this port? see: ss -ltnp", "cannot listen at %s: %v", addr, cause(err))
 	}
 	return l, nil
 }
@@ -111,7 +111,7 @@ const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
 func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	if len(path) > maxSocketPath {
-		return nil, cli.Usage("choose a shorter path", "--listen: %q has %d bytes, and the path of a socket at most %d",
+		return nil, failure.Usage("choose a shorter path", "--listen: %q has %d bytes, and the path of a socket at most %d",
 			path, len(path), maxSocketPath)
 	}
 	if err := removeStale(path); err != nil {
@@ -123,7 +123,7 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	l, err := net.Listen("unix", path)
 	syscall.Umask(old)
 	if err != nil {
-		return nil, cli.Failed(directoryHint(path), "cannot make the socket %s: %v", path, cause(err))
+		return nil, failure.Failed(directoryHint(path), "cannot make the socket %s: %v", path, cause(err))
 	}
 	return l, nil
 }
@@ -140,21 +140,21 @@ func removeStale(path string) error {
 		return nil
 	}
 	if err != nil {
-		return cli.Failed(directoryHint(path), "cannot look at %s: %v", path, cause(err))
+		return failure.Failed(directoryHint(path), "cannot look at %s: %v", path, cause(err))
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return cli.Failed("choose another path, or remove the file", "%s exists and is not a socket", path)
+		return failure.Failed("choose another path, or remove the file", "%s exists and is not a socket", path)
 	}
 	c, err := net.Dial("unix", path)
 	if err == nil {
 		c.Close()
-		return cli.Failed("stop it, or choose another path", "another process listens on %s", path)
+		return failure.Failed("stop it, or choose another path", "another process listens on %s", path)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return cli.Failed("remove it if nobody uses it", "cannot tell whether %s is in use: %v", path, cause(err))
+		return failure.Failed("remove it if nobody uses it", "cannot tell whether %s is in use: %v", path, cause(err))
 	}
 	if err := os.Remove(path); err != nil {
-		return cli.Failed(directoryHint(path), "cannot remove the stale socket %s: %v", path, cause(err))
+		return failure.Failed(directoryHint(path), "cannot remove the stale socket %s: %v", path, cause(err))
 	}
 	return nil
 }

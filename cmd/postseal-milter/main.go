@@ -15,6 +15,7 @@ import (
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
 	"postseal/internal/confine"
+	"postseal/internal/failure"
 	"postseal/internal/hostport"
 	"postseal/internal/mailconf"
 	"postseal/milter"
@@ -60,11 +61,11 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	if f.MaxConnections < 1 {
-		return cli.Usage("the default is 1024", "--max-connections: %d is too few", f.MaxConnections)
+		return failure.Usage("the default is 1024", "--max-connections: %d is too few", f.MaxConnections)
 	}
 	if f.Metrics != "" {
 		if _, err := hostport.Listen(f.Metrics); err != nil {
-			return cli.Usage(metricsExample, "--metrics: %v", err)
+			return failure.Usage(metricsExample, "--metrics: %v", err)
 		}
 	}
 	_ = confine.NoDump() // before there is a password to dump; f.confine tells if that failed

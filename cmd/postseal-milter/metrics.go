@@ -11,7 +11,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"postseal/internal/challenge"
-	"postseal/internal/cli"
+	"postseal/internal/failure"
 	"postseal/internal/submit"
 	"postseal/milter"
 	"postseal/state"
@@ -105,7 +105,7 @@ func (m *meter) serve(addr string) (stop func(), err error) {
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, cli.Failed(metricsExample, "cannot serve metrics at %q: %v", addr, cause(err))
+		return nil, failure.Failed(metricsExample, "cannot serve metrics at %q: %v", addr, cause(err))
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {

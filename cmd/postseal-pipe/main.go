@@ -9,6 +9,7 @@ import (
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
 	"postseal/internal/confine"
+	"postseal/internal/failure"
 	"postseal/internal/mailconf"
 	"postseal/pipe"
 )
@@ -86,7 +87,7 @@ func (f *flags) responder(file *cli.File, log *slog.Logger) (*challenge.Responde
 
 func (f *flags) check() error {
 	if f.AnsweredExit < 0 || f.AnsweredExit > 255 {
-		return cli.Usage("an exit status is 0 to 255", "--answered-exit: %d is not an exit status", f.AnsweredExit)
+		return failure.Usage("an exit status is 0 to 255", "--answered-exit: %d is not an exit status", f.AnsweredExit)
 	}
 	_, err := f.Flags.Check()
 	return err
@@ -98,7 +99,7 @@ func tempFail(err error) error {
 	if cli.ExitCode(err) != cli.ExitFailed {
 		return err
 	}
-	return cli.Later("", "%w", err)
+	return failure.Later("", "%w", err)
 }
 
 func (f *flags) mode() pipe.Mode {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"postseal/internal/cli"
+	"postseal/internal/failure"
 	"postseal/issuer"
 )
 
@@ -125,12 +125,11 @@ func (t *tally) err() error {
 	failed, waiting := t.counts[outcomeFailed], t.counts[outcomeWaiting]
 	switch {
 	case failed > 0:
-		return cli.Failed(t.hint(outcomeFailed), "%d of %d failed, the first: %s", failed, t.total(), t.first(outcomeFailed).Error)
+		return failure.Failed(t.hint(outcomeFailed), "%d of %d failed, the first: %s", failed, t.total(), t.first(outcomeFailed).Error)
 	case waiting > 0:
-		return cli.Later("run the same command again: it does only what is left", "%d of %d are not done yet", waiting, t.total())
+		return failure.Later("run the same command again: it does only what is left", "%d of %d are not done yet", waiting, t.total())
 	case t.counts[outcomeIssued] == 0:
-		return cli.WithHint(&cli.Error{Code: cli.ExitNothingDue, Err: fmt.Errorf("nothing is due: all %d certificates are valid", t.total())},
-			"use --force to order all the same")
+		return failure.NotDue("use --force to order all the same", fmt.Errorf("nothing is due: all %d certificates are valid", t.total()))
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"postseal/internal/cli"
+	"postseal/internal/failure"
 	"postseal/issuer"
 )
 
@@ -67,7 +67,7 @@ func (p *passFlags) check() error {
 		}
 	}
 	if given > 1 {
-		return cli.Usage("give one of them", "--passphrase, --passphrase-file and --no-passphrase contradict each other")
+		return failure.Usage("give one of them", "--passphrase, --passphrase-file and --no-passphrase contradict each other")
 	}
 	return nil
 }
@@ -127,7 +127,7 @@ func (c *certCmd) addresses() (emails []string, each bool, err error) {
 		typed = append(typed, lines...)
 	}
 	if len(typed) == 0 {
-		return nil, false, cli.Usage("give one with -e, or a list with --from-file", "no address is given")
+		return nil, false, failure.Usage("give one with -e, or a list with --from-file", "no address is given")
 	}
 	emails, err = issuer.ParseTyped(typed)
 	return emails, c.Each || c.FromFile != "", err
@@ -140,17 +140,17 @@ func readAddresses(path string) ([]issuer.Typed, error) {
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, cli.Config("give a file with one address a line", "--from-file: %v", err)
+			return nil, failure.Config("give a file with one address a line", "--from-file: %v", err)
 		}
 		defer f.Close()
 		in = f
 	}
 	data, err := io.ReadAll(in)
 	if err != nil {
-		return nil, cli.Config("give a file with one address a line", "--from-file: %v", err)
+		return nil, failure.Config("give a file with one address a line", "--from-file: %v", err)
 	}
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) || bytes.IndexByte(data, 0) >= 0 {
-		return nil, cli.Usage("convert it: iconv -f UTF-16 -t UTF-8 FILE >NEWFILE", "--from-file: %q is text in UTF-16, or no text", path)
+		return nil, failure.Usage("convert it: iconv -f UTF-16 -t UTF-8 FILE >NEWFILE", "--from-file: %q is text in UTF-16, or no text", path)
 	}
 	var addrs []issuer.Typed
 	number := 0
@@ -167,17 +167,17 @@ func readAddresses(path string) ([]issuer.Typed, error) {
 func (c *certCmd) check(s *session, each bool) error {
 	switch {
 	case c.Interactive && s.NonInteractive:
-		return cli.Usage("leave one out", "--interactive and --non-interactive contradict each other")
+		return failure.Usage("leave one out", "--interactive and --non-interactive contradict each other")
 	case c.Interactive && c.FromFile == "-":
-		return cli.Usage("give the list in a file", "--interactive and --from-file - both read stdin")
+		return failure.Usage("give the list in a file", "--interactive and --from-file - both read stdin")
 	case each && c.Out != "":
-		return cli.Usage("the containers are in certs/ of the state directory", "--out is for one certificate")
+		return failure.Usage("the containers are in certs/ of the state directory", "--out is for one certificate")
 	case each && c.KeyPath != "":
-		return cli.Usage("leave --key-path out", "--key-path is for one certificate: two people must not share a key")
+		return failure.Usage("leave --key-path out", "--key-path is for one certificate: two people must not share a key")
 	case c.Jobs < 1:
-		return cli.Usage("the default is 32", "--jobs %d is too few", c.Jobs)
+		return failure.Usage("the default is 32", "--jobs %d is too few", c.Jobs)
 	case c.Timeout <= 0:
-		return cli.Usage("use a duration such as 30m", "--timeout must be more than nothing")
+		return failure.Usage("use a duration such as 30m", "--timeout must be more than nothing")
 	}
 	if c.Out != "" {
 		if err := issuer.CheckOut(c.Out); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"postseal/internal/check"
 	"postseal/internal/cli"
+	"postseal/internal/failure"
 	"postseal/internal/submit"
 	"postseal/issuer"
 )
@@ -81,9 +82,9 @@ func (d *checkJSON) err() error {
 	case 0:
 		return nil
 	case 1:
-		return cli.Failed(failureHint, "1 failure")
+		return failure.Failed(failureHint, "1 failure")
 	}
-	return cli.Failed(failureHint, "%d failures", d.Failures)
+	return failure.Failed(failureHint, "%d failures", d.Failures)
 }
 
 // findingLine is the line about a finding, and a second one with what to do.
@@ -114,7 +115,7 @@ func (c *checkCmd) options(s *session, file *cli.File) (check.Options, error) {
 	}
 	if c.Helo != "" {
 		if err := submit.CheckName(c.Helo); err != nil {
-			return check.Options{}, cli.Usage("for example: --helo mx1.example.org", "--helo: %v", err)
+			return check.Options{}, failure.Usage("for example: --helo mx1.example.org", "--helo: %v", err)
 		}
 	}
 	return check.Options{

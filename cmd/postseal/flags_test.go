@@ -79,7 +79,7 @@ func TestPassFlags(t *testing.T) {
 		if err == nil {
 			got, err = tc.p.choose()
 		}
-		if cli.ExitCode(asCLI(err)) != tc.code || tc.code == 0 && got.Kind != tc.kind {
+		if cli.ExitCode(err) != tc.code || tc.code == 0 && got.Kind != tc.kind {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
@@ -121,7 +121,7 @@ func TestPastedList(t *testing.T) {
 			}
 			continue
 		}
-		if err == nil || !strings.Contains(err.Error(), want) || cli.ExitCode(asCLI(err)) != cli.ExitUsage || len(err.Error()) > 2000 {
+		if err == nil || !strings.Contains(err.Error(), want) || cli.ExitCode(err) != cli.ExitUsage || len(err.Error()) > 2000 {
 			t.Errorf("%.60q: %v", content, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"postseal/internal/cli"
+	"postseal/internal/failure"
 	"postseal/internal/setup"
 	"postseal/internal/submit"
 	"postseal/issuer"
@@ -39,7 +40,7 @@ func (c *initCmd) run(ctx context.Context, s *session, file *cli.File) error {
 	}
 	plan, err := machine.Plan(o)
 	if err != nil {
-		return cli.Config("correct the file, or move it away", "%s: %v", o.Path, err)
+		return failure.Config("correct the file, or move it away", "%s: %v", o.Path, err)
 	}
 	out := &initReport{session: s, machine: machine, o: o, plan: plan, dryRun: c.DryRun, address: c.address()}
 	if err := out.run(); err != nil {
@@ -53,7 +54,7 @@ func (c *initCmd) options(s *session, file *cli.File) (setup.Options, error) {
 	o := setup.Options{Personal: os.Geteuid() != 0, Path: initPath(file), State: s.opts.Dir, Redis: cli.IsURL(s.State), Bin: programs()}
 	if c.Via != "" {
 		if o.Neighbour = setup.ByName(c.Via); o.Neighbour == nil {
-			return o, cli.Usage("use one of "+strings.Join(setup.Names(), ", "), "--via: unknown mail server %q", c.Via)
+			return o, failure.Usage("use one of "+strings.Join(setup.Names(), ", "), "--via: unknown mail server %q", c.Via)
 		}
 	}
 	for _, addrs := range []*[]string{&c.Email, &c.Contact} {
@@ -68,7 +69,7 @@ func (c *initCmd) options(s *session, file *cli.File) (setup.Options, error) {
 	}
 	if o.Personal {
 		if o.Home, err = os.UserHomeDir(); err != nil || o.Path == "" {
-			return o, cli.Failed("set HOME to a directory of this user, or run this as root for the whole machine", "HOME and XDG_CONFIG_HOME lead to nothing that is this user's own")
+			return o, failure.Failed("set HOME to a directory of this user, or run this as root for the whole machine", "HOME and XDG_CONFIG_HOME lead to nothing that is this user's own")
 		}
 		if s.State == state.SystemDir { // of the machine's configuration
 			o.State = state.Open(cli.DefaultState())
@@ -85,7 +86,7 @@ func (c *initCmd) config(s *session, file *cli.File, personal bool) (setup.Confi
 	case !cli.HasPassword(s.State):
 		conf.State = s.State
 	case file.Path == "": // else it is that of the file, which stays as it is
-		return conf, cli.Usage("name a file that holds it: password-file=FILE in the URL", "--state: a password is not for a file that everybody may read")
+		return conf, failure.Usage("name a file that holds it: password-file=FILE in the URL", "--state: a password is not for a file that everybody may read")
 	}
 	if server := s.server(); server != issuer.DefaultServer {
 		conf.Server = server
@@ -166,7 +167,7 @@ func (c *initCmd) check(ctx context.Context, s *session) error {
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return cli.Failed("run: postseal check", "this program cannot be found: %v", err)
+		return failure.Failed("run: postseal check", "this program cannot be found: %v", err)
 	}
 	args := []string{"check"}
 	for _, addr := range c.Email {
@@ -175,7 +176,7 @@ func (c *initCmd) check(ctx context.Context, s *session) error {
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Stdout, cmd.Stderr = s.prose(), os.Stderr
 	if err := cmd.Run(); err != nil {
-		return cli.Failed("see its hints above; run it again with: postseal check", "the check found something: %v", err)
+		return failure.Failed("see its hints above; run it again with: postseal check", "the check found something: %v", err)
 	}
 	return nil
 }
@@ -196,7 +197,7 @@ func checkSMTP(value string) error {
 		if errors.Is(err, submit.ErrPassword) {
 			hint = "put it into a file, and name that as smtp-password-file in the configuration"
 		}
-		return cli.Usage(hint, "--smtp: %v", err)
+		return failure.Usage(hint, "--smtp: %v", err)
 	}
 	return nil
 }
@@ -206,7 +207,7 @@ func parseDKIMKey(value string) (setup.DKIMKey, error) {
 	const hint = "for example: --dkim-key example.org:s1:/etc/postseal/example.org.pem"
 	f := strings.SplitN(value, ":", 3)
 	if len(f) < 3 || f[0] == "" || f[1] == "" || f[2] == "" {
-		return setup.DKIMKey{}, cli.Usage(hint, "--dkim-key: %q is not DOMAIN:SELECTOR:FILE", value)
+		return setup.DKIMKey{}, failure.Usage(hint, "--dkim-key: %q is not DOMAIN:SELECTOR:FILE", value)
 	}
 	key := setup.DKIMKey{Domain: f[0], Selector: f[1], Key: f[2]}
 	if err := absolute(&key.Key); err != nil {
@@ -214,10 +215,10 @@ func parseDKIMKey(value string) (setup.DKIMKey, error) {
 	}
 	data, err := os.ReadFile(key.Key)
 	if err != nil {
-		return key, cli.Config("give a PEM file with the private key", "--dkim-key: %v", err)
+		return key, failure.Config("give a PEM file with the private key", "--dkim-key: %v", err)
 	}
 	if !strings.Contains(string(data), "PRIVATE KEY-----") {
-		return key, cli.Config("give a PEM file, PKCS#8 or PKCS#1, RSA or Ed25519", "--dkim-key: %q holds no private key", key.Key)
+		return key, failure.Config("give a PEM file, PKCS#8 or PKCS#1, RSA or Ed25519", "--dkim-key: %q holds no private key", key.Key)
 	}
 	return key, nil
 }
@@ -228,10 +229,10 @@ func absolute(path *string) (err error) {
 		return nil
 	}
 	if *path, err = filepath.Abs(*path); err != nil {
-		return cli.Failed("give the whole path", "%s: %v", *path, err)
+		return failure.Failed("give the whole path", "%s: %v", *path, err)
 	}
 	if strings.ContainsFunc(*path, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return cli.Usage("rename it", "%q has control characters", *path)
+		return failure.Usage("rename it", "%q has control characters", *path)
 	}
 	return nil
 }

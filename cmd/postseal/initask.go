@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"postseal/internal/cli"
+	"postseal/internal/failure"
 	"postseal/internal/setup"
 	"postseal/issuer"
 )
@@ -60,7 +60,7 @@ func (c *initCmd) askNeighbour(ctx context.Context, s *session, m *setup.Machine
 		answer = names[0]
 	}
 	if o.Neighbour = setup.ByName(answer); o.Neighbour == nil || !slices.Contains(append(names, setup.Names()...), answer) {
-		return cli.Usage("use one of "+strings.Join(names, ", "), "%q is not one of them", answer)
+		return failure.Usage("use one of "+strings.Join(names, ", "), "%q is not one of them", answer)
 	}
 	return c.fits(o)
 }
@@ -68,7 +68,7 @@ func (c *initCmd) askNeighbour(ctx context.Context, s *session, m *setup.Machine
 // fits refuses what a user cannot set up without root.
 func (c *initCmd) fits(o *setup.Options) error {
 	if o.Personal && !o.Neighbour.ForUsers() {
-		return cli.Usage("run it as root, or with --via procmail or --via maildrop for your own mail",
+		return failure.Usage("run it as root, or with --via procmail or --via maildrop for your own mail",
 			"%s is the whole machine's, and you are not root", o.Neighbour.Title)
 	}
 	return nil
@@ -85,12 +85,12 @@ func found(choices []*setup.Neighbour) string {
 func noChoice(m *setup.Machine, o *setup.Options, choices []*setup.Neighbour) error {
 	switch {
 	case len(choices) > 1:
-		return cli.Usage("name one, for example: --via "+choices[0].Name, "several could hand over the mail: %s", strings.Join(setup.Titles(choices), ", "))
+		return failure.Usage("name one, for example: --via "+choices[0].Name, "several could hand over the mail: %s", strings.Join(setup.Titles(choices), ", "))
 	case o.Personal && len(m.Neighbours) > 0:
-		return cli.Usage("have root run it; or answer a challenge that you saved: postseal-pipe < challenge.eml",
+		return failure.Usage("have root run it; or answer a challenge that you saved: postseal-pipe < challenge.eml",
 			"%s is here, but neither procmail nor maildrop, with which you could hand over your own mail", strings.Join(setup.Titles(m.Neighbours), ", "))
 	}
-	return cli.Usage("name it with --via, one of "+strings.Join(setup.Names(), ", "), "no mail server was found")
+	return failure.Usage("name it with --via, one of "+strings.Join(setup.Names(), ", "), "no mail server was found")
 }
 
 // askSigner asks for a key if nobody is known to sign replies.

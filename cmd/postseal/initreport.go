@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"strings"
 
-	"postseal/internal/cli"
+	"postseal/internal/failure"
 	"postseal/internal/setup"
 )
 
@@ -124,7 +124,7 @@ func (r *initReport) step(s setup.Step) (initStep, error) {
 			if errors.Is(err, fs.ErrPermission) {
 				hint = "look at its owner and mode, and run it again: what is done stays"
 			}
-			return done, cli.Failed(hint, "%v", err)
+			return done, failure.Failed(hint, "%v", err)
 		}
 	}
 	return done, nil

@@ -11,6 +11,7 @@ import (
 
 	"postseal/internal/cli"
 	"postseal/internal/confine"
+	"postseal/internal/failure"
 	"postseal/issuer"
 )
 
@@ -86,7 +87,7 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
 		return err
 	}
 	defer s.voice.done()
-	return asCLI(f.command(ctx, s, parsed))
+	return f.command(ctx, s, parsed)
 }
 
 func (f *flags) command(ctx context.Context, s *session, parsed *cli.Parsed) error {
@@ -123,11 +124,11 @@ type session struct {
 // session makes it from the flags of all commands.
 func (f *flags) session(parsed *cli.Parsed) (*session, error) {
 	if f.Test && f.Server != "" {
-		return nil, cli.Usage("leave one out", "--test and --server contradict each other")
+		return nil, failure.Usage("leave one out", "--test and --server contradict each other")
 	}
 	if f.Server != "" {
 		if err := issuer.CheckServer(f.Server); err != nil {
-			return nil, asCLI(err)
+			return nil, err
 		}
 	}
 	if f.State == "" {
@@ -172,4 +173,15 @@ func (s *session) account(a issuer.AccountOptions) error {
 	s.opts.Account = a
 	s.issuer = issuer.New(s.opts)
 	return nil
+}
+
+// caSettings translates the [ca] table of the configuration file.
+func caSettings(file *cli.File) func(server string) issuer.CASettings {
+	return func(server string) issuer.CASettings {
+		t := file.CAFor(server)
+		s := issuer.CASettings{TokenJoin: t.TokenJoin, Trigger: t.Trigger, Settle: t.Settle, Compat: t.Compat}
+		s.Policy.DKIM, s.Policy.AutoSubmitted = t.DKIM, t.AutoSubmitted
+		s.Policy.Unsigned, s.Policy.TrustedAuthservID = t.Unsigned, t.TrustedAuthservID
+		return s
+	}
 }

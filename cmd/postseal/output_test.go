@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"postseal/internal/cli"
+	"postseal/internal/failure"
 	"postseal/issuer"
 )
 
@@ -68,9 +69,9 @@ func TestBar(t *testing.T) {
 
 // What a batch ends with: failures count most, then what waits, then nothing due.
 func TestTally(t *testing.T) {
-	hinted := &issuer.Error{Kind: issuer.Failed, Err: errors.New("no\nway"), Hint: "do this"}
-	waits := &issuer.Error{Kind: issuer.Later, Err: errors.New("the time is up")}
-	notDue := &issuer.Error{Kind: issuer.NotDue, Err: &issuer.NotDueError{Name: "n", NotAfter: time.Now()}}
+	hinted := failure.Failed("do this", "no\nway")
+	waits := failure.Later("", "the time is up")
+	notDue := failure.NotDue("", &issuer.NotDueError{Name: "n", NotAfter: time.Now()})
 	for name, tc := range map[string]struct {
 		errs []error
 		code int
@@ -93,24 +94,11 @@ func TestTally(t *testing.T) {
 			tally.add(newResult([]string{"a@x.test"}, res, err), false)
 		}
 		err := tally.err()
-		if cli.ExitCode(err) != tc.code || err != nil && !strings.Contains(err.Error(), tc.text) || !strings.Contains(cli.Hint(err), tc.hint) {
-			t.Errorf("%s: exit %d, %v, hint %q", name, cli.ExitCode(err), err, cli.Hint(err))
+		if cli.ExitCode(err) != tc.code || err != nil && !strings.Contains(err.Error(), tc.text) || !strings.Contains(failure.HintOf(err), tc.hint) {
+			t.Errorf("%s: exit %d, %v, hint %q", name, cli.ExitCode(err), err, failure.HintOf(err))
 		}
 		if len(tally.all) != 0 {
 			t.Errorf("%s: results are kept without need", name)
-		}
-	}
-}
-
-func TestAsCLI(t *testing.T) {
-	own := cli.Usage("hint", "text")
-	if asCLI(own) != own || asCLI(nil) != nil {
-		t.Error("an error of ours was changed")
-	}
-	for kind, code := range map[issuer.Kind]int{issuer.Failed: 1, issuer.NotDue: 2, issuer.Usage: 64, issuer.Later: 75, issuer.Config: 78} {
-		err := asCLI(&issuer.Error{Kind: kind, Err: errors.New("x"), Hint: "h"})
-		if cli.ExitCode(err) != code || cli.Hint(err) != "h" || err.Error() != "x" {
-			t.Errorf("%v: %d, %q", kind, cli.ExitCode(err), cli.Hint(err))
 		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"postseal/internal/cli"
+	"postseal/internal/failure"
 	"postseal/issuer"
 )
 
@@ -54,11 +54,11 @@ func (c *renewCmd) run(ctx context.Context, s *session) error {
 func (c *renewCmd) check() error {
 	switch {
 	case c.Jobs < 1:
-		return cli.Usage("the default is 32", "--jobs %d is too few", c.Jobs)
+		return failure.Usage("the default is 32", "--jobs %d is too few", c.Jobs)
 	case c.Timeout <= 0:
-		return cli.Usage("use a duration such as 30m", "--timeout must be more than nothing")
+		return failure.Usage("use a duration such as 30m", "--timeout must be more than nothing")
 	case c.Jitter < 0:
-		return cli.Usage("use a duration such as 10m", "--jitter is negative")
+		return failure.Usage("use a duration such as 10m", "--jitter is negative")
 	}
 	return c.passFlags.check()
 }
@@ -89,5 +89,5 @@ func (c *renewCmd) nothing(s *session) error {
 	if s.Verbose {
 		text = "nothing is due"
 	}
-	return &cli.Error{Code: cli.ExitNothingDue, Err: errors.New(text)}
+	return failure.NotDue("", errors.New(text))
 }

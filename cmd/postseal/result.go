@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"postseal/internal/cli"
+	"postseal/internal/failure"
 	"postseal/issuer"
 )
 
@@ -52,13 +53,12 @@ func newResult(emails []string, res *issuer.Result, err error) result {
 	if err == nil {
 		return r
 	}
-	err = asCLI(err)
-	r.Error, r.Hint = cli.OneLine(err.Error()), cli.Hint(err)
+	r.Error, r.Hint = cli.OneLine(err.Error()), failure.HintOf(err)
 	var notDue *issuer.NotDueError
 	switch {
 	case errors.As(err, &notDue):
 		r.Status, r.Name, r.Dir, r.NotAfter = outcomeNotDue, notDue.Name, notDue.Dir, &notDue.NotAfter
-	case cli.ExitCode(err) == cli.ExitTempFail:
+	case failure.KindOf(err) == failure.KindLater:
 		r.Status = outcomeWaiting
 	default:
 		r.Status = outcomeFailed

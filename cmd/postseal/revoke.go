@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"postseal/internal/cli"
+	"postseal/internal/failure"
 	"postseal/issuer"
 )
 
@@ -40,11 +41,11 @@ func (c *revokeCmd) run(ctx context.Context, s *session, parsed *cli.Parsed) err
 	byAddress := parsed.Given("email")
 	switch {
 	case byAddress && parsed.Given("cert-path"):
-		return cli.Usage("leave one out", "-e and --cert-path contradict each other")
+		return failure.Usage("leave one out", "-e and --cert-path contradict each other")
 	case byAddress && c.KeyPath != "":
-		return cli.Usage("give the certificate with --cert-path", "--key-path is for one certificate")
+		return failure.Usage("give the certificate with --cert-path", "--key-path is for one certificate")
 	case !byAddress && c.CertPath == "":
-		return cli.Usage("give an address with -e, or a certificate with --cert-path", "nothing to revoke is given")
+		return failure.Usage("give an address with -e, or a certificate with --cert-path", "nothing to revoke is given")
 	}
 	if err := c.check(); err != nil {
 		return err

@@ -7,9 +7,9 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/term"
+	"postseal/internal/failure"
 
-	"postseal/internal/cli"
+	"golang.org/x/term"
 )
 
 // terminal is the person at the keyboard. A nil terminal is nobody.
@@ -42,7 +42,7 @@ func (t *terminal) ask(ctx context.Context, prompt string) (string, error) {
 		return "", ctx.Err()
 	case l := <-read:
 		if l.err != nil && l.text == "" {
-			return "", cli.Failed("run it at a terminal, or with --non-interactive and flags for what it asks", "no answer: %v", l.err)
+			return "", failure.Failed("run it at a terminal, or with --non-interactive and flags for what it asks", "no answer: %v", l.err)
 		}
 		return strings.TrimSpace(l.text), nil
 	}
@@ -62,11 +62,11 @@ func (t *terminal) newPassphrase() (string, error) {
 		return "", err
 	}
 	if first == "" {
-		return "", cli.Usage("use --no-passphrase for an empty one", "the passphrase is empty")
+		return "", failure.Usage("use --no-passphrase for an empty one", "the passphrase is empty")
 	}
 	second, err := t.secret("The same again: ")
 	if err == nil && first != second {
-		err = cli.Usage("run the same command again", "the two passphrases differ")
+		err = failure.Usage("run the same command again", "the two passphrases differ")
 	}
 	return first, err
 }
@@ -76,7 +76,7 @@ func (t *terminal) secret(prompt string) (string, error) {
 	text, err := term.ReadPassword(int(os.Stdin.Fd()))
 	fmt.Fprintln(os.Stderr)
 	if err != nil {
-		return "", cli.Failed("use --passphrase-file", "the passphrase cannot be read: %v", err)
+		return "", failure.Failed("use --passphrase-file", "the passphrase cannot be read: %v", err)
 	}
 	return string(text), nil
 }

@@ -3,12 +3,15 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"postseal/internal/failure"
 )
 
 type testFlags struct {
@@ -89,7 +92,7 @@ func TestErrors(t *testing.T) {
 			if ExitCode(err) != c.code || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("exit %d, %q; want exit %d, %q", ExitCode(err), err, c.code, c.want)
 			}
-			if Hint(err) == "" {
+			if failure.HintOf(err) == "" {
 				t.Error("no hint")
 			}
 		})
@@ -156,11 +159,11 @@ func TestHelpEndsWithExample(t *testing.T) {
 // A server's text must not break the one-line rule or drive the terminal.
 func TestReport(t *testing.T) {
 	var stderr bytes.Buffer
-	code := Report(&stderr, "test", WithHint(errors.New("the server says: 550\r\n\x1b[31mno"), "ask\nit"))
+	code := Report(&stderr, "test", failure.WithHint(errors.New("the server says: 550\r\n\x1b[31mno"), "ask\nit"))
 	if want := "test: error: the server says: 550 \\x1b[31mno\ntest: hint: ask it\n"; stderr.String() != want || code != ExitFailed {
 		t.Errorf("exit %d, %q, want %q", code, stderr.String(), want)
 	}
-	if code := Report(&stderr, "test", WithHint(Later("", "x"), "again")); code != ExitTempFail {
+	if code := Report(&stderr, "test", failure.WithHint(failure.Later("", "x"), "again")); code != ExitTempFail {
 		t.Errorf("a hint changed the exit status to %d", code)
 	}
 }
@@ -172,7 +175,18 @@ func TestCheckState(t *testing.T) {
 	if err := CheckState("redis://user:secret@host/0"); err != nil {
 		t.Error(err)
 	}
-	if err := CheckState("mysql://user:secret@host/0"); ExitCode(err) != ExitConfig || Hint(err) == "" || strings.Contains(err.Error(), "secret") {
+	if err := CheckState("mysql://user:secret@host/0"); ExitCode(err) != ExitConfig || failure.HintOf(err) == "" || strings.Contains(err.Error(), "secret") {
 		t.Errorf("exit %d, %v", ExitCode(err), err)
+	}
+}
+
+func TestExitCode(t *testing.T) {
+	for err, want := range map[error]int{
+		nil: 0, errors.New("x"): 1, failure.Failed("", "x"): 1, failure.NotDue("", errors.New("x")): 2, failure.Usage("", "x"): 64,
+		fmt.Errorf("y: %w", failure.Later("", "x")): 75, failure.WithHint(failure.Config("", "x"), "h"): 78,
+	} {
+		if got := ExitCode(err); got != want {
+			t.Errorf("%v: exit %d, want %d", err, got, want)
+		}
 	}
 }

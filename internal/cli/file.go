@@ -13,6 +13,7 @@ import (
 	"github.com/BurntSushi/toml"
 	"github.com/alecthomas/kong"
 
+	"postseal/internal/failure"
 	"postseal/state"
 )
 
@@ -91,15 +92,15 @@ func (f *File) CAFor(server string) CA {
 func ReadFile(path string) (File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return File{}, Config("give an existing file with --config, or none", "configuration file %q: %v", path, state.Cause(err))
+		return File{}, failure.Config("give an existing file with --config, or none", "configuration file %q: %v", path, state.Cause(err))
 	}
 	f := File{Path: path}
 	if _, err := toml.DecodeFile(path, &f.top); err != nil {
-		return File{}, Unreadable(err, "see postseal.toml(5)", "%s: %v", path, state.Cause(err))
+		return File{}, failure.Unreadable(err, "see postseal.toml(5)", "%s: %v", path, state.Cause(err))
 	}
 	meta, err := toml.DecodeFile(path, &f)
 	if err != nil {
-		return File{}, Unreadable(err, "see postseal.toml(5)", "%s: %v", path, state.Cause(err))
+		return File{}, failure.Unreadable(err, "see postseal.toml(5)", "%s: %v", path, state.Cause(err))
 	}
 	if err := f.checkKeys(meta); err != nil {
 		return File{}, err
@@ -117,7 +118,7 @@ func (f *File) checkKeys(meta toml.MetaData) error {
 		if len(key) == 1 && slices.Contains(Keys, key[0]) {
 			continue
 		}
-		return Config("see postseal.toml(5) for the keys", "%s: unknown key %q", f.Path, key.String())
+		return failure.Config("see postseal.toml(5) for the keys", "%s: unknown key %q", f.Path, key.String())
 	}
 	return nil
 }
@@ -127,7 +128,7 @@ func (f *File) checkMode(mode fs.FileMode) error {
 		return nil
 	}
 	if key := f.secret(); key != "" {
-		return Config("run: chmod o-r "+f.Path, "%s holds a password (%s) and everyone can read it", f.Path, key)
+		return failure.Config("run: chmod o-r "+f.Path, "%s holds a password (%s) and everyone can read it", f.Path, key)
 	}
 	return nil
 }
@@ -157,12 +158,12 @@ func (f *File) secret() string {
 func (f *File) checkTables() error {
 	for i, k := range f.DKIM {
 		if k.Domain == "" || k.Selector == "" || k.Key == "" {
-			return Config("a [[dkim]] table needs domain, selector and key", "%s: [[dkim]] table %d is incomplete", f.Path, i+1)
+			return failure.Config("a [[dkim]] table needs domain, selector and key", "%s: [[dkim]] table %d is incomplete", f.Path, i+1)
 		}
 	}
 	for name, ca := range f.CA {
 		if err := ca.check(); err != nil {
-			return Config("see postseal.toml(5) for the values", "%s: [ca.%q]: %v", f.Path, name, err)
+			return failure.Config("see postseal.toml(5) for the values", "%s: [ca.%q]: %v", f.Path, name, err)
 		}
 	}
 	return nil

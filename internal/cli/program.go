@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"postseal/internal/failure"
 )
 
 // Program is one command: its name, what it says of itself, and its flags.
@@ -87,7 +90,7 @@ func (p Program) Parse(args []string, stdout io.Writer) (_ *Parsed, err error) {
 			if !done {
 				panic(r)
 			}
-			err = &Error{Code: ExitOK, Err: errDone}
+			err = &failure.Error{Kind: failure.KindNone, Err: errDone}
 		}
 	}()
 	ctx, err := parser.Parse(args)
@@ -100,18 +103,18 @@ func (p Program) Parse(args []string, stdout io.Writer) (_ *Parsed, err error) {
 // parseError tells errors of the file and the environment (exit 78) from those
 // of the command line (exit 64). Kong names the environment variable in its text.
 func (p Program) parseError(r *resolver, err error) error {
-	var own *Error
+	var own *failure.Error
 	if errors.As(err, &own) {
 		return own
 	}
 	hint := fmt.Sprintf("see %q", strings.Join(append([]string{p.Name}, commandOf(err)...), " ")+" --help")
 	if r.inFile != "" && strings.Contains(err.Error(), "--"+r.inFile) {
-		return Config("see postseal.toml(5) for the values", "%s: %v", r.file.Path, err)
+		return failure.Config("see postseal.toml(5) for the values", "%s: %v", r.file.Path, err)
 	}
 	if strings.Contains(err.Error(), "from envar ") {
-		return Config(hint, "environment: %v", err)
+		return failure.Config(hint, "environment: %v", err)
 	}
-	return Usage(hint, "%v", err)
+	return failure.Usage(hint, "%v", err)
 }
 
 // commandOf returns the command, as words, that a command line got to before its error.
@@ -159,15 +162,15 @@ func (p Program) Main(run func(context.Context, *Parsed) error) int {
 	return Report(LastWords(), p.Name, parsed.blame(run(ctx, parsed)))
 }
 
-// blame gives an error in the value of a flag, which starts with the flag's name, to
-// the configuration file or the environment (exit 78) if the command line does not
-// have that flag.
+// blame gives an error in the value of a flag, which names the setting or starts with the
+// flag's name, to the configuration file or the environment (exit 78) if the command line
+// does not have that flag.
 func (p *Parsed) blame(err error) error {
-	var usage *Error
-	if !errors.As(err, &usage) || usage.Code != ExitUsage || p.Kong == nil {
+	if failure.KindOf(err) != failure.KindUsage || p.Kong == nil {
 		return err
 	}
-	name, _, _ := strings.Cut(strings.TrimPrefix(usage.Err.Error(), "--"), ":")
+	name, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "--"), ":")
+	name = cmp.Or(failure.SettingOf(err), name)
 	for _, step := range p.Kong.Path {
 		if step.Flag != nil && step.Flag.Name == name && !step.Resolved {
 			return err
@@ -175,11 +178,11 @@ func (p *Parsed) blame(err error) error {
 	}
 	for _, flag := range p.Kong.Flags() {
 		if flag.Name == name && slices.ContainsFunc(flag.Envs, isSet) {
-			return Config(usage.Hint, "environment: %w", usage.Err)
+			return failure.Config(failure.HintOf(err), "environment: %w", err)
 		}
 	}
 	if _, inFile := p.File.top[name]; inFile {
-		return Config(usage.Hint, "%s: %w", p.File.Path, usage.Err)
+		return failure.Config(failure.HintOf(err), "%s: %w", p.File.Path, err)
 	}
 	return err
 }

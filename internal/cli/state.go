@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"postseal/internal/failure"
 	"postseal/internal/hostport"
 	"postseal/state"
 )
@@ -37,13 +38,13 @@ func IsURL(s string) bool { return strings.Contains(s, "://") }
 func CheckState(s string) error {
 	scheme, _, found := strings.Cut(s, "://")
 	if found && !slices.Contains([]string{"redis", "rediss", "unix"}, scheme) {
-		return Config(StateHint, "--state: %s:// is not known to this version", scheme)
+		return failure.Config(StateHint, "--state: %s:// is not known to this version", scheme)
 	}
 	return nil
 }
 
 // StateError is the error of a --state that is a URL and cannot be used (exit 78).
-func StateError(err error) error { return Unreadable(err, StateHint, "--state: %w", err) }
+func StateError(err error) error { return failure.Unreadable(err, StateHint, "--state: %w", err) }
 
 // CheckResolver refuses a --resolver that can never answer.
 func CheckResolver(s string) error {
@@ -51,7 +52,7 @@ func CheckResolver(s string) error {
 		return nil
 	}
 	if _, err := hostport.Dial(s); err != nil {
-		return Usage("for example: --resolver 127.0.0.1:53, or --resolver [::1]:53", "--resolver: %v", err)
+		return failure.Usage("for example: --resolver 127.0.0.1:53, or --resolver [::1]:53", "--resolver: %v", err)
 	}
 	return nil
 }

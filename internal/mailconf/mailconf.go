@@ -14,6 +14,7 @@ import (
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
 	"postseal/internal/confine"
+	"postseal/internal/failure"
 	"postseal/internal/submit"
 	"postseal/state"
 	"postseal/state/redis"
@@ -35,14 +36,14 @@ type Flags struct {
 func (f *Flags) Check() (*submit.Server, error) {
 	server, err := submit.ParseServer(f.SMTP)
 	if err != nil {
-		return nil, cli.Usage("for example: --smtp smtp://localhost:25", "--smtp: %v", err)
+		return nil, failure.Usage("for example: --smtp smtp://localhost:25", "--smtp: %v", err)
 	}
 	if err := cli.CheckResolver(f.Resolver); err != nil {
 		return nil, err
 	}
 	if f.Helo != "" {
 		if err := submit.CheckName(f.Helo); err != nil {
-			return nil, cli.Usage("for example: --helo mx1.example.org", "--helo: %v", err)
+			return nil, failure.Usage("for example: --helo mx1.example.org", "--helo: %v", err)
 		}
 	}
 	if _, err := f.rate(); err != nil {
@@ -78,7 +79,7 @@ func (f *Flags) rate() (r challenge.Rate, err error) {
 	case len(n) == 2 && n[0] > 0 && n[1] > 0:
 		return challenge.Rate{PerCA: n[0], Total: n[1]}, nil
 	}
-	return r, cli.Usage("for example: --max-answers 10000,50000", "--max-answers: want one or two positive numbers: for one CA, and in all")
+	return r, failure.Usage("for example: --max-answers 10000,50000", "--max-answers: want one or two positive numbers: for one CA, and in all")
 }
 
 // Store returns where the two halves meet. What is damaged there is logged by name.
@@ -126,7 +127,7 @@ func (f *Flags) Responder(file *cli.File, store state.Store, log *slog.Logger) (
 	}
 	server.CAFile, server.Name = f.SMTPCA, f.name()
 	if err := server.Check(); err != nil {
-		return nil, cli.Config("put the password into --smtp-password-file or POSTSEAL_SMTP_PASSWORD", "--smtp: %v", err)
+		return nil, failure.Config("put the password into --smtp-password-file or POSTSEAL_SMTP_PASSWORD", "--smtp: %v", err)
 	}
 	keys, err := loadKeys(file)
 	if err != nil {
@@ -169,7 +170,7 @@ func (f *Flags) password(file *cli.File) (string, error) {
 	if f.SMTPPasswordFile != "" {
 		data, err := os.ReadFile(f.SMTPPasswordFile)
 		if err != nil {
-			return "", cli.Unreadable(err, "give a file that holds the password and that the mail half can read", "--smtp-password-file: %v", err)
+			return "", failure.Unreadable(err, "give a file that holds the password and that the mail half can read", "--smtp-password-file: %v", err)
 		}
 		return strings.TrimRight(string(data), "\r\n"), nil
 	}
@@ -184,7 +185,7 @@ func loadKeys(file *cli.File) ([]challenge.Key, error) {
 	for _, k := range file.DKIM {
 		signer, err := challenge.LoadKey(k.Key)
 		if err != nil {
-			return nil, cli.Unreadable(err, "[[dkim]] key is a PEM file, PKCS#8 or PKCS#1, RSA or Ed25519", "DKIM key of %s: %v", k.Domain, cause(err))
+			return nil, failure.Unreadable(err, "[[dkim]] key is a PEM file, PKCS#8 or PKCS#1, RSA or Ed25519", "DKIM key of %s: %v", k.Domain, cause(err))
 		}
 		keys = append(keys, challenge.Key{Domain: k.Domain, Selector: k.Selector, Signer: signer})
 	}

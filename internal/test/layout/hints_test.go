@@ -6,17 +6,13 @@ import (
 	"go/token"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 )
 
-// hinted are the functions that make errors for users, by package or "" for the
-// package's own, with the number of the argument that is the hint.
-var hinted = map[string]map[string]int{
-	"cmd/":              {"cli.Usage": 0, "cli.Config": 0, "cli.Later": 0, "cli.Failed": 0, "cli.Unreadable": 1, "cli.WithHint": 1},
-	"internal/mailconf": {"cli.Usage": 0, "cli.Config": 0, "cli.Later": 0, "cli.Failed": 0, "cli.Unreadable": 1, "cli.WithHint": 1},
-	"internal/cli":      {"Usage": 0, "Config": 0, "Later": 0, "Failed": 0, "Unreadable": 1},
-	"issuer":            {"usageError": 0, "configError": 0, "later": 0, "failed": 0, "withHint": 1},
+// hinted are the functions that make errors for users, with the number of the argument
+// that is the hint.
+var hinted = map[string]int{
+	"failure.Usage": 0, "failure.Config": 0, "failure.Later": 0, "failure.Failed": 0, "failure.Unreadable": 1, "failure.WithHint": 1,
 }
 
 // withoutHint are calls that may have none, by file and the text of the error.
@@ -29,10 +25,6 @@ func TestHints(t *testing.T) {
 	used := map[string]bool{}
 	calls := 0
 	for name, p := range packages(t) {
-		functions := functionsOf(name)
-		if functions == nil {
-			continue
-		}
 		for _, file := range p.GoFiles {
 			fset := token.NewFileSet()
 			parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, file), nil, 0)
@@ -45,7 +37,7 @@ func TestHints(t *testing.T) {
 				if !ok {
 					return true
 				}
-				hint, ours := functions[calledName(call)]
+				hint, ours := hinted[calledName(call)]
 				if !ours || len(call.Args) <= hint {
 					return true
 				}
@@ -68,15 +60,6 @@ func TestHints(t *testing.T) {
 			t.Errorf("%s has a hint, or is no more: remove it from the list", key)
 		}
 	}
-}
-
-func functionsOf(name string) map[string]int {
-	for prefix, functions := range hinted {
-		if name == prefix || strings.HasSuffix(prefix, "/") && strings.HasPrefix(name, prefix) {
-			return functions
-		}
-	}
-	return nil
 }
 
 func calledName(call *ast.CallExpr) string {

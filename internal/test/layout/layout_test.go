@@ -13,19 +13,19 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/confine", "internal/printable", "internal/setup",
+	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/failure", "internal/confine", "internal/printable", "internal/setup",
 		"internal/submit", "state/redis"},
-	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine", "internal/hostport",
+	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/failure", "internal/confine", "internal/hostport",
 		"internal/submit", "state"},
-	"cmd/postseal-pipe": {"pipe", "internal/challenge", "internal/mailconf", "internal/cli", "internal/confine",
+	"cmd/postseal-pipe": {"pipe", "internal/challenge", "internal/mailconf", "internal/cli", "internal/failure", "internal/confine",
 		"state"},
 	"cmd/postseal-demo": {"issuer", "milter", "pipe", "internal/challenge", "internal/mailconf", "internal/mailhost",
-		"internal/submit", "internal/testca", "internal/cli", "state"},
+		"internal/submit", "internal/testca", "internal/cli", "internal/failure", "state"},
 
 	"milter":             {"internal/challenge", "state"},
 	"pipe":               {"internal/challenge", "state"},
 	"internal/challenge": {"internal/smime", "internal/dkimkey", "internal/printable", "internal/resolve", "internal/submit", "state"},
-	"issuer":             {"internal/https", "internal/printable", "state"},
+	"issuer":             {"internal/failure", "internal/https", "internal/printable", "state"},
 
 	// What others wrote goes out of both halves through the same filter.
 	"state":          {"internal/printable"},
@@ -41,7 +41,7 @@ var imports = map[string][]string{
 	// servers there are, and what each needs, "postseal init" knows.
 	"internal/check": {"internal/dkimkey", "internal/hostport", "internal/https", "internal/resolve", "internal/setup", "internal/submit", "state", "state/redis"},
 
-	"internal/cli": {"internal/hostport", "internal/printable", "state"},
+	"internal/cli": {"internal/failure", "internal/hostport", "internal/printable", "state"},
 
 	// Both take addresses of servers.
 	"internal/submit":   {"internal/hostport"},
@@ -52,7 +52,7 @@ var imports = map[string][]string{
 
 	// What the two programs of the mail half read from their flags and file in
 	// the same way: a part of cmd/ that both share.
-	"internal/mailconf": {"internal/challenge", "internal/cli", "internal/confine", "internal/submit", "state", "state/redis"},
+	"internal/mailconf": {"internal/challenge", "internal/cli", "internal/failure", "internal/confine", "internal/submit", "state", "state/redis"},
 }
 
 // reasons is why a package may not be imported by those that imports does not

@@ -1,0 +1,124 @@
+// Package failure is the one type of error that says what kind of failure it is, in
+// which setting, and what would help. Packages return it; the programs in cmd/ make an
+// exit status of the kind, and say the advice in the words of their flags.
+package failure
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+)
+
+// Kind says what an error means for whoever called.
+type Kind int
+
+// The kinds of errors, and KindNone for no error.
+const (
+	KindNone   Kind = iota
+	KindFailed      // it did not work, and will not by itself
+	KindNotDue      // there is nothing to do
+	KindLater       // not yet: the same call later goes on
+	KindUsage       // what was asked for makes no sense
+	KindConfig      // a file or directory that the caller named is not usable
+)
+
+// Error is an error with its kind and, where they are known, the setting that is at
+// fault and what the user can do about it.
+type Error struct {
+	Kind    Kind
+	Err     error
+	Hint    string // a sentence, or one of the constants of this package
+	Setting string // as it is called in the configuration
+}
+
+func (e *Error) Error() string {
+	if e.Setting != "" {
+		return "--" + e.Setting + ": " + e.Err.Error()
+	}
+	return e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Usage returns an error in what was asked for.
+func Usage(hint, format string, args ...any) error {
+	return &Error{Kind: KindUsage, Err: fmt.Errorf(format, args...), Hint: hint}
+}
+
+// Config returns an error in the configuration.
+func Config(hint, format string, args ...any) error {
+	return &Error{Kind: KindConfig, Err: fmt.Errorf(format, args...), Hint: hint}
+}
+
+// Unreadable returns the error of a file that the configuration needs: Later where the
+// machine is short of something for now, since mail must not bounce for it; else Config.
+func Unreadable(err error, hint, format string, args ...any) error {
+	for _, short := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO} {
+		if errors.Is(err, short) {
+			return Later("the machine is short of memory, of open files, or of a disk that works: put that right", format, args...)
+		}
+	}
+	return Config(hint, format, args...)
+}
+
+// Later returns an error that says to try again later.
+func Later(hint, format string, args ...any) error {
+	return &Error{Kind: KindLater, Err: fmt.Errorf(format, args...), Hint: hint}
+}
+
+// Failed returns a failure.
+func Failed(hint, format string, args ...any) error {
+	return &Error{Kind: KindFailed, Err: fmt.Errorf(format, args...), Hint: hint}
+}
+
+// NotDue returns an error that says that there is nothing to do.
+func NotDue(hint string, err error) error { return &Error{Kind: KindNotDue, Err: err, Hint: hint} }
+
+// WithHint adds a hint to err and keeps its kind. It returns nil for nil.
+func WithHint(err error, hint string) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Kind: KindOf(err), Err: err, Hint: hint}
+}
+
+// In says which setting is at fault. It keeps kind and hint of err, and returns nil for nil.
+func In(setting string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Kind: KindOf(err), Err: err, Setting: setting}
+}
+
+// KindOf returns the kind of the first Error in the chain of err, else KindFailed;
+// KindNone for nil.
+func KindOf(err error) Kind {
+	if err == nil {
+		return KindNone
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return KindFailed
+}
+
+// HintOf returns the first hint in the chain of err, or "".
+func HintOf(err error) string { return first(err, func(e *Error) string { return e.Hint }) }
+
+// SettingOf returns the first setting in the chain of err, or "".
+func SettingOf(err error) string { return first(err, func(e *Error) string { return e.Setting }) }
+
+func first(err error, field func(*Error) string) string {
+	for {
+		var e *Error
+		if !errors.As(err, &e) {
+			return ""
+		}
+		if value := field(e); value != "" {
+			return value
+		}
+		err = e.Err
+	}
+}
