@@ -16,7 +16,7 @@ import (
 //
 // It has no goroutine, no buffer and no socket of its own, so that one thread can
 // serve a thousand of them (loop_linux.go) as well as a goroutine one (conn.go).
-// Commands and short header fields are taken whole. What may be long goes by in
+// Commands and short header fields are taken whole. Long ones go by in
 // pieces as it comes, so a peer never makes us hold what it only announces.
 type dialogue struct {
 	server     *Server
@@ -75,7 +75,7 @@ func newDialogue(s *Server) dialogue {
 // is to stop.
 func (d *dialogue) busy() bool { return d.message.phase != idle }
 
-// take reads what is in, and appends the replies to out. What it returns as left is
+// take reads what is in, and appends the replies to out. The bytes that it returns as left are
 // to be given again with what follows it. An error ends the connection; the replies
 // before it still count.
 func (d *dialogue) take(in, out []byte) (left, replies []byte, next then, err error) {

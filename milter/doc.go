@@ -1,4 +1,4 @@
-// Package milter stands between a mail server and the decision: it speaks the
+// Package milter sits between a mail server and the decision: it speaks the
 // milter protocol, by which Postfix and Sendmail show each message to a filter
 // while the client waits, and hands those that may be challenges to
 // internal/challenge.
@@ -6,7 +6,7 @@
 // A mail server sees one challenge in a million messages, so the life of a
 // message is arranged by what the others cost:
 //
-//  1. MAIL. With nobody waiting for a challenge the message is accepted here,
+//  1. MAIL. While no order waits for a challenge the message is accepted here,
 //     and the server shows nothing more of it. Config.Pending knows that from
 //     memory.
 //  2. Header fields. They come in one stream without replies, and are kept as

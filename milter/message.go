@@ -76,7 +76,7 @@ func isSubject(name []byte) bool {
 	return len(name) >= len(subject) && bytes.EqualFold(bytes.TrimRight(name, " \t"), subject)
 }
 
-// packedField takes a field as it stands in a packet: name, NUL, value, NUL.
+// packedField takes a field as it is in a packet: name, NUL, value, NUL.
 func (m *message) packedField(data []byte) {
 	name, value, _ := bytes.Cut(data, []byte{0})
 	value, _, _ = bytes.Cut(value, []byte{0})

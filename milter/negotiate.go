@@ -55,7 +55,7 @@ func (o options) appendPacket(p []byte) []byte {
 	return binary.BigEndian.AppendUint32(p, uint32(o.steps))
 }
 
-// separator stands between the name of a field and the value that the server
+// separator separates the name of a field from the value that the server
 // hands over.
 func (o options) separator() string {
 	if o.has(milter.OptHeaderLeadingSpace) {

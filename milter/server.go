@@ -157,7 +157,7 @@ func (s *Server) pending() bool {
 	return pending
 }
 
-// logOutcome writes the one line for a message that concerns somebody who waits.
+// logOutcome writes the one line for a message that an order waits for.
 // There is none for other mail.
 func (s *Server) logOutcome(o challenge.Outcome, m *message) {
 	if !o.Concerns() {

@@ -66,7 +66,7 @@ func ackNow(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 }
 
-// What follows are the system calls of the loop. None of them waits, so the Go
+// The system calls of the loop. None of them waits, so the Go
 // runtime is not told of them: it would wake its monitor for each.
 
 func readNow(fd int, p []byte) (n int, errno unix.Errno) {

@@ -13,7 +13,7 @@ import (
 const statusField = "Postseal-Status"
 
 // passthrough copies the message to w with our status on top, below an mbox line.
-// A status that came with it is somebody else's claim and is taken out.
+// A status that came with it was claimed by a stranger and is taken out.
 func (in *input) passthrough(w io.Writer, out challenge.Outcome) error {
 	r := bufio.NewReader(io.MultiReader(bytes.NewReader(in.head), bytes.NewReader(in.body), in.r))
 	bw := bufio.NewWriter(w)

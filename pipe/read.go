@@ -17,7 +17,7 @@ type input struct {
 	more bool   // there was more than the bound
 }
 
-// readHead reads the header block. What is larger than the bound cannot be a
+// readHead reads the header block. One that is larger than the bound cannot be a
 // challenge, so the rest stays in the reader.
 func readHead(r io.Reader) (*input, error) {
 	in := &input{r: bufio.NewReaderSize(r, 32<<10)}
@@ -46,8 +46,8 @@ func (in *input) readBody() error {
 	return err
 }
 
-// mboxLine returns the length of the "From " line that stands above a message in an
-// mbox file and above what procmail gets from Postfix, 0 if there is none. It is cut
+// mboxLine returns the length of the "From " line above a message in an
+// mbox file and in what procmail receives from Postfix, 0 if there is none. It is cut
 // here and nowhere else: anywhere but on top of stdin such a line is not a field, and is
 // refused. With a colon next it is a From in obsolete syntax (RFC 5322, Section 4.5),
 // which counts.

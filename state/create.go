@@ -109,7 +109,7 @@ func member(gid int) bool {
 
 // makeDir makes one directory with its mode and group, and reports whether it did.
 // An existing one is left as the admin made it. A new one gets its name only
-// when it is complete, so that nobody can be in between.
+// when it is complete, so that nobody can step in between.
 func makeDir(path string, mode fs.FileMode, shared bool, gid int) (made bool, err error) {
 	if info, err := os.Stat(path); err == nil {
 		if !info.IsDir() {

@@ -19,7 +19,7 @@ type Dir struct {
 	path string
 
 	// Damaged is told of each file that is not a record of ours, by name. It may be
-	// called from several goroutines, each once in an hour and no more than twenty. Nil means that nobody wants to know.
+	// called from several goroutines, each once in an hour and no more than twenty. Nil drops the reports.
 	Damaged func(path string, err error)
 
 	pending, answers watcher

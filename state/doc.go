@@ -62,7 +62,7 @@
 // # What others put there
 //
 // Each half opens the other's directory by one function, OpenForeign: no link is followed,
-// nothing waits, and what is not a regular file of bounded size is damaged. The rules stand in
+// nothing waits, and anything but a regular file of bounded size is damaged. The rules are in
 // foreign.go and, by number, in SECURITY.md.
 //
 // # Writing
@@ -91,5 +91,5 @@
 //
 // What cannot be read as a whole record of a known version is damaged: it
 // is reported by name through Dir.Damaged, once, and skipped, never fatal. A record of a
-// newer version is not damage but a NewerError: whoever needs it has to give up.
+// newer version is not damage but a NewerError: its reader has to give up.
 package state

@@ -13,7 +13,7 @@ import (
 	"postseal/internal/printable"
 )
 
-// The rules for a directory in which somebody else can write: answers/ to the issuing
+// The rules for a directory that another user can write to: answers/ to the issuing
 // half, pending/ to the mail half, a mailbox to "postseal check". SECURITY.md has them by
 // number.
 //
@@ -21,10 +21,10 @@ import (
 //     followed if it is a link, and no opening and no reading waits for anybody.
 //  2. It is a regular file of bounded size, and no more than that is read even if it
 //     grows meanwhile. Whatever else it is, is damaged.
-//  3. What is damaged is named once, left out, and stops no command; an error about it
+//  3. A damaged file is named once, left out, and stops no command; an error about it
 //     quotes none of its content.
 //  4. Nobody writes through a name that was there before: a new file gets a new name
-//     (O_EXCL) and then replaces the old one, or is linked to a free one. What is appended
+//     (O_EXCL) and then replaces the old one, or is linked to a free one. Whatever is appended
 //     to has no other name.
 //  5. Removing what has had its time reports what it cannot remove and goes on.
 //  6. Names and texts from there are shown as printable text only.
@@ -32,7 +32,7 @@ import (
 // Hard links pass, because claims are made of them. Links in the middle of a path are the
 // admin's, and so is what he names on a command line or in the configuration.
 
-// OpenForeign opens a file in a directory in which somebody else can write. The flags are
+// OpenForeign opens a file in a directory that another user can write to. The flags are
 // those of os.OpenFile. It never waits, and follows no link in the last part of the path.
 // The error is about damage if there is something else than a regular file.
 func OpenForeign(path string, flag int) (*os.File, error) {
@@ -65,7 +65,7 @@ func openSeen(path string, flag int, info fs.FileInfo) (*os.File, error) {
 	return f, nil
 }
 
-// readForeign reads a file of at most that many bytes. What is too large, or empty where
+// readForeign reads a file of at most that many bytes. One that is too large, or empty where
 // something has to be, is not even opened: there may be many such files.
 func readForeign(path string, least, most int64) ([]byte, error) {
 	info, err := os.Lstat(path)

@@ -7,7 +7,7 @@ import (
 )
 
 // NewerError is a record that a newer postseal has written. It is not damaged, and
-// what it says is not known here: whoever needs it has to give up, not go on as if
+// what it says is not known here: its reader has to give up, not go on as if
 // it were not there. An order made twice or a challenge answered twice would be the
 // price.
 //

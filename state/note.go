@@ -132,7 +132,7 @@ type MailHalf struct {
 	Seen time.Time
 }
 
-// alive is what stands in .alive-HOST.
+// alive is the content of .alive-HOST.
 type alive struct {
 	Version int       `json:"version"`
 	Time    time.Time `json:"time"`

@@ -109,7 +109,7 @@ func countLine(sign byte, server string, t time.Time) []byte {
 	return fmt.Appendf(nil, "%c%010d %s\n", sign, t.Unix(), countKey(server))
 }
 
-// countKey stands for a CA in a line.
+// countKey is the short name of a CA in a line.
 func countKey(server string) string {
 	sum := sha256.Sum256([]byte(server))
 	return hex.EncodeToString(sum[:8])

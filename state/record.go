@@ -17,7 +17,7 @@ import (
 // Version is the version of the state directory that this package reads and writes.
 const Version = 1
 
-// Pending is a challenge that somebody waits for: all that the mail half may know.
+// Pending is a challenge that an order waits for: all that the mail half may know.
 type Pending struct {
 	Version    int       `json:"version"`
 	ID         string    `json:"id"`         // names the answer; new for each order and address

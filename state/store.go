@@ -6,7 +6,7 @@ import (
 )
 
 // Store is where the two halves meet: a directory (Dir), or Redis for several MX
-// hosts (package redis). What a method promises holds for all processes that use
+// hosts (package redis). The promises of a method hold for all processes that use
 // the same store, on whatever host.
 type Store interface {
 	// Put writes the record of a challenge that is waited for. It replaces that of
@@ -65,7 +65,7 @@ type Store interface {
 	WaitAnswer(ctx context.Context, id string, seen *Answer) (*Answer, error)
 
 	// Note notes that a challenge was refused or put off, at most once a minute for each
-	// record. A stranger can cause it. Where another user's note stands it may stay.
+	// record. A stranger can cause it. A note that another user left may stay.
 	Note(p *Pending, verdict, reason string, now time.Time) error
 
 	// Notes returns the notes about some records.
@@ -83,7 +83,7 @@ type Store interface {
 	MailHalves() ([]MailHalf, error)
 
 	// Forget removes answers whose last attempt ended more than age ago, for the
-	// issuing half. What cannot be removed is reported as damaged.
+	// issuing half. A file that cannot be removed is reported as damaged.
 	Forget(age time.Duration, now time.Time) error
 
 	// Index returns an index of what is pending. It works, slower, while the store

@@ -25,7 +25,7 @@ type watcher struct {
 
 // subscribe returns a channel that gets a value after each change of a file whose
 // name starts with prefix, and the function that ends it. It stays silent where
-// the kernel gives no events: polling stands beside it.
+// the kernel gives no events; polling covers that.
 func (w *watcher) subscribe(dir, prefix string) (<-chan struct{}, func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

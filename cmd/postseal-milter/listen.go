@@ -118,7 +118,7 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 		return nil, err
 	}
 	// By the umask and not by chmod(2), which would follow a link: the name is that of
-	// the socket only as long as nobody else writes in its directory.
+	// the socket only as long as nobody else can write to its directory.
 	old := syscall.Umask(int(0o777 &^ mode))
 	l, err := net.Listen("unix", path)
 	syscall.Umask(old)

@@ -114,8 +114,8 @@ func (f *flags) mode() pipe.Mode {
 	return pipe.Reply
 }
 
-// report writes one line for a message that is for somebody who waits. In the modes
-// that people use by hand, silence would be no answer either.
+// report writes one line for a message that an order waits for. In the modes
+// that people use by hand, silence would not be an answer.
 func (f *flags) report(log *slog.Logger, out challenge.Outcome) {
 	if !out.Concerns() && out.Verdict == challenge.None && !f.Print {
 		return

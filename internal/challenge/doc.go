@@ -4,8 +4,8 @@
 // A CA that is asked for an S/MIME certificate wants to see that who asks reads
 // the mail of the address. It splits a random token: one part goes to the ACME
 // client over HTTPS, the other to the address by mail, and a reply must come back
-// from there with a digest over both (RFC 8823). Whoever answers such a mail lets
-// somebody have a certificate for the mailbox, so all that matters here is to
+// from there with a digest over both (RFC 8823). An answer to such a mail can
+// give a stranger a certificate for the mailbox, so all that matters here is to
 // answer the mails of a CA that the admin's own client has just ordered from, and
 // no others. The client has left what it knows in the state directory; this
 // package adds what the mail says, and replies.
@@ -47,7 +47,7 @@
 //     with a bounded number of questions (package resolve). What the SMTP server says
 //     to the reply is bounded in time and bytes (package submit). TestHostileCost,
 //     BenchmarkHostile, TestGolden (look-ups of each case).
-//  3. A field that may stand once stands once. DKIM signs the bottom one of two and
+//  3. A field that may occur once occurs once. DKIM signs the bottom one of two and
 //     people read the top one. *-added-above, *-added-below, *-twice.
 //  4. The challenge is for an order that is known: From is who the CA said it would
 //     be, To is one mailbox, and exactly one record fits. To alone says whose
@@ -67,10 +67,10 @@
 //     has answered may not be discarded. TestAnotherChallenge,
 //     TestAnotherChallengeAfterTrouble, TestAnotherChallengeAtOnce, TestAnswerOnce, TestAnswerSMTPTrouble,
 //     TestGolden (second delivery of each case), and the tests of package state.
-//  9. In doubt there is no answer. What cannot be known now is later and not
-//     refused, what can never be right is refused and not later. *-servfail,
+//  9. In doubt there is no answer. Anything that cannot be known now is later and
+//     not refused; anything that can never be right is refused and not later. *-servfail,
 //     *-timeout, 5*-refused, *-temporary-*, *-part2-*; TestResolver.
-//  10. Nothing of the message gets into the reply but the token, which has an
+//  10. Nothing of the message goes into the reply but the token, which has an
 //     alphabet, the Message-ID, which has a form, and addresses that need no
 //     quotes. FuzzReply, TestRecordAddressIsNoInjection, *-token-*, *-message-id-*.
 //  11. One reading. Where our reader and the library's could differ, or a reader
@@ -78,7 +78,7 @@
 //     line with white space before its colon is the field it names; one that is no
 //     field is refused, since Postfix ends the header there and others go on. The
 //     line of an mbox file is not a field: package pipe cuts it off stdin. No letter and no
-//     space of Unicode stands for one of ASCII, whatever Unicode folds. FuzzTags,
+//     space of Unicode counts as one of ASCII, whatever Unicode folds. FuzzTags,
 //     FuzzSubject, FuzzFields, TestAuthservIDIsASCII, TestFoldedIntoASCII,
 //     *-encoded-*, *-injection, *-mbox-*, *-header-*.
 //  12. Less than a signature counts only where the admin has said so for that CA,
@@ -90,7 +90,7 @@
 //  15. So many replies an hour and no more, to one CA and in all, counted over all
 //     processes: the stolen key of a CA makes no mailer of us. TestRate, TestRateAtOnce.
 //
-// What is left: who orders a certificate for somebody's address at the same CA at
+// The remaining risk: a stranger who orders a certificate for somebody's address at the same CA at
 // the same time has the CA send a genuine challenge there, and its answer uses up
 // the order's one answer. The order then fails; nobody gets a certificate.
 package challenge

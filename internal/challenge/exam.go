@@ -247,7 +247,7 @@ func (x *exam) checkReplyTo() (err error) {
 	return nil
 }
 
-// errUnsigned is that of a check of what nobody vouches for.
+// errUnsigned is the error of a check of a field that nothing vouches for.
 var errUnsigned = &unmade{"no signature vouches for it"}
 
 // checkDate refuses the challenge of an earlier order. What the signature does not

@@ -9,8 +9,8 @@ import (
 	"github.com/emersion/go-message/textproto"
 )
 
-// Bounds of a message that is looked at. A challenge is a few kilobytes; what is
-// larger is somebody's attempt to make us work.
+// Bounds of a message that is looked at. A challenge is a few kilobytes; a larger
+// message is an attempt to make us work.
 const (
 	MaxHeader  = 64 << 10 // bytes of the header block
 	MaxFields  = 200      // header fields
@@ -176,7 +176,7 @@ func (m *message) value(name string) string {
 
 func (m *message) has(name string) bool { return len(m.values(name)) > 0 }
 
-// singular are the fields that may stand in a header only once (RFC 5322,
+// singular are the fields that may occur only once in a header (RFC 5322,
 // Section 3.6, RFC 2045, RFC 3834). DKIM takes the bottom one of several and
 // people read the top one, so a second one is how a signed message is made to say
 // something else.

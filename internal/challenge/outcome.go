@@ -11,7 +11,7 @@ type Verdict int
 // The verdicts. In doubt a message is not answered, and it is delivered in any case.
 const (
 	None     Verdict = iota // not a challenge for anybody who waits
-	Refused                 // a challenge for somebody who waits, and not to be answered
+	Refused                 // a challenge for an order that waits, and not to be answered
 	Later                   // cannot be decided or sent now; the mail server should try again
 	Answered                // the SMTP server took the reply
 )
@@ -41,7 +41,7 @@ type Outcome struct {
 	Checks  []Check
 }
 
-// Concerns reports whether the message was for somebody who waits: only those are
+// Concerns reports whether the message was for an order that waits: only those are
 // worth a line in the log.
 func (o Outcome) Concerns() bool { return o.Verdict != None || o.Email != "" }
 

@@ -71,7 +71,7 @@ func (r *Responder) note(out Outcome) {
 		return
 	}
 	err := r.State.Note(&state.Pending{ID: out.Order}, out.Verdict.String(), out.Reason, r.now())
-	if err != nil && !errors.Is(err, fs.ErrPermission) && r.Log != nil { // another user's note stands there
+	if err != nil && !errors.Is(err, fs.ErrPermission) && r.Log != nil { // another user's note is there
 		r.Log.Warn("cannot leave a note of the verdict", "address", out.Email, "error", err)
 	}
 }
@@ -180,7 +180,7 @@ func (r *Responder) compose(x *exam) (*reply, []byte, error) {
 }
 
 // sendingTime is what a submission should find left of the caller's patience: one
-// that is broken off after the final dot can never be sent again.
+// that is broken off after the final dot is never sent again.
 const sendingTime = 5 * time.Second
 
 // answer claims the challenge, sends the reply and records what came of it.
@@ -265,7 +265,7 @@ func (r *Responder) unclaimed(o Outcome, p *state.Pending, err error) Outcome {
 
 // done is the outcome of a challenge for an order that has had its answer: answered
 // too if it is a copy of the one that was, by its token-part1, and refused otherwise,
-// since nobody has answered this one and it must be delivered.
+// since this one is not answered and must be delivered.
 func (o Outcome) done(part1 string, err *state.DoneError) Outcome {
 	o.Verdict, o.Reason = Refused, err.Error()
 	switch copied := err.Answer.Part1 == part1; {

@@ -46,8 +46,7 @@ func Report(w io.Writer, name string, err error) int {
 // that a server answers with is not to be read here.
 const maxLine = 4000
 
-// OneLine makes a text, in which others' words may stand, fit to stand in one line on a
-// terminal. White space in our own, which errors.Join leaves, becomes a blank.
+// OneLine makes a text, which may quote others, fit for one line on a terminal. White space in our own, which errors.Join leaves, becomes a blank.
 func OneLine(s string) string {
 	return printable.Line(strings.Join(strings.Fields(s), " "), maxLine)
 }

@@ -20,7 +20,7 @@ import (
 // DefaultConfig is read when no --config is given and it exists.
 const DefaultConfig = "/etc/postseal/postseal.toml"
 
-// Keys are the names that may stand at the top of the file: the flags of all
+// Keys are the names that are valid at the top of the file: the flags of all
 // programs, and the passwords that have no flag because a command line is public.
 var Keys = []string{
 	// all
@@ -263,7 +263,7 @@ func configPath(ctx *kong.Context) string {
 	return ""
 }
 
-// asFlag writes a TOML value as it would stand on a command line.
+// asFlag writes a TOML value as it would be on a command line.
 func asFlag(value any) any {
 	list, ok := value.([]any)
 	if !ok {

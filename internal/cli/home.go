@@ -21,8 +21,8 @@ func userState() string {
 }
 
 // own is the one way from the environment to a file: name below the directory that
-// variable holds, else below rest in HOME. Whoever starts a program chooses these
-// variables, and that may be somebody else (sudo can be told to keep HOME); so the path
+// variable holds, else below rest in HOME. The caller chooses these
+// variables, and that may be another user (sudo can be told to keep HOME); so the path
 // counts only if it is this user's: what exists of it belongs to the user, and all above
 // that to the user or root, so that nobody else can put another thing there later. It is
 // returned without links for the same reason.

@@ -41,7 +41,7 @@ type Parsed struct {
 	File *File // tables of the configuration file; never nil
 }
 
-// Given reports whether a flag stands on the command line itself, not only in the
+// Given reports whether a flag is on the command line itself, not only in the
 // environment or the file.
 func (p *Parsed) Given(flag string) bool {
 	return slices.ContainsFunc(p.Kong.Path, func(step *kong.Path) bool {

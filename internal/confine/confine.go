@@ -1,7 +1,7 @@
 // Package confine has a program give up what it does not need any more: that it
 // can be looked into, that it can gain privileges, and most of the file system.
 //
-// The mail half reads foreign mail. Should that ever get the better of it, the
+// The mail half reads foreign mail. Should that ever take it over, the
 // process has no more to offer than a list of directories: it reads pending/, writes
 // answers/, and reads what names, certificates and times are made of. It makes
 // nothing anywhere else, starts no program (no rule here lets a file be executed)
@@ -12,7 +12,7 @@
 // whatever address the milter's own metrics have are the admin's to choose. So are
 // connections to unix sockets, which Landlock knows only since version 9.
 //
-// Rules are bound to files, not to names. What does not exist yet is therefore
+// Rules are bound to files, not to names. A file that does not exist yet is therefore
 // allowed below the nearest directory that does, and in a program that runs for
 // months a file that others replace (resolv.conf) is allowed with its directory.
 // A state directory that is removed and made anew is out of reach until the
@@ -56,7 +56,7 @@ func (n Needs) reads() (dirs, files []string) {
 	return unique(dirs), unique(files)
 }
 
-// rule returns what stands for one path.
+// rule returns the rule for one path.
 func (n Needs) rule(path string) (dirs, files []string) {
 	info, err := os.Stat(path)
 	switch {

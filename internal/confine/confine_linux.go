@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a rule allows. Nobody may execute, and make anything but plain files.
+// The rights of a rule. Nobody may execute, or make anything but plain files.
 const (
 	reading  = landlock.AccessFSSet(ll.AccessFSReadFile | ll.AccessFSReadDir)
 	writing  = reading | ll.AccessFSWriteFile | ll.AccessFSMakeReg | ll.AccessFSRemoveFile | ll.AccessFSTruncate

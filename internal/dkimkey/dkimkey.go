@@ -122,7 +122,7 @@ func rsaKey(data []byte) (*rsa.PublicKey, error) {
 }
 
 // Tags reads a tag list (RFC 6376, Section 3.2), of a record or a signature. A tag that
-// stands twice makes the whole list invalid.
+// occurs twice makes the whole list invalid.
 func Tags(s string) (map[string]string, error) {
 	tags := map[string]string{}
 	for _, part := range strings.Split(s, ";") {

@@ -1,7 +1,7 @@
 // Package hostport reads HOST:PORT wherever an admin writes one, so that a value
 // that can never work is an error when it is read, not with the first challenge.
 //
-// HOST is a name or an address. An IPv6 address stands in brackets (RFC 3986,
+// HOST is a name or an address. An IPv6 address goes in brackets (RFC 3986,
 // Section 3.2.2), since "::1:53" is an address, too.
 package hostport
 

@@ -82,7 +82,7 @@ func (f *Flags) rate() (r challenge.Rate, err error) {
 	return r, failure.Usage("for example: --max-answers 10000,50000", "--max-answers: want one or two positive numbers: for one CA, and in all")
 }
 
-// Store returns where the two halves meet. What is damaged there is logged by name.
+// Store returns where the two halves meet. Damaged records are logged by name.
 func (f *Flags) Store(log *slog.Logger) (state.Store, error) {
 	if err := f.checkState(); err != nil {
 		return nil, err

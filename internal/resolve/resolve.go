@@ -12,10 +12,10 @@
 //     server is not asked of the second.
 //  2. Everything else is asked of the next server, and of all servers once more:
 //     silence, SERVFAIL, REFUSED, a server that knows nothing and asks nobody.
-//  3. What answers another question is passed over, as somebody may be guessing.
+//  3. An answer to another question is passed over: an attacker may be guessing.
 //  4. EDNS is a wish: FORMERR, NOTIMP and BADVERS are asked again without it (RFC
 //     6891, Section 7), and so is silence, in the second round.
-//  5. What does not fit into a packet is asked again over TCP.
+//  5. An answer that does not fit into a packet is asked for again over TCP.
 //  6. All of it ends within the time of the caller's context.
 package resolve
 

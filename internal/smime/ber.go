@@ -36,7 +36,7 @@ func optionalBER(s, out *cryptobyte.String, tag asn1.Tag) (present, ok bool) {
 	return true, readBER(s, out, tag)
 }
 
-// indefiniteLength returns how many bytes stand before the end-of-contents that
+// indefiniteLength returns how many bytes precede the end-of-contents that
 // ends a value of indefinite length (X.690, Section 8.1.3.6). It counts levels
 // instead of recursing.
 func indefiniteLength(s cryptobyte.String) (n int, ok bool) {

@@ -31,7 +31,7 @@ func carve(body []byte, boundary string) (first, second []byte, err error) {
 	return body[open.end:middle.start], body[middle.end:last.start], nil
 }
 
-// delimiter is where a boundary line stands, including the line ends around it.
+// delimiter is the place of a boundary line, including the line ends around it.
 type delimiter struct {
 	start, end     int
 	found, closing bool

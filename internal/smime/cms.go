@@ -36,7 +36,7 @@ var contentTypes = map[string]string{
 
 // signedData is what we use of a SignedData (RFC 5652, Section 5.1).
 type signedData struct {
-	embedded     bool   // the content stands inside
+	embedded     bool   // the content is inside
 	content      []byte // if so
 	certificates cryptobyte.String
 	signerInfo   signerInfo
@@ -227,7 +227,7 @@ func (si *signerInfo) verify(content []byte, cert *x509.Certificate) error {
 	if err := si.checkAttributes(sum(hash, content)); err != nil {
 		return err
 	}
-	// The attributes are signed as a SET, not as the [0] that stands there. Their
+	// The attributes are signed as a SET, not as the [0] that is there. Their
 	// order is kept: DER would sort them, but who writes them unsorted signs them
 	// so, and OpenSSL takes that too.
 	signed := cryptobyte.NewBuilder(make([]byte, 0, len(si.attributes)+8))

@@ -52,7 +52,7 @@
 //     from a draft that RFC 9788 replaced, and says neither that all fields are
 //     covered nor that a reader may rely on it. Beside hp="clear" it is ignored,
 //     because Thunderbird writes both.
-//  11. From, To and Subject stand exactly once in the protected header.
+//  11. From, To and Subject occur exactly once in the protected header.
 //
 // CMS is read here and not by github.com/smallstep/pkcs7, which the tests use
 // to write it: 160 bytes keep that library's BER reader busy for days, it

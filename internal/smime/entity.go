@@ -78,13 +78,13 @@ func parseField(raw []byte) (Field, error) {
 	return Field{string(name), unfolded}, nil
 }
 
-// notFieldName reports whether r cannot stand in a field name (RFC 5322,
+// notFieldName reports whether r is invalid in a field name (RFC 5322,
 // Section 3.6.8).
 func notFieldName(r rune) bool { return r < '!' || r > '~' }
 
 func abbreviate(b []byte) []byte { return b[:min(len(b), 40)] }
 
-// one returns the value of a field that may stand once.
+// one returns the value of a field that may occur once.
 func (e entity) one(name string) (value string, found bool, err error) {
 	for _, f := range e.header {
 		if !equalFold(f.Name, name) {
@@ -123,7 +123,7 @@ func (e entity) decode() ([]byte, error) {
 
 const encodingField = "Content-Transfer-Encoding"
 
-// isIdentity reports whether the body stands there as it is.
+// isIdentity reports whether the body is not encoded.
 func (e entity) isIdentity() (bool, error) {
 	v, found, err := e.one(encodingField)
 	if err != nil {

@@ -90,7 +90,7 @@ func verifySigner(sd *signedData, content []byte, opt Options) (*signer, error) 
 	return s, s.verifyChain(certs, opt)
 }
 
-// open returns what is signed, if it stands by itself, and the CMS structure.
+// open returns the signed content, if it is outside, and the CMS structure.
 func open(raw []byte) (content, cms []byte, err error) {
 	e, err := parseEntity(raw)
 	if err != nil {
@@ -111,7 +111,7 @@ func open(raw []byte) (content, cms []byte, err error) {
 
 // openClear takes a multipart/signed message apart (RFC 8551, Section 3.5.3).
 // micalg is not looked at: it is a hint for one-pass readers, outside the
-// signature, and what counts stands in the SignerInfo.
+// signature, and the SignerInfo has what counts.
 func openClear(e entity, t mediaType) (content, cms []byte, err error) {
 	if !t.isClearSigned() {
 		return nil, nil, fmt.Errorf("multipart/signed is not S/MIME, its protocol is %q", t.params["protocol"])

@@ -17,7 +17,7 @@ import (
 // nameTime bounds how long the name of this host is looked up.
 const nameTime = 2 * time.Second
 
-// CheckName refuses what must not stand in EHLO: it takes a fully qualified name
+// CheckName refuses names that EHLO must not have: it takes a fully qualified name
 // (RFC 5321, Section 2.3.5) or an address literal (Section 4.1.3).
 func CheckName(name string) error {
 	if literal, ok := strings.CutPrefix(name, "["); ok {

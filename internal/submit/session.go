@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// What a server may say, in bytes: on one connection, and of a refusal in an error,
+// Bounds of a server's replies, in bytes: on one connection, and of a refusal in an error,
 // which goes to the log and to whoever waits.
 const (
 	maxReplies = 64 << 10
@@ -151,7 +151,7 @@ func (s *session) startTLS(ctx context.Context, conf *tls.Config) error {
 		}
 		return err
 	}
-	if s.buffered.Buffered() > 0 { // somebody has put it there before TLS began
+	if s.buffered.Buffered() > 0 { // a stranger has put it there before TLS began
 		return &tlsError{errors.New("the SMTP server goes on in clear text after STARTTLS")}
 	}
 	conn := tls.Client(s.conn, conf)

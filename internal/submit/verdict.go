@@ -40,8 +40,8 @@ type answer struct {
 
 func (a *answer) Error() string { return fmt.Sprintf("%d %s", a.code, a.text) }
 
-// What a server says with a 5xx code is a verdict about the message only if it is
-// about the message; what it thinks of us can be put right, and then the message
+// A 5xx reply is a verdict about the message only if it is about the message; what
+// the server thinks of us can be put right, and then the message
 // goes:
 //
 //	greeting 554, 521            later   it does not want this host

@@ -93,7 +93,7 @@ func (c *config) cluster(u *url.URL) error {
 	return nil
 }
 
-// apply adds what stands in files to what the library made of the URL.
+// apply adds the content of files to what the library made of the URL.
 func (f files) apply(password *string, security **tls.Config) {
 	if f.password != "" {
 		*password = f.password

@@ -32,7 +32,7 @@ type config struct {
 	client func(files) goredis.UniversalClient
 }
 
-// files is what stands in the files that a URL names.
+// files is the content of the files that a URL names.
 type files struct {
 	password string
 	tls      *tls.Config // nil for the library's default

@@ -28,10 +28,10 @@
 //
 // A claim is one script: the record is there, no attempt was sent or may have been, no
 // lock lives; then the answer and the lock are written. The table of package state
-// holds; a lock that expired stands for the lock of a process that died. Only who has
-// the lock gets from "claimed" to "sending", so a process that was stopped for longer
+// holds; an expired lock counts as that of a process that died. Only who has
+// the lock goes from "claimed" to "sending", so a process that was stopped for longer
 // than its lock lives does not send. Each script can be run again by the same owner
-// with the same outcome, because a reply of Redis can get lost.
+// with the same outcome, because a reply of Redis can be lost.
 //
 // All times on which hosts have to agree are Redis' own.
 //

@@ -62,7 +62,7 @@ func (x *index) run(ctx context.Context) {
 	}
 }
 
-// ask asks Redis. What comes after the lease says nothing.
+// ask asks Redis. An answer that comes after the lease says nothing.
 func (x *index) ask(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lease)
 	defer cancel()

@@ -71,8 +71,8 @@ func (s *Store) remove(addr, server string, patience time.Duration) error {
 	})
 }
 
-// Purge implements state.Store. The records expire by themselves; what is left is who
-// waits.
+// Purge implements state.Store. The records expire by themselves; the set of addresses
+// does not.
 func (s *Store) Purge(now time.Time) error {
 	ctx, cancel := op()
 	defer cancel()

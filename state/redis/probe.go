@@ -27,7 +27,7 @@ type Health struct {
 // ErrNotAsked means that Redis did not say: it has no such user, or may not be asked.
 var ErrNotAsked = errors.New("not known")
 
-// probe is a record that nobody waits for.
+// probe is a record that no order waits for.
 var probe = state.Pending{ID: "check", Email: "check@postseal.invalid", Server: "postseal:check", Thumbprint: "check", Token: "check"}
 
 // Probe looks at the server and at what this user may do there. It writes a record for

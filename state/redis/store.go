@@ -17,7 +17,7 @@ import (
 // Store is a state.Store on Redis.
 type Store struct {
 	// Damaged is told of each record that is not ours, by the name of its key. It
-	// may be called from several goroutines. Nil means that nobody wants to know.
+	// may be called from several goroutines. Nil drops the reports.
 	Damaged func(key string, err error)
 
 	client goredis.UniversalClient
