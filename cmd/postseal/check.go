@@ -3,15 +3,18 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"postseal/internal/check"
 	"postseal/internal/cli"
 	"postseal/internal/failure"
-	"postseal/internal/submit"
+	"postseal/internal/hostport"
 	"postseal/issuer"
+	"postseal/state"
 )
 
 // checkCmd are the flags of "postseal check".
@@ -47,7 +50,7 @@ func (c *checkCmd) run(ctx context.Context, s *session, file *cli.File) error {
 		return err
 	}
 	doc := checkJSON{Checks: []check.Finding{}}
-	check.Run(ctx, o, func(f check.Finding) {
+	lookErr := look(ctx, o, func(f check.Finding) {
 		f.Text, f.Hint = cli.OneLine(f.Text), cli.OneLine(f.Hint)
 		doc.add(f)
 		if !s.JSON {
@@ -59,8 +62,8 @@ func (c *checkCmd) run(ctx context.Context, s *session, file *cli.File) error {
 			return err
 		}
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if lookErr != nil {
+		return lookErr
 	}
 	return doc.err()
 }
@@ -114,13 +117,13 @@ func (c *checkCmd) options(s *session, file *cli.File) (check.Options, error) {
 		return check.Options{}, err
 	}
 	if c.Helo != "" {
-		if err := submit.CheckName(c.Helo); err != nil {
+		if err := hostport.CheckName(c.Helo); err != nil {
 			return check.Options{}, failure.Usage("for example: --helo mx1.example.org", "--helo: %v", err)
 		}
 	}
 	return check.Options{
 		Config: c.config(s, file), State: s.opts.Dir.Path(), Redis: s.redisURL(), MailUser: c.MailUser, Version: cli.Version(),
-		Server: s.server(), CABundle: s.CABundle, Emails: emails, Resolver: c.Resolver,
+		Server: s.server(), Account: accountAt(s.opts.Dir, s.server()), CABundle: s.CABundle, Emails: emails, Resolver: c.Resolver,
 		PostfixConfig: c.PostfixConfig, Milter: cmp.Or(c.Milter, c.Listen),
 		SMTP: c.SMTP, Helo: c.Helo, SMTPCA: c.SMTPCA, SMTPPassword: c.password(file),
 		MailTo: c.MailTo, Mailbox: c.Mailbox, Message: c.Message,
@@ -151,4 +154,16 @@ func (c *checkCmd) config(s *session, file *cli.File) check.Config {
 		conf.DKIM = append(conf.DKIM, check.DKIMKey{Domain: k.Domain, Selector: k.Selector, Path: k.Key})
 	}
 	return conf
+}
+
+// accountAt returns the URL of the account at a CA, as it is on disk; "" for none.
+func accountAt(dir *state.Dir, server string) string {
+	paths, _ := filepath.Glob(dir.Path("accounts", "[^.]*", "account.json"))
+	for _, path := range paths {
+		var a struct{ Server, URL string }
+		if data, err := os.ReadFile(path); err == nil && json.Unmarshal(data, &a) == nil && a.Server == server {
+			return a.URL
+		}
+	}
+	return ""
 }
