@@ -81,40 +81,25 @@ func (id *identity) may(info fs.FileInfo, want fs.FileMode) bool {
 	return id.uid == 0 || bits&want == want
 }
 
-// blocked returns what keeps the user from path: one of the directories above it,
-// or path itself; "" if nothing does.
-func (id *identity) blocked(path string, want fs.FileMode) (string, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
+// blocked returns what keeps the user from path: the topmost of the directories above
+// it that does, or path itself; "" if nothing does.
+func (id *identity) blocked(path string, want fs.FileMode) (at string, err error) {
+	if path, err = filepath.Abs(path); err != nil {
 		return "", err
 	}
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
-	for _, dir := range above(path) {
-		info, err := os.Stat(dir)
-		if err != nil {
-			return dir, err
+	for dir := path; ; dir, want = filepath.Dir(dir), maySearch {
+		info, statErr := os.Stat(dir)
+		switch {
+		case statErr != nil:
+			err = statErr
+		case !id.may(info, want):
+			at, err = dir, nil
 		}
-		if !id.may(info, maySearch) {
-			return dir, nil
-		}
-	}
-	info, err := os.Stat(path)
-	if err != nil || id.may(info, want) {
-		return "", err
-	}
-	return path, nil
-}
-
-// above returns the directories above a path, the root first.
-func above(path string) []string {
-	var dirs []string
-	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		dirs = append(dirs, dir)
-		if dir == filepath.Dir(dir) {
-			slices.Reverse(dirs)
-			return dirs
+		if dir == "/" {
+			return at, err
 		}
 	}
 }

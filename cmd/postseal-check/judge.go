@@ -87,7 +87,12 @@ func domainOf(addr string) string { return addr[strings.LastIndexByte(addr, '@')
 // judge says what a CA would say of a received message in the form of a reply. It
 // does not verify the signature, only what it claims to cover and whether its key
 // can be looked up.
-func (c *checker) judge(ctx context.Context, r *report, m *received) {
+func (c *checker) judge(ctx context.Context, r *report, what string, data []byte) {
+	m, err := parseReceived(data)
+	if err != nil {
+		r.fail("give a file with one message, its header included", "%s: %v", what, err)
+		return
+	}
 	c.judgeSignature(ctx, r, m)
 	judgeHeader(r, m)
 	judgeBody(r, m)

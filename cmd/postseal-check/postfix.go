@@ -136,7 +136,7 @@ func (c *checker) wired() []setup.Wiring {
 	if os.Geteuid() != 0 {
 		home, _ = os.UserHomeDir()
 	}
-	return setup.Find(c.Root).Wired(home)
+	return setup.Find("").Wired(home)
 }
 
 // checkDelivery looks whether what runs postseal-pipe has all that its recipe needs:
@@ -144,7 +144,7 @@ func (c *checker) wired() []setup.Wiring {
 func (c *checker) checkDelivery(_ context.Context, r *report) {
 	wired := c.wired()
 	if len(wired) == 0 {
-		found := strings.Join(setup.Titles(setup.Find(c.Root).Neighbours), ", ")
+		found := strings.Join(setup.Titles(setup.Find("").Neighbours), ", ")
 		if found == "" {
 			found = "no mail server that is known"
 		}

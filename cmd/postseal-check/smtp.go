@@ -35,10 +35,7 @@ func (c *checker) checkSMTP(ctx context.Context, r *report) {
 		r.fail("for example: --smtp smtp://localhost:25", "--smtp: %v", err)
 		return
 	}
-	var s *submit.Session
-	if err = server.Check(); err == nil {
-		s, err = server.Open(ctx)
-	}
+	s, err := server.Open(ctx)
 	if err != nil {
 		r.fail(smtpHint(err), "%s: %s", c.SMTP, refused(server, err))
 		return

@@ -138,6 +138,12 @@ func TestSMTP(t *testing.T) {
 	}
 }
 
+// No message is worth a password in clear text.
+func TestReplyClearText(t *testing.T) {
+	o := check.Options{SMTP: "smtp://me@mx.example", SMTPPassword: "secret", MailTo: "a@x.test", Emails: []string{"b@x.test"}}
+	wantFinding(t, found(t, newChecker(t, o).checkReply), check.Failure, "would be sent in clear text")
+}
+
 func TestRecipient(t *testing.T) {
 	for url, want := range map[string]string{
 		"https://acme.example/directory":  "postmaster@acme.example",

@@ -15,7 +15,6 @@ type Options struct {
 	Redis    string // URL of what both halves share, where that is not the directory
 	MailUser string // who the mail half runs as; "" for the user "postseal"
 	Version  string // of the program, for User-Agent
-	Root     string // of the machine whose mail servers are looked at; "" for /
 
 	Server   string // the CA's directory
 	Account  string // URL of the account there; "" for none

@@ -37,9 +37,12 @@ func (s *Server) Send(ctx context.Context, env Envelope, raw []byte, beforeDot f
 	return nil
 }
 
-// Open connects as Send does, and logs in if the URL names a user. The connection ends
-// with the context. Every error is an *Error.
+// Open connects as Send does, and logs in if the URL names a user, unless Check refuses
+// that. The connection ends with the context. Every error is an *Error.
 func (s *Server) Open(ctx context.Context) (*Session, error) {
+	if err := s.Check(); err != nil {
+		return nil, &Error{Later, err}
+	}
 	var name string
 	c, err := s.connect(ctx, &name)
 	if err != nil {
