@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 
-	"postseal/internal/challenge"
 	"postseal/internal/check"
 )
 
@@ -111,17 +110,13 @@ func (c *checker) dkimKey(r *report, k check.DKIMKey) {
 	if !c.secret(r, what, k.Path) {
 		return
 	}
-	key, err := challenge.LoadKey(k.Path)
+	key, err := x509.ParsePKIXPublicKey(k.Public)
+	rsaKey, ok := key.(*rsa.PublicKey)
 	switch {
-	case errors.Is(err, fs.ErrPermission):
-		r.unseen(fmt.Sprintf("%s %q", what, k.Path), err)
-		return
+	case k.Wrong != "":
+		r.fail("a [[dkim]] key is a PEM file, PKCS#8 or PKCS#1, RSA or Ed25519", "%s: %s", what, k.Wrong)
 	case err != nil:
-		r.fail("a [[dkim]] key is a PEM file, PKCS#8 or PKCS#1, RSA or Ed25519", "%s: %v", what, err)
-		return
-	}
-	rsaKey, ok := key.Public().(*rsa.PublicKey)
-	switch {
+		r.unseen(fmt.Sprintf("%s %q", what, k.Path), fs.ErrPermission)
 	case ok && rsaKey.N.BitLen() < leastRSA:
 		r.fail("make one of 2048 bits", "%s: RSA of %d bits is refused everywhere", what, rsaKey.N.BitLen())
 	case ok && rsaKey.N.BitLen() < goodRSA:

@@ -4,8 +4,8 @@
 // check says, and prints what it finds; it is not for anybody else.
 //
 // It is a program of its own because it speaks to servers and reads mail, and postseal
-// has the keys. It needs no key and no account: of accounts/ and certs/ it sees names,
-// owners and modes. The DKIM keys, which it compares with the DNS, are the mail half's.
+// has the keys. It has no key and no account: of their files it sees names, owners and
+// modes, and it is handed the public halves that it compares with the DNS.
 // Once it has asked postconf for the configuration of Postfix, it gives up writing files
 // and starting programs, where the kernel lets it (Landlock).
 //

@@ -3,7 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -151,7 +155,9 @@ func (c *checkCmd) config(s *session, file *cli.File) check.Config {
 		}
 	}
 	for _, k := range file.DKIM {
-		conf.DKIM = append(conf.DKIM, check.DKIMKey{Domain: k.Domain, Selector: k.Selector, Path: k.Key})
+		key := check.DKIMKey{Domain: k.Domain, Selector: k.Selector, Path: k.Key}
+		key.Public, key.Wrong = publicHalf(k.Key)
+		conf.DKIM = append(conf.DKIM, key)
 	}
 	return conf
 }
@@ -166,4 +172,36 @@ func accountAt(dir *state.Dir, server string) string {
 		}
 	}
 	return ""
+}
+
+// publicHalf returns that of a DKIM key, in the forms that the mail half takes, or what is
+// wrong with the key. Whether the file can be read is for postseal-check to say.
+func publicHalf(path string) (public []byte, wrong string) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, ""
+	}
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil, fmt.Sprintf("%q holds no PEM block", path)
+	}
+	var key any
+	if key, err = x509.ParsePKCS1PrivateKey(block.Bytes); err != nil {
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	}
+	if err != nil {
+		return nil, fmt.Sprintf("%q holds no private key in PKCS#8 or PKCS#1", path)
+	}
+	switch key := key.(type) {
+	case *rsa.PrivateKey:
+		public, err = x509.MarshalPKIXPublicKey(key.Public())
+	case ed25519.PrivateKey:
+		public, err = x509.MarshalPKIXPublicKey(key.Public())
+	default:
+		err = fmt.Errorf("%q holds a %T, which is not a DKIM key", path, key)
+	}
+	if err != nil {
+		return nil, err.Error()
+	}
+	return public, ""
 }

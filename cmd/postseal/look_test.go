@@ -89,7 +89,7 @@ func TestLookInterrupted(t *testing.T) {
 	}
 }
 
-// No private file of the issuing half is opened: here, whoever opens one waits.
+// No key and no file of the issuing half alone is opened: here, whoever opens one waits.
 func TestLookWithoutKeys(t *testing.T) {
 	mta.NotShort(t)
 	inLibexec(t, "exec "+filepath.Join(mta.Build(t, "postseal-check"), "postseal-check"))
@@ -97,13 +97,14 @@ func TestLookWithoutKeys(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "pending"), 0o700), os.Mkdir(filepath.Join(dir, "answers"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"accounts/x/account.json", "accounts/x/key.pem", "certs/a@x.test/privkey.pem", "certs/a@x.test/renewal.json", "orders/a@x.test.json"} {
+	for _, path := range []string{"accounts/x/account.json", "accounts/x/key.pem", "certs/a@x.test/privkey.pem", "certs/a@x.test/renewal.json", "orders/a@x.test.json", "dkim.pem"} {
 		path = filepath.Join(dir, path)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), syscall.Mkfifo(path, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	o := check.Options{State: dir, SMTP: "smtp://127.0.0.1:1", Server: "https://127.0.0.1:1/", Account: "https://x.test/1", PostfixConfig: "/nowhere"}
+	o.Config.DKIM = []check.DKIMKey{{Domain: "x.test", Selector: "s", Path: filepath.Join(dir, "dkim.pem")}}
 	orders := false
 	err := look(t.Context(), o, func(f check.Finding) {
 		orders = orders || strings.HasPrefix(f.Text, "1 orders in flight")

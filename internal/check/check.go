@@ -44,8 +44,12 @@ type Config struct {
 	SMTPPasswordFile  string
 }
 
-// DKIMKey is a key with which the mail half signs replies itself.
-type DKIMKey struct{ Domain, Selector, Path string }
+// DKIMKey is the public half of a key with which the mail half signs replies itself.
+type DKIMKey struct {
+	Domain, Selector, Path string
+	Public                 []byte // PKIX; nil if the file cannot be read, or has none
+	Wrong                  string // why it has none
+}
 
 // Status is what a finding means.
 type Status string
