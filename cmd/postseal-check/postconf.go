@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -173,8 +174,5 @@ func sameAddr(a, b string) bool {
 
 // action returns what Postfix does when a milter fails.
 func (p *postfix) action(m milterConf) string {
-	if m.action != "" {
-		return m.action
-	}
-	return p.defaultAction
+	return cmp.Or(m.action, p.defaultAction)
 }
