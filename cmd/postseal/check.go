@@ -38,7 +38,7 @@ type checkCmd struct {
 	Message          string   `placeholder:"FILE" help:"Look at this copy of one that arrived."`
 }
 
-const failureHint = "what to do stands below it; then run the same command again"
+const failureHint = "do what the hint below each failure says, then run the same command again"
 
 // checkJSON is the JSON document of check. The names are stable.
 type checkJSON struct {
@@ -61,7 +61,7 @@ func (c *checkCmd) run(ctx context.Context, s *session, file *cli.File) error {
 			fmt.Print(findingLine(f, colours(os.Stdout)))
 		}
 	})
-	if s.JSON {
+	if s.JSON && len(doc.Checks) > 0 {
 		if err := printJSON(doc); err != nil {
 			return err
 		}

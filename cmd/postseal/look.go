@@ -51,17 +51,19 @@ func look(ctx context.Context, o check.Options, tell func(check.Finding)) error 
 		return failure.Unreadable(err, "see whether this user may run it", "cannot start postseal-check: %v", err)
 	}
 	said := readFindings(out, tell)
-	if said != nil {
+	if said != nil && said != io.EOF {
 		stop()
 	}
 	ended := cmd.Wait()
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case said != nil:
+	case child.Err() != nil:
 		return failure.Failed("install postseal and postseal-check from the same release", "%s: %v", program, said)
 	case ended != nil:
 		return failure.Failed("run the same command again; if that does not help, report it", "%s did not come to its end: %v", program, ended)
+	case said != nil:
+		return failure.Failed("install postseal and postseal-check from the same release", "%s found nothing to say", program)
 	}
 	return nil
 }
@@ -87,16 +89,21 @@ const (
 	maxFindings = 10_000
 )
 
-// readFindings tells each finding, one a line.
+// readFindings tells each finding, one a line, of which there is at least one.
 func readFindings(in io.Reader, tell func(check.Finding)) error {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, maxFinding)
-	for n := 1; lines.Scan(); n++ {
+	n := 0
+	for lines.Scan() {
+		n++
 		var f check.Finding
 		if err := json.Unmarshal(lines.Bytes(), &f); err != nil || statusColours[f.Status] == "" || n > maxFindings {
 			return fmt.Errorf("line %d is not a finding", n)
 		}
 		tell(f)
+	}
+	if n == 0 && lines.Err() == nil {
+		return io.EOF
 	}
 	return lines.Err()
 }

@@ -42,6 +42,8 @@ func TestLook(t *testing.T) {
 		"good":             {good + good, 2, 0, ""},
 		"missing":          {"", 0, 78, "postseal-check is neither in "},
 		"killed":           {good + "kill -9 $$", 1, 1, "did not come to its end: signal: killed"},
+		"fails at once":    {"exit 3", 0, 1, "did not come to its end: exit status 3"},
+		"silent":           {"exit 0", 0, 1, "found nothing to say"},
 		"fails":            {good + "exit 3", 1, 1, "did not come to its end: exit status 3"},
 		"nonsense":         {good + "echo nonsense; exec sleep 60", 1, 1, "line 2 is not a finding"},
 		"unknown status":   {`echo '{"check":"dns","status":"fine"}'`, 0, 1, "line 1 is not a finding"},
@@ -66,8 +68,8 @@ func TestLook(t *testing.T) {
 func TestLookPassword(t *testing.T) {
 	t.Setenv("POSTSEAL_SMTP_PASSWORD", "hunter2")
 	dir := t.TempDir()
-	inLibexec(t, "cat >"+dir+"/stdin; env >"+dir+"/env; echo \"$@\" >"+dir+"/args")
-	if err := look(t.Context(), check.Options{SMTPPassword: "hunter2"}, nil); err != nil {
+	inLibexec(t, "echo '{\"status\":\"ok\"}'; cat >"+dir+"/stdin; env >"+dir+"/env; echo \"$@\" >"+dir+"/args")
+	if err := look(t.Context(), check.Options{SMTPPassword: "hunter2"}, func(check.Finding) {}); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]bool{"stdin": true, "env": false, "args": false} {
