@@ -11,7 +11,7 @@ import (
 // maxCommand is how long a command may be, in bytes (RFC 5321, Section 4.5.3.1.4).
 const maxCommand = 512 - len("\r\n")
 
-// login logs in if the URL names a user. Check has made sure that the password is
+// login logs in if the URL names a user. Open has made sure that the password is
 // not sent in clear text over a network.
 func (s *Session) login() error {
 	if s.server.User == "" {

@@ -37,10 +37,10 @@ func (s *Server) Send(ctx context.Context, env Envelope, raw []byte, beforeDot f
 	return nil
 }
 
-// Open connects as Send does, and logs in if the URL names a user, unless Check refuses
-// that. The connection ends with the context. Every error is an *Error.
+// Open connects as Send does, and logs in if the URL names a user; the password goes over
+// clear text to loopback alone. The connection ends with the context. Every error is an *Error.
 func (s *Server) Open(ctx context.Context) (*Session, error) {
-	if err := s.Check(); err != nil {
+	if err := s.checkLogin(); err != nil {
 		return nil, &Error{Later, err}
 	}
 	var name string
