@@ -8,7 +8,7 @@ ROUNDS    ?= 500
 SOAKTIME  ?= 10m
 # How many machines run side by side; they wait more than they work.
 DOORS     ?= 3
-# What make dist is for; all four programs compile there.
+# What make dist is for; all programs compile there.
 SYSTEMS   ?= linux/amd64 linux/arm64 freebsd/amd64
 
 # The programs that run inside mail servers, which are not all on Linux.

@@ -15,12 +15,12 @@ import (
 // Group is the group whose members are the mail half.
 const Group = "postseal"
 
-// subdirs are the directories of a state directory. The modes are written with
+// Subdirs are the directories of a state directory. The modes are written with
 // os.ModeSetgid and os.ModeSticky because os.Chmod ignores the octal bits.
-var subdirs = []struct {
-	name   string
-	mode   fs.FileMode
-	shared bool // belongs to the group of the mail half
+var Subdirs = []struct {
+	Name   string
+	Mode   fs.FileMode
+	Shared bool // belongs to the group of the mail half
 }{
 	{"accounts", 0o700, false},
 	{"orders", 0o700, false},
@@ -39,8 +39,8 @@ func (d *Dir) Create() (note string, err error) {
 	if err != nil {
 		return "", err
 	}
-	for _, sub := range subdirs {
-		m, err := makeDir(d.Path(sub.name), sub.mode, sub.shared, gid)
+	for _, sub := range Subdirs {
+		m, err := makeDir(d.Path(sub.Name), sub.Mode, sub.Shared, gid)
 		if err != nil {
 			return "", err
 		}
@@ -66,11 +66,11 @@ func (d *Dir) CreatePrivate() error {
 	if err != nil {
 		return err
 	}
-	for _, sub := range subdirs {
-		if sub.shared {
+	for _, sub := range Subdirs {
+		if sub.Shared {
 			continue
 		}
-		m, err := makeDir(d.Path(sub.name), sub.mode, false, -1)
+		m, err := makeDir(d.Path(sub.Name), sub.Mode, false, -1)
 		if err != nil {
 			return err
 		}
@@ -211,9 +211,9 @@ func (d *Dir) Repair() error {
 // answers/ is its own.
 func (d *Dir) shared() map[string]fs.FileMode {
 	all := map[string]fs.FileMode{d.path: fs.ModeDir | 0o750}
-	for _, sub := range subdirs {
-		if sub.shared {
-			all[d.Path(sub.name)] = fs.ModeDir | sub.mode
+	for _, sub := range Subdirs {
+		if sub.Shared {
+			all[d.Path(sub.Name)] = fs.ModeDir | sub.Mode
 		}
 	}
 	records, _ := filepath.Glob(d.Path("pending", "*.json"))

@@ -3,15 +3,22 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"postseal/internal/check"
 	"postseal/internal/cli"
 	"postseal/internal/failure"
-	"postseal/internal/submit"
+	"postseal/internal/hostport"
 	"postseal/issuer"
+	"postseal/state"
 )
 
 // checkCmd are the flags of "postseal check".
@@ -31,7 +38,7 @@ type checkCmd struct {
 	Message          string   `placeholder:"FILE" help:"Look at this copy of one that arrived."`
 }
 
-const failureHint = "what to do stands below it; then run the same command again"
+const failureHint = "do what the hint below each failure says, then run the same command again"
 
 // checkJSON is the JSON document of check. The names are stable.
 type checkJSON struct {
@@ -47,20 +54,20 @@ func (c *checkCmd) run(ctx context.Context, s *session, file *cli.File) error {
 		return err
 	}
 	doc := checkJSON{Checks: []check.Finding{}}
-	check.Run(ctx, o, func(f check.Finding) {
+	lookErr := look(ctx, o, func(f check.Finding) {
 		f.Text, f.Hint = cli.OneLine(f.Text), cli.OneLine(f.Hint)
 		doc.add(f)
 		if !s.JSON {
 			fmt.Print(findingLine(f, colours(os.Stdout)))
 		}
 	})
-	if s.JSON {
+	if s.JSON && len(doc.Checks) > 0 {
 		if err := printJSON(doc); err != nil {
 			return err
 		}
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if lookErr != nil {
+		return lookErr
 	}
 	return doc.err()
 }
@@ -114,13 +121,13 @@ func (c *checkCmd) options(s *session, file *cli.File) (check.Options, error) {
 		return check.Options{}, err
 	}
 	if c.Helo != "" {
-		if err := submit.CheckName(c.Helo); err != nil {
+		if err := hostport.CheckName(c.Helo); err != nil {
 			return check.Options{}, failure.Usage("for example: --helo mx1.example.org", "--helo: %v", err)
 		}
 	}
 	return check.Options{
 		Config: c.config(s, file), State: s.opts.Dir.Path(), Redis: s.redisURL(), MailUser: c.MailUser, Version: cli.Version(),
-		Server: s.server(), CABundle: s.CABundle, Emails: emails, Resolver: c.Resolver,
+		Server: s.server(), Account: accountAt(s.opts.Dir, s.server()), CABundle: s.CABundle, Emails: emails, Resolver: c.Resolver,
 		PostfixConfig: c.PostfixConfig, Milter: cmp.Or(c.Milter, c.Listen),
 		SMTP: c.SMTP, Helo: c.Helo, SMTPCA: c.SMTPCA, SMTPPassword: c.password(file),
 		MailTo: c.MailTo, Mailbox: c.Mailbox, Message: c.Message,
@@ -148,7 +155,53 @@ func (c *checkCmd) config(s *session, file *cli.File) check.Config {
 		}
 	}
 	for _, k := range file.DKIM {
-		conf.DKIM = append(conf.DKIM, check.DKIMKey{Domain: k.Domain, Selector: k.Selector, Path: k.Key})
+		key := check.DKIMKey{Domain: k.Domain, Selector: k.Selector, Path: k.Key}
+		key.Public, key.Wrong = publicHalf(k.Key)
+		conf.DKIM = append(conf.DKIM, key)
 	}
 	return conf
+}
+
+// accountAt returns the URL of the account at a CA, as it is on disk; "" for none.
+func accountAt(dir *state.Dir, server string) string {
+	paths, _ := filepath.Glob(dir.Path("accounts", "[^.]*", "account.json"))
+	for _, path := range paths {
+		var a struct{ Server, URL string }
+		if data, err := os.ReadFile(path); err == nil && json.Unmarshal(data, &a) == nil && a.Server == server {
+			return a.URL
+		}
+	}
+	return ""
+}
+
+// publicHalf returns that of a DKIM key, in the forms that the mail half takes, or what is
+// wrong with the key. Whether the file can be read is for postseal-check to say.
+func publicHalf(path string) (public []byte, wrong string) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, ""
+	}
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil, fmt.Sprintf("%q holds no PEM block", path)
+	}
+	var key any
+	if key, err = x509.ParsePKCS1PrivateKey(block.Bytes); err != nil {
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	}
+	if err != nil {
+		return nil, fmt.Sprintf("%q holds no private key in PKCS#8 or PKCS#1", path)
+	}
+	switch key := key.(type) {
+	case *rsa.PrivateKey:
+		public, err = x509.MarshalPKIXPublicKey(key.Public())
+	case ed25519.PrivateKey:
+		public, err = x509.MarshalPKIXPublicKey(key.Public())
+	default:
+		err = fmt.Errorf("%q holds a %T, which is not a DKIM key", path, key)
+	}
+	if err != nil {
+		return nil, err.Error()
+	}
+	return public, ""
 }

@@ -408,7 +408,7 @@ var checkCases = []checkCase{
 	{"DNS fails", func(w *world) []string {
 		w.dns.fail("broken.test", dns.RcodeServerFailure)
 		return []string{"-e", "a@broken.test"}
-	}, []string{"failure  dns: CAA of broken.test: the DNS server says ServerFailure", "failure  dns: MX of broken.test: "}, 1},
+	}, []string{"failure  dns: CAA of broken.test: server misbehaving (SERVFAIL)", "failure  dns: MX of broken.test: "}, 1},
 	{"no mail", func(w *world) []string {
 		w.dns.set("null.test", "MX", "0 .")
 		w.dns.set("host.test", "A", "127.0.0.1")
@@ -494,7 +494,7 @@ func testMessages(t *testing.T, w *world) {
 		{"signed by another", strings.Replace(good, "d=example.test", "d=relay.test", 1),
 			"failure  reply: it is signed by relay.test, not by example.test", 1},
 		{"h= too short", signed.ReplaceAllString(good, "DKIM-Signature: v=1; a=rsa-sha256; d=example.test; s=mail;\n\th=From:To:Subject:Date; bh=x; b=y\n$1"),
-			"failure  reply: the h= of its DKIM-Signature by example.test lacks Sender, Reply-To, CC, In-Reply-To, References, Message-ID, Content-Type, Content-Transfer-Encoding", 1},
+			"failure  reply: the h= of its DKIM-Signature by example.test lacks Sender, Reply-To, Cc, In-Reply-To, References, Message-ID, Content-Type, Content-Transfer-Encoding", 1},
 		{"no key", strings.Replace(good, "s=mail", "s=lost", 1), "failure  reply: DKIM: there is no TXT record lost._domainkey.example.test", 1},
 		{"disclaimer", good + "\nThis mail is confidential.\n", `failure  reply: text was appended below the block: "This mail is confidential."`, 1},
 		{"text above", strings.Replace(good, "-----BEGIN", "[EXTERNAL]\n-----BEGIN", 1), `failure  reply: text was put above the block: "[EXTERNAL]"`, 1},
@@ -543,7 +543,7 @@ func testBadPostfix(t *testing.T, w *world) {
 
 // A chrooted smtpd sees another file under an absolute path.
 func TestCheckChroot(t *testing.T) {
-	w := &world{t: t, user: mta.NewUser(t), bin: mta.Build(t, "postseal", "postseal-milter")}
+	w := &world{t: t, user: mta.NewUser(t), bin: mta.Build(t, "postseal", "postseal-check", "postseal-milter")}
 	conf := filepath.Join(w.user.Home, "conf")
 	w.must(os.Mkdir(conf, 0o755))
 	w.must(os.WriteFile(filepath.Join(conf, "main.cf"), []byte("compatibility_level = 3.6\nqueue_directory = "+w.user.Home+"\n"+

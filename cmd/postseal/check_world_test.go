@@ -50,7 +50,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	mta.Need(t, "postfix", "opendkim")
-	w := &world{t: t, user: mta.NewUser(t), bin: mta.Build(t, "postseal", "postseal-milter"), dns: newDNS(t)}
+	w := &world{t: t, user: mta.NewUser(t), bin: mta.Build(t, "postseal", "postseal-check", "postseal-milter"), dns: newDNS(t)}
 	var err error
 	w.ca, err = testca.Start(context.Background(), testca.Config{Dir: t.TempDir()})
 	w.must(err)

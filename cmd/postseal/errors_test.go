@@ -114,7 +114,7 @@ type brokenSite struct {
 }
 
 func newBrokenSite(t *testing.T) *brokenSite {
-	s := &brokenSite{t: t, bin: mta.Build(t, "postseal", "postseal-milter", "postseal-pipe"), vars: map[string]string{}}
+	s := &brokenSite{t: t, bin: mta.Build(t, "postseal", "postseal-check", "postseal-milter", "postseal-pipe"), vars: map[string]string{}}
 	var err error
 	deliver := func(context.Context, string, string, []byte) error { return again{errors.New("451 nobody is at home")} }
 	if s.ca, err = testca.Start(context.Background(), testca.Config{Dir: t.TempDir(), Deliver: deliver}); err != nil {

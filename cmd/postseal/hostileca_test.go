@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"postseal/internal/printable"
+	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 	"postseal/state"
 )
@@ -73,11 +74,12 @@ func TestHostileWords(t *testing.T) {
 type hostileSite struct {
 	t   *testing.T
 	dir string
+	bin string
 	env []string
 }
 
 func newHostileSite(t *testing.T, resource, path string) *hostileSite {
-	h := &hostileSite{t: t, dir: t.TempDir()}
+	h := &hostileSite{t: t, dir: t.TempDir(), bin: mta.Build(t, "postseal", "postseal-check")}
 	var ca *testca.CA
 	ready := make(chan struct{})
 	pending := state.Open(filepath.Join(h.dir, "state"))
@@ -161,7 +163,7 @@ func (h *hostileSite) run(args string) int {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "postseal", strings.Fields(args)...)
+	cmd := exec.CommandContext(ctx, filepath.Join(h.bin, "postseal"), strings.Fields(args)...)
 	cmd.Dir, cmd.Env = h.dir, h.env
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -10,8 +10,8 @@ import (
 
 	"postseal/internal/cli"
 	"postseal/internal/failure"
+	"postseal/internal/hostport"
 	"postseal/internal/setup"
-	"postseal/internal/submit"
 	"postseal/issuer"
 	"postseal/state"
 )
@@ -193,8 +193,8 @@ func checkSMTP(value string) error {
 		return nil
 	}
 	hint := "for example: --smtp " + setup.DefaultSMTP
-	if _, err := submit.ParseServer(value); err != nil {
-		if errors.Is(err, submit.ErrPassword) {
+	if _, err := hostport.ParseSMTP(value); err != nil {
+		if errors.Is(err, hostport.ErrPassword) {
 			hint = "put it into a file, and name that as smtp-password-file in the configuration"
 		}
 		return failure.Usage(hint, "--smtp: %v", err)

@@ -1,7 +1,8 @@
 // Command postseal orders, renews and revokes S/MIME certificates over ACME.
 //
 // It is the issuing half: it holds the keys and never looks at mail. The
-// challenge mails are answered by postseal-milter or postseal-pipe. See
+// challenge mails are answered by postseal-milter or postseal-pipe, and what
+// "postseal check" looks at is looked at by postseal-check. See
 // postseal(1), and package issuer for the life of an order.
 package main
 

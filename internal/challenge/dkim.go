@@ -13,7 +13,6 @@ import (
 
 	"github.com/emersion/go-msgauth/dkim"
 
-	"postseal/internal/dkimkey"
 	"postseal/internal/smime"
 	"postseal/state"
 )
@@ -46,7 +45,7 @@ type signature struct {
 
 // readSignature reads the tags that the policy is about; the library reads the rest.
 func readSignature(f field) (*signature, error) {
-	tags, err := dkimkey.Tags(f.value)
+	tags, err := Tags(f.value)
 	if err != nil {
 		return nil, err
 	}
@@ -232,14 +231,14 @@ func lower(names []string) []string {
 	return out
 }
 
-// keyLookup gives the library the key record, if package dkimkey finds a key in it, and
+// keyLookup gives the library the key record, if there is a key in it, and
 // keeps what the library does not tell of it.
 type keyLookup struct {
 	ctx     context.Context
 	lookup  func(ctx context.Context, name string) ([]string, error)
 	err     error // of the look-up
 	invalid error // why what was found is not a key
-	dkimkey.Key
+	PublicKey
 }
 
 func (k *keyLookup) txt(name string) ([]string, error) {
@@ -247,12 +246,12 @@ func (k *keyLookup) txt(name string) ([]string, error) {
 	if k.err = err; err != nil {
 		return nil, err
 	}
-	key, err := dkimkey.Find(records)
+	key, err := FindKey(records)
 	if err != nil {
 		k.invalid = err
 		return nil, nil
 	}
-	k.Key = *key
+	k.PublicKey = *key
 	return records, nil
 }
 

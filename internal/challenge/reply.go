@@ -2,6 +2,7 @@ package challenge
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -63,7 +64,25 @@ func (r *reply) bytes() []byte {
 	return []byte(b.String())
 }
 
-// Block returns the lines that carry the digest (RFC 8823, Section 3.2, item 7).
+// The lines around the digest (RFC 8823, Section 3.2, item 7).
+const (
+	BeginBlock = "-----BEGIN ACME RESPONSE-----"
+	EndBlock   = "-----END ACME RESPONSE-----"
+)
+
+// Block returns the lines that carry the digest.
 func Block(digest string) string {
-	return "-----BEGIN ACME RESPONSE-----\r\n" + digest + "\r\n-----END ACME RESPONSE-----\r\n"
+	return BeginBlock + "\r\n" + digest + "\r\n" + EndBlock + "\r\n"
+}
+
+// Sample returns a message in the form of a response, and its Message-ID. Token and
+// digest are random: it answers nothing.
+func Sample(from, to string, now time.Time) (id string, raw []byte) {
+	var random [16 + sha256.Size]byte
+	rand.Read(random[:])
+	r := &reply{
+		from: from, to: to, part1: b64.EncodeToString(random[:16]), inReplyTo: "<" + rand.Text() + "@ca.invalid>",
+		id: newMessageID(from), date: now, digest: b64.EncodeToString(random[16:]),
+	}
+	return r.id, r.bytes()
 }

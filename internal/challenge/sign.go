@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/emersion/go-msgauth/dkim"
 
@@ -23,16 +24,20 @@ type Key struct {
 	Signer   crypto.Signer
 }
 
-// ReplyFields is what a response is signed for (RFC 8823, Section 3.2, item 9),
-// absent fields included so that none can be added on the way: the fields it must
-// cover, those it should, and MIME-Version.
-var ReplyFields = []string{
+// MustSign is what the signature of a response must cover, absent fields included so
+// that none can be added on the way (RFC 8823, Section 3.2, item 9).
+var MustSign = []string{
 	"From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "In-Reply-To", "References",
-	"Message-ID", "Content-Type", "Content-Transfer-Encoding", "MIME-Version",
-	"Resent-Date", "Resent-From", "Resent-To", "Resent-Cc",
+	"Message-ID", "Content-Type", "Content-Transfer-Encoding",
+}
+
+// ReplyFields is what we sign a response for: the fields that must be covered, those
+// that should, and MIME-Version.
+var ReplyFields = slices.Concat(MustSign, []string{
+	"MIME-Version", "Resent-Date", "Resent-From", "Resent-To", "Resent-Cc",
 	"List-Id", "List-Help", "List-Unsubscribe", "List-Subscribe", "List-Post", "List-Owner",
 	"List-Archive", "List-Unsubscribe-Post",
-}
+})
 
 // LoadKey reads a private key: PEM, PKCS#8 or PKCS#1, RSA or Ed25519.
 func LoadKey(path string) (crypto.Signer, error) {

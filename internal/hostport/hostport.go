@@ -1,5 +1,6 @@
-// Package hostport reads HOST:PORT wherever an admin writes one, so that a value
-// that can never work is an error when it is read, not with the first challenge.
+// Package hostport reads where a server is, HOST:PORT or a URL of --smtp, wherever an
+// admin writes that, so that a value that can never work is an error when it is read,
+// not with the first challenge.
 //
 // HOST is a name or an address. An IPv6 address goes in brackets (RFC 3986,
 // Section 3.2.2), since "::1:53" is an address, too.

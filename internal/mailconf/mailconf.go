@@ -15,6 +15,7 @@ import (
 	"postseal/internal/cli"
 	"postseal/internal/confine"
 	"postseal/internal/failure"
+	"postseal/internal/hostport"
 	"postseal/internal/submit"
 	"postseal/state"
 	"postseal/state/redis"
@@ -42,7 +43,7 @@ func (f *Flags) Check() (*submit.Server, error) {
 		return nil, err
 	}
 	if f.Helo != "" {
-		if err := submit.CheckName(f.Helo); err != nil {
+		if err := hostport.CheckName(f.Helo); err != nil {
 			return nil, failure.Usage("for example: --helo mx1.example.org", "--helo: %v", err)
 		}
 	}

@@ -29,12 +29,12 @@ type reply struct {
 	code      dnsmessage.RCode
 	truncated bool
 	referral  bool // neither an answer nor somebody who looks for one
-	records   [][]byte
+	records   []dnsmessage.ResourceBody
 }
 
 // ask asks one server: without EDNS if it does not know that, and over TCP if the
 // answer is too long.
-func ask(ctx context.Context, server, name string, kind dnsmessage.Type, edns bool) ([][]byte, error) {
+func ask(ctx context.Context, server, name string, kind dnsmessage.Type, edns bool) ([]dnsmessage.ResourceBody, error) {
 	r, err := exchange(ctx, server, name, kind, edns)
 	if err == nil && edns && (r.code == dnsmessage.RCodeFormatError || r.code == dnsmessage.RCodeNotImplemented || r.code == badVersion) {
 		r, err = exchange(ctx, server, name, kind, false)
@@ -211,9 +211,9 @@ func (r *reply) readRecords(p *dnsmessage.Parser, kind dnsmessage.Type) (answers
 		if h.Type != kind {
 			err = p.SkipAnswer()
 		} else {
-			var u dnsmessage.UnknownResource
-			u, err = p.UnknownResource()
-			r.records = append(r.records, u.Data)
+			var record dnsmessage.Resource
+			record, err = p.Answer()
+			r.records = append(r.records, record.Body)
 		}
 		if err != nil {
 			return answers, err

@@ -51,39 +51,29 @@ type Client struct {
 }
 
 // TXT returns the TXT records of a name that ends with a dot, the strings of each
-// joined. Its errors are *net.DNSError, with IsNotFound or IsTemporary set.
+// joined (RFC 6376, Section 3.6.2.2). Its errors are *net.DNSError, with IsNotFound or
+// IsTemporary set.
 func (c *Client) TXT(ctx context.Context, name string) ([]string, error) {
-	data, err := c.Records(ctx, name, dnsmessage.TypeTXT)
-	return texts(name, data, err)
+	records, err := c.Records(ctx, name, dnsmessage.TypeTXT)
+	return texts(name, records, err)
 }
 
-func texts(name string, data [][]byte, err error) (records []string, _ error) {
+func texts(name string, records []dnsmessage.ResourceBody, err error) (all []string, _ error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(data) == 0 {
+	if len(records) == 0 {
 		return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 	}
-	for _, record := range data {
-		records = append(records, join(record))
+	for _, record := range records {
+		all = append(all, strings.Join(record.(*dnsmessage.TXTResource).TXT, ""))
 	}
-	return records, nil
+	return all, nil
 }
 
-// join joins the strings of a TXT record (RFC 6376, Section 3.6.2.2).
-func join(record []byte) string {
-	var text strings.Builder
-	for len(record) > 0 {
-		n := min(int(record[0])+1, len(record))
-		text.Write(record[1:n])
-		record = record[n:]
-	}
-	return text.String()
-}
-
-// Records returns the data of the records of a type of a name that ends with a dot;
-// aliases are followed by the server. A missing record is not an error.
-func (c *Client) Records(ctx context.Context, name string, kind dnsmessage.Type) ([][]byte, error) {
+// Records returns the records of a type of a name that ends with a dot; aliases are
+// followed by the server. A missing record is not an error.
+func (c *Client) Records(ctx context.Context, name string, kind dnsmessage.Type) ([]dnsmessage.ResourceBody, error) {
 	if _, err := newQuery(name, kind, false); err != nil { // what is not a name has no record
 		return nil, &net.DNSError{Err: err.Error(), Name: name, IsNotFound: true}
 	}
@@ -95,7 +85,7 @@ func (c *Client) Records(ctx context.Context, name string, kind dnsmessage.Type)
 
 // askEach asks the servers in turn. The time that is left is shared out among the
 // tries that are left.
-func askEach(ctx context.Context, servers []string, wait time.Duration, name string, kind dnsmessage.Type) ([][]byte, error) {
+func askEach(ctx context.Context, servers []string, wait time.Duration, name string, kind dnsmessage.Type) ([]dnsmessage.ResourceBody, error) {
 	failed := make([]error, len(servers))
 	for round := range rounds {
 		for i, server := range servers {

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 
 var kit = machine.Kits{Fill: func(dir string) error {
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", dir+"/",
-		"postseal/cmd/postseal", "postseal/cmd/postseal-pipe", "postseal/cmd/postseal-milter")
+		"postseal/cmd/postseal", "postseal/cmd/postseal-check", "postseal/cmd/postseal-pipe", "postseal/cmd/postseal-milter")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
@@ -76,7 +76,7 @@ const (
 
 func newAdmin(t *testing.T) *admin {
 	a := &admin{t, "/usr/local/bin"}
-	for _, name := range []string{"postseal", "postseal-pipe", "postseal-milter"} {
+	for _, name := range []string{"postseal", "postseal-check", "postseal-pipe", "postseal-milter"} {
 		data, err := os.ReadFile(filepath.Join(machine.Kit, name))
 		a.must(err)
 		a.must(os.WriteFile(filepath.Join(a.bin, name), data, 0o755))

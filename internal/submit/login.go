@@ -11,10 +11,10 @@ import (
 // maxCommand is how long a command may be, in bytes (RFC 5321, Section 4.5.3.1.4).
 const maxCommand = 512 - len("\r\n")
 
-// login logs in if the URL names a user. Check has made sure that the password is
+// login logs in if the URL names a user. Open has made sure that the password is
 // not sent in clear text over a network.
-func (s *session) login() error {
-	if s.server.user == "" {
+func (s *Session) login() error {
+	if s.server.User == "" {
 		return nil
 	}
 	ways := s.extensions["AUTH"]
@@ -24,26 +24,26 @@ func (s *session) login() error {
 	plain, login := slices.Contains(ways, "PLAIN"), slices.Contains(ways, "LOGIN")
 	switch {
 	case len(ways) == 0:
-		return fmt.Errorf("%s offers no login; is it a server that users log in at? if it takes mail from this host, leave USER@ out of --smtp", s.server.host)
+		return fmt.Errorf("%s offers no login; is it a server that users log in at? if it takes mail from this host, leave USER@ out of --smtp", s.server.Host)
 	case !plain && !login:
 		slices.Sort(ways)
 		return fmt.Errorf("%s offers to log in with %s, and not with PLAIN or LOGIN, which need nothing but a password; allow one of them there",
-			s.server.host, strings.Join(slices.Compact(ways), ", "))
+			s.server.Host, strings.Join(slices.Compact(ways), ", "))
 	}
 	if plain {
-		err := s.authenticate("PLAIN", "\x00"+s.server.user+"\x00"+s.server.Password)
+		err := s.authenticate("PLAIN", "\x00"+s.server.User+"\x00"+s.server.Password)
 		if !login || !hasCode(err, 504) {
 			return err
 		}
 	}
-	return s.authenticate("LOGIN", s.server.user, s.server.Password)
+	return s.authenticate("LOGIN", s.server.User, s.server.Password)
 }
 
 // authenticate gives the answers of a mechanism in their order. Each may go with the
 // command or after a prompt (RFC 4954, Section 4), and servers differ in what they
 // know: PLAIN goes with the command and LOGIN waits for its prompt, as most clients
 // do it, and the other way round where a server does not understand that.
-func (s *session) authenticate(mechanism string, answers ...string) error {
+func (s *Session) authenticate(mechanism string, answers ...string) error {
 	initial := mechanism == "PLAIN" && len("AUTH PLAIN ")+base64.StdEncoding.EncodedLen(len(answers[0])) <= maxCommand
 	err := s.exchange(mechanism, answers, initial)
 	if hasCode(err, 500) || hasCode(err, 501) {
@@ -52,7 +52,7 @@ func (s *session) authenticate(mechanism string, answers ...string) error {
 	return err
 }
 
-func (s *session) exchange(mechanism string, answers []string, initial bool) error {
+func (s *Session) exchange(mechanism string, answers []string, initial bool) error {
 	line := "AUTH " + mechanism
 	first := answers[0]
 	if initial {
@@ -87,6 +87,6 @@ func asksFor(prompt []string, word string) bool {
 }
 
 func hasCode(err error, code int) bool {
-	var a *answer
-	return errors.As(err, &a) && a.code == code
+	var a *Answer
+	return errors.As(err, &a) && a.Code == code
 }

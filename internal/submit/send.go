@@ -25,17 +25,42 @@ type Envelope struct {
 func (s *Server) Send(ctx context.Context, env Envelope, raw []byte, beforeDot func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
-	var name string
-	c, err := s.connect(ctx, &name)
+	c, err := s.Open(ctx)
 	if err != nil {
-		return s.verdict(inTime(ctx, err), name)
+		return err
 	}
 	defer c.conn.Close()
 	if err := c.transact(env, raw, beforeDot); err != nil {
-		return s.verdict(inTime(ctx, err), name)
+		return s.verdict(inTime(ctx, err), c.name)
 	}
 	c.quit()
 	return nil
+}
+
+// Open connects as Send does, and logs in if the URL names a user; the password goes over
+// clear text to loopback alone. The connection ends with the context. Every error is an *Error.
+func (s *Server) Open(ctx context.Context) (*Session, error) {
+	if err := s.checkLogin(); err != nil {
+		return nil, &Error{Later, err}
+	}
+	var name string
+	c, err := s.connect(ctx, &name)
+	if err != nil {
+		return nil, s.verdict(inTime(ctx, err), name)
+	}
+	if err := c.login(); err != nil {
+		c.conn.Close()
+		return nil, s.verdict(inTime(ctx, err), name)
+	}
+	return c, nil
+}
+
+// Try asks whether the server would take a message, and sends none. The error is an
+// *Answer if the server gave one.
+func (s *Session) Try(env Envelope) error {
+	err := s.envelope(env)
+	s.command("RSET", 2, "RSET") // the next command shows whether the connection is gone
+	return err
 }
 
 // inTime says in the place of "use of closed network connection" what closed it.
@@ -50,24 +75,8 @@ func inTime(ctx context.Context, err error) error {
 	return late
 }
 
-func (s *session) transact(env Envelope, raw []byte, beforeDot func() error) error {
-	if err := s.login(); err != nil {
-		return err
-	}
-	mail := "MAIL FROM:<" + env.From + ">"
-	if s.offers("8BITMIME") {
-		mail += " BODY=8BITMIME"
-	}
-	if !isASCII(env.From) || !isASCII(env.To) {
-		if !s.offers("SMTPUTF8") {
-			return &Error{Failed, errors.New("the SMTP server does not take internationalised addresses (SMTPUTF8)")}
-		}
-		mail += " SMTPUTF8"
-	}
-	if _, err := s.command("MAIL", 2, mail); err != nil {
-		return err
-	}
-	if _, err := s.command("RCPT", 2, "RCPT TO:<"+env.To+">"); err != nil {
+func (s *Session) transact(env Envelope, raw []byte, beforeDot func() error) error {
+	if err := s.envelope(env); err != nil {
 		return err
 	}
 	if _, err := s.command("DATA", 3, "DATA"); err != nil {
@@ -76,9 +85,29 @@ func (s *session) transact(env Envelope, raw []byte, beforeDot func() error) err
 	return s.data(raw, beforeDot)
 }
 
+// envelope says who a message is from and to. SMTPUTF8 is asked for where an address
+// needs it (RFC 6531).
+func (s *Session) envelope(env Envelope) error {
+	mail := "MAIL FROM:<" + env.From + ">"
+	if s.Offers("8BITMIME") {
+		mail += " BODY=8BITMIME"
+	}
+	if !isASCII(env.From) || !isASCII(env.To) {
+		if !s.Offers("SMTPUTF8") {
+			return &Error{Failed, errors.New("the SMTP server does not offer SMTPUTF8, which these addresses need")}
+		}
+		mail += " SMTPUTF8"
+	}
+	if _, err := s.command("MAIL", 2, mail); err != nil {
+		return err
+	}
+	_, err := s.command("RCPT", 2, "RCPT TO:<"+env.To+">")
+	return err
+}
+
 // data sends the message. With its final dot under way, only an answer of the server
 // says what became of it. LMTP has an answer for each recipient, and we have one.
-func (s *session) data(raw []byte, beforeDot func() error) error {
+func (s *Session) data(raw []byte, beforeDot func() error) error {
 	out := textproto.NewWriter(bufio.NewWriter(s.conn))
 	dot := out.DotWriter()
 	if _, err := dot.Write(raw); err != nil {
@@ -94,7 +123,7 @@ func (s *session) data(raw []byte, beforeDot func() error) error {
 	if err == nil {
 		_, err = s.reply(".", 2)
 	}
-	if a := (*answer)(nil); err == nil || errors.As(err, &a) && a.code >= 400 {
+	if a := (*Answer)(nil); err == nil || errors.As(err, &a) && a.Code >= 400 {
 		return err
 	}
 	return &Error{Unknown, err}

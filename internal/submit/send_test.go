@@ -209,9 +209,9 @@ func TestSendRefused(t *testing.T) {
 		{"an unknown certificate, TLS from the start", asIs, tlsFromStart, "smtps", func(*Server, *mailServer) {}, false, "certificate"},
 		{"STARTTLS not offered", noTLS, nil, "smtp+starttls", func(*Server, *mailServer) {}, false, "STARTTLS"},
 		{"a wrong password", asIs, tlsFromStart, "smtps", func(c *Server, s *mailServer) {
-			c.CAFile, c.user, c.Password = s.root, "alice", "wrong"
+			c.CAFile, c.User, c.Password = s.root, "alice", "wrong"
 		}, false, "wrong password"},
-		{"no way to log in", noTLS, nil, "smtp", func(c *Server, s *mailServer) { c.user, c.Password = "alice", "x" }, false, "login"},
+		{"no way to log in", noTLS, nil, "smtp", func(c *Server, s *mailServer) { c.User, c.Password = "alice", "x" }, false, "login"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := serve(t, c.edit, c.listen)
@@ -366,7 +366,7 @@ func TestParseServer(t *testing.T) {
 		"smtps://me%40example@mail.example": "mail.example:465",
 		"lmtp+unix:/run/lmtp":               "/run/lmtp",
 	} {
-		if s, err := ParseServer(url); err != nil || s.addr != want {
+		if s, err := ParseServer(url); err != nil || s.Addr != want {
 			t.Errorf("%s: %+v, %v, want %s", url, s, err, want)
 		}
 	}

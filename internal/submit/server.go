@@ -11,101 +11,55 @@ package submit
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"os"
-	"strings"
 
 	"postseal/internal/hostport"
 )
 
-// security says how a connection to the SMTP server is protected.
-type security int
-
-const (
-	opportunistic security = iota // STARTTLS where it is offered, whatever the certificate
-	startTLS                      // STARTTLS required, certificate checked
-	implicitTLS                   // TLS from the first byte, certificate checked
-	localSocket                   // LMTP over a unix socket
-)
-
-// Server is the SMTP server that takes our messages.
+// Server is the SMTP server that takes our messages. Its scheme says how a connection is
+// protected:
+//
+//	smtp            STARTTLS where it is offered, whatever the certificate
+//	smtp+starttls   STARTTLS required, certificate checked
+//	smtps           TLS from the first byte, certificate checked
+//	lmtp+unix       LMTP over a unix socket
 type Server struct {
-	security security
-	host     string
-	addr     string // HOST:PORT, or the path of a socket
-	user     string
+	hostport.SMTP
 	Password string
 	CAFile   string        // PEM roots for checked certificates; "" means the system's
 	Name     func() string // what EHLO says; nil or "" means our address (RFC 5321, 4.1.3)
 }
 
-var schemes = map[string]struct {
-	security security
-	port     string
-}{
-	"smtp":          {opportunistic, "25"},
-	"smtp+starttls": {startTLS, "587"},
-	"smtps":         {implicitTLS, "465"},
-}
+// opportunistic is the scheme of a server whose certificate does not count.
+const opportunistic = "smtp"
 
-// ErrPassword is why a value of --smtp with a password is refused.
-var ErrPassword = errors.New("holds a password, and command lines are public")
-
-// ParseServer reads a value of --smtp: smtp://HOST[:25],
-// smtp+starttls://[USER@]HOST[:587], smtps://[USER@]HOST[:465] or lmtp+unix:PATH.
-// A password does not belong in it.
+// ParseServer reads a value of --smtp.
 func ParseServer(s string) (*Server, error) {
-	if path, ok := strings.CutPrefix(s, "lmtp+unix:"); ok {
-		if path == "" {
-			return nil, fmt.Errorf("%q names no socket", s)
-		}
-		return &Server{security: localSocket, addr: path, host: "localhost"}, nil
-	}
-	u, err := url.Parse(s)
-	if failed := (*url.Error)(nil); errors.As(err, &failed) && strings.Contains(s, "@") {
-		return nil, fmt.Errorf("not a URL: %w", failed.Err) // there may be a password in it
-	}
+	to, err := hostport.ParseSMTP(s)
 	if err != nil {
-		return nil, fmt.Errorf("%q is not a URL", s)
-	}
-	scheme, ok := schemes[u.Scheme]
-	if !ok {
-		return nil, fmt.Errorf("%q is not lmtp+unix:PATH, smtp://HOST, smtp+starttls://HOST or smtps://HOST", u.Redacted())
-	}
-	if _, has := u.User.Password(); has {
-		return nil, fmt.Errorf("%q %w", u.Redacted(), ErrPassword)
-	}
-	if u.Host == "" || u.RawQuery != "" || u.Fragment != "" || (u.Path != "" && u.Path != "/") {
-		return nil, fmt.Errorf("%q is not %s://HOST:PORT", s, u.Scheme)
-	}
-	addr := u.Host
-	if u.Port() == "" && !strings.HasSuffix(addr, ":") {
-		addr += ":" + scheme.port
-	}
-	if addr, err = hostport.Dial(addr); err != nil {
 		return nil, err
 	}
-	return &Server{security: scheme.security, host: u.Hostname(), user: u.User.Username(), addr: addr}, nil
+	return &Server{SMTP: to}, nil
 }
 
-// Target returns where the server is, HOST:PORT or the path of a socket, the host that
-// its certificate must name, and the user, "" for none.
-func (s *Server) Target() (addr, host, user string) { return s.addr, s.host, s.user }
-
-// Check refuses what would send a password in clear text over a network.
+// Check refuses what would send a password in clear text over a network, and a file of
+// roots that is not there.
 func (s *Server) Check() error {
-	if s.user != "" && s.security == opportunistic && !isLoopback(s.host) {
-		return fmt.Errorf("a password for %s would be sent in clear text; use smtp+starttls:// or smtps://", s.host)
-	}
-	if s.user != "" && s.Password == "" {
-		return fmt.Errorf("there is no password for %s at %s", s.user, s.host)
-	}
-	if s.CAFile != "" {
-		_, err := os.Stat(s.CAFile)
+	if err := s.checkLogin(); err != nil || s.CAFile == "" {
 		return err
+	}
+	_, err := os.Stat(s.CAFile)
+	return err
+}
+
+func (s *Server) checkLogin() error {
+	if s.User != "" && s.Scheme == opportunistic && !isLoopback(s.Host) {
+		return fmt.Errorf("a password for %s would be sent in clear text; use smtp+starttls:// or smtps://", s.Host)
+	}
+	if s.User != "" && s.Password == "" {
+		return fmt.Errorf("there is no password for %s at %s", s.User, s.Host)
 	}
 	return nil
 }
@@ -119,17 +73,17 @@ func isLoopback(host string) bool {
 // TLS; where TLS is only offered nobody is authenticated, and it keeps passive
 // listeners out.
 func (s *Server) tlsConfig() (*tls.Config, error) {
-	conf := &tls.Config{ServerName: s.host, InsecureSkipVerify: s.security == opportunistic}
+	conf := &tls.Config{ServerName: s.Host, InsecureSkipVerify: s.Scheme == opportunistic}
 	if s.CAFile == "" || conf.InsecureSkipVerify {
 		return conf, nil
 	}
 	pem, err := os.ReadFile(s.CAFile)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--smtp-ca: %w", err)
 	}
 	conf.RootCAs = x509.NewCertPool()
 	if !conf.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate", s.CAFile)
+		return nil, fmt.Errorf("--smtp-ca: %q holds no certificate", s.CAFile)
 	}
 	return conf, nil
 }

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"postseal/internal/hostport"
 )
 
 // Bounds of a server's replies, in bytes: on one connection, and of a refusal in an error,
@@ -21,8 +23,8 @@ const (
 	maxText    = 1 << 10
 )
 
-// session is a connection to the server.
-type session struct {
+// Session is a connection to the server.
+type Session struct {
 	server     *Server
 	conn       net.Conn
 	in         *textproto.Reader
@@ -32,14 +34,17 @@ type session struct {
 	extensions map[string][]string // by keyword in capitals
 }
 
-func (s *session) use(conn net.Conn) {
+// Secured reports whether the connection has TLS.
+func (s *Session) Secured() bool { return s.secured }
+
+func (s *Session) use(conn net.Conn) {
 	s.conn = conn
 	s.buffered = bufio.NewReader(io.LimitReader(conn, maxReplies))
 	s.in = textproto.NewReader(s.buffered)
 }
 
 // connect opens a connection that ends with the context, says EHLO and secures it.
-func (s *Server) connect(ctx context.Context, name *string) (*session, error) {
+func (s *Server) connect(ctx context.Context, name *string) (*Session, error) {
 	conf, err := s.tlsConfig()
 	if err != nil {
 		return nil, err
@@ -52,7 +57,7 @@ func (s *Server) connect(ctx context.Context, name *string) (*session, error) {
 	if err = c.open(); err == nil {
 		err = c.startTLS(ctx, conf)
 	}
-	if broken := (*tlsError)(nil); errors.As(err, &broken) && s.security == opportunistic {
+	if broken := (*tlsError)(nil); errors.As(err, &broken) && s.Scheme == opportunistic {
 		// Clear text is what the admin asked for, and this connection is lost.
 		c.conn.Close()
 		if c, err = s.dial(ctx, conf); err == nil {
@@ -68,19 +73,19 @@ func (s *Server) connect(ctx context.Context, name *string) (*session, error) {
 	return c, nil
 }
 
-func (s *Server) dial(ctx context.Context, conf *tls.Config) (*session, error) {
+func (s *Server) dial(ctx context.Context, conf *tls.Config) (*Session, error) {
 	network := "tcp"
-	if s.security == localSocket {
+	if s.Scheme == hostport.LMTP {
 		network = "unix"
 	}
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, network, s.addr)
+	conn, err := d.DialContext(ctx, network, s.Addr)
 	if err != nil {
 		return nil, err
 	}
 	context.AfterFunc(ctx, func() { conn.Close() })
-	c := &session{server: s, name: s.Hello(conn.LocalAddr())}
-	if s.security == implicitTLS {
+	c := &Session{server: s, name: s.hello(conn.LocalAddr())}
+	if s.Scheme == "smtps" {
 		conn, c.secured = tls.Client(conn, conf), true
 	}
 	c.use(conn)
@@ -88,7 +93,7 @@ func (s *Server) dial(ctx context.Context, conf *tls.Config) (*session, error) {
 }
 
 // open reads the greeting and says EHLO.
-func (s *session) open() error {
+func (s *Session) open() error {
 	if _, err := s.reply("greeting", 2); err != nil {
 		return err
 	}
@@ -96,14 +101,14 @@ func (s *session) open() error {
 }
 
 // hello says EHLO, and HELO where that is not known (RFC 5321, Section 3.2).
-func (s *session) hello() error {
+func (s *Session) hello() error {
 	s.extensions = map[string][]string{}
 	word := "EHLO"
-	if s.server.security == localSocket {
+	if s.server.Scheme == hostport.LMTP {
 		word = "LHLO"
 	}
 	lines, err := s.command(word, 2, word+" "+s.name)
-	if a := (*answer)(nil); word == "EHLO" && errors.As(err, &a) && (a.code == 500 || a.code == 502) {
+	if a := (*Answer)(nil); word == "EHLO" && errors.As(err, &a) && (a.Code == 500 || a.Code == 502) {
 		_, err = s.command("HELO", 2, "HELO "+s.name)
 		return err
 	}
@@ -126,7 +131,8 @@ func (s *session) hello() error {
 	return nil
 }
 
-func (s *session) offers(keyword string) bool {
+// Offers reports whether the server has an extension, by its keyword in capitals.
+func (s *Session) Offers(keyword string) bool {
 	_, ok := s.extensions[keyword]
 	return ok
 }
@@ -135,18 +141,18 @@ func (s *session) offers(keyword string) bool {
 type tlsError struct{ error }
 
 // startTLS secures the connection where that is required or offered.
-func (s *session) startTLS(ctx context.Context, conf *tls.Config) error {
-	required := s.server.security == startTLS
+func (s *Session) startTLS(ctx context.Context, conf *tls.Config) error {
+	required := s.server.Scheme == "smtp+starttls"
 	switch {
-	case s.secured || s.server.security == localSocket:
+	case s.secured || s.server.Scheme == hostport.LMTP:
 		return nil
-	case !s.offers("STARTTLS") && required:
-		return fmt.Errorf("%s does not offer STARTTLS, which smtp+starttls:// requires", s.server.host)
-	case !s.offers("STARTTLS"):
+	case !s.Offers("STARTTLS") && required:
+		return errors.New("the SMTP server does not offer STARTTLS, which smtp+starttls:// requires")
+	case !s.Offers("STARTTLS"):
 		return nil
 	}
 	if _, err := s.command("STARTTLS", 2, "STARTTLS"); err != nil {
-		if a := (*answer)(nil); errors.As(err, &a) && !required {
+		if a := (*Answer)(nil); errors.As(err, &a) && !required {
 			return nil
 		}
 		return err
@@ -164,7 +170,7 @@ func (s *session) startTLS(ctx context.Context, conf *tls.Config) error {
 }
 
 // command sends a line and wants a reply of a class, the first digit of its code.
-func (s *session) command(step string, class int, line string) ([]string, error) {
+func (s *Session) command(step string, class int, line string) ([]string, error) {
 	if strings.ContainsAny(line, "\r\n") {
 		return nil, &Error{Failed, errors.New("a line end within an SMTP command")}
 	}
@@ -174,10 +180,10 @@ func (s *session) command(step string, class int, line string) ([]string, error)
 	return s.reply(step, class)
 }
 
-// reply reads the lines of a reply, without their codes. An *answer is the error of
+// reply reads the lines of a reply, without their codes. An *Answer is the error of
 // another class. The last line alone must have a code that counts, and its text may
 // be missing with its space (RFC 5321, Section 4.2), which package textproto refuses.
-func (s *session) reply(step string, class int) (lines []string, err error) {
+func (s *Session) reply(step string, class int) (lines []string, err error) {
 	for {
 		line, err := s.in.ReadLine()
 		if err != nil {
@@ -195,7 +201,7 @@ func (s *session) reply(step string, class int) (lines []string, err error) {
 			continue
 		}
 		if int(code)/100 != class {
-			return nil, &answer{step, int(code), joinTexts(lines)}
+			return nil, &Answer{step, int(code), joinTexts(lines)}
 		}
 		return lines, nil
 	}
@@ -217,7 +223,13 @@ func joinTexts(lines []string) string {
 // quitTime is how long a server may take to say good-bye.
 const quitTime = time.Second
 
-func (s *session) quit() {
+// Close says good-bye.
+func (s *Session) Close() {
+	s.quit()
+	s.conn.Close()
+}
+
+func (s *Session) quit() {
 	s.conn.SetDeadline(time.Now().Add(quitTime))
 	s.command("QUIT", 2, "QUIT") // the message is taken; what comes after does not matter
 }

@@ -31,14 +31,14 @@ func (e *Error) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// answer is a reply of the server that refuses a command.
-type answer struct {
-	step string // the command, "greeting", or "." for the message
-	code int
-	text string
+// Answer is a reply of the server that refuses a command.
+type Answer struct {
+	Step string // the command, "greeting", or "." for the message
+	Code int
+	Text string
 }
 
-func (a *answer) Error() string { return fmt.Sprintf("%d %s", a.code, a.text) }
+func (a *Answer) Error() string { return fmt.Sprintf("%d %s", a.Code, a.Text) }
 
 // A 5xx reply is a verdict about the message only if it is about the message; what
 // the server thinks of us can be put right, and then the message
@@ -61,12 +61,12 @@ func (s *Server) verdict(err error, name string) *Error {
 	if own := (*Error)(nil); errors.As(err, &own) {
 		return own
 	}
-	var a *answer
+	var a *Answer
 	if !errors.As(err, &a) {
 		return &Error{Later, err}
 	}
 	switch advice := s.advice(a, name); {
-	case a.code < 500:
+	case a.Code < 500:
 		return &Error{Later, err}
 	case advice != "":
 		return &Error{Later, fmt.Errorf("%s: %w", advice, err)}
@@ -89,10 +89,10 @@ var (
 )
 
 // advice says what to change if an answer is about us; "" if it is about the message.
-func (s *Server) advice(a *answer, name string) string {
+func (s *Server) advice(a *Answer, name string) string {
 	ours := "the SMTP server does not like the name " + name + " in our greeting; set helo to the full name of this host"
 	login := "the SMTP server wants a login or TLS first; see --smtp, or let it take mail from this host"
-	switch a.step {
+	switch a.Step {
 	case "greeting":
 		return "the SMTP server turns this host away; let it take mail from here, or name another in --smtp"
 	case "EHLO", "LHLO", "HELO":
@@ -100,14 +100,14 @@ func (s *Server) advice(a *answer, name string) string {
 	case "STARTTLS":
 		return "the SMTP server offers STARTTLS and refuses it; look at its TLS settings"
 	case "AUTH":
-		return "the SMTP server refuses the login of " + s.user + "; look at the user in --smtp and at the password"
+		return "the SMTP server refuses the login of " + s.User + "; look at the user in --smtp and at the password"
 	case "MAIL", "RCPT", "DATA":
 	default:
 		return ""
 	}
-	text := anAddress().ReplaceAllString(a.text, "")
+	text := anAddress().ReplaceAllString(a.Text, "")
 	switch {
-	case slices.Contains([]int{530, 534, 535, 538}, a.code):
+	case slices.Contains([]int{530, 534, 535, 538}, a.Code):
 		return login
 	case aboutAddr().MatchString(text):
 		return ""
@@ -115,10 +115,10 @@ func (s *Server) advice(a *answer, name string) string {
 		return ours
 	case aboutLogin().MatchString(text):
 		return login
-	case aboutClient().MatchString(text), a.step == "MAIL" && a.code != 553 && strings.HasPrefix(a.text, "5.7."):
+	case aboutClient().MatchString(text), a.Step == "MAIL" && a.Code != 553 && strings.HasPrefix(a.Text, "5.7."):
 		return "the SMTP server does not take mail from this host; let it, or name another in --smtp"
-	case slices.Contains([]int{500, 502, 503}, a.code):
-		return "the SMTP server does not understand " + a.step + "; is it one that takes mail?"
+	case slices.Contains([]int{500, 502, 503}, a.Code):
+		return "the SMTP server does not understand " + a.Step + "; is it one that takes mail?"
 	}
 	return ""
 }

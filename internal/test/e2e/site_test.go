@@ -49,7 +49,7 @@ type site struct {
 // demands.
 func newSite(t *testing.T, ca testca.Config) *site {
 	t.Helper()
-	s := &site{t: t, user: mta.NewUser(t), bin: mta.Build(t, "postseal", "postseal-milter", "postseal-pipe")}
+	s := &site{t: t, user: mta.NewUser(t), bin: mta.Build(t, "postseal", "postseal-check", "postseal-milter", "postseal-pipe")}
 	s.dir = s.user.Home
 	s.state = filepath.Join(s.dir, "state")
 	s.config = filepath.Join(s.dir, "postseal.toml")

@@ -13,8 +13,13 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/failure", "internal/confine", "internal/printable", "internal/setup",
-		"internal/submit", "state/redis"},
+	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/failure", "internal/confine", "internal/hostport",
+		"internal/printable", "internal/setup", "state/redis"},
+	// What "postseal check" looks at. It belongs to neither half: it looks at the state
+	// directory, and speaks to the servers of both as they do; a reply is the mail half's to
+	// write. Which mail servers there are, and what each needs, "postseal init" knows.
+	"cmd/postseal-check": {"internal/challenge", "internal/check", "internal/confine", "internal/hostport", "internal/https",
+		"internal/printable", "internal/resolve", "internal/setup", "internal/submit", "state", "state/redis"},
 	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/failure", "internal/confine", "internal/hostport",
 		"internal/submit", "state"},
 	"cmd/postseal-pipe": {"pipe", "internal/challenge", "internal/mailconf", "internal/cli", "internal/failure", "internal/confine",
@@ -24,7 +29,7 @@ var imports = map[string][]string{
 
 	"milter":             {"internal/challenge", "state"},
 	"pipe":               {"internal/challenge", "state"},
-	"internal/challenge": {"internal/smime", "internal/dkimkey", "internal/printable", "internal/resolve", "internal/submit", "state"},
+	"internal/challenge": {"internal/smime", "internal/printable", "internal/resolve", "internal/submit", "state"},
 	"issuer":             {"internal/failure", "internal/https", "internal/printable", "state"},
 
 	// What others wrote goes out of both halves through the same filter.
@@ -35,11 +40,6 @@ var imports = map[string][]string{
 	"state/redis":             {"internal/printable", "state"},
 	"internal/test/statetest": {"internal/printable", "state"},
 	"internal/test/redistest": {"internal/test/mta"},
-
-	// What "postseal check" looks at. It belongs to neither half: it reads the state
-	// directory, and speaks to the servers of both in their own protocols. Which mail
-	// servers there are, and what each needs, "postseal init" knows.
-	"internal/check": {"internal/dkimkey", "internal/hostport", "internal/https", "internal/resolve", "internal/setup", "internal/submit", "state", "state/redis"},
 
 	"internal/cli": {"internal/failure", "internal/hostport", "internal/printable", "state"},
 
@@ -52,7 +52,7 @@ var imports = map[string][]string{
 
 	// What the two programs of the mail half read from their flags and file in
 	// the same way: a part of cmd/ that both share.
-	"internal/mailconf": {"internal/challenge", "internal/cli", "internal/failure", "internal/confine", "internal/submit", "state", "state/redis"},
+	"internal/mailconf": {"internal/challenge", "internal/cli", "internal/failure", "internal/confine", "internal/hostport", "internal/submit", "state", "state/redis"},
 }
 
 // reasons is why a package may not be imported by those that imports does not
@@ -63,10 +63,10 @@ var reasons = map[string]string{
 	"internal/mailhost":       "it is for the demo; real hosts have a real mail server",
 	"internal/test/machine":   "it is for tests",
 	"internal/test/mta":       "it is for tests",
-	"internal/check":          "it asks everybody, for an admin; what works does not depend on it",
-	"internal/challenge":      "only the mail half reads mail",
+	"internal/check":          "only postseal and postseal-check talk about findings",
+	"internal/challenge":      "only the mail half reads mail, and postseal-check reads it as that does",
 	"internal/test/manual":    "it is for tests",
-	"internal/submit":         "only the mail half sends mail, and check looks at the server as it does",
+	"internal/submit":         "only the mail half sends mail, and postseal-check looks at the server as it does",
 	"internal/resolve":        "who asks the DNS is decided in few places; the issuing half does not",
 	"internal/setup":          "it prepares a machine, once, for an admin; what works does not depend on it",
 	"contrib":                 "only postseal init shows recipes",
@@ -90,7 +90,7 @@ var bans = []ban{
 	{
 		// The mail half.
 		[]string{"cmd/postseal-milter", "cmd/postseal-pipe", "milter", "pipe", "state", "state/redis", "internal/challenge",
-			"internal/smime", "internal/dkimkey", "internal/hostport", "internal/resolve", "internal/submit", "internal/mailconf", "internal/confine"},
+			"internal/smime", "internal/hostport", "internal/resolve", "internal/submit", "internal/mailconf", "internal/confine"},
 		map[string]string{
 			"github.com/mholt/acmez":             "the mail half is no ACME client: it needs a token and a thumbprint, never the account",
 			"software.sslmate.com/src/go-pkcs12": "certificate keys are the issuing half's; the mail half must not be able to read one",
@@ -102,18 +102,35 @@ var bans = []ban{
 		},
 	},
 	{
-		// The issuing half.
-		[]string{"cmd/postseal", "internal/check", "internal/dkimkey", "internal/hostport", "internal/resolve", "internal/submit", "issuer", "state", "state/redis"},
+		// The issuing half. What looks at mail for it is another program, postseal-check.
+		[]string{"cmd/postseal", "internal/check", "internal/hostport", "issuer", "state", "state/redis"},
 		map[string]string{
-			"github.com/emersion/go-message": "the half with the keys parses no foreign mail",
-			"github.com/emersion/go-milter":  "the half with the keys talks to no mail server",
-			"github.com/emersion/go-msgauth": "the half with the keys judges no signatures",
-			"github.com/emersion/go-smtp":    "the half with the keys sends no mail",
-			"postseal/milter":                "the halves meet only in the state directory",
-			"postseal/pipe":                  "the halves meet only in the state directory",
-			"postseal/internal/challenge":    "the halves meet only in the state directory",
-			"postseal/internal/testca":       "no product links the test CA",
-			"testing":                        "no product links test code",
+			"github.com/emersion":         "the half with the keys parses no foreign mail, judges no signatures, and talks to no mail server",
+			"github.com/miekg/dns":        "the half with the keys asks no DNS server for more than addresses",
+			"golang.org/x/net/dns":        "the half with the keys asks no DNS server for more than addresses",
+			"net/smtp":                    "the half with the keys sends no mail",
+			"postseal/internal/submit":    "the half with the keys sends no mail",
+			"postseal/internal/resolve":   "the half with the keys asks no DNS server for more than addresses",
+			"postseal/milter":             "the halves meet only in the state directory",
+			"postseal/pipe":               "the halves meet only in the state directory",
+			"postseal/internal/challenge": "the halves meet only in the state directory",
+			"postseal/internal/testca":    "no product links the test CA",
+			"testing":                     "no product links test code",
+		},
+	},
+	{
+		// What looks at mail, mail servers and the DNS for "postseal check".
+		[]string{"cmd/postseal-check"},
+		map[string]string{
+			"github.com/mholt/acmez":             "it has no account: postseal says whether there is one",
+			"software.sslmate.com/src/go-pkcs12": "it reads foreign mail, so certificate keys are out of its reach",
+			"postseal/issuer":                    "it reads foreign mail, and the issuing half has the keys",
+			"postseal/milter":                    "it is asked as a mail server asks it, over its socket",
+			"postseal/pipe":                      "it answers no challenge",
+			"postseal/internal/cli":              "its flags are those of postseal check",
+			"github.com/miekg/dns":               "it asks the DNS as the mail half does (internal/resolve)",
+			"postseal/internal/testca":           "no product links the test CA",
+			"testing":                            "no product links test code",
 		},
 	},
 }

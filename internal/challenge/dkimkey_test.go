@@ -1,4 +1,4 @@
-package dkimkey
+package challenge
 
 import (
 	"crypto"
@@ -15,8 +15,8 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 )
 
-// records are key records with a place for a key, and the reason why they are invalid.
-var records = map[string]string{
+// keyRecords are key records with a place for a key, and the reason why they are invalid.
+var keyRecords = map[string]string{
 	"v=DKIM1; k=rsa; p=RSA":           "",
 	"p=RSA":                           "",
 	"k=rsa; p=PKCS1;":                 "",
@@ -54,9 +54,9 @@ var records = map[string]string{
 	"v=DKIM1; s=" + strings.Repeat("x", 5000) + "; p=RSA": "which does not allow email",
 }
 
-// fill puts the keys of the test into a record.
-func fill(record string) string {
-	k := keys()
+// fillRecord puts the keys of the test into a record.
+func fillRecord(record string) string {
+	k := recordKeys()
 	for name, value := range k {
 		if rest, ok := strings.CutSuffix(record, name); ok {
 			record = rest + value
@@ -67,7 +67,7 @@ func fill(record string) string {
 	return record
 }
 
-var private = sync.OnceValue(func() *rsa.PrivateKey {
+var privateRSA = sync.OnceValue(func() *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		panic(err)
@@ -75,7 +75,7 @@ var private = sync.OnceValue(func() *rsa.PrivateKey {
 	return key
 })
 
-var keys = sync.OnceValue(func() map[string]string {
+var recordKeys = sync.OnceValue(func() map[string]string {
 	pkix := func(key crypto.PublicKey) string {
 		der, err := x509.MarshalPKIXPublicKey(key)
 		if err != nil {
@@ -84,7 +84,7 @@ var keys = sync.OnceValue(func() map[string]string {
 		return base64.StdEncoding.EncodeToString(der)
 	}
 	sized := func(bits uint) string {
-		key := private().PublicKey
+		key := privateRSA().PublicKey
 		n := *key.N
 		if have := uint(n.BitLen()); bits > have {
 			n.Lsh(&n, bits-have)
@@ -96,16 +96,16 @@ var keys = sync.OnceValue(func() map[string]string {
 	}
 	ed := ed25519.PublicKey(strings.Repeat("k", ed25519.PublicKeySize))
 	return map[string]string{
-		"RSA": pkix(private().Public()), "PKCS1": base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&private().PublicKey)),
+		"RSA": pkix(privateRSA().Public()), "PKCS1": base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&privateRSA().PublicKey)),
 		"ED": base64.StdEncoding.EncodeToString(ed), "EC": pkix(ed), "SHORT": sized(512), "LONG": sized(8200),
 	}
 })
 
-func TestParse(t *testing.T) {
-	for record, want := range records {
-		key, err := Parse(fill(record))
+func TestKeyRecord(t *testing.T) {
+	for record, want := range keyRecords {
+		key, err := parsePublicKey(fillRecord(record))
 		switch {
-		case want == "" && (err != nil || key.Public == nil):
+		case want == "" && (err != nil || key.Key == nil):
 			t.Errorf("%q: %v", record, err)
 		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
 			t.Errorf("%q: %v, want %q", record, err, want)
@@ -115,45 +115,45 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestFlags(t *testing.T) {
-	for flags, want := range map[string]Key{"": {}, "y": {Testing: true}, "s : Y": {Testing: true, Exact: true}, "S": {Exact: true}, "z": {}} {
-		key, err := Parse(fill("t=" + flags + "; p=RSA"))
+func TestKeyFlags(t *testing.T) {
+	for flags, want := range map[string]PublicKey{"": {}, "y": {Testing: true}, "s : Y": {Testing: true, Exact: true}, "S": {Exact: true}, "z": {}} {
+		key, err := parsePublicKey(fillRecord("t=" + flags + "; p=RSA"))
 		if err != nil || key.Testing != want.Testing || key.Exact != want.Exact {
 			t.Errorf("t=%s: %+v, %v", flags, key, err)
 		}
 	}
 }
 
-func TestFind(t *testing.T) {
-	good, revoked := fill("p=RSA"), "p="
+func TestFindKey(t *testing.T) {
+	good, revoked := fillRecord("p=RSA"), "p="
 	for _, c := range []struct {
 		records []string
 		want    error
-	}{{nil, ErrNone}, {[]string{good}, nil}, {[]string{good, "v=spf1 -all"}, ErrSeveral}, {[]string{revoked}, ErrRevoked}} {
-		if _, err := Find(c.records); !errors.Is(err, c.want) {
+	}{{nil, errNoKey}, {[]string{good}, nil}, {[]string{good, "v=spf1 -all"}, ErrSeveralKeys}, {[]string{revoked}, ErrRevokedKey}} {
+		if _, err := FindKey(c.records); !errors.Is(err, c.want) {
 			t.Errorf("%q: %v, want %v", c.records, err, c.want)
 		}
 	}
 }
 
-// FuzzParse compares with the library that verifies: what is good here is good there,
+// FuzzKeyRecord compares with the library that verifies: what is good here is good there,
 // and the key is the same.
-func FuzzParse(f *testing.F) {
-	for record := range records {
+func FuzzKeyRecord(f *testing.F) {
+	for record := range keyRecords {
 		f.Add(record)
 	}
 	var mail strings.Builder
-	err := dkim.Sign(&mail, strings.NewReader("From: a@b.example\r\n\r\nHi.\r\n"), &dkim.SignOptions{Domain: "b.example", Selector: "s", Signer: private()})
+	err := dkim.Sign(&mail, strings.NewReader("From: a@b.example\r\n\r\nHi.\r\n"), &dkim.SignOptions{Domain: "b.example", Selector: "s", Signer: privateRSA()})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, record string) {
-		record = fill(record)
-		key, err := Parse(record)
+		record = fillRecord(record)
+		key, err := parsePublicKey(record)
 		if err != nil {
 			return
 		}
-		if rsaKey, ok := key.Public.(*rsa.PublicKey); !ok || !rsaKey.Equal(private().Public()) {
+		if rsaKey, ok := key.Key.(*rsa.PublicKey); !ok || !rsaKey.Equal(privateRSA().Public()) {
 			return // the mail is signed with the RSA key
 		}
 		results, err := dkim.VerifyWithOptions(strings.NewReader(mail.String()), &dkim.VerifyOptions{

@@ -1,4 +1,4 @@
-package check
+package main
 
 import (
 	"context"
@@ -8,9 +8,11 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/emersion/go-milter"
 
 	"postseal/internal/hostport"
 )
@@ -29,7 +31,7 @@ func (c *checker) checkMilter(ctx context.Context, r *report) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, network, addr)
 	if err != nil {
-		explainDial(r, network, addr, err)
+		explainDial(r, addr, err)
 		return
 	}
 	defer conn.Close()
@@ -77,7 +79,7 @@ func parseMilterAddr(s string) (network, addr string, err error) {
 	return "tcp", addr, nil
 }
 
-func explainDial(r *report, network, addr string, err error) {
+func explainDial(r *report, addr string, err error) {
 	start := "start postseal-milter, with --listen for that address; under systemd: systemctl start postseal-milter.socket"
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -85,26 +87,18 @@ func explainDial(r *report, network, addr string, err error) {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		r.fail(start, "nobody listens at %s", addr)
 	case errors.Is(err, fs.ErrPermission):
+		at := addr
+		if user, err := lookUpUser(me()); err == nil {
+			if dir, _ := user.blocked(addr, mayWrite); dir != "" {
+				at = dir
+			}
+		}
 		r.fail("the socket must belong to the group of the mail server, mode 0660, in a directory that this group may enter "+
 			"(2750 postseal:postfix); or run this as root",
-			"user %s may not connect to %s: %s", me(), addr, describe(firstBlocked(addr)))
+			"user %s may not connect to %s: %s", me(), addr, describe(at))
 	default:
 		r.fail(start, "%s: %v", addr, root(err))
 	}
-}
-
-// firstBlocked returns what keeps this process from a path: the last directory above
-// it whose entries can be looked at, else the path itself.
-func firstBlocked(path string) string {
-	for _, dir := range above(path)[1:] {
-		if _, err := os.Stat(dir); err != nil {
-			return filepath.Dir(dir)
-		}
-	}
-	if _, err := os.Stat(path); err != nil {
-		return filepath.Dir(path)
-	}
-	return path
 }
 
 // postfixReaches looks whether smtpd may connect too: this program is often run by
@@ -119,34 +113,66 @@ func (c *checker) postfixReaches(r *report, path string) {
 		return
 	}
 	if at, err := owner.blocked(path, mayWrite); err == nil && at != "" {
-		r.fail("the socket must belong to the group "+groupName(uint32(owner.gids[0]))+", mode 0660, in a directory that this group may enter",
+		r.fail("the socket must belong to the group "+owner.group()+", mode 0660, in a directory that this group may enter",
 			"Postfix (user %s) may not connect to %s: %s", p.owner, path, describe(at))
 	}
 }
 
+// milterStep bounds each answer, like Postfix's command_timeout of our recipe.
+const milterStep = 5 * time.Second
+
+// opened is a connection for the library's client, which makes its own otherwise.
+type opened struct{ net.Conn }
+
+func (o opened) Dial(string, string) (net.Conn, error) { return o.Conn, nil }
+
+// What Postfix offers: all actions and all steps of version 6.
+const (
+	allActions = milter.OptAction(0x1ff)
+	allSteps   = milter.OptProtocol(0x1fffff)
+)
+
 // talk goes as far with the milter as with an ordinary message.
 func talk(r *report, conn net.Conn, addr string) {
-	m := &mta{conn: conn}
-	if err := m.negotiate(); err != nil {
+	session, err := milter.NewClientWithOptions("", "", milter.ClientOptions{
+		Dialer: opened{conn}, ReadTimeout: milterStep, WriteTimeout: milterStep, ActionMask: allActions, ProtocolMask: allSteps,
+	}).Session()
+	if err != nil {
 		r.fail("is postseal-milter what listens there?", "%s does not speak the milter protocol: %v", addr, silence(err))
 		return
 	}
-	answer, err := m.ordinaryMail()
+	answer, err := ordinaryMail(session)
 	if err != nil {
 		r.fail("its log says more", "%s does not answer an ordinary message: %v", addr, silence(err))
 		return
 	}
-	m.send(quitCode, "")
+	_ = session.Close() // what was to be known is known
 	switch {
-	case m.actions != 0:
+	case session.ActionOpts != 0:
 		r.warn("is postseal-milter what listens there?", "the milter at %s wants to change messages, which postseal-milter does not", addr)
-	case answer == acceptCode:
-		r.ok("%s speaks version %d and accepts ordinary mail at MAIL", addr, m.version)
-	case answer == continueCode:
-		r.ok("%s speaks version %d and looks at mail: a challenge is waited for", addr, m.version)
+	case answer == milter.ActAccept:
+		r.ok("%s speaks version 6 and accepts ordinary mail at MAIL", addr)
+	case answer == milter.ActContinue:
+		r.ok("%s speaks version 6 and looks at mail: a challenge is waited for", addr)
 	default:
 		r.fail("its log says why", "%s answers an ordinary message with %q", addr, answer)
 	}
+}
+
+// ordinaryMail goes as far as MAIL and returns the first answer that ends it, or
+// that to MAIL.
+func ordinaryMail(s *milter.ClientSession) (milter.ActionCode, error) {
+	answer, err := s.Conn("localhost", milter.FamilyInet, 25, "127.0.0.1")
+	if err == nil && answer.Code == milter.ActContinue {
+		answer, err = s.Helo("localhost")
+	}
+	if err == nil && answer.Code == milter.ActContinue {
+		answer, err = s.Mail("postseal-check@localhost", nil)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return answer.Code, nil
 }
 
 // silence says what the end of a connection means.

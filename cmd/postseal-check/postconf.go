@@ -1,11 +1,13 @@
-package check
+package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -96,35 +98,25 @@ func runPostconf(ctx context.Context, program, conf string, args []string) ([]st
 	return strings.Split(strings.TrimSuffix(string(out), "\n"), "\n"), nil
 }
 
+// milterItem is one of smtpd_milters; what follows its address is within braces.
+var milterItem = regexp.MustCompile(`{[^}]*|[^,\s{}]+`)
+
 // parseMilters reads a list such as "inet:localhost:11332, { unix:a/b, default_action=accept }".
-func parseMilters(list string) []milterConf {
-	var all []milterConf
-	for list = strings.TrimLeft(list, ", \t"); list != ""; list = strings.TrimLeft(list, ", \t") {
-		var item string
-		if inside, ok := strings.CutPrefix(list, "{"); ok {
-			item, list, _ = strings.Cut(inside, "}")
-		} else if end := strings.IndexAny(list, ", \t"); end >= 0 {
-			item, list = list[:end], list[end:]
-		} else {
-			item, list = list, ""
+func parseMilters(list string) (all []milterConf) {
+	for _, item := range milterItem.FindAllString(list, -1) {
+		words := strings.FieldsFunc(item, func(r rune) bool { return strings.ContainsRune("{, \t", r) })
+		if len(words) == 0 {
+			continue
 		}
-		all = append(all, parseMilter(item))
+		m := milterConf{addr: words[0]}
+		for _, word := range words[1:] {
+			if action, ok := strings.CutPrefix(word, "default_action="); ok {
+				m.action = action
+			}
+		}
+		all = append(all, m)
 	}
 	return all
-}
-
-func parseMilter(item string) (m milterConf) {
-	words := strings.FieldsFunc(item, func(r rune) bool { return strings.ContainsRune(", \t", r) })
-	for n, word := range words {
-		name, value, set := strings.Cut(word, "=")
-		switch {
-		case n == 0:
-			m.addr = word
-		case set && name == "default_action":
-			m.action = value
-		}
-	}
-	return m
 }
 
 // parseServices picks the SMTP servers out of "postconf -M": name, type, private,
@@ -182,8 +174,5 @@ func sameAddr(a, b string) bool {
 
 // action returns what Postfix does when a milter fails.
 func (p *postfix) action(m milterConf) string {
-	if m.action != "" {
-		return m.action
-	}
-	return p.defaultAction
+	return cmp.Or(m.action, p.defaultAction)
 }

@@ -1,4 +1,4 @@
-package check
+package main
 
 import (
 	"context"
@@ -12,22 +12,10 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"postseal/state"
 )
-
-// subdirs are the directories of a state directory and their modes, as chmod takes
-// them. Package state makes them so.
-var subdirs = []struct {
-	name   string
-	mode   fs.FileMode
-	shared fs.FileMode // what the mail half needs there; 0: nothing
-}{
-	{"accounts", 0o700, 0},
-	{"orders", 0o700, 0},
-	{"certs", 0o700, 0},
-	{"pending", 0o2750, mayRead | maySearch},
-	{"answers", 0o3770, mayRead | mayWrite | maySearch},
-}
 
 // checkState looks at the state directory.
 func (c *checker) checkState(ctx context.Context, r *report) {
@@ -43,7 +31,7 @@ func (c *checker) checkState(ctx context.Context, r *report) {
 		c.mailUserExists(r)
 		return
 	case err != nil:
-		r.warn("run this as root", "%s cannot be looked at by %s: %v", c.State, me(), cause(err))
+		r.unseen(c.State, err)
 		return
 	case !info.IsDir():
 		r.fail("give a directory with --state DIR", "%s is not a directory", c.State)
@@ -78,19 +66,19 @@ func (c *checker) modes(r *report, top fs.FileInfo, user *identity) bool {
 	if top.Mode().Perm()&0o027 != 0 {
 		r.fail("run: chmod 750 "+c.State, "the state directory is too open: %s", describe(c.State))
 	}
-	for _, sub := range subdirs {
-		path := filepath.Join(c.State, sub.name)
+	for _, sub := range state.Subdirs {
+		path := filepath.Join(c.State, sub.Name)
 		info, err := os.Stat(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			r.warn("\"postseal cert\" makes it", "%s does not exist", path)
 		case err != nil:
-			r.warn("run this as root", "%s cannot be looked at by %s: %v", path, me(), cause(err))
+			r.unseen(path, err)
 		case !info.IsDir():
 			r.fail("move it away", "%s is not a directory", path)
 		default:
-			c.mode(r, path, info, sub.mode)
-			shut = shut || c.shutTo(r, user, path, sub.shared)
+			mode(r, path, modeBits(info.Mode()), modeBits(sub.Mode))
+			shut = shut || sub.Shared && c.shutTo(r, user, path, sub.Mode>>3)
 			sameOwner(r, top, info, path)
 		}
 	}
@@ -100,8 +88,7 @@ func (c *checker) modes(r *report, top fs.FileInfo, user *identity) bool {
 // mode compares a directory's mode with what it should be. Bits too many let
 // somebody in; a missing set-group-ID or sticky bit lets the mail half's users
 // remove each other's answers.
-func (c *checker) mode(r *report, path string, info fs.FileInfo, want fs.FileMode) {
-	have := modeBits(info.Mode())
+func mode(r *report, path string, have, want fs.FileMode) {
 	hint := fmt.Sprintf("run: chmod %o %s", want, path)
 	switch {
 	case have&^want != 0:
@@ -114,25 +101,101 @@ func (c *checker) mode(r *report, path string, info fs.FileInfo, want fs.FileMod
 // shutTo reports a directory that the mail half cannot use, with the command that puts
 // right all that it shares.
 func (c *checker) shutTo(r *report, user *identity, path string, want fs.FileMode) bool {
-	if user == nil || want == 0 {
+	if user == nil {
 		return false
 	}
-	at, err := user.blocked(path, want)
+	at, err := user.blocked(path, want&0o7)
 	if err != nil || at == "" {
 		return false
 	}
 	r.fail(fmt.Sprintf("run: cd %s && chgrp %s . pending answers && chmod 750 . && chmod 2750 pending && chmod 3770 answers && find pending -name '*.json' -exec chgrp %[2]s {} +",
-		c.State, groupName(uint32(user.gids[0]))), "the mail half (user %s) cannot use %s: %s", user.name, path, describe(at))
+		c.State, user.group()), "the mail half (user %s) cannot use %s: %s", user.name, path, describe(at))
 	return true
 }
 
 func sameOwner(r *report, top, sub fs.FileInfo, path string) {
-	a, ok := top.Sys().(*syscall.Stat_t)
-	b, isStat := sub.Sys().(*syscall.Stat_t)
-	if ok && isStat && a.Uid != b.Uid {
-		r.fail("run: chown "+userName(a.Uid)+" "+path, "%s belongs to %s, and the state directory to %s",
-			path, userName(b.Uid), userName(a.Uid))
+	owner, other := stat(top).Uid, stat(sub).Uid
+	if owner != other {
+		r.fail("run: chown "+userName(owner)+" "+path, "%s belongs to %s, and the state directory to %s",
+			path, userName(other), userName(owner))
 	}
+}
+
+// filesPerDir bounds how many files of a directory are looked at.
+const filesPerDir = 1000
+
+// files reports whether the files in the state directory belong to whom they should. The
+// directories may be right, and what is in them not: after "chown -R", or a copy.
+func (c *checker) files(r *report, top fs.FileInfo, user *identity) bool {
+	if user == nil || user.uid == os.Geteuid() {
+		return true // the one user is both halves
+	}
+	before := len(r.found)
+	for _, sub := range state.Subdirs {
+		wrong, count, example := 0, 0, ""
+		for _, path := range someFiles(filepath.Join(c.State, sub.Name), 2) {
+			info, err := os.Lstat(path)
+			if err != nil {
+				continue // it is gone
+			}
+			count++
+			if sub.Shared && !user.may(info, mayRead) || !sub.Shared && wrongOwner(top, info, user) {
+				wrong, example = wrong+1, path
+			}
+		}
+		switch {
+		case wrong == 0:
+		case sub.Shared:
+			r.fail(c.repair(top, user), "the mail half (user %s) cannot read %d of %d files in %s, for example: %s",
+				user.name, wrong, count, filepath.Join(c.State, sub.Name), describe(example))
+		default:
+			r.fail(c.repair(top, user), "%d of %d files in %s belong to somebody else than the issuing half, for example: %s",
+				wrong, count, filepath.Join(c.State, sub.Name), describe(example))
+		}
+	}
+	return len(r.found) == before
+}
+
+// wrongOwner reports whether a file of the issuing half alone belongs to another user
+// than the state directory, or to the mail half, which must not reach a key.
+func wrongOwner(top, info fs.FileInfo, user *identity) bool {
+	owner := stat(info).Uid
+	return owner != stat(top).Uid || user.uid != 0 && int(owner) == user.uid
+}
+
+// repair is the one command that gives everything back to whom it belongs.
+func (c *checker) repair(top fs.FileInfo, user *identity) string {
+	owner := "root"
+	if uid := stat(top).Uid; int(uid) != user.uid {
+		owner = userName(uid)
+	}
+	group := user.group()
+	if user.name == state.Group {
+		group = state.Group
+	}
+	return fmt.Sprintf("run: chown -R %s:%s %s && cd %[3]s && chmod -R g+r pending answers && find answers -type f -exec chown %s {} +",
+		owner, group, c.State, user.name)
+}
+
+// someFiles returns regular files in a directory and those of its directories, each
+// bounded. Links are not followed, and nothing is opened but directories.
+func someFiles(dir string, depth int) (paths []string) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil // said elsewhere
+	}
+	defer f.Close()
+	entries, _ := f.ReadDir(filesPerDir)
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		switch {
+		case e.IsDir() && depth > 0:
+			paths = append(paths, someFiles(path, depth-1)...)
+		case e.Type().IsRegular():
+			paths = append(paths, path)
+		}
+	}
+	return paths
 }
 
 // privateFiles looks for keys that others may read.
@@ -166,12 +229,12 @@ func (c *checker) leftovers(r *report) {
 	all, err := store.All(time.Time{}) // expired ones too
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			r.warn("run this as root", "pending records cannot be looked at by %s: %v", me(), cause(err))
+			r.unseen("pending records", err)
 		}
 		return
 	}
 	if _, err := store.Answers(mostAnswers); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		r.warn("run this as root", "answers cannot be looked at by %s: %v", me(), cause(err))
+		r.unseen("answers", err)
 	}
 	if len(newer) > 0 {
 		slices.Sort(newer)
@@ -204,20 +267,25 @@ const (
 	noSpace     = 4 << 20
 )
 
+// nfsMagic is the type of NFS on Linux (statfs(2)).
+const nfsMagic = 0x6969
+
 func (c *checker) fileSystem(r *report) {
-	space, err := spaceOf(c.State)
-	switch {
-	case err != nil:
+	var st unix.Statfs_t
+	if err := unix.Statfs(c.State, &st); err != nil {
 		r.warn("", "free space of %s: %v", c.State, err)
 		return
-	case space.free < noSpace || space.fullOfFiles:
-		r.fail("make room", "the file system of %s is full: %d MiB free", c.State, space.free>>20)
-	case space.free < littleSpace:
-		r.warn("make room", "%d MiB free for %s", space.free>>20, c.State)
-	default:
-		r.ok("%d MiB free", space.free>>20)
 	}
-	if space.nfs {
+	free := uint64(st.Bavail) * uint64(st.Bsize)
+	switch {
+	case free < noSpace || st.Files > 0 && st.Ffree == 0:
+		r.fail("make room", "the file system of %s is full: %d MiB free", c.State, free>>20)
+	case free < littleSpace:
+		r.warn("make room", "%d MiB free for %s", free>>20, c.State)
+	default:
+		r.ok("%d MiB free", free>>20)
+	}
+	if st.Type == nfsMagic {
 		r.warn("for several MX hosts that is as it must be; else a local disk is quicker",
 			"%s is on NFS: changes are noticed by looking, after up to 5 s", c.State)
 	}

@@ -1,4 +1,4 @@
-package check
+package main
 
 import (
 	"errors"
@@ -28,19 +28,11 @@ func lookUpUser(name string) (*identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newIdentity(u)
-}
-
-func newIdentity(u *user.User) (*identity, error) {
 	id := &identity{name: u.Username}
-	var err error
 	if id.uid, err = strconv.Atoi(u.Uid); err != nil {
 		return nil, err
 	}
-	groups, err := u.GroupIds()
-	if err != nil {
-		groups = []string{u.Gid}
-	}
+	groups, _ := u.GroupIds() // without them, there is still the own one
 	for _, g := range slices.Concat([]string{u.Gid}, groups) {
 		if gid, err := strconv.Atoi(g); err == nil && !slices.Contains(id.gids, gid) {
 			id.gids = append(id.gids, gid)
@@ -48,6 +40,9 @@ func newIdentity(u *user.User) (*identity, error) {
 	}
 	return id, nil
 }
+
+// group returns the name of the user's own group.
+func (id *identity) group() string { return groupName(uint32(id.gids[0])) }
 
 // mailUser returns who the mail half runs as; nil if that user does not exist. A
 // user who is not root and has a state directory in the own home is the mail half,
@@ -63,10 +58,7 @@ func (c *checker) mailUser() *identity {
 			}
 		}
 	}
-	id, err := lookUpUser(name)
-	if err != nil {
-		return nil
-	}
+	id, _ := lookUpUser(name)
 	return id
 }
 
@@ -79,54 +71,35 @@ const (
 
 // may reports whether the permission bits give the user all of what is wanted.
 func (id *identity) may(info fs.FileInfo, want fs.FileMode) bool {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || id.uid == 0 {
-		return true
-	}
 	bits := info.Mode().Perm()
 	switch {
-	case int(stat.Uid) == id.uid:
+	case int(stat(info).Uid) == id.uid:
 		bits >>= 6
-	case slices.Contains(id.gids, int(stat.Gid)):
+	case slices.Contains(id.gids, int(stat(info).Gid)):
 		bits >>= 3
 	}
-	return bits&want == want
+	return id.uid == 0 || bits&want == want
 }
 
-// blocked returns what keeps the user from path: one of the directories above it,
-// or path itself; "" if nothing does.
-func (id *identity) blocked(path string, want fs.FileMode) (string, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
+// blocked returns what keeps the user from path: the topmost of the directories above
+// it that does, or path itself; "" if nothing does.
+func (id *identity) blocked(path string, want fs.FileMode) (at string, err error) {
+	if path, err = filepath.Abs(path); err != nil {
 		return "", err
 	}
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
-	for _, dir := range above(path) {
-		info, err := os.Stat(dir)
-		if err != nil {
-			return dir, err
+	for dir := path; ; dir, want = filepath.Dir(dir), maySearch {
+		info, statErr := os.Stat(dir)
+		switch {
+		case statErr != nil:
+			err = statErr
+		case !id.may(info, want):
+			at, err = dir, nil
 		}
-		if !id.may(info, maySearch) {
-			return dir, nil
-		}
-	}
-	info, err := os.Stat(path)
-	if err != nil || id.may(info, want) {
-		return "", err
-	}
-	return path, nil
-}
-
-// above returns the directories above a path, the root first.
-func above(path string) []string {
-	var dirs []string
-	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		dirs = append(dirs, dir)
-		if dir == filepath.Dir(dir) {
-			slices.Reverse(dirs)
-			return dirs
+		if dir == "/" {
+			return at, err
 		}
 	}
 }
@@ -137,17 +110,11 @@ func describe(path string) string {
 	if err != nil {
 		return fmt.Sprintf("%s: %v", path, cause(err))
 	}
-	return fmt.Sprintf("%s is %s %04o", path, owners(info), modeBits(info.Mode()))
+	return fmt.Sprintf("%s is %s:%s %04o", path, userName(stat(info).Uid), groupName(stat(info).Gid), modeBits(info.Mode()))
 }
 
-// owners returns USER:GROUP.
-func owners(info fs.FileInfo) string {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return "?"
-	}
-	return userName(stat.Uid) + ":" + groupName(stat.Gid)
-}
+// stat returns what only Unix knows of a file.
+func stat(info fs.FileInfo) *syscall.Stat_t { return info.Sys().(*syscall.Stat_t) }
 
 func userName(uid uint32) string {
 	id := strconv.Itoa(int(uid))

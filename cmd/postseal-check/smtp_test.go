@@ -1,4 +1,4 @@
-package check
+package main
 
 import (
 	"crypto/tls"
@@ -10,6 +10,8 @@ import (
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
+
+	"postseal/internal/check"
 )
 
 // backend is an SMTP server that takes everything from who logs in as me with the
@@ -110,24 +112,24 @@ func TestSMTP(t *testing.T) {
 	serveSMTP(t, func(s *smtp.Server) { s.LMTP = true }, unix)
 	for _, c := range []struct {
 		name   string
-		o      Options
-		status Status
+		o      check.Options
+		status check.Status
 		want   string
 	}{
-		{"STARTTLS", Options{SMTP: "smtp://" + withTLS}, OK, "connected, TLS, whatever the certificate, SMTPUTF8"},
-		{"STARTTLS required", Options{SMTP: "smtp+starttls://" + withTLS, SMTPCA: root}, OK, "connected, TLS, SMTPUTF8"},
-		{"not trusted", Options{SMTP: "smtp+starttls://" + withTLS}, Failure, "--smtp-ca"},
-		{"TLS", Options{SMTP: "smtps://" + implicit, SMTPCA: root}, OK, "connected, TLS, no SMTPUTF8"},
-		{"no root", Options{SMTP: "smtps://" + implicit, SMTPCA: "/nowhere"}, Failure, "--smtp-ca: open /nowhere"},
-		{"PLAIN", Options{SMTP: "smtp://me@" + plain, SMTPPassword: "secret"}, OK, "no TLS"},
-		{"LOGIN", Options{SMTP: "smtp+starttls://me@" + withLogin, SMTPCA: root, SMTPPassword: "secret"}, OK, "TLS"},
-		{"wrong password", Options{SMTP: "smtp+starttls://me@" + withTLS, SMTPCA: root, SMTPPassword: "x"}, Failure, "login as me: 454 4.7.0 wrong"},
-		{"LMTP", Options{SMTP: "lmtp+unix:" + socket}, OK, "a local socket"},
-		{"no socket", Options{SMTP: "lmtp+unix:/nowhere"}, Failure, "no such file"},
-		{"clear text", Options{SMTP: "smtp://me@mx.example", SMTPPassword: "secret"}, Failure, "--smtp"},
-		{"address that needs SMTPUTF8", Options{SMTP: "smtp://" + plain, Emails: []string{"jürgen@example.test"}}, Failure, "does not offer SMTPUTF8"},
-		{"address with SMTPUTF8", Options{SMTP: "smtp://" + withTLS, Emails: []string{"jürgen@example.test"}}, OK, "it takes mail from jürgen@example.test"},
-		{"not SMTP", Options{SMTP: "ftp://x"}, Failure, "smtp://HOST"},
+		{"STARTTLS", check.Options{SMTP: "smtp://" + withTLS}, check.OK, "connected, TLS, whatever the certificate, SMTPUTF8"},
+		{"STARTTLS required", check.Options{SMTP: "smtp+starttls://" + withTLS, SMTPCA: root}, check.OK, "connected, TLS, SMTPUTF8"},
+		{"not trusted", check.Options{SMTP: "smtp+starttls://" + withTLS}, check.Failure, "--smtp-ca"},
+		{"TLS", check.Options{SMTP: "smtps://" + implicit, SMTPCA: root}, check.OK, "connected, TLS, no SMTPUTF8"},
+		{"no root", check.Options{SMTP: "smtps://" + implicit, SMTPCA: "/nowhere"}, check.Failure, "--smtp-ca: open /nowhere"},
+		{"PLAIN", check.Options{SMTP: "smtp://me@" + plain, SMTPPassword: "secret"}, check.OK, "no TLS"},
+		{"LOGIN", check.Options{SMTP: "smtp+starttls://me@" + withLogin, SMTPCA: root, SMTPPassword: "secret"}, check.OK, "TLS"},
+		{"wrong password", check.Options{SMTP: "smtp+starttls://me@" + withTLS, SMTPCA: root, SMTPPassword: "x"}, check.Failure, "login as me: 454 4.7.0 wrong"},
+		{"LMTP", check.Options{SMTP: "lmtp+unix:" + socket}, check.OK, "a local socket"},
+		{"no socket", check.Options{SMTP: "lmtp+unix:/nowhere"}, check.Failure, "no such file"},
+		{"clear text", check.Options{SMTP: "smtp://me@mx.example", SMTPPassword: "secret"}, check.Failure, "--smtp"},
+		{"address that needs SMTPUTF8", check.Options{SMTP: "smtp://" + plain, Emails: []string{"jürgen@example.test"}}, check.Failure, "does not offer SMTPUTF8"},
+		{"address with SMTPUTF8", check.Options{SMTP: "smtp://" + withTLS, Emails: []string{"jürgen@example.test"}}, check.OK, "it takes mail from jürgen@example.test"},
+		{"not SMTP", check.Options{SMTP: "ftp://x"}, check.Failure, "smtp://HOST"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -136,13 +138,19 @@ func TestSMTP(t *testing.T) {
 	}
 }
 
+// No message is worth a password in clear text.
+func TestReplyClearText(t *testing.T) {
+	o := check.Options{SMTP: "smtp://me@mx.example", SMTPPassword: "secret", MailTo: "a@x.test", Emails: []string{"b@x.test"}}
+	wantFinding(t, found(t, newChecker(t, o).checkReply), check.Failure, "would be sent in clear text")
+}
+
 func TestRecipient(t *testing.T) {
 	for url, want := range map[string]string{
 		"https://acme.example/directory":  "postmaster@acme.example",
 		"https://127.0.0.1:443/directory": "postmaster@[127.0.0.1]",
 		"https://[::1]:443/directory":     "postmaster@[IPv6:::1]",
 	} {
-		if got, known := newChecker(t, Options{Server: url}).recipient(); got != want || known {
+		if got, known := newChecker(t, check.Options{Server: url}).recipient(); got != want || known {
 			t.Errorf("%s: %q, %v", url, got, known)
 		}
 	}

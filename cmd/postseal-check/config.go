@@ -1,16 +1,15 @@
-package check
+package main
 
 import (
 	"context"
-	"crypto"
-	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+
+	"postseal/internal/check"
 )
 
 // checkConfig looks at the configuration file and the files that it names. What is
@@ -57,7 +56,7 @@ func (c *checker) unreadable(r *report, what, path string) bool {
 	if err != nil || at == "" {
 		return false
 	}
-	hint := fmt.Sprintf("run: chgrp %s %s && chmod g+r %s", groupName(uint32(user.gids[0])), path, path)
+	hint := fmt.Sprintf("run: chgrp %s %s && chmod g+r %s", user.group(), path, path)
 	if at != path {
 		hint = "let it pass through " + at + ", or keep the file elsewhere"
 	}
@@ -66,13 +65,13 @@ func (c *checker) unreadable(r *report, what, path string) bool {
 }
 
 func (c *checker) caTable(r *report) {
-	switch c.Config.CATable {
-	case "":
+	if c.Config.CATable == "" {
 		r.ok("no [ca] table applies to %s: defaults", c.Server)
-	default:
+	} else {
 		r.ok("[ca.%q] applies to %s", c.Config.CATable, c.Server)
 	}
-	if id := c.Config.TrustedAuthservID; id != "" && exists(sudoers) {
+	_, err := os.Lstat(sudoers)
+	if id := c.Config.TrustedAuthservID; id != "" && !errors.Is(err, fs.ErrNotExist) {
 		r.warn("use one of the two: leave trusted-authserv-id out, or remove the file",
 			"trusted-authserv-id = %q believes a field of the message, and %s lets every local user hand in messages of their own", id, sudoers)
 	}
@@ -81,18 +80,13 @@ func (c *checker) caTable(r *report) {
 // sudoers is where recipes install contrib/sudoers.d/postseal.
 const sudoers = "/etc/sudoers.d/postseal"
 
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return !errors.Is(err, fs.ErrNotExist)
-}
-
 // secret looks at a file that others must not read and the mail half must. It
 // reports whether all is well.
 func (c *checker) secret(r *report, what, path string) bool {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		r.warn("run this as root", "%s %q cannot be looked at by %s: %v", what, path, me(), cause(err))
+		r.unseen(fmt.Sprintf("%s %q", what, path), err)
 		return false
 	case err != nil:
 		r.fail("correct the path, or make the file", "%s %q: %v", what, path, cause(err))
@@ -111,22 +105,18 @@ const (
 	goodRSA  = 2048
 )
 
-func (c *checker) dkimKey(r *report, k DKIMKey) {
+func (c *checker) dkimKey(r *report, k check.DKIMKey) {
 	what := "DKIM key of " + k.Domain
 	if !c.secret(r, what, k.Path) {
 		return
 	}
-	key, err := readDKIMKey(k.Path)
-	if errors.Is(err, fs.ErrPermission) {
-		r.warn("run this as root", "%s %q cannot be looked at by %s", what, k.Path, me())
-		return
-	}
-	if err != nil {
-		r.fail("a [[dkim]] key is a PEM file, PKCS#8 or PKCS#1, RSA or Ed25519", "%s: %v", what, err)
-		return
-	}
+	key, err := x509.ParsePKIXPublicKey(k.Public)
 	rsaKey, ok := key.(*rsa.PublicKey)
 	switch {
+	case k.Wrong != "":
+		r.fail("a [[dkim]] key is a PEM file, PKCS#8 or PKCS#1, RSA or Ed25519", "%s: %s", what, k.Wrong)
+	case err != nil:
+		r.unseen(fmt.Sprintf("%s %q", what, k.Path), fs.ErrPermission)
 	case ok && rsaKey.N.BitLen() < leastRSA:
 		r.fail("make one of 2048 bits", "%s: RSA of %d bits is refused everywhere", what, rsaKey.N.BitLen())
 	case ok && rsaKey.N.BitLen() < goodRSA:
@@ -134,33 +124,6 @@ func (c *checker) dkimKey(r *report, k DKIMKey) {
 	default:
 		r.ok("%s: %s, selector %s, is usable", what, k.Path, k.Selector)
 	}
-}
-
-// readDKIMKey returns the public half of a private key, in the forms that the mail
-// half takes.
-func readDKIMKey(path string) (crypto.PublicKey, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	block, _ := pem.Decode(data)
-	if block == nil {
-		return nil, fmt.Errorf("%q holds no PEM block", path)
-	}
-	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
-		return key.Public(), nil
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("%q holds no private key in PKCS#8 or PKCS#1", path)
-	}
-	switch key := key.(type) {
-	case *rsa.PrivateKey:
-		return key.Public(), nil
-	case ed25519.PrivateKey:
-		return key.Public(), nil
-	}
-	return nil, fmt.Errorf("%q holds a %T, which is not a DKIM key", path, key)
 }
 
 func (c *checker) smimeRoots(r *report, path string) {

@@ -1,12 +1,4 @@
-// Package dkimkey reads the record of a DKIM key (RFC 6376, Section 3.6.1).
-//
-// It is a package of its own because two read such records that may not know each
-// other: the mail half, which verifies challenges with them, and postseal check, which
-// tells an admin whether others can verify the replies. With one reader, what check
-// calls good is what the verifier takes. The reader of go-msgauth cannot be called, and
-// that library belongs to the mail half; a fuzz target holds the two together: a record
-// that is good here is good to the library.
-package dkimkey
+package challenge
 
 import (
 	"crypto"
@@ -28,65 +20,68 @@ const (
 	maxRSA = 8192
 )
 
-// Key is the key of a record.
-type Key struct {
-	Public  crypto.PublicKey // *rsa.PublicKey or ed25519.PublicKey
+// PublicKey is the key of a record (RFC 6376, Section 3.6.1). With one reader for
+// challenges and for postseal-check, what that calls good is what the verifier takes. The
+// reader of go-msgauth cannot be called; a fuzz target holds the two together: a record
+// that is good here is good to the library.
+type PublicKey struct {
+	Key     crypto.PublicKey // *rsa.PublicKey or ed25519.PublicKey
 	Testing bool             // t=y: signatures count as none
 	Exact   bool             // t=s: i= must be of d= itself
 }
 
-// Errors of Find that ask for something else than a better record.
+// Errors of FindKey that ask for something else than a better record.
 var (
-	ErrNone    = errors.New("there is no TXT record")
-	ErrSeveral = errors.New("there are several TXT records")
-	ErrRevoked = errors.New("the key is revoked: p= is empty")
+	errNoKey       = errors.New("there is no TXT record")
+	ErrSeveralKeys = errors.New("there are several TXT records")
+	ErrRevokedKey  = errors.New("the key is revoked: p= is empty")
 )
 
-// Find reads the TXT records of one name: exactly one is a key (RFC 6376, Section
+// FindKey reads the TXT records of one name: exactly one is a key (RFC 6376, Section
 // 3.6.2.2).
-func Find(records []string) (*Key, error) {
+func FindKey(records []string) (*PublicKey, error) {
 	switch len(records) {
 	case 0:
-		return nil, ErrNone
+		return nil, errNoKey
 	case 1:
-		return Parse(records[0])
+		return parsePublicKey(records[0])
 	}
-	return nil, ErrSeveral
+	return nil, ErrSeveralKeys
 }
 
-// Parse reads a record. The error says in words for an admin why no mail can be
+// parsePublicKey reads a record. The error says in words for an admin why no mail can be
 // verified with it; values in it are quoted.
-func Parse(record string) (*Key, error) {
+func parsePublicKey(record string) (*PublicKey, error) {
 	tags, err := Tags(record)
 	if err != nil {
 		return nil, err
 	}
 	if v, ok := tags["v"]; ok && v != "DKIM1" {
-		return nil, fmt.Errorf("its v= is %s, not DKIM1", quote(v))
+		return nil, fmt.Errorf("its v= is %s, not DKIM1", quoted(v))
 	}
-	if h, ok := tags["h"]; ok && !slices.Contains(list(h), "sha256") {
-		return nil, fmt.Errorf("its h= is %s, which does not allow sha256", quote(h))
+	if h, ok := tags["h"]; ok && !slices.Contains(colonList(h), "sha256") {
+		return nil, fmt.Errorf("its h= is %s, which does not allow sha256", quoted(h))
 	}
-	if s, ok := tags["s"]; ok && !slices.Contains(list(s), "email") && !slices.Contains(list(s), "*") {
-		return nil, fmt.Errorf("its s= is %s, which does not allow email", quote(s))
+	if s, ok := tags["s"]; ok && !slices.Contains(colonList(s), "email") && !slices.Contains(colonList(s), "*") {
+		return nil, fmt.Errorf("its s= is %s, which does not allow email", quoted(s))
 	}
-	k := &Key{}
-	for _, flag := range list(tags["t"]) {
+	k := &PublicKey{}
+	for _, flag := range colonList(tags["t"]) {
 		k.Testing = k.Testing || strings.EqualFold(flag, "y")
 		k.Exact = k.Exact || strings.EqualFold(flag, "s")
 	}
-	k.Public, err = public(tags)
+	k.Key, err = keyIn(tags)
 	return k, err
 }
 
-// public reads p= as k= has it.
-func public(tags map[string]string) (crypto.PublicKey, error) {
+// keyIn reads p= as k= has it.
+func keyIn(tags map[string]string) (crypto.PublicKey, error) {
 	p, ok := tags["p"]
 	if !ok {
 		return nil, errors.New("it has no p=")
 	}
 	if p == "" {
-		return nil, ErrRevoked
+		return nil, ErrRevokedKey
 	}
 	data, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(p, " ", ""))
 	if err != nil {
@@ -101,7 +96,7 @@ func public(tags map[string]string) (crypto.PublicKey, error) {
 		}
 		return ed25519.PublicKey(data), nil
 	}
-	return nil, fmt.Errorf("its k= is %s, not rsa or ed25519", quote(tags["k"]))
+	return nil, fmt.Errorf("its k= is %s, not rsa or ed25519", quoted(tags["k"]))
 }
 
 // rsaKey takes SubjectPublicKeyInfo, and RSAPublicKey as erratum 3017 of RFC 6376 asks.
@@ -139,8 +134,8 @@ func Tags(s string) (map[string]string, error) {
 	return tags, nil
 }
 
-// list splits a value at its colons.
-func list(value string) []string {
+// colonList splits a value at its colons.
+func colonList(value string) []string {
 	return strings.Split(strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
 			return -1
@@ -149,5 +144,5 @@ func list(value string) []string {
 	}, value), ":")
 }
 
-// quote makes foreign text fit for a line.
-func quote(s string) string { return fmt.Sprintf("%.60q", s) }
+// quoted makes foreign text fit for a line.
+func quoted(s string) string { return fmt.Sprintf("%.60q", s) }

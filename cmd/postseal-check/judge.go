@@ -1,17 +1,98 @@
-package check
+package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/mail"
+	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/emersion/go-message/textproto"
+
+	"postseal/internal/challenge"
+	"postseal/internal/check"
 	"postseal/state"
 )
+
+// digestLength is that of SHA-256 in base64url without padding. CAs look for one
+// line of it.
+const digestLength = 43
+
+var base64URL = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
+
+// signature is what matters of a DKIM-Signature (RFC 6376, Section 3.5).
+type signature struct {
+	domain, selector string
+	missing          []string // of what it must cover
+	length           bool     // l= lets others append
+}
+
+// received is a message that came back.
+type received struct {
+	from       string
+	signatures []signature
+	header     textproto.Header
+	body       string // LF
+}
+
+// parseReceived reads a message as it lies in a mailbox, with or without an mbox
+// line above it.
+func parseReceived(data []byte) (*received, error) {
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+	if bytes.HasPrefix(data, []byte("From ")) {
+		_, data, _ = bytes.Cut(data, []byte("\n"))
+	}
+	in := bufio.NewReader(bytes.NewReader(data))
+	header, err := textproto.ReadHeader(in)
+	if err != nil {
+		return nil, fmt.Errorf("it is not a mail message: %w", err)
+	}
+	body, err := io.ReadAll(in)
+	if err != nil {
+		return nil, err
+	}
+	from, err := mail.ParseAddress(header.Get("From"))
+	if err != nil {
+		return nil, errors.New("its From is not a single address")
+	}
+	m := &received{from: from.Address, header: header, body: string(body)}
+	for fields := header.FieldsByKey("Dkim-Signature"); fields.Next(); {
+		if tags, err := challenge.Tags(fields.Value()); err == nil {
+			m.signatures = append(m.signatures, readSignature(tags))
+		}
+	}
+	return m, nil
+}
+
+func readSignature(tags map[string]string) signature {
+	noSpace := func(s string) string { return strings.Join(strings.Fields(s), "") }
+	s := signature{domain: noSpace(tags["d"]), selector: noSpace(tags["s"])}
+	_, s.length = tags["l"]
+	covers := strings.Split(strings.ToLower(noSpace(tags["h"])), ":")
+	for _, name := range challenge.MustSign {
+		if !slices.Contains(covers, strings.ToLower(name)) {
+			s.missing = append(s.missing, name)
+		}
+	}
+	return s
+}
+
+func domainOf(addr string) string { return addr[strings.LastIndexByte(addr, '@')+1:] }
 
 // judge says what a CA would say of a received message in the form of a reply. It
 // does not verify the signature, only what it claims to cover and whether its key
 // can be looked up.
-func (c *checker) judge(ctx context.Context, r *report, m *received) {
+func (c *checker) judge(ctx context.Context, r *report, what string, data []byte) {
+	m, err := parseReceived(data)
+	if err != nil {
+		r.fail("give a file with one message, its header included", "%s: %v", what, err)
+		return
+	}
 	c.judgeSignature(ctx, r, m)
 	judgeHeader(r, m)
 	judgeBody(r, m)
@@ -36,17 +117,17 @@ func (c *checker) judgeSignature(ctx context.Context, r *report, m *received) {
 
 // best returns the signature that covers most of what it must.
 func best(all []signature) signature {
-	return slices.MinFunc(all, func(a, b signature) int { return len(a.missing()) - len(b.missing()) })
+	return slices.MinFunc(all, func(a, b signature) int { return len(a.missing) - len(b.missing) })
 }
 
 func (c *checker) signsItself(domain string) bool {
-	return slices.ContainsFunc(c.Config.DKIM, func(k DKIMKey) bool { return state.Domain(k.Domain) == domain })
+	return slices.ContainsFunc(c.Config.DKIM, func(k check.DKIMKey) bool { return state.Domain(k.Domain) == domain })
 }
 
 func (c *checker) judgeAligned(ctx context.Context, r *report, s signature) {
-	if missing := s.missing(); len(missing) > 0 {
+	if len(s.missing) > 0 {
 		r.fail("opendkim: SignHeaders and OversignHeaders; rspamd: sign_headers; the list is in RFC 8823, Section 3.2, item 9",
-			"the h= of its DKIM-Signature by %s lacks %s", s.domain, strings.Join(missing, ", "))
+			"the h= of its DKIM-Signature by %s lacks %s", s.domain, strings.Join(s.missing, ", "))
 	} else {
 		r.ok("its DKIM-Signature is by %s and covers what it must (the signature itself is not verified)", s.domain)
 	}
@@ -58,9 +139,9 @@ func (c *checker) judgeAligned(ctx context.Context, r *report, s signature) {
 
 // judgeHeader looks for what is added or changed on the way.
 func judgeHeader(r *report, m *received) {
-	for name := range m.header {
-		if strings.HasPrefix(name, "List-") {
-			r.fail("a reply must not pass a mailing list (RFC 8823, Section 3.2, item 6)", "%s was added", name)
+	for fields := m.header.Fields(); fields.Next(); {
+		if strings.HasPrefix(fields.Key(), "List-") {
+			r.fail("a reply must not pass a mailing list (RFC 8823, Section 3.2, item 6)", "%s was added", fields.Key())
 		}
 	}
 	if from := strings.TrimSpace(m.header.Get("From")); from != m.from {
@@ -68,21 +149,9 @@ func judgeHeader(r *report, m *received) {
 	}
 	if !strings.HasPrefix(m.header.Get("Subject"), "Re: ACME: ") {
 		r.fail("give a reply of postseal, or what --mail-to sent", "its Subject is %q, not that of a reply", m.header.Get("Subject"))
-	} else if folded(m.rawHeader, "subject:") {
+	} else if raw, _ := m.header.Raw("Subject"); bytes.Count(raw, []byte("\n")) > 1 {
 		r.fail("let the mail server leave header lines alone", "its Subject was folded")
 	}
-}
-
-// folded reports whether a header field goes on in a second line.
-func folded(header, name string) bool {
-	in := false
-	for line := range strings.Lines(header) {
-		if in && (line[0] == ' ' || line[0] == '\t') {
-			return true
-		}
-		in = strings.HasPrefix(strings.ToLower(line), name)
-	}
-	return false
 }
 
 // judgeBody looks for the block, whole and alone. CAs that follow the RFC take more
@@ -97,14 +166,14 @@ func judgeBody(r *report, m *received) {
 		r.fail(hint, "its Content-Type is %q, not text/plain", kind)
 		return
 	}
-	before, rest, begun := strings.Cut(m.body, beginBlock+"\n")
-	digest, after, ended := strings.Cut(rest, "\n"+endBlock)
+	before, rest, begun := strings.Cut(m.body, challenge.BeginBlock+"\n")
+	digest, after, ended := strings.Cut(rest, "\n"+challenge.EndBlock)
 	switch {
 	case !begun || !ended:
-		r.fail(hint, "its body has no block %q", beginBlock)
+		r.fail(hint, "its body has no block %q", challenge.BeginBlock)
 	case strings.Contains(digest, "\n"):
 		r.fail(hint, "the digest was folded: CAs want one line of %d characters", digestLength)
-	case len(digest) != digestLength || strings.IndexFunc(digest, notBase64URL) >= 0:
+	case len(digest) != digestLength || !base64URL.MatchString(digest):
 		r.fail(hint, "the digest is %q, not %d characters of base64url", digest, digestLength)
 	case strings.TrimSpace(before) != "":
 		r.fail(hint, "text was put above the block: %q", firstLine(before))
@@ -113,10 +182,6 @@ func judgeBody(r *report, m *received) {
 	default:
 		r.ok("its body is one line of %d characters between its markers, and nothing else", digestLength)
 	}
-}
-
-func notBase64URL(c rune) bool {
-	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_'
 }
 
 func firstLine(s string) string {

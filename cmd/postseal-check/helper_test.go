@@ -1,4 +1,4 @@
-package check
+package main
 
 import (
 	"context"
@@ -10,10 +10,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"postseal/internal/check"
 )
 
 // newChecker returns a checker on a machine with nothing on it.
-func newChecker(t *testing.T, o Options) *checker {
+func newChecker(t *testing.T, o check.Options) *checker {
 	t.Helper()
 	if o.State == "" {
 		o.State = filepath.Join(t.TempDir(), "state")
@@ -29,7 +31,7 @@ func newChecker(t *testing.T, o Options) *checker {
 }
 
 // found runs one check.
-func found(t *testing.T, run func(context.Context, *report)) []Finding {
+func found(t *testing.T, run func(context.Context, *report)) []check.Finding {
 	t.Helper()
 	r := &report{check: "test"}
 	run(t.Context(), r)
@@ -37,7 +39,7 @@ func found(t *testing.T, run func(context.Context, *report)) []Finding {
 }
 
 // wantFinding looks for a finding with a status whose text or hint has the words.
-func wantFinding(t *testing.T, all []Finding, status Status, words string) {
+func wantFinding(t *testing.T, all []check.Finding, status check.Status, words string) {
 	t.Helper()
 	for _, f := range all {
 		if f.Status == status && strings.Contains(f.Text+"\n"+f.Hint, words) {

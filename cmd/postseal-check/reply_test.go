@@ -1,4 +1,4 @@
-package check
+package main
 
 import (
 	"bytes"
@@ -56,7 +56,6 @@ func TestForeignMaildir(t *testing.T) {
 	plant("cur", "before ")
 	b, err := openMailbox(dir)
 	must(t, err)
-	defer b.close()
 	plant("new", "a ")
 	if msg := b.look([]byte(sentID)); msg != nil {
 		t.Fatalf("found %.100q", msg)
@@ -80,7 +79,6 @@ func TestForeignMbox(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "alice")
 			must(t, make(path, secret))
 			if b, err := openMailbox(path); err == nil {
-				defer b.close()
 				if msg := b.look([]byte(sentID)); msg != nil {
 					t.Errorf("found %.100q", msg)
 				}
@@ -89,7 +87,6 @@ func TestForeignMbox(t *testing.T) {
 			must(t, os.WriteFile(path, nil, 0o600))
 			b, err := openMailbox(path)
 			must(t, err)
-			defer b.close()
 			must(t, os.Remove(path))
 			must(t, make(path, secret))
 			if msg := b.look([]byte(sentID)); msg != nil {

@@ -1,4 +1,4 @@
-package check
+package main
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"postseal/internal/check"
 )
 
 // Servers that take a connection and say nothing do not hold up a run.
@@ -28,12 +30,12 @@ func TestSilence(t *testing.T) {
 	}
 	defer udp.Close()
 	addr := l.Addr().String()
-	var all []Finding
+	var all []check.Finding
 	start := time.Now()
-	Run(t.Context(), Options{
+	prepare(t.Context(), check.Options{
 		State: t.TempDir(), Server: "https://" + addr, SMTP: "smtp://" + addr, Milter: "inet:" + addr,
 		Resolver: udp.LocalAddr().String(), Emails: []string{"alice@example.test"},
-	}, func(f Finding) { all = append(all, f) })
+	}).run(t.Context(), func(f check.Finding) { all = append(all, f) })
 	if took := time.Since(start); took > 2*oneCheck {
 		t.Errorf("it took %s", took)
 	}
@@ -41,7 +43,7 @@ func TestSilence(t *testing.T) {
 		"does not speak the milter protocol: it says nothing", "smtp://" + addr + ": ", "does not answer within 6s",
 		"CAA of example.test: ", "MX of example.test: ",
 	} {
-		wantFinding(t, all, Failure, words)
+		wantFinding(t, all, check.Failure, words)
 	}
 }
 
@@ -51,19 +53,18 @@ func TestBounded(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	out := bounded(t.Context(), "test", time.Millisecond, func(context.Context, *report) { <-release })
-	wantFinding(t, <-out, Failure, "no outcome after 1ms")
+	wantFinding(t, <-out, check.Failure, "no outcome after 1ms")
 }
 
 // The findings come in the order of the checks, however long each takes.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	var names []string
-	Run(t.Context(), Options{State: t.TempDir(), Server: "https://127.0.0.1:1/", SMTP: "smtp://127.0.0.1:1", PostfixConfig: "/nowhere"},
-		func(f Finding) {
-			if len(names) == 0 || names[len(names)-1] != f.Check {
-				names = append(names, f.Check)
-			}
-		})
+	prepare(t.Context(), check.Options{State: t.TempDir(), Server: "https://127.0.0.1:1/", SMTP: "smtp://127.0.0.1:1", PostfixConfig: "/nowhere"}).run(t.Context(), func(f check.Finding) {
+		if len(names) == 0 || names[len(names)-1] != f.Check {
+			names = append(names, f.Check)
+		}
+	})
 	if got := fmt.Sprint(names); got != "[configuration state postfix milter delivery smtp reply ca dns clock]" {
 		t.Error(got)
 	}

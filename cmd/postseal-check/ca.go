@@ -1,4 +1,4 @@
-package check
+package main
 
 import (
 	"context"
@@ -11,11 +11,11 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"postseal/internal/check"
 	"postseal/internal/https"
 )
 
@@ -41,7 +41,7 @@ const (
 
 // askDirectory asks the CA. What answers otherwise than a CA is returned with an
 // error: its clock may still be compared with ours.
-func askDirectory(ctx context.Context, o Options) (*directory, error) {
+func askDirectory(ctx context.Context, o check.Options) (*directory, error) {
 	ctx, cancel := context.WithTimeout(ctx, directoryTime)
 	defer cancel()
 	transport, err := https.NewTransport(o.CABundle)
@@ -129,20 +129,61 @@ func (d *directory) renewal() string {
 	return "renewal windows (ARI)"
 }
 
-// account looks whether there is an account at the CA, on disk only.
+// account says whether there is an account at the CA: postseal has looked.
 func (c *checker) account(r *report, d *directory) {
-	paths, _ := filepath.Glob(filepath.Join(c.State, "accounts", "[^.]*", "account.json"))
-	for _, path := range paths {
-		var a struct{ Server, URL string }
-		if data, err := readBounded(path); err == nil && json.Unmarshal(data, &a) == nil && a.Server == c.Server {
-			r.ok("there is an account: %s", a.URL)
-			return
-		}
-	}
-	if d.Meta.EAB {
+	switch {
+	case c.Account != "":
+		r.ok("there is an account: %s", c.Account)
+	case d.Meta.EAB:
 		r.warn("get a key from the CA; then: postseal cert --eab-kid ID --eab-hmac-key-file FILE",
 			"there is no account yet, and the CA wants an external account binding")
+	default:
+		r.ok("there is no account yet: the first order makes it")
+	}
+}
+
+// maxSkew is how far the clock may be off: the mail half takes a signature that is
+// as much ahead, and a challenge dated as much before its order.
+const maxSkew = 5 * time.Minute
+
+// checkClock compares the clock with that of the CA. A CA that does not answer has
+// been complained about.
+func (c *checker) checkClock(_ context.Context, r *report) {
+	d, err := c.directory()
+	if d == nil {
+		r.skip("not compared with any other: the CA does not answer")
 		return
 	}
-	r.ok("there is no account yet: the first order makes it")
+	date, dateErr := http.ParseTime(d.date)
+	if dateErr != nil {
+		r.skip("not compared with any other: the CA tells no time")
+		return
+	}
+	_ = err // an error page has a date too
+	skew := off(d.asked, d.told, date)
+	switch {
+	case skew > maxSkew || skew < -maxSkew:
+		r.fail("set it, and keep it right with NTP", "this machine's clock is %s the CA's: good challenges will be refused", direction(skew))
+	default:
+		r.ok("within %s of the CA's", maxSkew)
+	}
+}
+
+// off returns how far our clock is ahead of a date told between two moments. A date
+// has no fractions of a second.
+func off(before, after, date time.Time) time.Duration {
+	switch {
+	case before.After(date.Add(time.Second)):
+		return before.Sub(date)
+	case after.Before(date):
+		return after.Sub(date)
+	}
+	return 0
+}
+
+func direction(skew time.Duration) string {
+	if skew < 0 {
+		return (-skew).Round(time.Second).String() + " behind"
+	}
+	return skew.Round(time.Second).String() + " ahead of"
 }

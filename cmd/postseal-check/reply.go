@@ -1,0 +1,216 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"postseal/internal/challenge"
+	"postseal/internal/submit"
+	"postseal/state"
+)
+
+// arrival is how long a message may take from the SMTP server to the mailbox.
+const arrival = 20 * time.Second
+
+// maxMessage bounds what is read of a message that should have some KiB.
+const maxMessage = 1 << 20
+
+// checkReply sends a message in the form of a reply and judges what arrives, or
+// judges a copy of one that arrived earlier.
+func (c *checker) checkReply(ctx context.Context, r *report) {
+	if c.Message != "" {
+		c.judgeFile(ctx, r)
+	}
+	switch {
+	case c.MailTo != "":
+		c.sendSample(ctx, r)
+	case c.Mailbox != "":
+		r.fail("say with --mail-to ADDR whose mailbox it is", "--mailbox is for a message that --mail-to sends")
+	case c.Message == "":
+		r.skip("no message was sent: --mail-to ADDR shows whether a reply is signed as it must be")
+	}
+}
+
+func (c *checker) judgeFile(ctx context.Context, r *report) {
+	data, err := readBounded(c.Message)
+	if err != nil {
+		r.fail("give a file with one message", "--message %q: %v", c.Message, cause(err))
+		return
+	}
+	c.judge(ctx, r, fmt.Sprintf("--message %q", c.Message), data)
+}
+
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxMessage))
+}
+
+// sendSample submits a message and, if it is known where it arrives, waits for it.
+func (c *checker) sendSample(ctx context.Context, r *report) {
+	if len(c.Emails) == 0 {
+		r.fail("give the address that a certificate is for with -e ADDR", "--mail-to needs a sender")
+		return
+	}
+	from := c.Emails[0]
+	server, err := c.smtpServer()
+	if err != nil {
+		return // said by the check of SMTP
+	}
+	// Opened before the message leaves, so that its arrival is not missed.
+	var box *mailbox
+	if c.Mailbox != "" {
+		if box, err = openMailbox(c.Mailbox); err != nil {
+			r.fail("give a Maildir or an mbox file that "+me()+" may read", "--mailbox %q: %v", c.Mailbox, cause(err))
+			return
+		}
+	}
+	id, message := challenge.Sample(from, c.MailTo, c.now())
+	sendCtx, cancel := context.WithTimeout(ctx, oneCheck)
+	defer cancel()
+	err = server.Send(sendCtx, submit.Envelope{From: from, To: c.MailTo}, message, func() error { return nil })
+	if err != nil {
+		r.fail(smtpHint(err), "the message from %s to %s was not sent: %s", from, c.MailTo, refused(server, err))
+		return
+	}
+	r.ok("a message in the form of a reply was sent from %s to %s: %s", from, c.MailTo, id)
+	c.awaitSample(ctx, r, box, id)
+}
+
+func (c *checker) awaitSample(ctx context.Context, r *report, box *mailbox, id string) {
+	if box == nil {
+		r.warn("save it with its header and run: postseal check --message FILE",
+			"see for yourself: it must bear a DKIM-Signature with d=%s and the digest in one line, and nothing appended",
+			domainOf(c.Emails[0]))
+		return
+	}
+	waitCtx, cancel := context.WithTimeout(ctx, arrival)
+	defer cancel()
+	data, err := box.wait(waitCtx, id)
+	if err != nil {
+		r.fail("the mail server's log says where "+id+" is", "the message did not arrive in %s within %s", c.Mailbox, arrival)
+		return
+	}
+	c.judge(ctx, r, "the message that arrived", data)
+}
+
+// lookEvery is how often a mailbox is looked at.
+const lookEvery = 250 * time.Millisecond
+
+// mailbox is a Maildir or an mbox file in which a message is waited for. What is in
+// it already is not looked at. It need not exist yet: the first message makes it.
+type mailbox struct {
+	path string
+	seen map[string]bool // files of a Maildir
+	size int64           // of an mbox file
+}
+
+// openMailbox remembers what is there.
+func openMailbox(path string) (*mailbox, error) {
+	b := &mailbox{path: path, seen: map[string]bool{}}
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = os.Stat(filepath.Dir(path))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if info != nil && !info.IsDir() {
+		if _, err := readForeign(path, info.Size()); err != nil {
+			return nil, err
+		}
+		b.size = info.Size()
+	}
+	if err := b.eachFile(func(path string) { b.seen[path] = true }); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// eachFile goes over the files of a Maildir; anything else has none.
+func (b *mailbox) eachFile(do func(path string)) error {
+	for _, sub := range []string{"new", "cur"} {
+		entries, err := os.ReadDir(filepath.Join(b.path, sub))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+			return err
+		}
+		for _, e := range entries {
+			do(filepath.Join(b.path, sub, e.Name()))
+		}
+	}
+	return nil
+}
+
+// wait returns the message with that Message-ID once it is there.
+func (b *mailbox) wait(ctx context.Context, id string) ([]byte, error) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		if msg := b.look([]byte(id)); msg != nil {
+			return msg, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// look returns the message, nil if it is not there. A Maildir's files are whole; in
+// an mbox file the end of the block shows that the message is.
+func (b *mailbox) look(id []byte) (found []byte) {
+	if info, err := os.Stat(b.path); err != nil || !info.IsDir() {
+		return b.lookMbox(id)
+	}
+	// A directory that cannot be read now has nothing new now.
+	_ = b.eachFile(func(path string) {
+		if found != nil || b.seen[path] {
+			return
+		}
+		b.seen[path] = true
+		if data, err := readForeign(path, 0); err == nil && bytes.Contains(data, id) {
+			found = data
+		}
+	})
+	return found
+}
+
+func (b *mailbox) lookMbox(id []byte) []byte {
+	if info, err := os.Stat(b.path); err == nil && info.Size() < b.size {
+		b.size = 0 // somebody emptied it
+	}
+	data, err := readForeign(b.path, b.size)
+	if err != nil {
+		return nil
+	}
+	for _, msg := range bytes.Split(append([]byte("\n\n"), data...), []byte("\n\nFrom ")) {
+		if bytes.Contains(msg, id) && bytes.HasSuffix(data, []byte("\n\n")) {
+			_, msg, _ = bytes.Cut(msg, []byte("\n"))
+			return msg
+		}
+	}
+	return nil
+}
+
+// readForeign reads a file of a mailbox, whose owner may put anything there, from a place
+// on and of bounded size.
+func readForeign(path string, from int64) ([]byte, error) {
+	f, err := state.OpenForeign(path, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.NewSectionReader(f, from, maxMessage))
+}
