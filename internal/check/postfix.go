@@ -46,7 +46,7 @@ func (c *checker) notInPostfix(r *report) {
 		return
 	}
 	if wired := c.wired(); len(wired) > 0 {
-		r.skip("nothing in smtpd_milters looks like postseal's: challenges come in through %s", wired[0].Neighbour.Title)
+		r.skip("nothing in smtpd_milters looks like postseal's: challenges come in through %s", wired[0].Title)
 		return
 	}
 	r.warn("if it is named otherwise, say --milter unix:PATH; else "+mainLine,
