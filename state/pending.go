@@ -69,7 +69,7 @@ func (d *Dir) Put(p *Pending) error {
 		if err != nil {
 			return err
 		}
-		write := createFile
+		write := CreateFile
 		if taken {
 			write = WriteFile
 		}
@@ -108,8 +108,8 @@ func (d *Dir) slot(p *Pending) (slot int, taken bool, err error) {
 	return free, false, nil
 }
 
-// createFile writes a file under a name that must be free.
-func createFile(path string, data []byte, mode fs.FileMode) error {
+// CreateFile writes a file under a name that must be free, whatever the umask.
+func CreateFile(path string, data []byte, mode fs.FileMode) error {
 	t, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
 	if err != nil {
 		return err

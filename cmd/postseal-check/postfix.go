@@ -46,7 +46,7 @@ func (c *checker) notInPostfix(r *report) {
 		return
 	}
 	if wired := c.wired(); len(wired) > 0 {
-		r.skip("nothing in smtpd_milters looks like postseal's: challenges come in through %s", wired[0].Neighbour.Title)
+		r.skip("nothing in smtpd_milters looks like postseal's: challenges come in through %s", wired[0].Title)
 		return
 	}
 	r.warn("if it is named otherwise, say --milter unix:PATH; else "+mainLine,
@@ -144,7 +144,7 @@ func (c *checker) wired() []setup.Wiring {
 func (c *checker) checkDelivery(_ context.Context, r *report) {
 	wired := c.wired()
 	if len(wired) == 0 {
-		found := strings.Join(setup.Titles(setup.Find("").Neighbours), ", ")
+		found := strings.Join(setup.Titles(setup.Find("").Servers), ", ")
 		if found == "" {
 			found = "no mail server that is known"
 		}
@@ -152,16 +152,16 @@ func (c *checker) checkDelivery(_ context.Context, r *report) {
 		return
 	}
 	for _, w := range wired {
-		name := w.Neighbour.Name
+		name := w.Name
 		if len(w.Missing) > 0 {
 			r.fail("\"postseal init --dry-run --via "+name+"\" shows what belongs there",
-				"%s has lines for postseal in %s, but this is missing: %s", w.Neighbour.Title, strings.Join(w.There, ", "), strings.Join(w.Missing, ", "))
+				"%s has lines for postseal in %s, but this is missing: %s", w.Title, strings.Join(w.There, ", "), strings.Join(w.Missing, ", "))
 		}
 		if len(w.Unreadable) > 0 {
 			r.warn("run this as root", "%s cannot be looked at by %s", strings.Join(w.Unreadable, ", "), me())
 		}
 		if len(w.Missing)+len(w.Unreadable) == 0 {
-			r.ok("%s runs postseal-pipe: %s", w.Neighbour.Title, strings.Join(w.There, ", "))
+			r.ok("%s runs postseal-pipe: %s", w.Title, strings.Join(w.There, ", "))
 		}
 	}
 }

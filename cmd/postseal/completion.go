@@ -44,7 +44,7 @@ var flagValues = flagWords{
 	"usage":      issuer.Usages,
 	"p12":        issuer.Formats,
 	"reason":     issuer.Reasons,
-	"via":        setup.Names(),
+	"via":        setup.Names(setup.Servers),
 	"token-join": state.TokenJoins,
 	"trigger":    state.Triggers,
 	"compat":     state.Compats,

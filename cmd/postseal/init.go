@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"postseal/internal/cli"
@@ -42,120 +44,92 @@ func (c *initCmd) run(ctx context.Context, s *session, file *cli.File) error {
 	if err != nil {
 		return failure.Config("correct the file, or move it away", "%s: %v", o.Path, err)
 	}
-	out := &initReport{session: s, machine: machine, o: o, plan: plan, dryRun: c.DryRun, address: c.address()}
-	if err := out.run(); err != nil {
+	if err := c.report(s, plan, o, setup.Titles(machine.Servers)); err != nil {
 		return err
 	}
 	return c.check(ctx, s)
 }
 
 // options reads the flags. What they cannot be is refused before anything is asked.
-func (c *initCmd) options(s *session, file *cli.File) (setup.Options, error) {
-	o := setup.Options{Personal: os.Geteuid() != 0, Path: initPath(file), State: s.opts.Dir, Redis: cli.IsURL(s.State), Bin: programs()}
-	if c.Via != "" {
-		if o.Neighbour = setup.ByName(c.Via); o.Neighbour == nil {
-			return o, failure.Usage("use one of "+strings.Join(setup.Names(), ", "), "--via: unknown mail server %q", c.Via)
-		}
+func (c *initCmd) options(s *session, file *cli.File) (o setup.Options, err error) {
+	o = setup.Options{Personal: os.Geteuid() != 0, State: s.opts.Dir, Redis: cli.IsURL(s.State), Bin: programs(), DryRun: c.DryRun}
+	if o.Personal && s.State == state.SystemDir { // of the machine's configuration
+		s.State = cli.DefaultState()
+		o.State = state.Open(s.State)
+	}
+	if o.Via, err = mailServer(c.Via); err != nil {
+		return o, err
 	}
 	for _, addrs := range []*[]string{&c.Email, &c.Contact} {
-		var err error
 		if *addrs, err = issuer.ParseAddresses(*addrs); err != nil {
 			return o, err
 		}
 	}
-	var err error
-	if o.Config, err = c.config(s, file, o.Personal); err != nil {
+	if o.Config, err = c.config(s, file); err != nil {
 		return o, err
 	}
-	if o.Personal {
-		if o.Home, err = os.UserHomeDir(); err != nil || o.Path == "" {
-			return o, failure.Failed("set HOME to a directory of this user, or run this as root for the whole machine", "HOME and XDG_CONFIG_HOME lead to nothing that is this user's own")
-		}
-		if s.State == state.SystemDir { // of the machine's configuration
-			o.State = state.Open(cli.DefaultState())
-		}
+	o.Path = cmp.Or(file.Path, cli.UserConfig(), cli.DefaultConfig)
+	if o.Personal && o.Path == cli.DefaultConfig { // which is the machine's
+		o.Path = cli.UserConfig()
+	}
+	if o.Home, err = os.UserHomeDir(); o.Personal && (err != nil || o.Path == "") {
+		return o, failure.Failed("set HOME to a directory of this user, or run this as root for the whole machine",
+			"HOME and XDG_CONFIG_HOME lead to nothing that is this user's own")
 	}
 	return o, nil
 }
 
-func (c *initCmd) config(s *session, file *cli.File, personal bool) (setup.Config, error) {
-	conf := setup.Config{DefaultState: cli.DefaultState(), DefaultServer: issuer.DefaultServer, CABundle: s.CABundle, Contact: c.Contact, AgreeTOS: c.AgreeTOS, Resolver: c.Resolver}
-	switch {
-	case personal && s.State == state.SystemDir: // of the machine's configuration
-		conf.State = cli.DefaultState()
-	case !cli.HasPassword(s.State):
-		conf.State = s.State
-	case file.Path == "": // else it is that of the file, which stays as it is
-		return conf, failure.Usage("name a file that holds it: password-file=FILE in the URL", "--state: a password is not for a file that everybody may read")
+func (c *initCmd) config(s *session, file *cli.File) (conf setup.Config, err error) {
+	conf = setup.Config{
+		State: s.State, DefaultState: cli.DefaultState(), DefaultServer: issuer.DefaultServer,
+		Contact: c.Contact, AgreeTOS: c.AgreeTOS, Resolver: c.Resolver,
 	}
 	if server := s.server(); server != issuer.DefaultServer {
 		conf.Server = server
 	}
-	if c.SMTP != "" && c.SMTP != setup.DefaultSMTP {
+	if c.SMTP != setup.DefaultSMTP {
 		conf.SMTP = c.SMTP
 	}
-	if err := checkSMTP(c.SMTP); err != nil {
-		return conf, err
-	}
-	if err := cli.CheckResolver(c.Resolver); err != nil {
-		return conf, err
-	}
-	for _, value := range c.DKIMKey {
-		key, err := parseDKIMKey(value)
+	for _, err := range []error{checkSMTP(cmp.Or(c.SMTP, setup.DefaultSMTP)), cli.CheckResolver(c.Resolver)} {
 		if err != nil {
 			return conf, err
 		}
-		conf.DKIM = append(conf.DKIM, key)
 	}
-	if !cli.IsURL(conf.State) {
-		if err := absolute(&conf.State); err != nil {
+	for _, value := range c.DKIMKey {
+		if err := addKey(&conf, value); err != nil {
 			return conf, err
 		}
 	}
-	return conf, absolute(&conf.CABundle)
-}
-
-// initPath is the file that init writes: the one in use, unless that is the
-// machine's and this user another than root.
-func initPath(file *cli.File) string {
-	own := cli.UserConfig()
 	switch {
-	case file.Path != "" && (os.Geteuid() == 0 || file.Path != cli.DefaultConfig):
-		return file.Path
-	case os.Geteuid() == 0:
-		return cli.DefaultConfig
+	case !cli.IsURL(s.State):
+		conf.State, err = filepath.Abs(s.State)
+	case cli.HasPassword(s.State) && file.Path == "":
+		err = failure.Usage("name a file that holds it: password-file=FILE in the URL",
+			"--state: a password is not for a file that everybody may read")
+	case cli.HasPassword(s.State): // it is that of the file, which stays as it is
+		conf.State = ""
 	}
-	return own
+	if err == nil && s.CABundle != "" {
+		conf.CABundle, err = filepath.Abs(s.CABundle)
+	}
+	return conf, err
 }
 
-// programs returns the directory of this program if the others are there too, "" for
-// the usual one.
+// programs returns the directory of this program if the others are there too, else the
+// usual one.
 func programs() string {
 	self, err := os.Executable()
-	if err != nil {
-		return ""
-	}
 	dir := filepath.Dir(self)
-	if _, err := os.Stat(filepath.Join(dir, "postseal-pipe")); err != nil {
-		return ""
+	if _, missing := os.Stat(filepath.Join(dir, "postseal-pipe")); errors.Join(err, missing) != nil {
+		return "/usr/bin"
 	}
 	return dir
-}
-
-// address is one for the examples.
-func (c *initCmd) address() string {
-	for _, addrs := range [][]string{c.Email, c.Contact} {
-		if len(addrs) > 0 {
-			return addrs[0]
-		}
-	}
-	return "you@example.org"
 }
 
 // check runs "postseal check" as a program of its own: it reads the configuration that
 // has just been written.
 func (c *initCmd) check(ctx context.Context, s *session) error {
-	if !c.Check && !c.DryRun && s.term != nil {
+	if !c.Check && !c.DryRun {
 		answer, err := s.term.ask(ctx, "Is that done? Then \"postseal check\" can look at it now. [y/N] ")
 		if err != nil {
 			return err
@@ -165,15 +139,11 @@ func (c *initCmd) check(ctx context.Context, s *session) error {
 	if !c.Check || c.DryRun {
 		return nil
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return failure.Failed("run: postseal check", "this program cannot be found: %v", err)
-	}
 	args := []string{"check"}
 	for _, addr := range c.Email {
 		args = append(args, "-e", addr)
 	}
-	cmd := exec.CommandContext(ctx, self, args...)
+	cmd := exec.CommandContext(ctx, os.Args[0], args...)
 	cmd.Stdout, cmd.Stderr = s.prose(), os.Stderr
 	if err := cmd.Run(); err != nil {
 		return failure.Failed("see its hints above; run it again with: postseal check", "the check found something: %v", err)
@@ -181,9 +151,12 @@ func (c *initCmd) check(ctx context.Context, s *session) error {
 	return nil
 }
 
-func yes(answer string) bool {
-	answer = strings.ToLower(answer)
-	return answer == "y" || answer == "yes"
+// mailServer returns that of a name, and nil for none.
+func mailServer(name string) (*setup.MailServer, error) {
+	if s := setup.ByName(name); s != nil || name == "" {
+		return s, nil
+	}
+	return nil, failure.Usage("use one of "+strings.Join(setup.Names(setup.Servers), ", "), "--via: unknown mail server %q", name)
 }
 
 // checkSMTP refuses what the mail half would, among it a password: everybody may read
@@ -192,47 +165,36 @@ func checkSMTP(value string) error {
 	if value == "" {
 		return nil
 	}
-	hint := "for example: --smtp " + setup.DefaultSMTP
-	if _, err := hostport.ParseSMTP(value); err != nil {
-		if errors.Is(err, hostport.ErrPassword) {
-			hint = "put it into a file, and name that as smtp-password-file in the configuration"
-		}
-		return failure.Usage(hint, "--smtp: %v", err)
+	_, err := hostport.ParseSMTP(value)
+	switch {
+	case errors.Is(err, hostport.ErrPassword):
+		return failure.Usage("put it into a file, and name that as smtp-password-file in the configuration", "--smtp: %v", err)
+	case err != nil:
+		return failure.Usage("for example: --smtp "+setup.DefaultSMTP, "--smtp: %v", err)
 	}
 	return nil
 }
 
-// parseDKIMKey reads DOMAIN:SELECTOR:FILE and looks whether the file is there.
-func parseDKIMKey(value string) (setup.DKIMKey, error) {
-	const hint = "for example: --dkim-key example.org:s1:/etc/postseal/example.org.pem"
-	f := strings.SplitN(value, ":", 3)
-	if len(f) < 3 || f[0] == "" || f[1] == "" || f[2] == "" {
-		return setup.DKIMKey{}, failure.Usage(hint, "--dkim-key: %q is not DOMAIN:SELECTOR:FILE", value)
+var dkimKey = regexp.MustCompile(`^([^:]+):([^:]+):(.+)$`)
+
+// addKey reads DOMAIN:SELECTOR:FILE and looks whether the file is there.
+func addKey(conf *setup.Config, value string) error {
+	f := dkimKey.FindStringSubmatch(value)
+	if f == nil {
+		return failure.Usage("for example: --dkim-key example.org:s1:/etc/postseal/example.org.pem",
+			"--dkim-key: %q is not DOMAIN:SELECTOR:FILE", value)
 	}
-	key := setup.DKIMKey{Domain: f[0], Selector: f[1], Key: f[2]}
-	if err := absolute(&key.Key); err != nil {
-		return key, err
-	}
-	data, err := os.ReadFile(key.Key)
+	path, err := filepath.Abs(f[3])
 	if err != nil {
-		return key, failure.Config("give a PEM file with the private key", "--dkim-key: %v", err)
+		return err
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return failure.Config("give a PEM file with the private key", "--dkim-key: %v", err)
 	}
 	if !strings.Contains(string(data), "PRIVATE KEY-----") {
-		return key, failure.Config("give a PEM file, PKCS#8 or PKCS#1, RSA or Ed25519", "--dkim-key: %q holds no private key", key.Key)
+		return failure.Config("give a PEM file, PKCS#8 or PKCS#1, RSA or Ed25519", "--dkim-key: %q holds no private key", path)
 	}
-	return key, nil
-}
-
-// absolute makes a file name survive a change of the working directory.
-func absolute(path *string) (err error) {
-	if *path == "" {
-		return nil
-	}
-	if *path, err = filepath.Abs(*path); err != nil {
-		return failure.Failed("give the whole path", "%s: %v", *path, err)
-	}
-	if strings.ContainsFunc(*path, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return failure.Usage("rename it", "%q has control characters", *path)
-	}
+	conf.DKIM = append(conf.DKIM, setup.DKIMKey{Domain: f[1], Selector: f[2], Key: path})
 	return nil
 }

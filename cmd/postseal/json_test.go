@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/setup"
 	"postseal/internal/test/manual"
 	"postseal/issuer"
 )
@@ -20,7 +21,7 @@ var documents = map[string]any{
 	"account show":                         issuer.AccountInfo{},
 	"account update, rollover, deactivate": accountJSON{},
 	"check":                                checkJSON{},
-	"init":                                 initJSON{},
+	"init":                                 setup.Plan{},
 }
 
 // The manual tells of every name in every document, and of no other: what it tells is
@@ -71,6 +72,9 @@ type jsonField struct {
 // jsonFields returns the leaves of a type as paths.
 func jsonFields(t reflect.Type, prefix string) (fields []jsonField) {
 	for n := range t.NumField() {
+		if !t.Field(n).IsExported() {
+			continue
+		}
 		name, options, _ := strings.Cut(t.Field(n).Tag.Get("json"), ",")
 		f, of := jsonField{prefix + name, options != ""}, t.Field(n).Type
 		for of.Kind() == reflect.Pointer {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"postseal/internal/failure"
@@ -24,8 +25,11 @@ func newTerminal(nonInteractive bool) *terminal {
 	return &terminal{bufio.NewReader(os.Stdin)}
 }
 
-// ask reads one line.
+// ask reads one line, which is empty where nobody can be asked.
 func (t *terminal) ask(ctx context.Context, prompt string) (string, error) {
+	if t == nil {
+		return "", nil
+	}
 	fmt.Fprint(os.Stderr, prompt)
 	type line struct {
 		text string
@@ -51,9 +55,10 @@ func (t *terminal) ask(ctx context.Context, prompt string) (string, error) {
 // agree shows the terms of service.
 func (t *terminal) agree(terms string) (bool, error) {
 	answer, err := t.ask(context.Background(), "The CA's terms of service: "+terms+"\nDo you agree to them? [y/N] ")
-	answer = strings.ToLower(answer)
-	return answer == "y" || answer == "yes", err
+	return yes(answer), err
 }
+
+func yes(answer string) bool { return slices.Contains([]string{"y", "yes"}, strings.ToLower(answer)) }
 
 // newPassphrase asks twice, without echo.
 func (t *terminal) newPassphrase() (string, error) {

@@ -1,11 +1,9 @@
 package setup
 
 import (
-	"cmp"
+	"bytes"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"maps"
 	"slices"
 	"strings"
 
@@ -31,144 +29,86 @@ type Config struct {
 }
 
 // DKIMKey is a [[dkim]] table.
-type DKIMKey struct{ Domain, Selector, Key string }
+type DKIMKey struct {
+	Domain   string `toml:"domain"`
+	Selector string `toml:"selector"`
+	Key      string `toml:"key"`
+}
 
 // DefaultSMTP is where replies go unless a file says something else.
 const DefaultSMTP = "smtp://localhost:25"
 
+// key is one at the top of the file. Without a value its example is shown, if it has one.
+type key struct {
+	name           string
+	value, example any
+	comment        string
+}
+
+func (c Config) keys() []key {
+	var contact any = c.Contact
+	if len(c.Contact) == 1 {
+		contact = c.Contact[0]
+	}
+	return []key{
+		{"state", c.State, state.SystemDir, "The directory that both halves share."},
+		{"server", c.Server, c.DefaultServer, "The CA, by its ACME directory."},
+		{"ca-bundle", c.CABundle, nil, "Who may vouch for that server, beside the system's roots."},
+		{"contact", contact, "postmaster@example.org", "Where the CA may reach you."},
+		{"agree-tos", c.AgreeTOS, true, "Whether you agree to the CA's terms of service; else the first order asks."},
+		{"smtp", c.SMTP, DefaultSMTP, "Where replies go: the mail server, which sends them on."},
+		{"resolver", c.Resolver, nil, "DNS server for DKIM keys."},
+		{"listen", c.Listen, nil, "Where the mail server finds postseal-milter, unless systemd passes it a socket."},
+	}
+}
+
 // Text returns the configuration file, with comments for who reads it later.
 func (c Config) Text() string {
-	var b strings.Builder
-	b.WriteString("# Configuration of postseal, made by \"postseal init\"; see postseal.toml(5).\n" +
-		"# Lines that begin with # show the default, or an example.\n")
-	para := func(comment, key, value, example string) {
-		fmt.Fprintf(&b, "\n# %s\n", comment)
-		if value == "" {
-			fmt.Fprintf(&b, "#%s = %s\n", key, example)
-		} else {
-			fmt.Fprintf(&b, "%s = %s\n", key, value)
+	text := "# Configuration of postseal, made by \"postseal init\"; see postseal.toml(5).\n" +
+		"# Lines that begin with # show the default, or an example.\n"
+	for _, k := range c.keys() {
+		switch {
+		case !slices.Contains([]string{"", "[]", "false"}, fmt.Sprint(k.value)):
+			text += "\n# " + k.comment + "\n" + encoded(k.name, k.value)
+		case k.example != nil:
+			text += "\n# " + k.comment + "\n#" + encoded(k.name, k.example)
 		}
 	}
-	para("The directory that both halves share.", "state", text(c.State), text(state.SystemDir))
-	para("The CA, by its ACME directory.", "server", text(c.Server), text(c.DefaultServer))
-	if c.CABundle != "" {
-		para("Who may vouch for that server, beside the system's roots.", "ca-bundle", text(c.CABundle), "")
+	text += "\n# With a table for each domain, postseal signs replies itself. Else the mail server\n" +
+		"# has to, with all the fields of RFC 8823, Section 3.2. Tables come last.\n"
+	if len(c.DKIM) > 0 {
+		return text + encoded("dkim", c.DKIM)
 	}
-	para("Where the CA may reach you.", "contact", list(c.Contact), text("postmaster@example.org"))
-	para("Whether you agree to the CA's terms of service; else the first order asks.", "agree-tos", truth(c.AgreeTOS), "true")
-	para("Where replies go: the mail server, which sends them on.", "smtp", text(c.SMTP), text(DefaultSMTP))
-	if c.Resolver != "" {
-		para("DNS server for DKIM keys.", "resolver", text(c.Resolver), "")
-	}
-	if c.Listen != "" {
-		para("Where the mail server finds postseal-milter, unless systemd passes it a socket.", "listen", text(c.Listen), "")
-	}
-	b.WriteString("\n# With a table for each domain, postseal signs replies itself. Else the mail server\n" +
-		"# has to, with all the fields of RFC 8823, Section 3.2. Tables come last.\n")
-	for _, k := range c.DKIM {
-		fmt.Fprintf(&b, "[[dkim]]\ndomain = %s\nselector = %s\nkey = %s\n", text(k.Domain), text(k.Selector), text(k.Key))
-	}
-	if len(c.DKIM) == 0 {
-		b.WriteString("#[[dkim]]\n#domain = \"example.org\"\n#selector = \"s1\"\n#key = \"/etc/postseal/example.org.pem\"\n")
-	}
-	return b.String()
+	return text + "#[[dkim]]\n#domain = \"example.org\"\n#selector = \"s1\"\n#key = \"/etc/postseal/example.org.pem\"\n"
 }
 
-// text writes a TOML string; "" stays empty.
-func text(s string) string {
-	if s == "" {
-		return ""
-	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+// encoded writes TOML.
+func encoded(name string, value any) string {
+	var text bytes.Buffer
+	e := toml.NewEncoder(&text)
+	e.Indent = ""
+	_ = e.Encode(map[string]any{name: value}) // texts, lists, truths and tables always can be
+	return text.String()
 }
 
-func list(items []string) string {
-	if len(items) < 2 {
-		return text(strings.Join(items, ""))
-	}
-	quoted := make([]string, len(items))
-	for i, item := range items {
-		quoted[i] = text(item)
-	}
-	return "[" + strings.Join(quoted, ", ") + "]"
-}
-
-func truth(b bool) string {
-	if b {
-		return "true"
-	}
-	return ""
-}
-
-// differs returns the keys in which a file says something else than c. What c leaves
-// to the default is left to the file, and so is where a milter listens.
-func (c Config) differs(path string) (keys []string, err error) {
-	var have struct {
-		State    string
-		Server   string
-		CABundle string `toml:"ca-bundle"`
-		Contact  any
-		AgreeTOS bool `toml:"agree-tos"`
-		SMTP     string
-		Resolver string
-		DKIM     []DKIMKey
-	}
-	if _, err := toml.DecodeFile(path, &have); err != nil {
+// differs returns the keys that a file does not have with the value that c asks for,
+// alone or in a list. Where a milter listens is left to the file.
+func (c Config) differs(path string) (names []string, err error) {
+	c.Listen = ""
+	want, have := map[string]any{}, map[string]any{"state": c.DefaultState}
+	if _, err = toml.DecodeFile(path, &have); err != nil {
 		return nil, err
 	}
-	for _, k := range []struct {
-		key        string
-		want, have string
-	}{
-		{"state", c.State, cmp.Or(have.State, c.DefaultState)},
-		{"server", c.Server, have.Server},
-		{"ca-bundle", c.CABundle, have.CABundle},
-		{"contact", strings.Join(c.Contact, ","), joined(have.Contact)},
-		{"agree-tos", truth(c.AgreeTOS), truth(have.AgreeTOS)},
-		{"smtp", c.SMTP, have.SMTP},
-		{"resolver", c.Resolver, have.Resolver},
-	} {
-		if k.want != "" && k.want != k.have {
-			keys = append(keys, k.key)
+	_, err = toml.Decode(c.Text(), &want)
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if !strings.Contains(items(have[name]), items(want[name])) {
+			names = append(names, name)
 		}
 	}
-	if slices.ContainsFunc(c.DKIM, func(k DKIMKey) bool { return !slices.Contains(have.DKIM, k) }) {
-		keys = append(keys, "dkim")
-	}
-	return keys, nil
+	return names, err
 }
 
-// joined writes a TOML list, or one text, as it would stand on a command line.
-func joined(value any) string {
-	items, ok := value.([]any)
-	if !ok && value != nil {
-		return fmt.Sprint(value)
-	}
-	var texts []string
-	for _, item := range items {
-		texts = append(texts, fmt.Sprint(item))
-	}
-	return strings.Join(texts, ",")
-}
-
-// createFile makes a file that must not be there yet, and the directories above it.
-func createFile(path, content string, mode fs.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.WriteString(content)
-	for _, step := range []func() error{func() error { return tmp.Chmod(mode) }, tmp.Sync, tmp.Close} {
-		if err == nil {
-			err = step()
-		}
-	}
-	if err != nil {
-		return err
-	}
-	return os.Link(tmp.Name(), path)
+// items writes a list, or a text with commas, for comparison.
+func items(value any) string {
+	return "," + strings.NewReplacer("[", "", "]", "", " ", ",").Replace(fmt.Sprint(value)) + ","
 }

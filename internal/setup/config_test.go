@@ -59,7 +59,7 @@ func TestDiffers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "postseal.toml")
 	must(t, os.WriteFile(path, []byte("contact = [\"c@x.test\"]\nsmtp = \"smtp://b\"\nlisten = \"inet:8891@127.0.0.1\"\njobs = 3\n"), 0o644))
 	keys, err := full.differs(path)
-	want := []string{"state", "server", "ca-bundle", "contact", "agree-tos", "smtp", "resolver", "dkim"}
+	want := []string{"agree-tos", "ca-bundle", "contact", "dkim", "resolver", "server", "smtp", "state"}
 	if err != nil || !slices.Equal(keys, want) {
 		t.Errorf("%q, %v", keys, err)
 	}

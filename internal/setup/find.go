@@ -1,58 +1,56 @@
 package setup
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strings"
 )
 
 // Machine is what was found on a machine.
 type Machine struct {
-	Neighbours []*Neighbour // that are there, preferred ones first
-	Signers    []Signer     // that may sign replies
-	Systemd    bool         // units have a place
-	Running    bool         // and are run
+	Servers []*MailServer // that are there, preferred ones first
+	Systemd bool          // units have a place
+	Running bool          // and are run
 
 	root    string
-	postfix settings // of main.cf; nil without Postfix
-}
-
-// Signer is a program that signs mail with DKIM.
-type Signer struct {
-	Name  string
-	Wired bool // the mail server lets it see mail that comes over SMTP, as replies do
+	postfix settings // of main.cf
 }
 
 // Find looks at the file system below root. It reads files and runs nothing, so
 // that it can be used on a tree that is not a machine, and by everybody.
 func Find(root string) *Machine {
 	m := &Machine{root: root}
-	for _, n := range neighbours {
-		if m.any(n.programs) && m.any(n.files) {
-			m.Neighbours = append(m.Neighbours, n)
+	for _, s := range Servers {
+		if m.has(s.programs) && m.has(s.files) {
+			m.Servers = append(m.Servers, s)
 		}
 	}
-	if m.has("postfix") {
-		m.postfix = readSettings(m.at(mainCF))
-	}
-	m.Signers = m.signers()
-	m.Systemd = m.any([]string{"usr/lib/systemd/system", "lib/systemd/system"})
-	m.Running = m.any([]string{"run/systemd/system"})
+	m.postfix = parseSettings(m.read(mainCF))
+	m.Systemd = m.has([]string{"lib/systemd/system"})
+	m.Running = exists(m.at("run/systemd/system"))
 	return m
 }
 
 // at returns where a path of the machine is.
 func (m *Machine) at(path string) string { return filepath.Join("/", m.root, path) }
 
-func (m *Machine) any(paths []string) bool {
-	return slices.ContainsFunc(paths, func(path string) bool { return exists(m.at(path)) })
+// read returns the text of a file, "" for one that cannot be read.
+func (m *Machine) read(path string) string {
+	data, _ := os.ReadFile(m.at(path))
+	return string(data)
 }
 
-func (m *Machine) has(name string) bool {
-	return slices.ContainsFunc(m.Neighbours, func(n *Neighbour) bool { return n.Name == name })
+// has reports whether one of the files is there, of the system or of a package.
+func (m *Machine) has(files []string) bool {
+	for _, file := range files {
+		for _, prefix := range []string{"", "usr", "usr/local"} {
+			if exists(m.at(filepath.Join(prefix, file))) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func exists(path string) bool {
@@ -60,87 +58,62 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// Choices returns the neighbours that come into question: mail servers, which see
-// every mail, before programs that only deliver. One means that there is no choice.
-func (m *Machine) Choices() []*Neighbour {
-	var servers []*Neighbour
-	for _, n := range m.Neighbours {
-		if n.mta {
-			servers = append(servers, n)
+// Choices returns the mail servers that come into question: those that see every mail
+// before programs that only deliver, or those that a user can have hand over the own
+// mail. One means that there is no choice.
+func (m *Machine) Choices(personal bool) (choices []*MailServer) {
+	for _, s := range m.Servers {
+		fits := s.delivers == m.Servers[0].delivers
+		if personal {
+			fits = s.ForUsers()
+		}
+		if fits {
+			choices = append(choices, s)
 		}
 	}
-	if len(servers) > 0 {
-		return servers
-	}
-	return m.Neighbours
+	return choices
 }
 
-// Personal returns those that a user can have hand over the own mail.
-func (m *Machine) Personal() []*Neighbour {
-	var found []*Neighbour
-	for _, n := range m.Neighbours {
-		if n.own != nil {
-			found = append(found, n)
+// Wiring is what is there of the recipe of a mail server that runs postseal-pipe.
+type Wiring struct {
+	*MailServer
+	There      []string // files with lines of ours
+	Missing    []string // what else the recipe needs
+	Unreadable []string // files that could not be looked at
+}
+
+// Wired returns the mail servers whose recipe has been followed at least in part. home
+// is that of a user whose own files count too, "" for nobody's. A recipe in a form of
+// the admin's own counts: what is looked for is the name of postseal.
+func (m *Machine) Wired(home string) (found []Wiring) {
+	for _, s := range Servers {
+		for _, personal := range []bool{false, true} {
+			if w := m.wiring(s, personal, home); len(w.There) > 0 && !s.milter() {
+				found = append(found, w)
+			}
 		}
 	}
 	return found
 }
 
-// Titles returns the names for people.
-func Titles(all []*Neighbour) (titles []string) {
-	for _, n := range all {
-		titles = append(titles, n.Title)
-	}
-	return titles
-}
-
-// eximSigns is the setting, or the macro that Debian's template takes it from.
-var eximSigns = regexp.MustCompile(`(?m)^\s*(DKIM_PRIVATE_KEY\s*=|dkim_private_key\s*=\s*[^D\s])`)
-
-// signers looks for who may sign replies.
-func (m *Machine) signers() (found []Signer) {
-	for _, s := range signers {
-		if m.any([]string{s.program, strings.Replace(s.program, "usr/", "usr/local/", 1), "usr/sbin/" + s.name + "d-new"}) {
-			found = append(found, Signer{s.name, m.wired(s.words)})
+// wiring looks at one recipe. Whether it was followed, the lines say that are for this
+// mail server alone; a package may have brought the rest.
+func (m *Machine) wiring(s *MailServer, personal bool, home string) Wiring {
+	w := Wiring{MailServer: s}
+	for _, p := range s.parts(personal) {
+		path := p.path(home)
+		text, err := os.ReadFile(m.at(path))
+		switch {
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			w.Unreadable = append(w.Unreadable, path)
+		case !p.in(string(text)):
+			w.Missing = append(w.Missing, p.what+path)
+		case p.place != ours && !p.shared:
+			w.There = append(w.There, path)
+		}
+		if p == sudoers && !m.has([]string{"bin/sudo"}) {
+			w.Missing = append(w.Missing, "sudo")
 		}
 	}
-	if m.has("exim") && m.contains("etc/exim4", eximSigns) {
-		found = append(found, Signer{"Exim", true})
-	}
-	return found
-}
-
-// wired reports whether a signer sees what comes over SMTP, as far as files tell.
-func (m *Machine) wired(words []string) bool {
-	switch {
-	case m.postfix != nil:
-		return hasOne(m.postfix.expanded("smtpd_milters")+" "+m.postfix["content_filter"], words)
-	case m.has("sendmail"):
-		return m.contains("etc/mail/sendmail.mc", regexp.MustCompile(`(?m)^[^#d].*(`+strings.Join(words, "|")+")"))
-	}
-	return false
-}
-
-// Signed tells who signs replies; "" if nobody is known to.
-func (m *Machine) Signed() string {
-	for _, s := range m.Signers {
-		if s.Wired {
-			return s.Name
-		}
-	}
-	return ""
-}
-
-// contains reports whether a file, or one in a directory, has a line that matches.
-func (m *Machine) contains(path string, line *regexp.Regexp) bool {
-	found := false
-	_ = filepath.WalkDir(m.at(path), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || found {
-			return nil //nolint:nilerr // what cannot be read does not count
-		}
-		data, _ := os.ReadFile(path)
-		found = line.Match(data)
-		return nil
-	})
-	return found
+	return w
 }

@@ -80,7 +80,7 @@ func TestFind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := Find(tree(t, c.files))
 			for what, pair := range map[string][2]string{
-				"found": {names(m.Neighbours), c.found}, "choices": {names(m.Choices()), c.choices}, "personal": {names(m.Personal()), c.mine},
+				"found": {names(m.Servers), c.found}, "choices": {names(m.Choices(false)), c.choices}, "personal": {names(m.Choices(true)), c.mine},
 			} {
 				if pair[0] != pair[1] {
 					t.Errorf("%s: %q, want %q", what, pair[0], pair[1])
@@ -90,12 +90,8 @@ func TestFind(t *testing.T) {
 	}
 }
 
-func names(all []*Neighbour) string {
-	var names []string
-	for _, n := range all {
-		names = append(names, n.Name)
-	}
-	return strings.Join(names, " ")
+func names(all []*MailServer) string {
+	return strings.Join(Names(all), " ")
 }
 
 func TestSigned(t *testing.T) {
@@ -121,11 +117,14 @@ func TestSigned(t *testing.T) {
 	}
 }
 
-// plan plans for a neighbour on a tree.
+// plan plans for a mail server on a tree.
 func plan(t *testing.T, root string, o Options) *Plan {
 	t.Helper()
 	if o.Path == "" {
 		o.Path = "/etc/postseal/postseal.toml"
+	}
+	if o.Bin == "" {
+		o.Bin = "/usr/bin"
 	}
 	if o.State == nil {
 		o.State = state.Open("/var/lib/postseal")
@@ -135,14 +134,15 @@ func plan(t *testing.T, root string, o Options) *Plan {
 	return p
 }
 
-// Each neighbour's plan shows whole recipes, in the words of contrib, and commands
+// Each mail server's plan shows whole recipes, in the words of contrib, and commands
 // that its README has.
 func TestRecipes(t *testing.T) {
-	for _, n := range neighbours {
-		if n.Name == None {
+	for _, n := range Servers {
+		if n.recipe == nil {
 			continue
 		}
-		readme, err := contrib.Recipes.ReadFile(n.dir + "/README.md")
+		own := n.recipe[len(n.recipe)-1]
+		readme, err := contrib.Recipes.ReadFile(path.Dir(own.from) + "/README.md")
 		must(t, err)
 		for _, command := range n.commands {
 			if !strings.Contains(string(readme), command) {
@@ -150,21 +150,20 @@ func TestRecipes(t *testing.T) {
 			}
 		}
 		root := tree(t, map[string]string{"usr/lib/systemd/system/": "", "run/systemd/system/": ""})
-		for _, a := range append(slices.Clone(n.lines), n.own...) {
+		for _, a := range n.recipe {
+			if a.place == byHand {
+				continue
+			}
 			data, err := contrib.Recipes.ReadFile(a.from)
 			must(t, err)
 			if a.place == NewFile && !strings.Contains(string(data), a.to) {
 				t.Errorf("%s says nothing of %s", a.from, a.to)
 			}
 		}
-		for _, l := range plan(t, root, Options{Neighbour: n}).Lines {
+		for _, l := range plan(t, root, Options{Via: n}).Lines {
 			if !inContrib(t, l.Text) {
 				t.Errorf("%s: this is not in contrib:\n%s", n.Name, l.Text)
 			}
-		}
-		for _, h := range n.helpers {
-			_, err := contrib.Recipes.ReadFile(h.from)
-			must(t, err)
 		}
 	}
 }
@@ -186,7 +185,7 @@ func inContrib(t *testing.T, text string) bool {
 // What is in place is not asked for again, and what a package brought is not written.
 func TestInPlace(t *testing.T) {
 	root := tree(t, debianPostfix)
-	o := Options{Neighbour: ByName("postfix"), Config: Config{Listen: "unix:/x"}}
+	o := Options{Via: ByName("postfix"), Config: Config{Listen: "unix:/x"}}
 	first := plan(t, root, o)
 	must(t, os.WriteFile(filepath.Join(root, mainCF), []byte("x = y\n"+first.Lines[0].Text), 0o644))
 	if again := plan(t, root, o); len(again.Lines) > 0 {
@@ -197,7 +196,7 @@ func TestInPlace(t *testing.T) {
 	for _, unit := range []string{"milter.service", "milter.socket", "renew.service", "renew.timer"} {
 		packaged["usr/lib/systemd/system/postseal-"+unit] = ""
 	}
-	for _, s := range plan(t, tree(t, packaged), Options{Neighbour: ByName("sendmail")}).Steps {
+	for _, s := range plan(t, tree(t, packaged), Options{Via: ByName("sendmail")}).Steps {
 		if strings.HasPrefix(path.Base(s.What), "postseal-") && !strings.Contains(s.What, ".socket.d/") {
 			t.Errorf("%s is written although a package has it", s.What)
 		}
@@ -220,7 +219,7 @@ func TestSocket(t *testing.T) {
 				files["run/systemd/system/"] = ""
 			}
 			root := tree(t, files)
-			p := plan(t, root, Options{Neighbour: ByName(c.name)})
+			p := plan(t, root, Options{Via: ByName(c.name)})
 			if got := Find(root).Listen(ByName(c.name)); got != "unix:"+dir+"/milter.sock" {
 				t.Errorf("%s, systemd %v: it listens at %s", c.name, systemd, got)
 			}
@@ -236,7 +235,7 @@ func TestSocket(t *testing.T) {
 
 // The programs are named where they are.
 func TestBin(t *testing.T) {
-	p := plan(t, tree(t, debianExim), Options{Neighbour: ByName("procmail"), Bin: "/usr/local/bin"})
+	p := plan(t, tree(t, debianExim), Options{Via: ByName("procmail"), Bin: "/usr/local/bin"})
 	text := ""
 	for _, l := range p.Lines {
 		text += l.Text
@@ -252,7 +251,7 @@ func TestSignerLines(t *testing.T) {
 		"usr/sbin/opendkim": "", "etc/postfix/main.cf": "smtpd_milters = local:opendkim/opendkim.sock\n", "etc/opendkim.conf": "OversignHeaders From\n",
 	})
 	root := tree(t, files)
-	o := Options{Neighbour: ByName("postfix")}
+	o := Options{Via: ByName("postfix")}
 	p := plan(t, root, o)
 	n := slices.IndexFunc(p.Lines, func(l Lines) bool { return l.File == "/etc/opendkim.conf" })
 	if n < 0 || !slices.Contains(p.Commands, "systemctl restart opendkim") {
@@ -270,7 +269,7 @@ func TestSignerLines(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	s := parseSettings("# c\na = 1,\n  2\n\n # c\n\t3\nb=\nc = $a ${b}$(d)\nd = x\na2\n  y\n")
-	if s["a"] != "1,\n    2\n    3" || s["b"] != "" || s.expanded("c") != s["a"]+" x" {
+	if s.get("a") != "1,\n    2\n    3" || s.get("b") != "" || s.expanded("c") != s.get("a")+" x" {
 		t.Errorf("%q", s)
 	}
 	const recipe = "smtpd_milters = { unix:postseal/milter.sock }\nx_limit = 1\n"
@@ -280,10 +279,11 @@ func TestSettings(t *testing.T) {
 		"smtpd_milters = inet:a:1":     "smtpd_milters = inet:a:1, { unix:postseal/milter.sock }\nx_limit = 1\n",
 		"smtpd_milters = inet:a:1, \n": "smtpd_milters = inet:a:1, { unix:postseal/milter.sock }\nx_limit = 1\n",
 		recipe:                         "",
+		"smtpd_milters = inet:a:1, unix:postseal/milter.sock":                        "x_limit = 1\n",
 		"p = unix:postseal/milter.sock\nsmtpd_milters = inet:a:1, $p\nx_limit = 1\n": "",
 	} {
-		if got, _, all := parseSettings(have).merge(recipe); got != want || all != (want == "") {
-			t.Errorf("with %q: %q, %v", have, got, all)
+		if got, _ := parseSettings(have).missing(recipe); got != want {
+			t.Errorf("with %q: %q", have, got)
 		}
 	}
 }

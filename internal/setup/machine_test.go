@@ -158,8 +158,8 @@ func (a *admin) follow(r report) {
 		case AtStart:
 			text = l.Text + "\n" + string(old)
 		case Instead:
-			for _, name := range settingNames(l.Text) {
-				a.run("postconf", "-X", name)
+			for _, set := range parseSettings(l.Text) {
+				a.run("postconf", "-X", set.name)
 			}
 			old, err = os.ReadFile(l.File)
 			a.must(err)

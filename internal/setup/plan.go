@@ -1,11 +1,15 @@
 package setup
 
 import (
+	"cmp"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
+	"os/user"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 
 	"postseal/contrib"
 	"postseal/state"
@@ -13,22 +17,28 @@ import (
 
 // Options say what to prepare.
 type Options struct {
-	Neighbour *Neighbour
-	Personal  bool   // for one user's own mail, by that user
-	Home      string // of that user
-	Config    Config
-	Path      string // of the configuration file
-	State     *state.Dir
-	Redis     bool   // pending and answers are elsewhere, and the directory is the issuer's alone
-	Bin       string // directory of the programs; "" for /usr/bin
+	Via      *MailServer
+	Personal bool   // for one user's own mail, by that user
+	Home     string // of that user
+	Config   Config
+	Path     string // of the configuration file
+	State    *state.Dir
+	Redis    bool   // pending and answers are elsewhere, and the directory is the issuer's alone
+	Bin      string // directory of the programs
+	DryRun   bool
 }
 
-// Plan is what there is to do: our part in steps, and the admin's.
+// Plan is what there is to do: our part in steps, and the admin's. Its names in JSON
+// are stable.
 type Plan struct {
-	Steps    []Step
-	Lines    []Lines
-	Commands []string // to be run when the lines are in place
-	Notes    []string // what to know, one line each
+	Found    []string `json:"found"`
+	Via      string   `json:"via"`
+	Signer   string   `json:"signer"` // of replies: a name, "postseal", or "" if none is known
+	DryRun   bool     `json:"dry_run"`
+	Steps    []Step   `json:"steps"`
+	Lines    []Lines  `json:"lines"`    // to add by hand
+	Commands []string `json:"commands"` // to run when they are added
+	Notes    []string `json:"notes"`    // what to know, one line each
 }
 
 // Lines is text for a file of somebody else.
@@ -41,36 +51,28 @@ type Lines struct {
 
 // Plan says what there is to do on the machine. It changes nothing.
 func (m *Machine) Plan(o Options) (*Plan, error) {
-	p := &planner{Machine: m, o: o, Plan: Plan{Lines: []Lines{}, Commands: []string{}, Notes: []string{}}}
-	if err := p.config(); err != nil {
-		return nil, err
+	p := &planner{m, o, Plan{
+		Found: Names(m.Servers), Via: o.Via.Name, Signer: m.Signed(), DryRun: o.DryRun,
+		Lines: []Lines{}, Commands: []string{}, Notes: []string{},
+	}}
+	if len(o.Config.DKIM) > 0 {
+		p.Signer = "postseal"
 	}
+	err := p.config()
 	if o.Personal {
 		p.add(m.stateStep(o.State, o.Redis))
-		p.additions(o.Neighbour.own)
-		return &p.Plan, nil
+		p.parts(o.Via.parts(true))
+	} else {
+		p.machine()
 	}
-	p.add(m.userStep(), m.stateStep(o.State, o.Redis))
-	if o.Neighbour.milter() && !m.Running {
-		p.add(m.socketStep(m.socketDir(o.Neighbour), o.Neighbour.socket.group))
-	}
-	for _, h := range o.Neighbour.helpers {
-		p.helper(h)
-	}
-	p.units()
-	if p.additions(o.Neighbour.lines); len(p.Lines) > 0 && o.Neighbour.note != "" {
-		p.note("%s", o.Neighbour.note)
-	}
-	p.signer()
-	p.commands()
-	return &p.Plan, nil
+	return &p.Plan, err
 }
 
 // planner makes a Plan.
 type planner struct {
 	*Machine
-	Plan
 	o Options
+	Plan
 }
 
 func (p *planner) add(steps ...Step) { p.Steps = append(p.Steps, steps...) }
@@ -79,25 +81,45 @@ func (p *planner) note(format string, args ...any) {
 	p.Notes = append(p.Notes, fmt.Sprintf(format, args...))
 }
 
+// machine prepares the machine for all its mail.
+func (p *planner) machine() {
+	p.add(userStep(), p.stateStep(p.o.State, p.o.Redis))
+	files := slices.Concat(p.o.Via.parts(false), renewalUnits)
+	if p.o.Via.milter() {
+		files = append(files, milterUnits...)
+		if !p.Running {
+			p.add(p.socketStep(p.socketDir(p.o.Via), p.o.Via.socket.group))
+		}
+	}
+	p.parts(files)
+	if p.Systemd && p.o.State.Path() != state.SystemDir {
+		p.note("the units may write to %s only: systemctl edit each, with ReadWritePaths=%s", state.SystemDir, p.o.State.Path())
+	}
+	if p.o.Via.note != "" && (len(p.Lines) > 0 || p.o.Via.recipe == nil) {
+		p.note("%s", p.o.Via.note)
+	}
+	if len(p.o.Config.DKIM) == 0 {
+		p.signer()
+	}
+	p.commands()
+}
+
 // Listen returns where postseal-milter is to listen, as --listen takes it; "" if it
 // is not needed.
-func (m *Machine) Listen(n *Neighbour) string {
-	if !n.milter() {
+func (m *Machine) Listen(s *MailServer) string {
+	if !s.milter() {
 		return ""
 	}
-	return "unix:" + filepath.Join(m.socketDir(n), socketName)
+	return "unix:" + m.socketDir(s) + "/milter.sock"
 }
 
 // socketDir is root's where systemd runs, which makes the socket and passes it.
-func (m *Machine) socketDir(n *Neighbour) string {
-	dir := n.socket.own
+func (m *Machine) socketDir(s *MailServer) string {
+	dir := s.socket.own
 	if m.Running {
-		dir = n.socket.passed
+		dir = s.socket.passed
 	}
-	if n.Name == "postfix" {
-		dir = filepath.Join(m.postfix.queue(), filepath.Base(dir))
-	}
-	return dir
+	return strings.Replace(dir, defaultQueue, m.postfix.queue(), 1)
 }
 
 // config writes the configuration file. One that is there is the admin's; where it
@@ -105,61 +127,22 @@ func (m *Machine) socketDir(n *Neighbour) string {
 func (p *planner) config() error {
 	path, content := p.o.Path, p.o.Config.Text()
 	s := p.fileStep(path, "the configuration", content, 0o644)
-	if s.Done {
-		keys, err := p.o.Config.differs(p.at(path))
-		if err != nil {
-			return err
-		}
-		s.Why = "is there and stays as it is"
-		if len(keys) > 0 {
-			beside := path + ".new"
-			p.add(s, Step{What: beside, Why: "what is asked for now; it differs in " + strings.Join(keys, ", "), Text: content,
-				do: func() error { return state.WriteFile(beside, []byte(content), 0o644) }})
-			return nil
-		}
-	} else {
+	if s.Status != Kept {
 		s.Text = content
+		p.add(s)
+		return nil
 	}
+	s.Detail = "is there and stays as it is"
 	p.add(s)
-	return nil
-}
-
-// helper writes a file of the recipe that is postseal's own.
-func (p *planner) helper(h helper) {
-	if h.systemd && !p.Systemd {
-		return
+	keys, err := p.o.Config.differs(p.at(path))
+	if len(keys) > 0 {
+		beside := path + ".new"
+		s := newStep(beside, "what is asked for now; it differs in "+strings.Join(keys, ", "), false,
+			func() error { return state.WriteFile(beside, []byte(content), 0o644) })
+		s.Text = content
+		p.add(s)
 	}
-	mode := fs.FileMode(h.mode)
-	if mode == 0 {
-		mode = 0o644
-	}
-	p.add(p.fileStep(h.to, "of the recipe contrib/"+p.o.Neighbour.dir, p.recipe(h.from), mode))
-}
-
-// unitDirs are where units of packages and of admins are.
-var unitDirs = []string{"/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system", "/usr/local/lib/systemd/system"}
-
-// units writes those units that no package brought.
-func (p *planner) units() {
-	if !p.Systemd {
-		return
-	}
-	names := []string{"postseal-renew.service", "postseal-renew.timer"}
-	if p.o.Neighbour.milter() {
-		names = append(names, "postseal-milter.service", "postseal-milter.socket")
-	}
-	for _, name := range names {
-		found := false
-		for _, dir := range unitDirs[1:] {
-			found = found || exists(p.at(filepath.Join(dir, name)))
-		}
-		if !found {
-			p.add(p.fileStep(filepath.Join(unitDirs[0], name), "a unit of systemd", p.recipe("systemd/"+name), 0o644))
-		}
-	}
-	if p.o.State.Path() != state.SystemDir {
-		p.note("the units may write to %s only: systemctl edit each, with ReadWritePaths=%s", state.SystemDir, p.o.State.Path())
-	}
+	return err
 }
 
 // recipe returns a file of contrib with the programs where they are.
@@ -168,107 +151,92 @@ func (p *planner) recipe(name string) string {
 	if err != nil {
 		panic(err) // a test reads them all
 	}
-	return strings.ReplaceAll(string(data), "/usr/bin/postseal", filepath.Join("/", p.bin(), "postseal"))
+	return strings.ReplaceAll(string(data), "/usr/bin/postseal", p.o.Bin+"/postseal")
 }
 
-func (p *planner) bin() string {
-	if p.o.Bin == "" {
-		return "/usr/bin"
-	}
-	return p.o.Bin
-}
-
-// additions are shown unless they are in place.
-func (p *planner) additions(all []addition) {
-	for _, a := range all {
-		path := a.to
-		if rest, ok := strings.CutPrefix(path, "~/"); ok {
-			path = filepath.Join(p.o.Home, rest)
-		}
-		old, _ := os.ReadFile(p.at(path))
-		lines := Lines{File: path, Place: a.place, Text: p.recipe(a.from)}
-		if !p.Running {
-			lines.Text = ownSocket.Replace(lines.Text)
-		}
+// parts makes steps of the files of a recipe that are postseal's own, and shows the rest.
+// What a package has brought, and what is in place, is left out.
+func (p *planner) parts(files []part) {
+	for _, f := range files {
+		unit, isUnit := strings.CutPrefix(f.to, unitDir)
 		switch {
-		case a.place == NewFile:
-			if string(old) == lines.Text {
-				continue
-			}
-			if lines.Mode = "0644"; a.mode != 0 {
-				lines.Mode = fmt.Sprintf("%04o", a.mode)
-			}
-		case a.to == mainCF:
-			if lines = p.mainCF(lines); lines.Text == "" {
-				continue
-			}
-		default:
-			if lines.Text = uncommented(lines.Text); strings.Contains(string(old), lines.Text) {
-				continue
-			}
+		case f.place == byHand:
+		case f.place != ours:
+			p.show(f, p.recipe(f.from))
+		case !isUnit || p.Systemd && !p.has([]string{"lib/systemd/system/" + unit}):
+			p.add(p.fileStep(f.to, "from contrib/"+f.from, p.recipe(f.from), cmp.Or(f.mode, 0o644)))
 		}
+	}
+}
+
+// topComment is what a recipe says above its lines: it is done here.
+var topComment = regexp.MustCompile(`\A((#|dnl ).*\n|\n)*`)
+
+// show shows lines unless they are in place.
+func (p *planner) show(f part, text string) {
+	lines := Lines{File: f.path(p.o.Home), Place: f.place, Text: text}
+	if !p.Running {
+		lines.Text = ownSocket.Replace(lines.Text)
+	}
+	if f.place == NewFile {
+		lines.Mode = fmt.Sprintf("%04o", cmp.Or(f.mode, 0o644))
+	} else {
+		lines.Text = topComment.ReplaceAllString(lines.Text, "")
+	}
+	if f.to == mainCF {
+		lines.Text, lines.Place = p.postfix.missing(lines.Text)
+	}
+	if !strings.Contains(p.read(lines.File), lines.Text) {
 		p.Lines = append(p.Lines, lines)
 	}
 }
 
-// mainCF joins the lines with what Postfix is told already.
-func (p *planner) mainCF(lines Lines) Lines {
-	merged, replaced, all := p.postfix.merge(uncommented(lines.Text))
-	if all {
-		lines.Text = ""
-		return lines
-	}
-	if lines.Text = merged; len(replaced) > 0 {
-		lines.Place = Instead
-	}
-	return lines
-}
-
-// uncommented drops the comment on top of a recipe: it says what is done here.
-func uncommented(text string) string {
-	for {
-		line, rest, _ := strings.Cut(text, "\n")
-		if line != "" && line[0] != '#' && !strings.HasPrefix(line, "dnl ") {
-			return text
+// signer shows what a signer has to be told, unless a setting names more than the usual
+// fields already, and says so where nobody is known to sign.
+func (p *planner) signer() {
+	for _, s := range p.signers() {
+		there := regexp.MustCompile(`(?mi)^\s*` + s.setting + `.*list-archive`)
+		if s.keep != nil && !there.MatchString(p.read(s.lines.to)) {
+			p.show(s.lines, strings.Join(s.keep.FindAllString(p.recipe(s.lines.from), -1), ""))
+			p.Commands = append(p.Commands, s.restart...)
 		}
-		if rest == "" {
-			return text
-		}
-		text = rest
+	}
+	if p.Signed() == "" {
+		p.note("no DKIM signer was found that sees replies: unless a relay signs them, let postseal: --dkim-key DOMAIN:SELECTOR:FILE")
 	}
 }
 
 // commands says what to run when the lines are in place.
 func (p *planner) commands() {
 	for _, k := range p.o.Config.DKIM {
-		if !p.mailHalfReads(k.Key) {
+		if !mailHalfReads(p.at(k.Key)) {
 			p.Commands = append(p.Commands, fmt.Sprintf("chgrp %s %s && chmod 640 %s", state.Group, k.Key, k.Key))
 		}
 	}
-	milter := p.o.Neighbour.milter()
-	switch {
-	case p.Running:
-		units := "postseal-renew.timer"
-		if milter {
-			units = "postseal-milter.socket " + units
-		}
+	units := "postseal-renew.timer"
+	if p.o.Via.milter() {
+		units = "postseal-milter.socket " + units
+	}
+	if p.Running {
 		p.Commands = append(p.Commands, "systemctl enable --now "+units) // has systemd read units again
-	default:
-		if milter {
-			p.note("no systemd runs here: have %s/postseal-milter started as the user %s, as your other daemons are", p.bin(), state.Group)
+	} else {
+		if p.o.Via.milter() {
+			p.note("no systemd runs here: have %s/postseal-milter started as the user %s, as your other daemons are", p.o.Bin, state.Group)
 		}
-		p.note("and a line for cron: 17 3 * * * root %s/postseal renew -n --jitter 1h || [ $? -eq 2 ]", p.bin())
+		p.note("and a line for cron: 17 3 * * * root %s/postseal renew -n --jitter 1h || [ $? -eq 2 ]", p.o.Bin)
 	}
 	if len(p.Lines) > 0 {
-		p.Commands = append(p.Commands, p.o.Neighbour.commands...)
-	}
-	if p.o.Neighbour.Name == None {
-		p.note("contrib/README.md has recipes for more mail servers, and for mailboxes on somebody else's")
+		p.Commands = append(p.Commands, p.o.Via.commands...)
 	}
 }
 
 // mailHalfReads reports whether a file is readable for the group of the mail half.
-func (p *planner) mailHalfReads(path string) bool {
-	info, err := os.Stat(p.at(path))
-	return err != nil || info.Mode().Perm()&0o004 != 0 || groupOf(info) == p.gid(state.Group) && info.Mode().Perm()&0o040 != 0
+func mailHalfReads(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode()&0o004 != 0 {
+		return true
+	}
+	stat, _ := info.Sys().(*syscall.Stat_t)
+	group, err := user.LookupGroup(state.Group)
+	return err == nil && info.Mode()&0o040 != 0 && group.Gid == strconv.Itoa(int(stat.Gid))
 }

@@ -1,94 +1,68 @@
 package setup
 
 import (
-	"os"
+	"cmp"
 	"regexp"
 	"strings"
 )
 
-// settings are those of a main.cf by name, in the words of the file.
-type settings map[string]string
+// settings are those of a main.cf, in the order of the file.
+type settings []struct{ name, value string }
 
-// readSettings reads a main.cf. It is never nil: a file that cannot be read sets
-// nothing.
-func readSettings(path string) settings {
-	data, _ := os.ReadFile(path)
-	return parseSettings(string(data))
-}
+var (
+	nothingSet = regexp.MustCompile(`(?m)^[ \t\r]*(#.*)?(\n|\z)`)
+	oneSetting = regexp.MustCompile(`(?m)^([^\s=][^=\n]*?)[ \t]*=(.*(?:\n[ \t].*)*)`)
+	newLine    = regexp.MustCompile(`\s*\n\s+`)
+	parameter  = regexp.MustCompile(`\$(\w+|\{\w+\}|\(\w+\))`)
+)
 
 // parseSettings reads what postconf(5) describes: NAME = VALUE, where a line that
-// begins with white space goes on with the one above. The last setting counts.
-func parseSettings(text string) settings {
-	set := settings{}
-	name := ""
-	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\r\n")
-		switch trimmed := strings.TrimSpace(line); {
-		case trimmed == "" || trimmed[0] == '#':
-		case line[0] == ' ' || line[0] == '\t':
-			if name != "" {
-				set[name] = strings.TrimSpace(set[name] + "\n    " + trimmed)
-			}
-		default:
-			before, value, ok := strings.Cut(line, "=")
-			if name = strings.TrimSpace(before); ok {
-				set[name] = strings.TrimSpace(value)
-			}
-		}
+// begins with white space goes on with the one above.
+func parseSettings(text string) (all settings) {
+	for _, m := range oneSetting.FindAllStringSubmatch(nothingSet.ReplaceAllString(text, ""), -1) {
+		all = append(all, struct{ name, value string }{m[1], strings.TrimSpace(newLine.ReplaceAllString(m[2], "\n    "))})
 	}
-	return set
+	return all
 }
 
-var parameter = regexp.MustCompile(`\$(\w+|\{\w+\}|\(\w+\))`)
-
-// expanded returns a setting with what the file itself sets in place of $NAME.
-func (s settings) expanded(name string) string {
-	value := s[name]
-	for range 5 { // settings refer to others, and wrong ones to themselves
-		value = parameter.ReplaceAllStringFunc(value, func(ref string) string { return s[strings.Trim(ref, "${()}")] })
+// get returns the value of a setting. The last one counts.
+func (s settings) get(name string) (value string) {
+	for _, one := range s {
+		if one.name == name {
+			value = one.value
+		}
 	}
 	return value
 }
 
-// merge returns the lines of a recipe for a main.cf that has settings already: the
-// recipe's value stands behind the one that is there. It tells which settings are
-// replaced by that; all says whether there is nothing to add, because the file has
-// what the recipe sets.
-func (s settings) merge(recipe string) (text string, replaced []string, all bool) {
-	wanted := parseSettings(recipe)
-	all = true
-	for _, name := range settingNames(recipe) {
-		value, old := wanted[name], s[name]
-		switch {
-		case strings.Contains(s.expanded(name), "postseal") || old == value:
-			continue
-		case old != "":
-			value = strings.TrimRight(old, ", ") + ", " + value
-			replaced = append(replaced, name)
-		}
-		all = false
-		text += name + " = " + value + "\n"
+// expanded returns a setting with what the file itself sets in place of $NAME.
+func (s settings) expanded(name string) string {
+	value := s.get(name)
+	for range 5 { // settings refer to others, and wrong ones to themselves
+		value = parameter.ReplaceAllStringFunc(value, func(ref string) string { return s.get(strings.Trim(ref, "${()}")) })
 	}
-	if len(replaced) == 0 && !all {
-		return recipe, nil, false
-	}
-	return text, replaced, all
+	return value
 }
 
-// settingNames returns the names in the order of the text.
-func settingNames(text string) (names []string) {
-	for line := range strings.Lines(text) {
-		if name, _, ok := strings.Cut(line, "="); ok && line[0] != '#' && line[0] != ' ' && line[0] != '\t' {
-			names = append(names, strings.TrimSpace(name))
+// missing returns those lines of a recipe that a main.cf does not have yet, and where
+// they go: the recipe's value stands behind the one that is there.
+func (s settings) missing(recipe string) (text string, place Place) {
+	place = AtEnd
+	for _, one := range parseSettings(recipe) {
+		old := s.get(one.name)
+		if strings.Contains(s.expanded(one.name), mark) || old == one.value {
+			continue
 		}
+		if old != "" {
+			one.value = strings.TrimRight(old, ", ") + ", " + one.value
+			place = Instead
+		}
+		text += one.name + " = " + one.value + "\n"
 	}
-	return names
+	return text, place
 }
 
 // queue returns Postfix's queue directory.
-func (s settings) queue() string {
-	if dir := s["queue_directory"]; strings.HasPrefix(dir, "/") {
-		return dir
-	}
-	return "/var/spool/postfix"
-}
+func (s settings) queue() string { return cmp.Or(s.expanded("queue_directory"), defaultQueue) }
+
+const defaultQueue = "/var/spool/postfix"

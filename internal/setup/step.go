@@ -1,14 +1,13 @@
 package setup
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -17,154 +16,112 @@ import (
 
 // Step is one thing to be done to the machine.
 type Step struct {
-	What string // a file, a directory, a user
-	Why  string // what it is, or why it stays as it is
-	Done bool   // nothing to do
-	Text string // of the configuration, which --dry-run shows
+	What   string `json:"what"` // a file, a directory, a user
+	Status Status `json:"status"`
+	Detail string `json:"detail"`         // what it is, or why it stays as it is
+	Text   string `json:"text,omitempty"` // of the configuration that would be written
 
 	do func() error
 }
 
-// Do does the step, unless it is done.
-func (s Step) Do() error {
-	if s.Done {
+// Status says what became of a step.
+type Status string
+
+// A step that is not Kept begins as one that Would be done.
+const (
+	Made  Status = "made"
+	Would Status = "would make"
+	Kept  Status = "kept"
+)
+
+func newStep(what, detail string, done bool, do func() error) Step {
+	if done {
+		return Step{What: what, Status: Kept, Detail: detail}
+	}
+	return Step{What: what, Status: Would, Detail: detail, do: do}
+}
+
+// Do does the step, unless it is done. Others may read what it makes, whatever the umask,
+// unless the step says otherwise.
+func (s *Step) Do() error {
+	if s.Status == Kept {
 		return nil
 	}
+	defer syscall.Umask(syscall.Umask(0o022))
 	if err := s.do(); err != nil {
 		return fmt.Errorf("%s: %w", s.What, state.Cause(err))
+	}
+	s.Status, s.Text = Made, ""
+	return nil
+}
+
+// makeUser uses the program that the system has for it. The group may be there.
+const makeUser = `
+PATH=$PATH:/usr/sbin:/sbin
+there() { command -v "$1" >/dev/null; }
+comment='ACME mail challenges' shell=/usr/sbin/nologin
+if there useradd; then groupadd -f -r postseal && useradd -r -M -g postseal -d /var/lib/postseal -s $shell -c "$comment" postseal
+elif there systemd-sysusers; then systemd-sysusers --inline "u postseal - '$comment' /var/lib/postseal $shell"
+elif there pw; then pw useradd postseal -d /nonexistent -s $shell -c "$comment"
+else echo "there is no program that makes users (useradd, systemd-sysusers, pw)"; exit 1
+fi`
+
+// userStep makes the user and the group of the mail half.
+func userStep() Step {
+	_, noUser := user.Lookup(state.Group)
+	_, noGroup := user.LookupGroup(state.Group)
+	return newStep("user and group "+state.Group, "the mail half, which owns nothing", noUser == nil && noGroup == nil,
+		func() error { return run("sh", "-c", makeUser) })
+}
+
+// run runs a program and returns the first thing that it says when it fails.
+func run(args ...string) error {
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+		return fmt.Errorf("%s: %w: %s", args[0], err, line)
 	}
 	return nil
 }
 
-// userStep makes the user and the group of the mail half.
-func (m *Machine) userStep() Step {
-	s := Step{What: "user and group " + state.Group, Why: "the mail half, which owns nothing", do: makeUser}
-	s.Done = m.named("etc/passwd", state.Group) && m.named("etc/group", state.Group)
-	if m.root == "" && !s.Done { // from elsewhere than the files, LDAP for example
-		_, noUser := user.Lookup(state.Group)
-		_, noGroup := user.LookupGroup(state.Group)
-		s.Done = noUser == nil && noGroup == nil
-	}
-	return s
-}
-
-// named reports whether a file such as /etc/passwd has a line for a name.
-func (m *Machine) named(path, name string) bool {
-	data, _ := os.ReadFile(m.at(path))
-	return strings.HasPrefix(string(data), name+":") || strings.Contains(string(data), "\n"+name+":")
-}
-
-// makeUser uses the program that the system has for it. The group may be there.
-func makeUser() error {
-	const home, shell, comment = state.SystemDir, "/usr/sbin/nologin", "ACME mail challenges"
-	group := []string{"--user-group"}
-	if _, err := user.LookupGroup(state.Group); err == nil {
-		group = []string{"--gid", state.Group}
-	}
-	useradd := append([]string{"useradd", "--system", "--no-create-home", "--home-dir", home, "--shell", shell, "--comment", comment}, group...)
-	for _, args := range [][]string{
-		append(useradd, state.Group),
-		{"systemd-sysusers", "--inline", fmt.Sprintf("u %s - %q %s %s", state.Group, comment, home, shell)},
-		{"pw", "useradd", state.Group, "-d", "/nonexistent", "-s", shell, "-c", comment},
-	} {
-		path, err := findProgram(args[0])
-		if err != nil {
-			continue
-		}
-		if out, err := exec.Command(path, args[1:]...).CombinedOutput(); err != nil {
-			line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-			return fmt.Errorf("%s: %w: %s", args[0], err, line)
-		}
-		return nil
-	}
-	return errors.New("there is no program that makes users (useradd, systemd-sysusers, pw)")
-}
-
-// findProgram also looks where the PATH of somebody who became root often does not.
-func findProgram(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/" + name)
-	}
-	return path, err
-}
-
 // fileStep makes a file that is postseal's own. One that is there stays.
-func (m *Machine) fileStep(path, why, content string, mode fs.FileMode) Step {
-	s := Step{What: path, Why: why, do: func() error {
-		if err := makeDir(filepath.Dir(path), 0o755, -1, -1); err != nil {
+func (m *Machine) fileStep(path, detail, content string, mode fs.FileMode) Step {
+	old, err := os.ReadFile(m.at(path))
+	if err == nil && string(old) != content {
+		detail = "is there, in a form of its own"
+	}
+	return newStep(path, detail, err == nil, func() error {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		return createFile(path, content, mode)
-	}}
-	if old, err := os.ReadFile(m.at(path)); err == nil {
-		if s.Done = true; string(old) != content {
-			s.Why = "is there, in a form of its own"
-		}
-	}
-	return s
+		return state.CreateFile(path, []byte(content), mode)
+	})
 }
 
 // stateStep makes the state directory. One that an earlier "postseal cert" has made
 // without the group of the mail half is put right.
 func (m *Machine) stateStep(dir *state.Dir, redis bool) Step {
-	s := Step{What: dir.Path(), Why: "the state directory", Done: true, do: func() error {
+	detail, names := "the state directory", []string{"", "accounts", "orders", "certs", "pending", "answers"}
+	makeIt := func() error {
 		if _, err := dir.Create(); err != nil {
 			return err
 		}
 		return dir.Repair()
-	}}
-	names := []string{"", "accounts", "orders", "certs", "pending", "answers"}
+	}
 	if redis {
-		s.Why, s.do = "accounts, orders and certificates; the rest is in Redis", dir.CreatePrivate
-		names = names[:4]
+		detail, names, makeIt = "accounts, orders and certificates; the rest is in Redis", names[:4], dir.CreatePrivate
 	}
-	for _, name := range names {
-		s.Done = s.Done && exists(m.at(dir.Path(name)))
+	done := !slices.ContainsFunc(names, func(name string) bool { return !exists(m.at(dir.Path(name))) })
+	if wrong := dir.Misplaced(); done && !redis && len(wrong) > 0 {
+		done = false
+		detail += ", which the mail half cannot use as it is: " + strings.Join(wrong, ", ")
 	}
-	if wrong := dir.Misplaced(); s.Done && !redis && m.root == "" && len(wrong) > 0 {
-		s.Done = false
-		s.Why = "the state directory, which the mail half cannot use as it is: " + strings.Join(wrong, ", ")
-	}
-	return s
+	return newStep(dir.Path(), detail, done, makeIt)
 }
 
 // socketStep makes the directory in which the milter, as the mail half's user, makes its
 // socket. What is made in it belongs to the group of the mail server.
-func (m *Machine) socketStep(dir, groupName string) Step {
-	return Step{What: dir, Why: "for the milter's socket", Done: exists(m.at(dir)), do: func() error {
-		owner, err := user.Lookup(state.Group)
-		if err != nil {
-			return err
-		}
-		group, err := user.LookupGroup(groupName)
-		if err != nil {
-			return err
-		}
-		uid, _ := strconv.Atoi(owner.Uid)
-		gid, _ := strconv.Atoi(group.Gid)
-		return makeDir(dir, fs.ModeSetgid|0o750, uid, gid)
-	}}
-}
-
-// makeDir makes a directory and those above it, with modes that no umask changes.
-func makeDir(path string, mode fs.FileMode, uid, gid int) error {
-	if exists(path) {
-		return nil
-	}
-	if parent := filepath.Dir(path); !exists(parent) {
-		if err := makeDir(parent, 0o755, -1, -1); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(path, 0o700); err != nil {
-		if errors.Is(err, syscall.EEXIST) {
-			return nil
-		}
-		return err
-	}
-	if err := os.Chown(path, uid, gid); err != nil {
-		return err
-	}
-	return os.Chmod(path, mode) // after chown, which clears the bit
+func (m *Machine) socketStep(dir, group string) Step {
+	return newStep(dir, "for the milter's socket", exists(m.at(dir)),
+		func() error { return run("install", "-d", "-o", state.Group, "-g", group, "-m", "2750", dir) })
 }

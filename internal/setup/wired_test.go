@@ -10,20 +10,24 @@ import (
 	"postseal/contrib"
 )
 
-// followed is a tree in which the recipe of a neighbour has been followed.
-func followed(t *testing.T, n *Neighbour) map[string]string {
+// followed is a tree in which the recipe of a mail server has been followed.
+func followed(t *testing.T, n *MailServer) map[string]string {
 	t.Helper()
 	files := map[string]string{"usr/bin/sudo": ""}
-	for _, a := range n.lines {
-		files[strings.TrimPrefix(a.to, "/")] = "# postseal\n" + recipeText(t, a.from)
-	}
-	for _, h := range n.helpers {
-		files[strings.TrimPrefix(h.to, "/")] = recipeText(t, h.from)
+	for _, a := range n.parts(false) {
+		if a.place != byHand {
+			files[strings.TrimPrefix(a.to, "/")] = "# postseal\n" + recipeText(t, a.from)
+		}
 	}
 	if n.Name == "opensmtpd" {
 		files["etc/smtpd.conf"] += "\naction \"local\" maildir wrapper \"postseal\" alias <aliases>\n"
 	}
 	return files
+}
+
+// lines reports whether a part is for lines of one mail server alone.
+func lines(a part) bool {
+	return a.place != ours && a.place != byHand && a != sudoers && a.to != mainCF
 }
 
 func recipeText(t *testing.T, name string) string {
@@ -37,18 +41,18 @@ func recipeText(t *testing.T, name string) string {
 // when any of its files is; one that was never followed is not missed, though a package
 // has brought what it shares with others.
 func TestWired(t *testing.T) {
-	for _, n := range neighbours {
-		if n.milter() || n.dir == "" {
+	for _, n := range Servers {
+		if n.milter() || n.recipe == nil {
 			continue
 		}
 		t.Run(n.Name, func(t *testing.T) {
 			files := followed(t, n)
-			if w := Find(tree(t, files)).Wired(""); len(w) != 1 || w[0].Neighbour != n || len(w[0].Missing) > 0 {
+			if w := Find(tree(t, files)).Wired(""); len(w) != 1 || w[0].MailServer != n || len(w[0].Missing) > 0 {
 				t.Fatalf("followed: %+v", w)
 			}
 			alone := 0
-			for _, a := range n.lines {
-				if a != sudoers && a.to != mainCF {
+			for _, a := range n.parts(false) {
+				if lines(a) {
 					alone++
 				}
 			}
@@ -56,9 +60,9 @@ func TestWired(t *testing.T) {
 				less := maps.Clone(files)
 				delete(less, name)
 				w := Find(tree(t, less)).Wired("")
-				own := slices.ContainsFunc(n.lines, func(a addition) bool { return a.to == "/"+name && a != sudoers && a.to != mainCF })
+				own := slices.ContainsFunc(n.parts(false), func(a part) bool { return a.to == "/"+name && lines(a) })
 				missing := len(w) == 1 && slices.ContainsFunc(w[0].Missing, func(m string) bool { return filepath.Base(m) == filepath.Base(name) })
-				if needed := name != "usr/bin/sudo" || slices.Contains(n.lines, sudoers); needed && !missing && !(own && alone == 1) {
+				if needed := name != "usr/bin/sudo" || slices.Contains(n.recipe, sudoers); needed && !missing && !(own && alone == 1) {
 					t.Errorf("without %s: %+v", name, w)
 				}
 			}
@@ -85,7 +89,7 @@ func TestWiredWithoutAction(t *testing.T) {
 // A user's own recipe counts for that user.
 func TestWiredAtHome(t *testing.T) {
 	root := tree(t, map[string]string{"home/alice/.procmailrc": recipeText(t, "procmail/procmailrc")})
-	if w := Find(root).Wired("/home/alice"); len(w) != 1 || w[0].Neighbour.Name != "procmail" || len(w[0].Missing) > 0 {
+	if w := Find(root).Wired("/home/alice"); len(w) != 1 || w[0].Name != "procmail" || len(w[0].Missing) > 0 {
 		t.Errorf("%+v", w)
 	}
 	if w := Find(root).Wired(""); len(w) > 0 {

@@ -12,18 +12,18 @@ import (
 	"postseal/internal/testca"
 )
 
-// With the settings that the README gives for acme2certifier, an order ends well at a
+// With the settings that contrib/cas.md gives for acme2certifier, an order ends well at a
 // CA with the same habits: those of before 0.45.1, and those since.
 func TestSettingsForAcme2certifier(t *testing.T) {
 	t.Parallel()
 	var settings []string
-	for _, b := range readPage(t, filepath.Join(root, "README.md")).blocks {
-		if b.heading == "CAs" && strings.Contains(b.text, exampleDirectory) {
+	for _, b := range readPage(t, filepath.Join(root, "contrib", "cas.md")).blocks {
+		if b.heading == "acme2certifier" && strings.Contains(b.text, exampleDirectory) {
 			settings = append(settings, b.text)
 		}
 	}
 	if len(settings) != 2 {
-		t.Fatalf("the README has %d settings for it, want 2", len(settings))
+		t.Fatalf("the page has %d settings for it, want 2", len(settings))
 	}
 	for n, certbot := range []bool{true, false} {
 		orderWith(t, settings[n], testca.Config{Sign: testca.SignNone, MinimalHeaders: true, Certbot: certbot, Serial: true})

@@ -112,7 +112,7 @@ postseal cert --non-interactive -e you@example.org`}},
 	"postfix-milter": {
 		page:  "contrib/postfix-milter/README.md",
 		first: []chapter{theUser}, setup: postfix,
-		hands: map[string]hand{"cat postfix-milter/main.cf >>/etc/postfix/main.cf": {"let postseal: `[[dkim]]`", signing}},
+		hands: map[string]hand{"cat postfix-milter/main.cf >>/etc/postfix/main.cf": {"let postseal sign: `[[dkim]]`", signing}},
 		wants: answered(milterJournal),
 	},
 	"postfix-pipe": {
@@ -124,7 +124,7 @@ postseal cert --non-interactive -e you@example.org`}},
 	"postfix-opendkim": {
 		page:  "contrib/postfix-opendkim/README.md",
 		first: []chapter{theUser, {"contrib/postfix-milter/README.md", "Copy"}}, setup: postfix,
-		hands: map[string]hand{"systemctl restart opendkim": {"Your domain, selector and key to `/etc/opendkim.conf`",
+		hands: map[string]hand{"systemctl restart opendkim": {"your domain, selector and key to `/etc/opendkim.conf`",
 			yours + "/etc/opendkim.conf; chown opendkim: /etc/postseal/example.org.pem; chmod 600 /etc/postseal/example.org.pem"}},
 		wants: map[string]string{orderCommand: itSucceeded,
 			"journalctl -t opendkim": `DKIM-Signature field added \(s=mail, d=example.org\)`},
@@ -155,7 +155,7 @@ postseal cert --non-interactive -e you@example.org`}},
 	"postfix-rspamd": {
 		page: "contrib/postfix-rspamd/README.md", image: "rspamd",
 		first: []chapter{theUser, {"contrib/postfix-milter/README.md", "Copy"}}, setup: postfix,
-		hands: map[string]hand{"rspamadm configtest": {"Your domain, selector and key to `/etc/rspamd/local.d/dkim_signing.conf`",
+		hands: map[string]hand{"rspamadm configtest": {"your domain, selector and key to `/etc/rspamd/local.d/dkim_signing.conf`",
 			yours + "/etc/rspamd/local.d/dkim_signing.conf; chown _rspamd: /etc/postseal/example.org.pem"},
 			"cat postfix-rspamd/main.cf >>/etc/postfix/main.cf": {"compiles its rules for 20 s",
 				"until (exec 3<>/dev/tcp/127.0.0.1/11332) 2>/dev/null; do sleep 0.1; done"}},
@@ -202,7 +202,7 @@ systemctl restart dovecot`,
 sed -i "s/configtype='local'/configtype='internet'/; s/split_config='false'/split_config='true'/; s/local_interfaces=.*/local_interfaces='127.0.0.1'/; s/other_hostnames=.*/other_hostnames='example.org'/" /etc/exim4/update-exim4.conf.conf
 update-exim4.conf
 systemctl restart exim4`,
-		hands: map[string]hand{"update-exim4.conf": {"Your domain, selector and key to `/etc/exim4/conf.d/main/00_postseal`",
+		hands: map[string]hand{"update-exim4.conf": {"your domain, selector and key to `/etc/exim4/conf.d/main/00_postseal`",
 			"test -e /etc/exim4/conf.d/main/00_postseal || exit 0\n" + yours + "/etc/exim4/conf.d/main/00_postseal; chown Debian-exim: /etc/postseal/example.org.pem"}},
 		wants: map[string]string{orderCommand: itSucceeded, "grep T=postseal /var/log/exim4/mainlog": "T=postseal"},
 	},
@@ -212,7 +212,7 @@ systemctl restart exim4`,
 touch /etc/aliases
 sed -i 's/listen on localhost/listen on 127.0.0.1/; s/^# match from any for domain "example.org"/match from any for domain "example.org"/' /etc/smtpd.conf
 systemctl restart opensmtpd`,
-		hands: map[string]hand{"smtpd -n": {"The line of `smtpd.conf` above the actions, and `wrapper \"postseal\"` to each action that",
+		hands: map[string]hand{"smtpd -n": {"the line of `smtpd.conf` above the actions, and `wrapper \"postseal\"` to each action that",
 			signing + `
 grep -v '^#' opensmtpd/smtpd.conf | cat - /etc/smtpd.conf >/tmp/smtpd.conf
 sed 's/^action "local" maildir/& wrapper "postseal"/' /tmp/smtpd.conf >/etc/smtpd.conf`}},
@@ -223,14 +223,14 @@ sed 's/^action "local" maildir/& wrapper "postseal"/' /tmp/smtpd.conf >/etc/smtp
 		first: []chapter{theUser}, setup: `
 echo example.org >>/etc/mail/local-host-names
 sed -i '/MASQUERADE_AS/s/example\.test/example.org/' /etc/mail/sendmail.mc`,
-		hands: map[string]hand{"make -C /etc/mail": {"The line of `sendmail.mc` to `/etc/mail/sendmail.mc`, above MAILER_DEFINITIONS",
+		hands: map[string]hand{"make -C /etc/mail": {"the line of `sendmail.mc` to `/etc/mail/sendmail.mc`, above MAILER_DEFINITIONS",
 			"grep -q postseal /etc/mail/sendmail.mc && exit\n" + signing + `
 sed -i '/^MAILER_DEFINITIONS/e cat sendmail/sendmail.mc' /etc/mail/sendmail.mc`}},
 		wants: answered(milterJournal),
 	},
 	"getmail": {
 		page: "contrib/getmail/README.md", image: "postfix", login: "you", setup: postfix + provider,
-		hands: map[string]hand{"systemctl --user enable --now postseal-getmail": {"Your account to `~/.config/getmail/postseal`",
+		hands: map[string]hand{"systemctl --user enable --now postseal-getmail": {"your account to `~/.config/getmail/postseal`",
 			"sed -i 's/mail.example.test/mail.example.org/; s/alice/you/' ~/.config/getmail/postseal"}},
 		other: map[string]other{
 			"systemctl --user enable --now postseal-getmail": {noSession, `unit=~/.config/systemd/user/postseal-getmail.service
@@ -242,7 +242,7 @@ XDG_RUNTIME_DIR=/tmp systemd-analyze --user verify $unit && { $(sed -n "s,%h,$HO
 	},
 	"fetchmail": {
 		page: "contrib/fetchmail/README.md", image: "postfix", login: "you", setup: postfix + provider,
-		hands: map[string]hand{orderCommand: {"Your account to `~/.fetchmailrc`",
+		hands: map[string]hand{orderCommand: {"your account to `~/.fetchmailrc`",
 			"sed -i 's/mail.example.test/mail.example.org/; s/alice/you/' ~/.fetchmailrc\n(fetchmail -N -d 5 &>/dev/null &)"}},
 		other: map[string]other{"fetchmail -v -N -d 5": {"it runs until it is stopped, and there is one already",
 			"fetchmail --quit; timeout 5 fetchmail -v -N -d 5; [ $? -eq 124 ]"}},
