@@ -24,12 +24,12 @@ import (
 	"time"
 
 	"postseal/internal/check"
-	"postseal/internal/confine"
+	"postseal/internal/cli"
 	"postseal/internal/printable"
 )
 
 func main() {
-	_ = confine.NoDump() // a password may be among the options
+	_ = cli.NoDump() // a password may be among the options
 	var o check.Options
 	in := json.NewDecoder(os.Stdin)
 	in.DisallowUnknownFields() // of another version
@@ -40,7 +40,7 @@ func main() {
 	ctx := context.Background()
 	c := prepare(ctx, o)
 	_, _ = c.postfix() // the only program that is started; its check tells of errors
-	_ = confine.Self(confine.Needs{Read: []string{"/"}})
+	_ = cli.Confine(cli.Needs{Read: []string{"/"}})
 	out := json.NewEncoder(os.Stdout)
 	c.run(ctx, func(f check.Finding) {
 		f.Text, f.Hint = line(f.Text), line(f.Hint)

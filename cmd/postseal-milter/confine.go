@@ -13,7 +13,6 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"postseal/internal/cli"
-	"postseal/internal/confine"
 	"postseal/state"
 )
 
@@ -26,7 +25,7 @@ func (f *flags) confine(log *slog.Logger, file *cli.File, store state.Store, l s
 	if f.Metrics != "" {
 		needs.Read = append(needs.Read, "/proc") // what the process has used up
 	}
-	if err := confine.Self(needs); err != nil {
+	if err := cli.Confine(needs); err != nil {
 		log.Info("not confined", "reason", err)
 	} else {
 		log.Info("confined", "writes", writes(needs), "reads", strings.Join(needs.Read, " "))
@@ -37,11 +36,11 @@ func (f *flags) confine(log *slog.Logger, file *cli.File, store state.Store, l s
 }
 
 // writes names the directory that is written; with Redis there is none.
-func writes(n confine.Needs) string {
+func writes(n cli.Needs) string {
 	if len(n.Write) == 0 {
 		return "nothing"
 	}
-	return confine.Nearest(n.Write[0])
+	return cli.Nearest(n.Write[0])
 }
 
 // dirs returns where the unix sockets are that go when the milter ends.

@@ -14,7 +14,6 @@ import (
 
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
-	"postseal/internal/confine"
 	"postseal/internal/failure"
 	"postseal/internal/hostport"
 	"postseal/internal/mailconf"
@@ -68,7 +67,7 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
 			return failure.Usage(metricsExample, "--metrics: %v", err)
 		}
 	}
-	_ = confine.NoDump() // before there is a password to dump; f.confine tells if that failed
+	_ = cli.NoDump() // before there is a password to dump; f.confine tells if that failed
 	store, err := f.Store(log)
 	if err != nil {
 		return err

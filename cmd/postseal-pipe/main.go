@@ -8,7 +8,6 @@ import (
 
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
-	"postseal/internal/confine"
 	"postseal/internal/failure"
 	"postseal/internal/mailconf"
 	"postseal/pipe"
@@ -70,7 +69,7 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) (status int, err er
 // responder sets up what a challenge needs, and gives up the rest. Ordinary mail
 // does not come here and pays for neither.
 func (f *flags) responder(file *cli.File, log *slog.Logger) (*challenge.Responder, error) {
-	_ = confine.NoDump() // before there is a password to dump; confine.Self does it again
+	_ = cli.NoDump() // before there is a password to dump; cli.Confine does it again
 	store, err := f.Store(log)
 	if err != nil {
 		return nil, err
@@ -81,7 +80,7 @@ func (f *flags) responder(file *cli.File, log *slog.Logger) (*challenge.Responde
 	}
 	// Where the kernel does not allow it there is nothing to say: mail servers want
 	// one line for a challenge, and the milter tells admins which kernel they have.
-	_ = confine.Self(f.Needs(file, store))
+	_ = cli.Confine(f.Needs(file, store))
 	return r, nil
 }
 

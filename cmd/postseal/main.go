@@ -11,7 +11,6 @@ import (
 	"os"
 
 	"postseal/internal/cli"
-	"postseal/internal/confine"
 	"postseal/internal/failure"
 	"postseal/issuer"
 )
@@ -77,7 +76,7 @@ func (f *flags) program() cli.Program {
 
 // Main runs the program and returns its exit status.
 func Main() int {
-	_ = confine.NoDump() // keys and passphrases are for no core file; without it the modes of files still hold
+	_ = cli.NoDump() // keys and passphrases are for no core file; without it the modes of files still hold
 	f := new(flags)
 	return f.program().Main(f.run)
 }

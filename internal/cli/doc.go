@@ -1,5 +1,6 @@
 // Package cli is what the programs of postseal have in common: how they read
-// flags, environment and configuration file, and how they end.
+// flags, environment and configuration file, where their log goes, what they give up,
+// and how they end.
 //
 // A value comes from the flag, else from the environment (POSTSEAL_ and the
 // flag's name in capitals), else from the TOML file, else from the default. The
@@ -38,4 +39,26 @@
 //
 // What the journal does not take in a moment goes to standard error: a log must not
 // hold up mail.
+//
+// # What a program gives up
+//
+// With Confine a program gives up what it does not need any more: that it can be
+// looked into, that it can gain privileges, and most of the file system.
+//
+// The mail half reads foreign mail. Should that ever take it over, the
+// process has no more to offer than a list of directories: it reads pending/, writes
+// answers/, and reads what names, certificates and times are made of. It makes
+// nothing anywhere else, starts no program (no rule here lets a file be executed)
+// and leaves no core file with a password in it. All of this comes on top of users
+// and modes, which it never widens.
+//
+// The network is left as it is: the SMTP server's port, DNS on any port and
+// whatever address the milter's own metrics have are the admin's to choose. So are
+// connections to unix sockets, which Landlock knows only since version 9.
+//
+// Rules are bound to files, not to names. A file that does not exist yet is therefore
+// allowed below the nearest directory that does, and in a program that runs for
+// months a file that others replace (resolv.conf) is allowed with its directory.
+// A state directory that is removed and made anew is out of reach until the
+// program is started again.
 package cli

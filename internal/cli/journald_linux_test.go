@@ -11,13 +11,10 @@ import (
 	"postseal/internal/test/mta"
 )
 
-const childVariable = "POSTSEAL_JOURNAL_TEST"
+const loggingVariable = "POSTSEAL_JOURNAL_TEST"
 
-// TestMain lets the test binary be a program that logs what a stranger may choose.
-func TestMain(m *testing.M) {
-	if os.Getenv(childVariable) == "" {
-		os.Exit(m.Run())
-	}
+// loggingChild logs what a stranger may choose.
+func loggingChild() {
 	log := slog.New(NewLogHandler())
 	for n, value := range hostile {
 		log.Warn("challenge refused", "number", n, "reason", value, "stack", "one\ntwo\n")
@@ -32,7 +29,7 @@ func TestJournald(t *testing.T) {
 	t.Parallel()
 	j := mta.StartJournal(t)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"=1")
+	cmd.Env = append(os.Environ(), loggingVariable+"=1")
 	service := j.Service(cmd)
 	in, err := service.StdinPipe()
 	if err != nil {

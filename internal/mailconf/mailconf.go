@@ -13,7 +13,6 @@ import (
 
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
-	"postseal/internal/confine"
 	"postseal/internal/failure"
 	"postseal/internal/hostport"
 	"postseal/internal/submit"
@@ -152,10 +151,10 @@ func (f *Flags) Responder(file *cli.File, store state.Store, log *slog.Logger) (
 // Needs returns what a responder goes on using of the file system: of a state directory
 // pending/ to read and answers/ to write, and the roots that are read when they are
 // needed. Keys and passwords are in memory by then.
-func (f *Flags) Needs(file *cli.File, store state.Store) confine.Needs {
-	var n confine.Needs
+func (f *Flags) Needs(file *cli.File, store state.Store) cli.Needs {
+	var n cli.Needs
 	if dir, ok := store.(*state.Dir); ok {
-		n.Read, n.Write = []string{confine.Nearest(dir.Path("pending"))}, []string{dir.Path("answers")}
+		n.Read, n.Write = []string{cli.Nearest(dir.Path("pending"))}, []string{dir.Path("answers")}
 	}
 	for _, path := range []string{f.SMTPCA, file.SMIME.Roots} {
 		if path != "" {

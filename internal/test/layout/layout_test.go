@@ -13,16 +13,16 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/failure", "internal/confine", "internal/hostport",
+	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/failure", "internal/hostport",
 		"internal/printable", "internal/setup", "state/redis"},
 	// What "postseal check" looks at. It belongs to neither half: it looks at the state
 	// directory, and speaks to the servers of both as they do; a reply is the mail half's to
 	// write. Which mail servers there are, and what each needs, "postseal init" knows.
-	"cmd/postseal-check": {"internal/challenge", "internal/check", "internal/confine", "internal/hostport", "internal/https",
+	"cmd/postseal-check": {"internal/challenge", "internal/check", "internal/cli", "internal/hostport", "internal/https",
 		"internal/printable", "internal/resolve", "internal/setup", "internal/submit", "state", "state/redis"},
-	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/failure", "internal/confine", "internal/hostport",
+	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/failure", "internal/hostport",
 		"internal/submit", "state"},
-	"cmd/postseal-pipe": {"pipe", "internal/challenge", "internal/mailconf", "internal/cli", "internal/failure", "internal/confine",
+	"cmd/postseal-pipe": {"pipe", "internal/challenge", "internal/mailconf", "internal/cli", "internal/failure",
 		"state"},
 	"cmd/postseal-demo": {"issuer", "milter", "pipe", "internal/challenge", "internal/mailconf", "internal/mailhost",
 		"internal/submit", "internal/testca", "internal/cli", "internal/failure", "state"},
@@ -52,13 +52,13 @@ var imports = map[string][]string{
 
 	// What the two programs of the mail half read from their flags and file in
 	// the same way: a part of cmd/ that both share.
-	"internal/mailconf": {"internal/challenge", "internal/cli", "internal/failure", "internal/confine", "internal/hostport", "internal/submit", "state", "state/redis"},
+	"internal/mailconf": {"internal/challenge", "internal/cli", "internal/failure", "internal/hostport", "internal/submit", "state", "state/redis"},
 }
 
 // reasons is why a package may not be imported by those that imports does not
 // list; it stands in the failure.
 var reasons = map[string]string{
-	"internal/cli":            "flags and exit codes belong to the programs in cmd/; packages return errors",
+	"internal/cli":            "flags, exit codes, the log and what a process gives up belong to the programs in cmd/; packages return errors",
 	"internal/testca":         "it is a second reading of the RFC, and no product links a test CA",
 	"internal/mailhost":       "it is for the demo; real hosts have a real mail server",
 	"internal/test/machine":   "it is for tests",
@@ -70,7 +70,6 @@ var reasons = map[string]string{
 	"internal/resolve":        "who asks the DNS is decided in few places; the issuing half does not",
 	"internal/setup":          "it prepares a machine, once, for an admin; what works does not depend on it",
 	"contrib":                 "only postseal init shows recipes",
-	"internal/confine":        "what a process gives up is decided in cmd/, where all is known that it needs",
 	"internal/test/redistest": "it is for tests",
 	"state/redis":             "which store there is, is decided in cmd/; the halves know state.Store",
 	"internal/test/statetest": "it is for tests",
@@ -90,7 +89,7 @@ var bans = []ban{
 	{
 		// The mail half.
 		[]string{"cmd/postseal-milter", "cmd/postseal-pipe", "milter", "pipe", "state", "state/redis", "internal/challenge",
-			"internal/smime", "internal/hostport", "internal/resolve", "internal/submit", "internal/mailconf", "internal/confine"},
+			"internal/smime", "internal/hostport", "internal/resolve", "internal/submit", "internal/mailconf"},
 		map[string]string{
 			"github.com/mholt/acmez":             "the mail half is no ACME client: it needs a token and a thumbprint, never the account",
 			"software.sslmate.com/src/go-pkcs12": "certificate keys are the issuing half's; the mail half must not be able to read one",
@@ -127,7 +126,6 @@ var bans = []ban{
 			"postseal/issuer":                    "it reads foreign mail, and the issuing half has the keys",
 			"postseal/milter":                    "it is asked as a mail server asks it, over its socket",
 			"postseal/pipe":                      "it answers no challenge",
-			"postseal/internal/cli":              "its flags are those of postseal check",
 			"github.com/miekg/dns":               "it asks the DNS as the mail half does (internal/resolve)",
 			"postseal/internal/testca":           "no product links the test CA",
 			"testing":                            "no product links test code",

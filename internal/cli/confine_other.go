@@ -1,6 +1,6 @@
 //go:build !linux
 
-package confine
+package cli
 
 import (
 	"errors"
@@ -10,5 +10,5 @@ import (
 // NoDump does nothing where it is not known how.
 func NoDump() error { return nil }
 
-// Self says that nothing was given up.
-func Self(Needs) error { return errors.New("not known how on " + runtime.GOOS) }
+// Confine says that nothing was given up.
+func Confine(Needs) error { return errors.New("not known how on " + runtime.GOOS) }

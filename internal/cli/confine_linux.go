@@ -1,4 +1,4 @@
-package confine
+package cli
 
 import (
 	"errors"
@@ -20,9 +20,9 @@ const (
 // out of its memory.
 func NoDump() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }
 
-// Self gives up all but n, for good and for all threads. The error says why the
+// Confine gives up all but n, for good and for all threads. The error says why the
 // program is not confined to it; what could be given up is given up all the same.
-func Self(n Needs) error {
+func Confine(n Needs) error {
 	err := errors.Join(NoDump(), ll.AllThreadsPrctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 	if _, none := ll.LandlockGetABIVersion(); none != nil {
 		return errors.Join(err, fmt.Errorf("the kernel offers no Landlock: %w", none))

@@ -1,6 +1,6 @@
 //go:build linux
 
-package confine
+package cli
 
 import (
 	"bufio"
@@ -22,25 +22,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const childVariable = "POSTSEAL_CONFINE_TEST"
+const confinedVariable = "POSTSEAL_CONFINE_TEST"
 
-// TestMain lets the test binary be a program that confines itself.
+// TestMain lets the test binary be a program that confines itself, or one that logs.
 func TestMain(m *testing.M) {
-	if needs := os.Getenv(childVariable); needs != "" {
-		child(needs)
-		return
+	switch needs := os.Getenv(confinedVariable); {
+	case needs != "":
+		confinedChild(needs)
+	case os.Getenv(loggingVariable) != "":
+		loggingChild()
+	default:
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
 }
 
-// child confines itself and then does what stdin says, one deed a line, answering
+// confinedChild confines itself and then does what stdin says, one deed a line, answering
 // with a line each.
-func child(needs string) {
+func confinedChild(needs string) {
 	var n Needs
 	if err := json.Unmarshal([]byte(needs), &n); err != nil {
 		panic(err)
 	}
-	fmt.Println(word(Self(n)))
+	fmt.Println(word(Confine(n)))
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		deed, path, _ := strings.Cut(in.Text(), " ")
 		fmt.Println(deeds[deed](path))
@@ -132,7 +135,7 @@ func confined(t *testing.T, n Needs) (p *prisoner, rules bool) {
 	r, w, err := os.Pipe()
 	check(t, err)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"="+string(needs))
+	cmd.Env = append(os.Environ(), confinedVariable+"="+string(needs))
 	cmd.Stdin, cmd.Stderr = r, os.Stderr
 	out, err := cmd.StdoutPipe()
 	check(t, err)
