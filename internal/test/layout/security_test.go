@@ -40,6 +40,24 @@ func TestSecurityNamesTests(t *testing.T) {
 	}
 }
 
+// The Makefile picks tests by name, and go test is content with a name that no test has.
+func TestMakefileNamesTests(t *testing.T) {
+	tests := testSources(t)
+	text, err := os.ReadFile(filepath.Join(root(t), "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(string(text), -1)
+	for _, name := range names {
+		if !strings.Contains(tests, "\nfunc "+name) {
+			t.Errorf("the Makefile names %s, which no test is called", name)
+		}
+	}
+	if len(names) < 3 {
+		t.Errorf("the Makefile names %q", names)
+	}
+}
+
 // testSources returns the text of all tests.
 func testSources(t *testing.T) string {
 	t.Helper()
