@@ -27,17 +27,17 @@ address:
 		echo "warning: SECURITY.md has no address for reports yet" >&2; \
 		echo "hint: replace security@example.invalid there before you publish" >&2; }
 
-# What is given to others stands in dist/: ARCH is the processor as Go calls it, VERSION
+# What is given to others is put into dist/: ARCH is the processor as Go calls it, VERSION
 # and SOURCE_DATE_EPOCH are Git's where they are not given.
 deb: address
 	@echo "== Debian package"
-	@$(GO) run ./internal/release $(if $(ARCH),-arch $(ARCH)) deb
+	@GOOS=linux GOARCH=$(ARCH) .ci/release deb
 
 # For systems without a package: archives with programs, manuals, recipes and SBOM.
 dist: address
 	@echo "== archives"
 	@set -e; for system in $(SYSTEMS); do \
-		$(GO) run ./internal/release -os "$${system%/*}" -arch "$${system#*/}" archive sbom; \
+		GOOS=$${system%/*} GOARCH=$${system#*/} .ci/release archive; \
 	done
 
 test: root deps check unit
@@ -69,7 +69,7 @@ vet:
 
 staticcheck:
 	@echo "== staticcheck"
-	@$(GO) tool staticcheck ./...
+	@$(GO) tool -modfile=.ci/go.mod staticcheck ./...
 
 # Our own packages in the mail half, with their tests, compiled for FreeBSD.
 freebsd:
@@ -94,14 +94,14 @@ doors: root deps
 # upgraded, removed, purged; and contrib/first-hour.md, command by command.
 packages: root deps
 	@echo "== Debian package on machines"
-	@$(GO) vet -tags packages ./internal/release ./internal/test/firsthour
-	@CGO_ENABLED=0 $(GO) test -tags packages -count 1 -p 1 -run '^(TestPackage|TestFirstHour)' -timeout 15m ./internal/release ./internal/test/firsthour
+	@$(GO) vet -tags packages ./internal/test/release ./internal/test/pages
+	@CGO_ENABLED=0 $(GO) test -tags packages -count 1 -p 1 -run '^(TestPackage|TestFirstHour)' -timeout 15m ./internal/test/release ./internal/test/pages
 
 # Two builds from scratch in two places give the same bytes; make test has it with what
 # is compiled already.
 reproducible:
 	@echo "== two builds"
-	@$(GO) test -count 1 -run '^TestReproducible$$' -timeout 30m ./internal/release -cold
+	@$(GO) test -count 1 -run '^TestReproducible$$' -timeout 30m ./internal/test/release -cold
 
 fuzz:
 	@.ci/fuzz $(FUZZTIME)

@@ -122,7 +122,6 @@ var bans = []ban{
 // worth its line here.
 var modules = map[string]string{
 	"github.com/BurntSushi/toml":          "the configuration file",
-	"github.com/CycloneDX/cyclonedx-go":   "the list of what is in a release (SBOM)",
 	"github.com/VictoriaMetrics/metrics":  "--metrics",
 	"github.com/alecthomas/kong":          "command lines",
 	"github.com/alicebob/miniredis/v2":    "tests of redis://",

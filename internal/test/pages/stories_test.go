@@ -74,7 +74,7 @@ var stories = map[string]story{
 			"postseal-pipe --explain <challenge.eml": {"A saved message", "cp /home/alice/Maildir/new/* challenge.eml"},
 		},
 		other: map[string]other{
-			"make dist": {"it compiles for three systems, and the tests of internal/release do that", "make -n dist"},
+			"make dist": {"it compiles for three systems, and the tests of internal/test/release do that", "make -n dist"},
 			"make test": {"it runs this test", "make -n test"},
 		},
 		wants: map[string]string{

@@ -1,4 +1,4 @@
-package main
+package pages
 
 import (
 	"os"
@@ -22,7 +22,7 @@ var onCommandLines = []string{
 // The example configuration can be read, as it is and with all of its lines, and has
 // every key.
 func TestExampleConfiguration(t *testing.T) {
-	const example = "../../contrib/postseal.toml"
+	example := filepath.Join(root, "contrib/postseal.toml")
 	if _, err := cli.ReadFile(example); err != nil {
 		t.Error(err)
 	}

@@ -1,6 +1,6 @@
 //go:build packages
 
-package main
+package release
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package main
+package release
 
 import (
 	"flag"
@@ -19,16 +19,18 @@ import (
 // for real. It takes minutes; `make reproducible` asks for it.
 var cold = flag.Bool("cold", false, "compile everything anew for the second build")
 
+// programs are what is in every release.
+var programs = []string{"postseal", "postseal-demo", "postseal-milter", "postseal-pipe"}
+
 // The versions of releases made for tests.
 const (
 	testVersion = "1.2.3"
 	nextVersion = "1.2.4"
 )
 
-// built is a directory with a package and an archive, made from a copy of the source
-// by the command that the Makefile runs.
+// built is what was made from a copy of the source by the command that the Makefile runs.
 type built struct {
-	source, out  string
+	out          string // the directory with all of it
 	deb, archive string
 }
 
@@ -84,21 +86,21 @@ func makeRelease(version, name, before string, env ...string) (built, error) {
 	if err != nil {
 		return built{}, err
 	}
-	b := built{source: filepath.Join(dir, name, "source"), out: filepath.Join(dir, name, "out")}
-	if err := os.MkdirAll(b.source, 0o755); err != nil {
-		return b, err
+	source := filepath.Join(dir, name)
+	if err := os.MkdirAll(source, 0o755); err != nil {
+		return built{}, err
 	}
-	script := `set -e
-		cd "$(dirname "$(go env GOMOD)")"
-		` + before + `
+	script := before + `
 		git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - 2>/dev/null | tar -x -C "$0"
 		cd "$0"
-		exec go run ./internal/release -out "$1" deb archive`
-	cmd := exec.Command("bash", "-c", script, b.source, b.out)
-	cmd.Env = append(append(os.Environ(), "VERSION="+version, "SOURCE_DATE_EPOCH=1700000000"), env...)
+		`
 	if !*cold { // compressing well is most of the work
-		cmd.Env = append(cmd.Env, "DPKG_DEB_COMPRESSOR_LEVEL=0")
+		script += "sed -i 's/compression: xz/compression: gzip/' contrib/debian/nfpm.yaml\n"
 	}
+	cmd := exec.Command("bash", "-ec", script+"exec .ci/release deb archive", source)
+	cmd.Dir = "../../.."
+	cmd.Env = append(append(os.Environ(), "VERSION="+version, "SOURCE_DATE_EPOCH=1700000000"), env...)
+	b := built{out: filepath.Join(source, "dist")}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return b, fmt.Errorf("%w\n%s", err, out)
 	}
@@ -155,10 +157,10 @@ func TestLintian(t *testing.T) {
 // The checksums are those of the files, in the form that sha256sum reads.
 func TestSums(t *testing.T) {
 	b := firstRelease(t)
-	out := tool(t, "sh", "-c", `cd "$0" && sha256sum --strict -c `+sumsName, b.out)
+	out := tool(t, "sh", "-c", `cd "$0" && sha256sum --strict -c SHA256SUMS`, b.out)
 	for _, name := range []string{b.deb, b.archive} {
 		if !strings.Contains(out, filepath.Base(name)+": OK") {
-			t.Errorf("%s is not in %s:\n%s", name, sumsName, out)
+			t.Errorf("%s is not in SHA256SUMS:\n%s", name, out)
 		}
 	}
 }
@@ -176,6 +178,10 @@ func TestArchive(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() == 0 {
 			t.Errorf("%s is missing or empty: %v", name, err)
 		}
+	}
+	all, err := os.ReadDir("../../../cmd")
+	if err != nil || len(all) != len(programs) {
+		t.Errorf("%d programs in cmd/ and %d known here: %v", len(all), len(programs), err)
 	}
 	for _, program := range programs {
 		if got := strings.TrimSpace(tool(t, filepath.Join(dir, "bin", program), "--version")); got != testVersion {
