@@ -10,7 +10,7 @@
 //	toml        a configuration file: the programs load it
 //	conf FILE   lines of another program: they are in FILE, which a recipe uses
 //	text        what a program prints, or a drawing; no command
-//	console     commands with their output, on a page that a test of its own keeps true
+//	console     a session, of which TestFirstHour wants each command to print what follows
 //
 // Code in a sentence (`postfix reload`) that is a command is run too, in a block
 // somewhere or on a list here, and links lead to something that exists. A page is not
@@ -27,4 +27,17 @@
 // commands must print. Few commands cannot be run on such a machine; the list says
 // why and what is run instead. A page that is not on the list fails the test, and so
 // does a command that ends with another status than 0.
+//
+// # The first hour
+//
+// contrib/first-hour.md is its own script: in a block of console a line that begins with
+// "# " is a command, one that begins with "> " goes on with the command above, and what
+// follows is what the command prints. TestFirstHour (build tag packages; `make packages`)
+// runs the commands in their order on a fresh machine, and wants them to print what is
+// there. Of what differs each time (times, numbers, digests) only the form counts, and a
+// line "…" is any lines.
+//
+//	go test -tags packages -run FirstHour ./internal/test/pages -update
+//
+// writes what was printed into the page, where it was something else.
 package pages

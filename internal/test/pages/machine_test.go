@@ -35,6 +35,8 @@ var kit = machine.Kits{Fill: func(dir string) error {
 	for _, line := range []string{
 		"CGO_ENABLED=0 go build -buildvcs=false -o $KIT/ ./cmd/...",
 		"mkdir $KIT/src && tar -c --exclude=./.git --exclude=./bin --exclude=./dist . | tar -x -C $KIT/src",
+		"sed -i 's/compression: xz/compression: gzip/' $KIT/src/contrib/debian/nfpm.yaml",               // it is quicker
+		"for tool in nfpm cyclonedx-gomod; do CGO_ENABLED=0 go tool -modfile=.ci/go.mod -n $tool; done", // there is no network there
 		"go env GOROOT GOCACHE GOMODCACHE >$KIT/go",
 	} {
 		cmd := exec.Command("sh", "-c", line)

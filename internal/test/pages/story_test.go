@@ -182,15 +182,18 @@ func (s story) run(t *testing.T, script string, ca *testca.CA) []byte {
 
 // environment is what an admin would have in the configuration file or say on the
 // terminal: which CA, that its terms are agreed to, and small keys, to be quick; and Go,
-// for the pages of those who have it. The copy of the source is no Git clone, so the
-// version is given; and no time is spent on making a package small.
+// for the pages of those who have it. The copy of the source is not a Git clone, so the
+// version is given.
 func environment(t *testing.T, ca *testca.CA) []string {
 	dirs := goDirs(t, machine.Kit)
 	return []string{"POSTSEAL_CA_BUNDLE=" + rootFile, "POSTSEAL_SERVER=" + ca.DirectoryURL, "POSTSEAL_AGREE_TOS=true",
 		"POSTSEAL_KEY_TYPE=p256", "POSTSEAL_TIMEOUT=5m", "TERM=dumb", "SYSTEMD_PAGER=", "DEBIAN_FRONTEND=noninteractive",
 		"PATH=" + os.Getenv("PATH") + ":" + filepath.Join(dirs[0], "bin"), "GOCACHE=" + dirs[1], "GOMODCACHE=" + dirs[2], "GOPROXY=off",
-		"VERSION=1.0.0", "SOURCE_DATE_EPOCH=1767225600", "DPKG_DEB_COMPRESSOR_LEVEL=0"}
+		"VERSION=1.0.0", epoch}
 }
+
+// epoch is the time of a release, where no Git says it.
+const epoch = "SOURCE_DATE_EPOCH=1767225600"
 
 // parse finds what came of each command in what the script printed.
 func parse(text []byte, n int) []outcome {

@@ -1,65 +1,49 @@
 //go:build packages
 
-package firsthour
+package pages
 
 import (
 	"regexp"
 	"strings"
 )
 
-// document is a text with sessions in it.
-type document []part
-
-// part is prose, or a command with what it prints.
-type part struct {
-	prose   string // with the fences of blocks
-	command string // "" for prose; lines with their prompts
+// step is a command of a session, and what it prints.
+type step struct {
+	command string // lines with their prompts
 	output  string
 }
 
 const (
-	fence    = "```"
-	console  = "```console"
-	prompt   = "# "
-	goesOn   = "> "
-	elided   = "…"
-	firstEnd = "<!-- first certificate -->" // behind the command that gets it
+	prompt = "# "
+	goesOn = "> "
+	elided = "…"
 )
 
-// parse takes a document apart. String puts it together again.
-func parse(text string) (doc document) {
-	inside := false
-	for line := range strings.Lines(text) {
-		last := len(doc) - 1
-		switch {
-		case strings.HasPrefix(line, fence):
-			inside = strings.TrimSpace(line) == console
-			doc = append(doc, part{prose: line})
-		case !inside:
-			doc = append(doc, part{prose: line})
-		case strings.HasPrefix(line, prompt):
-			doc = append(doc, part{command: line})
-		case strings.HasPrefix(line, goesOn) && doc[last].output == "":
-			doc[last].command += line
-		default:
-			doc[last].output += line
+// session returns what is done on a page, in blocks of console.
+func (p page) session() (all []step) {
+	for _, b := range p.blocks {
+		if b.kind != "console" {
+			continue
+		}
+		for line := range strings.Lines(b.text) {
+			last := len(all) - 1
+			switch {
+			case strings.HasPrefix(line, prompt):
+				all = append(all, step{command: line})
+			case strings.HasPrefix(line, goesOn) && all[last].output == "":
+				all[last].command += line
+			default:
+				all[last].output += line
+			}
 		}
 	}
-	return doc
-}
-
-func (d document) String() string {
-	var b strings.Builder
-	for _, p := range d {
-		b.WriteString(p.prose + p.command + p.output)
-	}
-	return b.String()
+	return all
 }
 
 // script is the command as a shell takes it.
-func (p part) script() string {
+func (s step) script() string {
 	var b strings.Builder
-	for line := range strings.Lines(p.command) {
+	for line := range strings.Lines(s.command) {
 		b.WriteString(line[len(prompt):])
 	}
 	return b.String()
@@ -95,7 +79,7 @@ func normal(line string) string {
 	return strings.TrimSpace(line)
 }
 
-// same reports whether a program printed what the document says.
+// same reports whether a program printed what the page says.
 func same(want, got string) bool {
 	return match(strings.Split(strings.TrimSpace(want), "\n"), strings.Split(strings.TrimSpace(got), "\n"))
 }
