@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -91,13 +92,8 @@ func (c *initCmd) instructions(out io.Writer, plan *setup.Plan, server string) {
 	}
 }
 
+var hasText = regexp.MustCompile(`(?m)^.*\S`)
+
 func indented(text string) string {
-	var b strings.Builder
-	for line := range strings.Lines(strings.TrimRight(text, "\n")) {
-		if strings.TrimSpace(line) != "" {
-			b.WriteString("    ")
-		}
-		b.WriteString(line)
-	}
-	return b.String() + "\n"
+	return hasText.ReplaceAllString(strings.TrimRight(text, "\n"), "    $0") + "\n"
 }
