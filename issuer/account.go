@@ -246,7 +246,7 @@ func (c *ca) agree(terms string) (string, error) {
 		}
 	}
 	if !agreed {
-		return "", failure.Failed("read them, then add --agree-tos", "the CA's terms of service are not agreed to: %s", terms)
+		return "", failure.Failed(failure.AgreeToTerms, "the CA's terms of service are not agreed to: %s", terms)
 	}
 	return terms, nil
 }
@@ -259,7 +259,7 @@ func (c *ca) register(ctx context.Context, a *account, needsEAB bool) error {
 	return c.do(ctx, making, func(ctx context.Context) error {
 		made, err := c.client.NewAccount(ctx, request)
 		if err == nil && made.Status != "" && made.Status != acme.StatusValid {
-			err = failure.Failed("postseal account deactivate forgets it, then order again", "the account at %s is %s", c.server, printable.Line(made.Status, maxWord))
+			err = failure.Failed(failure.ForgetAccount, "the account at %s is %s", c.server, printable.Line(made.Status, maxWord))
 		}
 		if err == nil && !https.URL(made.Location) {
 			err = fault("the CA does not say where the account is, with an https URL: %s", quoted(made.Location))
@@ -279,18 +279,20 @@ func (c *ca) bind(ctx context.Context, request *acme.Account, required bool) err
 		return nil
 	}
 	if o.EABKid == "" || o.EABKeyFile == "" {
-		return failure.Usage("give both, as the CA issued them", "--eab-kid and --eab-hmac-key-file go together")
+		return failure.Usage(failure.BindAccount, "the key of an external account binding and its identifier go together")
 	}
 	data, err := os.ReadFile(o.EABKeyFile)
 	if err != nil {
-		return failure.Config("give the file with the key the CA issued", "--eab-hmac-key-file: %v", err)
+		return failure.In(settingEABKey, failure.Config("give the file with the key the CA issued", "%v", err))
 	}
 	mac, err := decodeHMACKey(string(data))
 	if err != nil {
-		return failure.Config("the file holds the key in base64url, as the CA issued it", "--eab-hmac-key-file: %q: %v", o.EABKeyFile, err)
+		return failure.In(settingEABKey, failure.Config("the file holds the key in base64url, as the CA issued it", "%q: %v", o.EABKeyFile, err))
 	}
 	return request.SetExternalAccountBinding(ctx, c.client, acme.EAB{KeyID: o.EABKid, MACKey: mac})
 }
+
+const settingEABKey = "eab-hmac-key-file"
 
 // decodeHMACKey accepts base64 in all its spellings and returns base64url.
 func decodeHMACKey(s string) (string, error) {

@@ -106,7 +106,7 @@ type AccountUpdate struct {
 // was learned.
 func (i *Issuer) UpdateAccount(ctx context.Context, server, bundle string, u AccountUpdate) error {
 	if u.Contact == nil && !u.ResetLearned {
-		return failure.Usage("give --contact or --reset-learned", "nothing to update")
+		return failure.Usage(failure.ChangeSomething, "nothing to update")
 	}
 	contact, err := ParseAddresses(u.Contact)
 	if err != nil {

@@ -117,7 +117,7 @@ func (r *run) readAuthz(ctx context.Context, url string) (*challenge, error) {
 	c := r.challengeFor(authz.Identifier)
 	if c == nil {
 		return nil, failure.WithHint(fault("the CA wants an authorization for %s, which was not ordered", quoted(authz.Identifier.Value)),
-			"that is the CA's mistake; one built around certbot may take --compat certbot")
+			failure.TryCertbot)
 	}
 	if c.authz != "" {
 		return nil, fault("the CA wants two authorizations for %s", c.Email)
@@ -256,19 +256,18 @@ func (r *run) authzHint(c *challenge, p acme.Problem) string {
 	tooEarly := p.Detail == "" || sawNoReply.MatchString(p.Detail)
 	switch {
 	case blamesSignature.MatchString(p.Detail):
-		return "the reply left without a good DKIM signature of its domain: \"postseal check -e " + c.Email + "\" looks at it"
+		return failure.CheckSignature
 	case tooEarly && r.ca.trigger(r.req.Trigger) == "post" && (!known || a.Claimed.After(c.Posted)):
-		return "this CA looks for the reply as soon as it is told to: order again with --trigger reply"
+		return failure.TriggerReply
 	case !answered:
-		return "no reply was sent from here: \"postseal status\" and the mail server's log say what came"
+		return failure.SeeWhatCame
 	case sawNoReply.MatchString(p.Detail):
 		return "the reply may have been late: order again, and the wait before the CA is told is longer"
 	case p.Detail == "" || blamesDigest.MatchString(p.Detail):
-		other := "bytes"
 		if r.ca.join(r.req.TokenJoin) == "bytes" {
-			other = "string"
+			return failure.JoinString
 		}
-		return "if the reply did reach the CA with a good DKIM signature, order again with --token-join " + other
+		return failure.JoinBytes
 	}
 	return problemHints[p.Type]
 }

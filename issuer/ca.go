@@ -80,7 +80,7 @@ func (i *Issuer) ca(server, bundle string) (*ca, error) {
 // CheckServer refuses what is no https URL of a directory.
 func CheckServer(server string) error {
 	if !https.URL(server) {
-		return failure.Usage("give the https URL of an ACME directory", "--server: %q is not an https URL", server)
+		return failure.In("server", failure.Usage("give the https URL of an ACME directory", "%q is not an https URL", server))
 	}
 	return nil
 }
@@ -214,7 +214,7 @@ func (c *ca) putOff(ctx context.Context, what, why string, asked, pause time.Dur
 		if asked == 0 {
 			return 0, failure.Later("run the same command again later", "%s", says)
 		}
-		return 0, failure.Later("run the same command again then", "%s; it asks to wait %s, which is longer than --timeout allows", says, shortDuration(asked))
+		return 0, failure.Later("run the same command again then", "%s; it asks to wait %s, which is longer than the timeout allows", says, shortDuration(asked))
 	}
 	c.issuer.step(StepNote, "", "", says+"; "+how)
 	return wait, nil

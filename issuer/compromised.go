@@ -71,6 +71,5 @@ func (i *Issuer) banned(key crypto.Signer) bool {
 }
 
 func errBanned(where string) error {
-	return failure.Failed("order with a new key: leave --key-path and --reuse-key out",
-		"%s was revoked for keycompromise and is never certified again", where)
+	return failure.Failed(failure.NewKey, "%s was revoked for keycompromise and is never certified again", where)
 }

@@ -21,7 +21,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// Formats are the values of --p12: modern is AES-256 with PBKDF2-SHA256, legacy
+// Formats are those of PKCS#12 containers: modern is AES-256 with PBKDF2-SHA256, legacy
 // is 3DES for old phones and gpgsm.
 var Formats = []string{"modern", "legacy"}
 

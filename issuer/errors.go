@@ -26,21 +26,21 @@ import (
 // problemHints say what to do about a problem document's type (RFC 8555,
 // Section 6.7).
 var problemHints = map[string]string{
-	acme.ProblemTypeExternalAccountRequired: "get a key from the CA and give it with --eab-kid and --eab-hmac-key-file",
+	acme.ProblemTypeExternalAccountRequired: failure.BindAccount,
 	acme.ProblemTypeUserActionRequired:      "the CA wants something of you first: see its site, then run the same command again",
 	acme.ProblemTypeRejectedIdentifier:      "the CA does not serve this address",
-	acme.ProblemTypeUnsupportedIdentifier:   "the CA does not know addresses; one built around certbot may take --compat certbot",
-	acme.ProblemTypeAccountDoesNotExist:     "the CA has forgotten this account: postseal account deactivate, then order again",
-	acme.ProblemTypeInvalidContact:          "give another --contact",
-	acme.ProblemTypeUnsupportedContact:      "give another --contact",
+	acme.ProblemTypeUnsupportedIdentifier:   failure.TryCertbot,
+	acme.ProblemTypeAccountDoesNotExist:     failure.ForgetAccount,
+	acme.ProblemTypeInvalidContact:          failure.OtherContact,
+	acme.ProblemTypeUnsupportedContact:      failure.OtherContact,
 	acme.ProblemTypeCAA:                     "the domain's CAA record (issuemail, RFC 9495) forbids this CA",
 	acme.ProblemTypeRateLimited:             "run the same command again later",
-	acme.ProblemTypeBadRevocationReason:     "give another --reason, or none",
-	acme.ProblemTypeUnauthorized:            "\"postseal account show\" says how the account stands",
+	acme.ProblemTypeBadRevocationReason:     failure.OtherReason,
+	acme.ProblemTypeUnauthorized:            failure.ShowAccount,
 	acme.ProblemTypeConnection:              "the CA could not reach the mail server: look at its MX records and its log",
-	acme.ProblemTypeDNS:                     "the CA could not look up the domain: \"postseal check -e ADDR\" looks at its DNS",
+	acme.ProblemTypeDNS:                     failure.CheckDNS,
 	acme.ProblemTypeServerInternal:          serverHint,
-	typeInvalidProfile:                      "\"postseal account show\" lists the profiles of the CA; give one of them, or none, with --profile",
+	typeInvalidProfile:                      failure.OtherProfile,
 }
 
 // What is asked of a CA, where a hint depends on it.
@@ -59,26 +59,22 @@ var hintsAt = map[string]map[string]string{
 		acme.ProblemTypeAccountDoesNotExist: "",
 	},
 	finalizing: {
-		acme.ProblemTypeBadCSR:       "the CA refused the request itself: try another --key-type or --usage, or --compat certbot",
-		acme.ProblemTypeBadPublicKey: "use a new key; if the old one was compromised: postseal revoke --cert-path FILE --reason keycompromise",
+		acme.ProblemTypeBadCSR:       failure.OtherRequest,
+		acme.ProblemTypeBadPublicKey: failure.RevokeOldKey,
 	},
 	revoking: {
-		acme.ProblemTypeUnauthorized: "another account ordered it: sign with the certificate's key, --key-path FILE",
+		acme.ProblemTypeUnauthorized: failure.SignByKey,
 	},
 	revokingWith: {
-		acme.ProblemTypeUnauthorized:          accountSigns,
-		acme.ProblemTypeAccountDoesNotExist:   accountSigns,
-		acme.ProblemTypeMalformed:             accountSigns,
-		acme.ProblemTypeBadPublicKey:          accountSigns,
-		acme.ProblemTypeBadSignatureAlgorithm: accountSigns,
+		acme.ProblemTypeUnauthorized:          failure.SignByAccount,
+		acme.ProblemTypeAccountDoesNotExist:   failure.SignByAccount,
+		acme.ProblemTypeMalformed:             failure.SignByAccount,
+		acme.ProblemTypeBadPublicKey:          failure.SignByAccount,
+		acme.ProblemTypeBadSignatureAlgorithm: failure.SignByAccount,
 	},
 }
 
-const (
-	accountSigns = "sign with the account that ordered it: give the certificate alone, as PEM, without --key-path"
-	bindingHint  = "--eab-kid and the key in --eab-hmac-key-file must be those that the CA issued, and not used before"
-	serverHint   = "the CA has trouble of its own: run the same command again later"
-)
+const serverHint = "the CA has trouble of its own: run the same command again later"
 
 // typeInvalidProfile is of draft-ietf-acme-profiles.
 const typeInvalidProfile = acme.ProblemTypeNamespace + "invalidProfile"
@@ -87,7 +83,7 @@ const typeInvalidProfile = acme.ProblemTypeNamespace + "invalidProfile"
 func (c *ca) problemHint(what string, p acme.Problem) string {
 	if what == making && c.issuer.Account.EABKid != "" && p.Status < http.StatusInternalServerError &&
 		(p.Type == acme.ProblemTypeUnauthorized || p.Type == acme.ProblemTypeMalformed) {
-		return bindingHint
+		return failure.CheckBinding
 	}
 	if hint, known := hintsAt[what][p.Type]; known {
 		return hint
@@ -117,16 +113,16 @@ func (c *ca) explain(what string, err error) error {
 	switch {
 	case isUntrusted(err):
 		return failure.WithHint(&requestError{fmt.Sprintf("the certificate of %s is not trusted: %v", c.server, root(err)), err},
-			"if this is your own CA, give its root with --ca-bundle FILE")
+			failure.TrustRoot)
 	case isNetwork(err):
 		return failure.WithHint(&requestError{fmt.Sprintf("cannot reach %s: %v", c.server, root(err)), err},
-			"check --server, the network, and HTTPS_PROXY")
+			failure.CheckNetwork)
 	}
 	if m := serverError.FindStringSubmatch(err.Error()); m != nil {
 		return failure.WithHint(&requestError{fmt.Sprintf("%s at %s: the CA says %s", what, hostOf(c.server), shorten(m[1])), err}, serverHint)
 	}
 	return failure.WithHint(&requestError{fmt.Sprintf("%s: %s does not answer like an ACME server: %s", what, c.server, plainly(err)), err},
-		"check --server")
+		failure.CheckServer)
 }
 
 // serverError is how acmez tells of a failure without a problem document.

@@ -166,7 +166,7 @@ func TestAuthorizations(t *testing.T) {
 func TestStateErrors(t *testing.T) {
 	file := fuzzFile(t, "file", nil)
 	_, err := New(Options{Dir: state.Open(file)}).Status()
-	if failure.KindOf(err) != failure.KindConfig || !strings.Contains(failure.HintOf(err), "--state") {
+	if failure.KindOf(err) != failure.KindConfig || !strings.Contains(failure.HintOf(err), failure.OtherState) {
 		t.Errorf("%v", err)
 	}
 	if err := New(Options{Dir: state.Open(file)}).prepare(); failure.KindOf(err) != failure.KindConfig {

@@ -161,7 +161,7 @@ func (r *run) finalError(err error) error {
 		return err
 	}
 	if failure.HintOf(dead.err) == "" {
-		dead.err = failure.WithHint(dead.err, "the CA's profile may not allow this --key-type or --usage; order again with another")
+		dead.err = failure.WithHint(dead.err, failure.OtherKind)
 	}
 	return dead
 }

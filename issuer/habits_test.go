@@ -103,10 +103,10 @@ func TestRefusals(t *testing.T) {
 		change     func(*Request)
 		text, hint string
 	}{
-		"wrong join":       {cfg: testca.Config{Join: testca.JoinBytes, Part1Bytes: 17}, text: "authorization for alice@example.test is invalid: the CA says", hint: "--token-join bytes"},
-		"wrong join, mute": {cfg: testca.Config{Join: testca.JoinBytes, Part1Bytes: 17, MuteErrors: true}, text: "the CA does not say why", hint: "--token-join bytes"},
-		"dead order":       {cfg: testca.Config{FinalizeFatal: true, AlwaysReady: true}, text: "invalid", hint: "--key-type"},
-		"certbot CA":       {cfg: testca.Config{Certbot: true}, text: "the CA says", hint: "--compat certbot"},
+		"wrong join":       {cfg: testca.Config{Join: testca.JoinBytes, Part1Bytes: 17}, text: "authorization for alice@example.test is invalid: the CA says", hint: failure.JoinBytes},
+		"wrong join, mute": {cfg: testca.Config{Join: testca.JoinBytes, Part1Bytes: 17, MuteErrors: true}, text: "the CA does not say why", hint: failure.JoinBytes},
+		"dead order":       {cfg: testca.Config{FinalizeFatal: true, AlwaysReady: true}, text: "invalid", hint: failure.OtherKind},
+		"certbot CA":       {cfg: testca.Config{Certbot: true}, text: "the CA says", hint: failure.OtherRequest},
 		"unknown profile":  {cfg: testca.Config{}, change: func(r *Request) { r.Profile = "none" }, text: "profile"},
 	}
 	for name, tc := range tests {
@@ -151,10 +151,10 @@ func TestAccountRefusals(t *testing.T) {
 		return err
 	}
 	err := obtain(func(o *Options) { o.Account.AgreeTerms = false })
-	if failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), "https://") || !strings.Contains(failure.HintOf(err), "--agree-tos") {
+	if failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), "https://") || !strings.Contains(failure.HintOf(err), failure.AgreeToTerms) {
 		t.Errorf("terms: %v", err)
 	}
-	if err := obtain(func(*Options) {}); !strings.Contains(failure.HintOf(err), "--eab-kid") {
+	if err := obtain(func(*Options) {}); !strings.Contains(failure.HintOf(err), failure.BindAccount) {
 		t.Errorf("no binding: %v", err)
 	}
 	file := filepath.Join(t.TempDir(), "hmac")
@@ -187,8 +187,8 @@ func TestUnreachable(t *testing.T) {
 	host, _, _ := strings.Cut(strings.TrimPrefix(w.ca.DirectoryURL, "https://"), "/")
 	wrong.Server = "https://" + host + "/nothing-here"
 	for req, want := range map[*Request][2]string{
-		&down:      {"cannot reach", "--server"},
-		&untrusted: {"not trusted", "--ca-bundle"},
+		&down:      {"cannot reach", failure.CheckNetwork},
+		&untrusted: {"not trusted", failure.TrustRoot},
 		&wrong:     {"reading the directory", ""},
 	} {
 		_, err := w.issuer().Obtain(t.Context(), *req)
@@ -212,7 +212,7 @@ func TestLearnsMailAfterPost(t *testing.T) {
 	if _, err := w.issuer(impatient).Obtain(t.Context(), w.request(alice)); err != nil {
 		t.Fatal(err)
 	}
-	if !w.said(StepHint, "--trigger post") {
+	if !w.said(StepHint, failure.TriggerPost) {
 		t.Error("no hint before the POST")
 	}
 	if got := w.taught(); !got.MailAfterPost {
@@ -415,7 +415,7 @@ func TestNoteIsTold(t *testing.T) {
 		return sendReply(w, p, part1, from, to)
 	})
 	w.obtain(w.request(alice))
-	if !w.said(StepNote, `not answered but delivered: no DKIM signature\x1b[2J by`) || !w.said(StepHint, "--interactive") {
+	if !w.said(StepNote, `not answered but delivered: no DKIM signature\x1b[2J by`) || !w.said(StepHint, failure.AnswerByHand) {
 		t.Errorf("not told:\n%s", w.transcript())
 	}
 	if left := w.entries("answers"); slices.ContainsFunc(left, func(name string) bool { return strings.HasSuffix(name, ".note.json") }) {
@@ -503,13 +503,13 @@ func TestAuthorizationHints(t *testing.T) {
 		interactive     *Interactive // an answer without a record
 		want            string
 	}{
-		"no signature":          {detail: "no DKIM signature passes", interactive: &Interactive{}, want: "postseal check -e alice@example.test"},
-		"a digest":              {detail: "the digest is wrong", interactive: &Interactive{}, want: "--token-join bytes"},
-		"mute":                  {interactive: &Interactive{}, want: "--token-join bytes"},
-		"posted at once":        {detail: "no reply had arrived", trigger: "post", want: "--trigger reply"},
-		"posted at once, mute":  {trigger: "post", want: "--trigger reply"},
+		"no signature":          {detail: "no DKIM signature passes", interactive: &Interactive{}, want: failure.CheckSignature},
+		"a digest":              {detail: "the digest is wrong", interactive: &Interactive{}, want: failure.JoinBytes},
+		"mute":                  {interactive: &Interactive{}, want: failure.JoinBytes},
+		"posted at once":        {detail: "no reply had arrived", trigger: "post", want: failure.TriggerReply},
+		"posted at once, mute":  {trigger: "post", want: failure.TriggerReply},
 		"late":                  {detail: "no reply had arrived", interactive: &Interactive{}, want: "is longer"},
-		"nothing left from her": {detail: "something else", want: "postseal status"},
+		"nothing left from her": {detail: "something else", want: failure.SeeWhatCame},
 		"something else":        {detail: "the moon is full", interactive: &Interactive{}, want: ""},
 	} {
 		r := &run{i: i, ca: ca, req: Request{Interactive: tc.interactive, Settings: Settings{Trigger: tc.trigger}}}

@@ -56,8 +56,7 @@ func (r *run) failed(res *Result, err error) {
 }
 
 // runHook runs the revoke hook. It runs for what was revoked already, too: so it can be
-// run again after it failed. Its certificate is a copy, for --cert-path may name a
-// container.
+// run again after it failed. Its certificate is a copy, for CertPath may name a container.
 func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certificate, emails []string) error {
 	if v.Hook == "" {
 		return nil

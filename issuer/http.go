@@ -37,7 +37,7 @@ func userAgent(version string) string {
 func newHTTPClient(bundles []string, agent string, log func(string)) (*http.Client, error) {
 	base, err := https.NewTransport(bundles...)
 	if err != nil {
-		return nil, failure.Config("give a PEM file with --ca-bundle", "%w", err)
+		return nil, failure.Config("give a PEM file with certificates", "%w", err)
 	}
 	base.MaxIdleConnsPerHost = 64 // a batch runs many orders at one CA
 	return &http.Client{Timeout: requestTimeout, CheckRedirect: redirected, Transport: &transport{base: base, agent: agent, log: log}}, nil

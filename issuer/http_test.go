@@ -88,12 +88,12 @@ func TestExplain(t *testing.T) {
 		err        error
 		text, hint string
 	}{
-		"problem":   {fmt.Errorf("attempt 1: %w", problem), `finalizing at ca.example: the CA says "no\nway" (badCSR); alice@example.test "forbidden" (caa)`, "--compat certbot"},
+		"problem":   {fmt.Errorf("attempt 1: %w", problem), `finalizing at ca.example: the CA says "no\nway" (badCSR); alice@example.test "forbidden" (caa)`, failure.OtherRequest},
 		"no detail": {acme.Problem{Title: "Oops"}, `the CA says "Oops"`, ""},
-		"network":   {&os.SyscallError{Syscall: "read", Err: errors.New("x")}, "does not answer like an ACME server", "--server"},
-		"cut":       {io.ErrUnexpectedEOF, "cannot reach https://ca.example/dir", "HTTPS_PROXY"},
+		"network":   {&os.SyscallError{Syscall: "read", Err: errors.New("x")}, "does not answer like an ACME server", failure.CheckServer},
+		"cut":       {io.ErrUnexpectedEOF, "cannot reach https://ca.example/dir", failure.CheckNetwork},
 		"own":       {failure.Later("wait", "later"), "later", "wait"},
-		"long":      {errors.New(strings.Repeat("ü", 500)), "…", "--server"},
+		"long":      {errors.New(strings.Repeat("ü", 500)), "…", failure.CheckServer},
 	} {
 		err := c.explain("finalizing", tc.err)
 		if !strings.Contains(err.Error(), tc.text) || !strings.Contains(failure.HintOf(err), tc.hint) || len(err.Error()) > 400 {

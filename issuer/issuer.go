@@ -117,17 +117,17 @@ func (i *Issuer) create() (note string, err error) {
 func (i *Issuer) storeError(err error) error {
 	var away *state.UnreachableError
 	if errors.As(err, &away) {
-		return failure.Later("start it or put right what it says, then run the same command again; \"postseal check\" looks at it", "%v", away)
+		return failure.Later(failure.StartStore, "%v", away)
 	}
 	if i.Store == state.Store(i.Dir) || state.Newer(err) != nil {
 		return stateError(i.Dir.Path("pending"), err)
 	}
-	return failure.Config("\"postseal check\" looks at it", "%s: %v", i.Store, err)
+	return failure.Config(failure.CheckStore, "%s: %v", i.Store, err)
 }
 
 func stateError(path string, err error) error {
 	if newer := state.Newer(err); newer != nil {
-		return failure.Config(newerHint, "%w", newer)
+		return failure.Config(failure.NewerPostseal, "%w", newer)
 	}
 	hint, short := stateHint(err)
 	var pathErr *fs.PathError
@@ -148,13 +148,13 @@ func stateHint(err error) (hint string, short bool) {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "make room on that file system, then run the same command again", true
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return "allow more open files (ulimit -n), or give a smaller --jobs", true
+		return failure.FewerOrders, true
 	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.ESTALE):
 		return "look at that disk: the kernel's log says more", true
 	case errors.Is(err, syscall.EROFS):
-		return "mount it read-write, or give another directory with --state DIR", false
+		return failure.MountState, false
 	}
-	return "give a directory with --state DIR that this user can write", false
+	return failure.OtherState, false
 }
 
 // dayOf writes a time for people, in their own zone.

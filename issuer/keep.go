@@ -67,7 +67,7 @@ func (r *run) finish() (*Result, error) {
 	res.addPaths(dir)
 	if r.req.Out != "" {
 		if err := copyOut(res.P12, r.req.Out); err != nil {
-			err = failure.Failed("copy it from "+res.P12, "--out: %v", err)
+			err = failure.In("out", failure.Failed("copy it from "+res.P12, "%v", err))
 			r.forget()
 			return res, err
 		}
@@ -138,7 +138,7 @@ func (i *Issuer) nothingDue(name, server string) error {
 	if r.Server != server || !r.Revoked.IsZero() || i.due(r) {
 		return nil
 	}
-	return failure.NotDue("use --force to order all the same", &NotDueError{name, r.Emails, r.NotAfter, i.daysLeft(r.NotAfter), dir})
+	return failure.NotDue(failure.Force, &NotDueError{name, r.Emails, r.NotAfter, i.daysLeft(r.NotAfter), dir})
 }
 
 // fits refuses an order that would put a certificate of another kind in the place of one
@@ -162,7 +162,7 @@ func (i *Issuer) fits(name string, req *Request) error {
 	if differ == nil {
 		return nil
 	}
-	return failure.Failed("--force replaces it", "there is a certificate for %s of another kind, in %s: its %s", list(req.Emails), i.certDir(name), strings.Join(differ, ", its "))
+	return failure.Failed(failure.Force, "there is a certificate for %s of another kind, in %s: its %s", list(req.Emails), i.certDir(name), strings.Join(differ, ", its "))
 }
 
 func usageWords(usages []string) string {

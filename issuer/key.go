@@ -20,7 +20,7 @@ import (
 	"postseal/internal/failure"
 )
 
-// KeyTypes are the values of --key-type.
+// KeyTypes are the types of keys that can be made.
 var KeyTypes = []string{"rsa2048", "rsa3072", "rsa4096", "p256", "p384"}
 
 // DefaultKeyType is what every mail program can use.
@@ -71,7 +71,7 @@ const keyHint = "use a file with an RSA key of 2048 bits or more, P-256 or P-384
 func readKey(path string) (crypto.Signer, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, failure.Config("give a file with a private key", "--key-path: %v", err)
+		return nil, failure.In("key-path", failure.Config("give a file with a private key", "%v", err))
 	}
 	key, err := parseKey(bytes.TrimPrefix(data, []byte("\ufeff")))
 	if err == nil {
@@ -79,11 +79,11 @@ func readKey(path string) (crypto.Signer, error) {
 	}
 	if errors.Is(err, errNoKey) {
 		if what, hint := identify(data, path); what != "" {
-			return nil, failure.Usage(cmp.Or(hint, keyHint), "--key-path: %q is %s", path, what)
+			return nil, failure.In("key-path", failure.Usage(cmp.Or(hint, keyHint), "%q is %s", path, what))
 		}
 	}
 	if err != nil {
-		return nil, failure.Usage(keyHint, "--key-path: %q: %v", path, err)
+		return nil, failure.In("key-path", failure.Usage(keyHint, "%q: %v", path, err))
 	}
 	return key, nil
 }

@@ -115,7 +115,7 @@ func (i *Issuer) lockOrder(ctx context.Context, emails []string, server string) 
 	for _, path := range paths {
 		f, err := lockWait(ctx, path, say)
 		if ctx.Err() != nil && f == nil {
-			err = failure.Later("let it end, or see what it waits for with: postseal status",
+			err = failure.Later(failure.WaitOrSee,
 				"another postseal is still working on an order for %s", list(emails))
 		}
 		if err != nil {

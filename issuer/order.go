@@ -128,9 +128,10 @@ func (r *run) checkProfile(ctx context.Context) error {
 		return nil
 	}
 	if len(dir.Meta.Profiles) == 0 {
-		return failure.Failed("leave --profile out", "%s has no profiles, and so none named %q", hostOf(r.ca.server), r.req.Profile)
+		return failure.In("profile", failure.Failed("leave it out", "%s has no profiles, and so none named %q", hostOf(r.ca.server), r.req.Profile))
 	}
-	return failure.Failed("give one of them, or none", "%s has no profile %q, only %q", hostOf(r.ca.server), r.req.Profile, slices.Sorted(maps.Keys(dir.Meta.Profiles)))
+	return failure.In("profile", failure.Failed("give one of them, or none", "%s has no profile %q, only %q",
+		hostOf(r.ca.server), r.req.Profile, slices.Sorted(maps.Keys(dir.Meta.Profiles))))
 }
 
 // send makes the request. A CA that takes the former certificate as replaced

@@ -13,7 +13,7 @@ import (
 	"postseal/state"
 )
 
-// Where a file may be written to that the admin named with --out, or that stands where
+// Where a file may be written to that the admin named, or that stands where
 // an admin has put a link, a mount or rights of a group:
 //
 //  1. Only a regular file is replaced, by a rename; nothing is written into what is
@@ -21,7 +21,7 @@ import (
 //  2. A symbolic link is followed only if nobody else can have put it there.
 //  3. Owner, group and the group's rights stay where they count; others never get any.
 
-// CheckOut refuses an --out that the container cannot be written to: kind Usage, before
+// CheckOut refuses a file that the container cannot be written to: kind Usage, before
 // anything is ordered.
 func CheckOut(path string) error {
 	_, err := outTarget(path)
@@ -30,10 +30,14 @@ func CheckOut(path string) error {
 
 const outHint = "give the name of a file, new or regular"
 
+func badOut(hint, format string, args ...any) error {
+	return failure.In("out", failure.Usage(hint, format, args...))
+}
+
 // outTarget returns the file that path stands for.
 func outTarget(path string) (string, error) {
 	bad := func(format string, args ...any) (string, error) {
-		return "", failure.Usage(outHint, "--out: %q "+format, append([]any{path}, args...)...)
+		return "", badOut(outHint, "%q "+format, append([]any{path}, args...)...)
 	}
 	link, err := os.Lstat(path)
 	switch {
@@ -86,20 +90,20 @@ func followTrusted(path string) (string, error) {
 			dir, err = filepath.Abs(dir)
 		}
 		if err != nil {
-			return "", failure.Usage(outHint, "--out: %w", err)
+			return "", badOut(outHint, "%w", err)
 		}
 		if open := openTo(dir); open != "" {
-			return "", failure.Usage("give the file that it leads to", "--out: %q is a symbolic link, and others can make one there: they can write to %s", path, open)
+			return "", badOut("give the file that it leads to", "%q is a symbolic link, and others can make one there: they can write to %s", path, open)
 		}
 		to, err := os.Readlink(path)
 		if err != nil {
-			return "", failure.Usage(outHint, "--out: %w", err)
+			return "", badOut(outHint, "%w", err)
 		}
 		if path = to; !filepath.IsAbs(to) {
 			path = filepath.Join(dir, to)
 		}
 	}
-	return "", failure.Usage(outHint, "--out: %q leads in a circle", path)
+	return "", badOut(outHint, "%q leads in a circle", path)
 }
 
 // openTo returns the directory, dir or one above it, in which somebody else than this
@@ -124,7 +128,7 @@ func openTo(dir string) string {
 	}
 }
 
-// copyOut writes the container where --out says, too.
+// copyOut writes the container where the admin wants it, too.
 func copyOut(from, to string) error {
 	data, err := os.ReadFile(from)
 	if err != nil {

@@ -48,12 +48,12 @@ func (p Passphrase) resolve(certDir string) (string, error) {
 func ReadPassphrase(path string) (string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return "", failure.Config("give a file with the passphrase in its first line", "--passphrase-file: %v", err)
+		return "", failure.In("passphrase-file", failure.Config("give a file with the passphrase in its first line", "%v", err))
 	}
 	line, _, _ := strings.Cut(string(data), "\n")
 	line = strings.TrimSuffix(line, "\r")
 	if line == "" {
-		return "", failure.Config("use --no-passphrase for an empty one", "--passphrase-file: the first line of %q is empty", path)
+		return "", failure.In("passphrase-file", failure.Config(failure.EmptyPass, "the first line of %q is empty", path))
 	}
 	return line, checkPassphrase(line)
 }

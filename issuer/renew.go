@@ -24,7 +24,7 @@ type Renewal struct {
 	Passphrase Passphrase
 	Timeout    time.Duration
 	FailHook   string // for those that were not given their own
-	// Pause is called once before a CA is asked for anything, for --jitter.
+	// Pause is called once before a CA is asked for anything.
 	Pause func(context.Context) error
 }
 
@@ -58,9 +58,9 @@ func (i *Issuer) DueRequests(ctx context.Context, o Renewal) ([]Request, error) 
 	}
 	if len(emails) > 0 && len(certs)+len(requests) == 0 {
 		if o.Server != "" {
-			return nil, failure.Failed("leave --server out", "no certificate of %s names %s", o.Server, list(emails))
+			return nil, failure.In("server", failure.Failed("leave it out", "no certificate of %s names %s", o.Server, list(emails)))
 		}
-		return nil, failure.Failed("order one with: postseal cert -e ADDR", "no certificate names %s", list(emails))
+		return nil, failure.Failed(failure.OrderOne, "no certificate names %s", list(emails))
 	}
 	due, err := i.dueOf(ctx, certs, o, len(requests) > 0)
 	if err != nil {
@@ -275,7 +275,7 @@ func (r *run) patience(err error) error {
 	if failure.KindOf(err) != failure.KindLater || !r.req.renewal || r.since.IsZero() || r.i.now().Sub(r.since) < enough {
 		return err
 	}
-	return failure.Failed("\"postseal check\" looks for the reason; the next run goes on all the same",
+	return failure.Failed(failure.CheckReason,
 		"%s has been waiting since %s: %w", list(r.req.Emails), r.since.Local().Format("2006-01-02 15:04"), err)
 }
 
@@ -286,10 +286,10 @@ func (r *run) formerly(ctx context.Context) error {
 	if r.req.ReuseKey {
 		data, err := os.ReadFile(filepath.Join(dir, keyFile))
 		if err != nil {
-			return failure.Failed("leave --reuse-key out", "--reuse-key: %v", err)
+			return failure.In("reuse-key", failure.Failed("leave it out", "%v", err))
 		}
 		if r.req.key, err = parseKey(data); err != nil {
-			return failure.Failed("leave --reuse-key out", "--reuse-key: %s: %v", filepath.Join(dir, keyFile), err)
+			return failure.In("reuse-key", failure.Failed("leave it out", "%s: %v", filepath.Join(dir, keyFile), err))
 		}
 		if r.i.banned(r.req.key) {
 			r.req.key = nil

@@ -19,7 +19,7 @@ import (
 	"postseal/state"
 )
 
-// Reasons are the values of --reason (RFC 5280, Section 5.3.1).
+// Reasons are why a certificate can be revoked (RFC 5280, Section 5.3.1).
 var Reasons = []string{"unspecified", "keycompromise", "affiliationchanged", "superseded", "cessationofoperation"}
 
 var reasonCodes = map[string]int{
@@ -58,7 +58,7 @@ type Revoked struct {
 func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	code, ok := reasonCodes[strings.ToLower(v.Reason)]
 	if !ok {
-		return nil, failure.Usage("use "+strings.Join(Reasons, ", "), "--reason: unknown reason %q", v.Reason)
+		return nil, failure.In("reason", failure.Usage("use "+strings.Join(Reasons, ", "), "unknown reason %q", v.Reason))
 	}
 	leaf, key, err := v.read()
 	if err != nil {
@@ -82,7 +82,7 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	if key == nil {
 		a, err := c.existing(ctx)
 		if err != nil {
-			return nil, failure.WithHint(err, "give the certificate's key with --key-path, or the CA with --server")
+			return nil, failure.WithHint(err, failure.NameKeyOrCA)
 		}
 		account = a.acme()
 	}
@@ -135,7 +135,7 @@ func (i *Issuer) InForce(email string) (paths []string, err error) {
 		}
 	}
 	if len(paths) == 0 {
-		return nil, failure.Failed("see what there is with: postseal status", "no certificate in force names %s", addr)
+		return nil, failure.Failed(failure.SeeStatus, "no certificate in force names %s", addr)
 	}
 	return paths, nil
 }
@@ -170,7 +170,7 @@ func (i *Issuer) markRevoked(certs []stored) error {
 func (v *Revocation) read() (*x509.Certificate, crypto.Signer, error) {
 	data, err := os.ReadFile(v.CertPath)
 	if err != nil {
-		return nil, nil, failure.Config("give a certificate in PEM or PKCS#12", "--cert-path: %v", err)
+		return nil, nil, failure.In("cert-path", failure.Config("give a certificate in PEM or PKCS#12", "%v", err))
 	}
 	leaf, key, err := v.decode(data)
 	if err != nil {
@@ -181,7 +181,7 @@ func (v *Revocation) read() (*x509.Certificate, crypto.Signer, error) {
 			return nil, nil, err
 		}
 		if !samePublicKey(leaf.PublicKey, key) {
-			return nil, nil, failure.Usage("give the key of that certificate", "--key-path: %q is not the key of %q", v.KeyPath, v.CertPath)
+			return nil, nil, failure.In("key-path", failure.Usage("give the key of that certificate", "%q is not the key of %q", v.KeyPath, v.CertPath))
 		}
 	}
 	return leaf, key, nil
@@ -205,9 +205,9 @@ func (v *Revocation) decode(data []byte) (*x509.Certificate, crypto.Signer, erro
 		return v.open(data)
 	}
 	if what, hint := identify(data, v.CertPath); what != "" {
-		return nil, nil, failure.Usage(cmp.Or(hint, certHint), "--cert-path: %q is %s", v.CertPath, what)
+		return nil, nil, failure.In("cert-path", failure.Usage(cmp.Or(hint, certHint), "%q is %s", v.CertPath, what))
 	}
-	return nil, nil, failure.Usage(certHint, "--cert-path: %q is no certificate in PEM, DER or PKCS#12", v.CertPath)
+	return nil, nil, failure.In("cert-path", failure.Usage(certHint, "%q is no certificate in PEM, DER or PKCS#12", v.CertPath))
 }
 
 // open opens a container with the passphrases that there are.
@@ -223,11 +223,11 @@ func (v *Revocation) open(data []byte) (*x509.Certificate, crypto.Signer, error)
 		}
 		if err != nil {
 			_, hint := identify(data, v.CertPath)
-			return nil, nil, failure.Usage(hint, "--cert-path: %q is a PKCS#12 container that cannot be read here: %v", v.CertPath, err)
+			return nil, nil, failure.In("cert-path", failure.Usage(hint, "%q is a PKCS#12 container that cannot be read here: %v", v.CertPath, err))
 		}
 		return leaf, key, nil
 	}
-	return nil, nil, failure.Failed("give it with --passphrase-file", "--cert-path: the passphrase does not open %q", v.CertPath)
+	return nil, nil, failure.In("cert-path", failure.Failed(failure.GivePass, "the passphrase does not open %q", v.CertPath))
 }
 
 // passphrases are tried in this order: the one given, none, the one beside a

@@ -184,7 +184,7 @@ func TestRevokeElsewhere(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	v.CertPath = res.Cert
-	if _, err := elsewhere.issuer(func(o *Options) { o.CABundle = w.bundle }).Revoke(t.Context(), v); !strings.Contains(failure.HintOf(err), "--key-path") {
+	if _, err := elsewhere.issuer(func(o *Options) { o.CABundle = w.bundle }).Revoke(t.Context(), v); !strings.Contains(failure.HintOf(err), failure.NameKeyOrCA) {
 		t.Errorf("%v", err)
 	}
 }

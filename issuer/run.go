@@ -83,7 +83,7 @@ func (r *run) obtain(ctx context.Context) (res *Result, err error) {
 		return nil, err
 	}
 	if r.i.banned(r.req.key) {
-		return nil, errBanned(fmt.Sprintf("--key-path: the key in %q", r.req.KeyPath))
+		return nil, failure.In("key-path", errBanned(fmt.Sprintf("the key in %q", r.req.KeyPath)))
 	}
 	if err := r.loadOrder(); err != nil {
 		return nil, err

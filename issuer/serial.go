@@ -6,7 +6,7 @@ import (
 )
 
 // lockSerial makes this order the only one whose challenges are looked at by the
-// CA (--compat serial), among all processes on this state directory.
+// CA (compat "serial"), among all processes on this state directory.
 func (c *ca) lockSerial(ctx context.Context) (unlock func(), err error) {
 	return lockWait(ctx, filepath.Join(c.accountDir(), ".serial"), func() {})
 }

@@ -150,7 +150,7 @@ func (r *Request) checkKey() (err error) {
 			return err
 		}
 		if r.KeyType != "" && r.KeyType != actual {
-			return failure.Usage("leave --key-type out", "--key-type %s does not fit --key-path, which holds a key of type %s", r.KeyType, actual)
+			return failure.In(SettingKeyType, failure.Usage("leave it out", "%s does not fit the given key, which is of type %s", r.KeyType, actual))
 		}
 		r.KeyType = actual
 	}
@@ -165,24 +165,24 @@ func (r *Request) checkKey() (err error) {
 
 func (r *Request) checkWords() error {
 	words := []struct {
-		flag   string
-		values []string
-		legal  []string
+		setting string
+		values  []string
+		legal   []string
 	}{
-		{"--p12", []string{r.P12}, Formats},
-		{"--token-join", []string{r.TokenJoin}, state.TokenJoins},
-		{"--trigger", []string{r.Trigger}, state.Triggers},
-		{"--compat", r.Compat, state.Compats},
+		{"p12", []string{r.P12}, Formats},
+		{"token-join", []string{r.TokenJoin}, state.TokenJoins},
+		{"trigger", []string{r.Trigger}, state.Triggers},
+		{"compat", r.Compat, state.Compats},
 	}
 	for _, w := range words {
 		for _, v := range w.values {
 			if v != "" && !slices.Contains(w.legal, v) {
-				return failure.Usage("use "+strings.Join(w.legal, ", "), "%s: unknown value %q", w.flag, v)
+				return failure.In(w.setting, failure.Usage("use "+strings.Join(w.legal, ", "), "unknown value %q", v))
 			}
 		}
 	}
 	if r.Settle != nil && *r.Settle < 0 {
-		return failure.Usage("use a duration such as 2s", "--settle is negative")
+		return failure.In("settle", failure.Usage("use a duration such as 2s", "%s is negative", time.Duration(*r.Settle)))
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func TestRequestCheck(t *testing.T) {
 		"default key":       {change: func(r *Request) { r.KeyType = "" }},
 		"given key":         {change: func(r *Request) { r.KeyPath, r.KeyType = p256, "" }},
 		"given key, named":  {change: func(r *Request) { r.KeyPath = p256 }},
-		"given key, other":  {change: func(r *Request) { r.KeyPath, r.KeyType = p256, "rsa2048" }, text: "does not fit --key-path"},
+		"given key, other":  {change: func(r *Request) { r.KeyPath, r.KeyType = p256, "rsa2048" }, text: "does not fit the given key"},
 		"given key, usage":  {change: func(r *Request) { r.KeyPath, r.KeyType, r.Usages = p256, "", []string{"keyEncipherment"} }, text: "EC key cannot encipher"},
 		"no address":        {change: func(r *Request) { r.Emails = nil }, text: "no address"},
 		"wildcard":          {change: func(r *Request) { r.Emails = []string{"*@example.test"} }, text: "wildcard"},
@@ -186,7 +186,7 @@ func TestFits(t *testing.T) {
 		req := w.request(alice)
 		tc.change(&req)
 		_, err := w.issuer().Obtain(t.Context(), req)
-		if failure.KindOf(err) != tc.want || err != nil && !strings.Contains(err.Error(), tc.text) || tc.want == failure.KindFailed && !strings.Contains(failure.HintOf(err), "--force") {
+		if failure.KindOf(err) != tc.want || err != nil && !strings.Contains(err.Error(), tc.text) || tc.want == failure.KindFailed && !strings.Contains(failure.HintOf(err), failure.Force) {
 			t.Errorf("%s: exit %d: %v; hint %q", name, failure.KindOf(err), err, failure.HintOf(err))
 		}
 		if tc.want == failure.KindNone {
@@ -255,8 +255,8 @@ func TestStateHints(t *testing.T) {
 		kind failure.Kind
 		hint string
 	}{
-		syscall.ENOSPC: {failure.KindFailed, "make room"}, syscall.EDQUOT: {failure.KindFailed, "make room"}, syscall.EMFILE: {failure.KindFailed, "--jobs"},
-		syscall.EROFS: {failure.KindConfig, "read-write"}, syscall.EACCES: {failure.KindConfig, "--state"}, syscall.EIO: {failure.KindFailed, "disk"},
+		syscall.ENOSPC: {failure.KindFailed, "make room"}, syscall.EDQUOT: {failure.KindFailed, "make room"}, syscall.EMFILE: {failure.KindFailed, failure.FewerOrders},
+		syscall.EROFS: {failure.KindConfig, "read-write"}, syscall.EACCES: {failure.KindConfig, failure.OtherState}, syscall.EIO: {failure.KindFailed, "disk"},
 	} {
 		err := stateError("/x", &os.PathError{Op: "write", Path: "/x/y", Err: errno})
 		if failure.KindOf(err) != want.kind || !strings.Contains(failure.HintOf(err), want.hint) || !strings.Contains(err.Error(), "/x/y") {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"postseal/internal/failure"
 	"postseal/state"
 )
 
@@ -250,7 +251,7 @@ func (v *vigil) noted(n *state.Note) {
 		return
 	}
 	v.r.note(v.c.Email, fmt.Sprintf("a challenge mail for %s was not answered but delivered: %s", v.c.Email, n.Reason))
-	v.r.hint(v.c.Email, "if the CA sent it: put that right and run postseal-pipe < MAIL, or answer it yourself with --interactive")
+	v.r.hint(v.c.Email, failure.AnswerByHand)
 }
 
 // missHalf says, once for all orders, that nobody was ever seen who could answer.
@@ -268,7 +269,7 @@ func (v *vigil) missHalf() {
 	}
 	v.r.i.alone.Do(func() {
 		v.r.note(v.c.Email, "nothing that could answer was ever seen here: no postseal-milter runs with this state, and postseal-pipe had no challenge yet")
-		v.r.hint(v.c.Email, "see whether postseal-milter runs with the same --state and the mail server asks it; \"postseal check\" looks at both")
+		v.r.hint(v.c.Email, failure.CheckMailHalf)
 	})
 }
 
@@ -289,7 +290,7 @@ func (v *vigil) hurry() {
 
 func (v *vigil) complain() {
 	v.r.note(v.c.Email, fmt.Sprintf("no challenge mail for %s after %s", v.c.Email, shortDuration(v.r.i.Timing.Hint)))
-	v.r.hint(v.c.Email, "look into the mail server's log; some CAs mail only after --trigger post")
+	v.r.hint(v.c.Email, failure.TriggerPost)
 }
 
 // post tells the CA to look (RFC 8823, Section 3, item 7), once.

@@ -8,7 +8,7 @@ import (
 	"postseal/internal/failure"
 )
 
-// Usages are the values of --usage (RFC 5280, Section 4.2.1.3).
+// Usages are the key usages that can be ordered (RFC 5280, Section 4.2.1.3).
 var Usages = []string{"digitalSignature", "contentCommitment", "keyEncipherment", "keyAgreement"}
 
 var usageBits = map[string]x509.KeyUsage{
@@ -27,11 +27,11 @@ func checkUsages(usages []string, keyType string) error {
 		}
 	}
 	if isEC(keyType) && slices.Contains(usages, "keyEncipherment") {
-		return failure.Usage("use --usage keyAgreement with an EC key, or an RSA key",
+		return failure.Usage("use keyAgreement with an EC key, or an RSA key",
 			"an EC key cannot encipher keys: keyEncipherment does not go with key type %s", keyType)
 	}
 	if !isEC(keyType) && slices.Contains(usages, "keyAgreement") {
-		return failure.Usage("use --usage keyEncipherment with an RSA key, or an EC key",
+		return failure.Usage("use keyEncipherment with an RSA key, or an EC key",
 			"an RSA key cannot agree on keys: keyAgreement does not go with key type %s", keyType)
 	}
 	return nil

@@ -23,5 +23,3 @@ func notOurs(path string, data []byte, err error) error {
 	}
 	return fmt.Errorf("%s: version %d, and this is postseal for version %d", path, version, fileVersion)
 }
-
-const newerHint = "install that postseal again, or give another directory with --state DIR"

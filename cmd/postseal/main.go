@@ -78,7 +78,7 @@ func (f *flags) program() cli.Program {
 func Main() int {
 	_ = confine.NoDump() // keys and passphrases are for no core file; without it the modes of files still hold
 	f := new(flags)
-	return f.program().Main(f.run)
+	return f.program().Main(func(ctx context.Context, parsed *cli.Parsed) error { return hinted(f.run(ctx, parsed)) })
 }
 
 func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
