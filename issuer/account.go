@@ -20,6 +20,7 @@ import (
 	"postseal/internal/failure"
 	"postseal/internal/https"
 	"postseal/internal/printable"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -131,7 +132,7 @@ func readAccountKey(path string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := parseKey(data)
+	key, err := cert.ParseKey(data)
 	if err != nil {
 		return nil, failure.Config("restore it from a backup", "%s: %v", path, err)
 	}
@@ -218,11 +219,11 @@ func keepKey(path string) (crypto.Signer, error) {
 }
 
 func writeNewKey(path string) (crypto.Signer, error) {
-	key, err := newKey("p256")
+	key, err := cert.NewKey("p256")
 	if err != nil {
 		return nil, err
 	}
-	data, err := marshalKey(key)
+	data, err := cert.MarshalKey(key)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -65,11 +66,11 @@ func TestRolloverKilled(t *testing.T) {
 			w.obtain(w.request(alice))
 			dir := w.dir.Path("accounts", caName(w.ca.DirectoryURL))
 			old := mustRead(t, filepath.Join(dir, accountKey))
-			next, err := newKey("p256")
+			next, err := cert.NewKey("p256")
 			if err != nil {
 				t.Fatal(err)
 			}
-			data, err := marshalKey(next)
+			data, err := cert.MarshalKey(next)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -115,11 +116,11 @@ func TestForgottenAccount(t *testing.T) {
 	w := newWorld(t, testca.Config{AlwaysReady: true})
 	w.obtain(w.request(alice))
 	path := w.dir.Path("accounts", caName(w.ca.DirectoryURL), accountKey)
-	key, err := newKey("p256")
+	key, err := cert.NewKey("p256")
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := marshalKey(key)
+	data, err := cert.MarshalKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}

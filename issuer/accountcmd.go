@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/issuer/cert"
 
 	"github.com/mholt/acmez/v3/acme"
 )
@@ -108,7 +109,7 @@ func (i *Issuer) UpdateAccount(ctx context.Context, server, bundle string, u Acc
 	if u.Contact == nil && !u.ResetLearned {
 		return failure.Usage(failure.ChangeSomething, "nothing to update")
 	}
-	contact, err := ParseAddresses(u.Contact)
+	contact, err := cert.ParseAddresses(u.Contact)
 	if err != nil {
 		return err
 	}

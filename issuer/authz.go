@@ -12,6 +12,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/printable"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -153,7 +154,7 @@ func (r *run) challengeFor(id acme.Identifier) *challenge {
 	n := slices.IndexFunc(r.order.Challenges, func(c *challenge) bool {
 		return state.Key(c.Email) == state.Key(id.Value)
 	})
-	if n < 0 || !isPlain(id.Value) {
+	if n < 0 || !cert.IsPlain(id.Value) {
 		return nil
 	}
 	return r.order.Challenges[n]
@@ -172,7 +173,7 @@ func (r *run) takeChallenge(c *challenge, authz acme.Authorization) error {
 	if !tokenForm.MatchString(found.Token) || len(found.Token) > maxToken {
 		return fault("the token of the %s challenge for %s is no base64url of at most %d characters", challengeType, c.Email, maxToken)
 	}
-	if !isPlain(found.From) {
+	if !cert.IsPlain(found.From) {
 		return fault("the CA names no plain address from which it mails the challenge to %s: %s", c.Email, quoted(found.From))
 	}
 	c.url, c.from, c.token = found.URL, found.From, found.Token

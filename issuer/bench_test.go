@@ -20,6 +20,7 @@ import (
 
 	"postseal/internal/test/mta"
 	"postseal/internal/testca"
+	"postseal/issuer/cert"
 )
 
 // What CASTLE's client needs for one certificate, CA and mail server on the same
@@ -107,7 +108,7 @@ func BenchmarkFromFile(b *testing.B) {
 				busy := (all.cpu + ours) / time.Duration(runtime.NumCPU())
 				requests := w.requestCount() - before
 
-				key := unitCost(b, 100, func() error { _, err := newKey(keyType); return err })
+				key := unitCost(b, 100, func() error { _, err := cert.NewKey(keyType); return err })
 				signed := w.signedRequestCost(b)
 				floor := (n*key + time.Duration(requests)*signed) / time.Duration(runtime.NumCPU())
 				crypto := n*key + time.Duration(n+requests)*signatureCost(b)

@@ -9,6 +9,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 
 	"postseal/internal/failure"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -34,7 +35,7 @@ const cancelTimeout = requestTimeout
 // process works on is left to it; the error's Kind is Later then, and NotDue if there is
 // no order.
 func (i *Issuer) Cancel(ctx context.Context, addrs []string, bundle string) ([]*Cancelled, error) {
-	emails, err := ParseAddresses(addrs)
+	emails, err := cert.ParseAddresses(addrs)
 	if err != nil {
 		return nil, err
 	}

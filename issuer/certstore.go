@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -24,6 +25,12 @@ const (
 	p12File        = "cert.p12"
 	passphraseName = "passphrase"
 )
+
+// formerPassphrase returns the passphrase that stands beside a container, "" if none does.
+func formerPassphrase(dir string) string {
+	data, _ := os.ReadFile(filepath.Join(dir, passphraseName))
+	return strings.TrimSpace(string(data))
+}
 
 // previousDir keeps former generations: mail that was encrypted to an old
 // certificate can be read only with its key.
@@ -40,22 +47,22 @@ type generation struct {
 // files returns the content by file name. All are 0600: the directory is the
 // issuer's alone, and a copy of it should stay so.
 func (g *generation) files() (map[string][]byte, error) {
-	key, err := marshalKey(g.key)
+	key, err := cert.MarshalKey(g.key)
 	if err != nil {
 		return nil, err
 	}
-	p12, err := encodeContainer(g.renewal.P12, g.key, g.chain, g.passphrase)
+	p12, err := cert.EncodeContainer(g.renewal.P12, g.key, g.chain, g.passphrase)
 	if err != nil {
 		return nil, err
 	}
 	files := map[string][]byte{
-		certFile:      marshalChain(g.chain[:1]),
-		chainFile:     marshalChain(g.chain[1:]),
-		fullchainFile: marshalChain(g.chain),
+		certFile:      cert.MarshalChain(g.chain[:1]),
+		chainFile:     cert.MarshalChain(g.chain[1:]),
+		fullchainFile: cert.MarshalChain(g.chain),
 		keyFile:       key,
 		p12File:       p12,
 	}
-	if k := g.renewal.Passphrase.Kind; k == "" || k == PassGenerated {
+	if k := g.renewal.Passphrase.Kind; k == "" || k == cert.PassGenerated {
 		files[passphraseName] = []byte(g.passphrase + "\n")
 	}
 	return files, nil

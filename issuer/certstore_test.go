@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/test/certs"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -26,11 +28,11 @@ func newStore(t *testing.T) *Issuer {
 
 func newGeneration(t *testing.T, serial string) *generation {
 	t.Helper()
-	key := testKey(t)
-	leaf := selfSigned(t, key, func(*x509.Certificate) {})
+	key := certs.Key(t)
+	leaf := certs.SelfSigned(t, key, func(*x509.Certificate) {})
 	return &generation{key: key, chain: []*x509.Certificate{leaf}, passphrase: serial, renewal: &renewalFile{
 		Version: fileVersion, Settings: Settings{Emails: []string{alice}, Server: "https://ca.example/dir", KeyType: "p256"},
-		Serial: serial, Fingerprint: fingerprint(leaf), NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
+		Serial: serial, Fingerprint: cert.Fingerprint(leaf), NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
 	}}
 }
 

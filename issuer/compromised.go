@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -48,8 +49,8 @@ func (i *Issuer) banKey(leaf *x509.Certificate) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return stateError(dir, err)
 	}
-	emails, _, _ := leafNames(leaf)
-	err = writeJSON(path, compromise{fileVersion, emails, serialOf(leaf), i.now().UTC().Truncate(time.Second)})
+	emails, _, _ := cert.Names(leaf)
+	err = writeJSON(path, compromise{fileVersion, emails, cert.Serial(leaf), i.now().UTC().Truncate(time.Second)})
 	if err = errors.Join(err, state.SyncDir(dir), state.SyncDir(filepath.Dir(dir))); err != nil {
 		return stateError(path, err)
 	}

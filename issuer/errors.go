@@ -119,7 +119,7 @@ func (c *ca) explain(what string, err error) error {
 			failure.CheckNetwork)
 	}
 	if m := serverError.FindStringSubmatch(err.Error()); m != nil {
-		return failure.WithHint(&requestError{fmt.Sprintf("%s at %s: the CA says %s", what, hostOf(c.server), shorten(m[1])), err}, serverHint)
+		return failure.WithHint(&requestError{fmt.Sprintf("%s at %s: the CA says %s", what, hostOf(c.server), printable.Line(m[1], maxRaw)), err}, serverHint)
 	}
 	return failure.WithHint(&requestError{fmt.Sprintf("%s: %s does not answer like an ACME server: %s", what, c.server, plainly(err)), err},
 		failure.CheckServer)
@@ -136,7 +136,7 @@ func plainly(err error) string {
 	if m := notJSON.FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("the answer is %q, not JSON", m[1])
 	}
-	return shorten(text)
+	return printable.Line(text, maxRaw)
 }
 
 // requestError is a request that failed without a problem document.
@@ -167,6 +167,7 @@ func (e *caError) Unwrap() error { return e.err }
 const (
 	maxSubproblems = 10
 	maxWord        = 300
+	maxRaw         = 200 // what is no ACME at all
 )
 
 // describeProblem writes a problem document in one line, subproblems included
@@ -285,12 +286,4 @@ func root(err error) error {
 		}
 		err = next
 	}
-}
-
-func shorten(s string) string {
-	const most = 200
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
 }

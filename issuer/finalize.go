@@ -11,6 +11,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/printable"
+	"postseal/issuer/cert"
 )
 
 // finalize sends the CSR and returns the order once it has a certificate (RFC
@@ -26,7 +27,7 @@ func (r *run) finalize(ctx context.Context, order acme.Order) (acme.Order, error
 		return order, &deadOrder{errBanned("the key of this order"), false}
 	}
 	r.key = key
-	csr, err := newCSR(key, r.orderedNames(order), r.req.Usages, r.compat("certbot"))
+	csr, err := cert.NewCSR(key, r.orderedNames(order), r.req.Usages, r.compat("certbot"))
 	if err != nil {
 		return order, err
 	}
@@ -42,7 +43,7 @@ func (r *run) finalize(ctx context.Context, order acme.Order) (acme.Order, error
 
 func (r *run) keepFinalizing() error {
 	if !r.order.Finalizing {
-		data, err := marshalKey(r.key)
+		data, err := cert.MarshalKey(r.key)
 		if err != nil {
 			return err
 		}
@@ -62,7 +63,7 @@ func (r *run) orderedNames(order acme.Order) []string {
 			names = append(names, id.Value)
 		}
 	}
-	if !sameAddresses(names, r.req.Emails) {
+	if !cert.SameAddresses(names, r.req.Emails) {
 		return r.req.Emails
 	}
 	return names
@@ -180,11 +181,11 @@ func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certifica
 	if err != nil {
 		return nil, err
 	}
-	chain, err := readChain(text)
+	chain, err := cert.ReadChain(text)
 	if err == nil {
-		err = wanted{r.key, r.req.Emails, r.req.Usages, r.compat("certbot"), r.i.now()}.check(chain[0])
+		err = cert.Wanted{Key: r.key, Emails: r.req.Emails, Usages: r.req.Usages, Certbot: r.compat("certbot"), Now: r.i.now()}.Check(chain[0])
 	}
-	if errors.As(err, new(wrongClock)) {
+	if errors.As(err, new(cert.WrongClock)) {
 		return nil, failure.Later("put the clock right and run the same command again",
 			"the certificate for %s is there, but %v and the clock of this host shows %s; the order stays in %s",
 			list(r.req.Emails), err, r.i.now().Local().Format(time.RFC3339), r.path)
@@ -193,6 +194,6 @@ func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certifica
 		return nil, &deadOrder{failure.Failed("nothing on disk was replaced; ask the CA", "the CA's certificate for %s is not usable: %s", list(r.req.Emails), printable.Line(err.Error(), maxStep)), false}
 	}
 	r.step(StepIssued, "", "got a certificate for %s, valid until %s, SHA-256 %s",
-		list(r.req.Emails), dayOf(chain[0].NotAfter), fingerprint(chain[0]))
+		list(r.req.Emails), dayOf(chain[0].NotAfter), cert.Fingerprint(chain[0]))
 	return chain, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -82,7 +83,7 @@ func TestHabits(t *testing.T) {
 				tc.change(&req)
 			}
 			res := w.obtain(req)
-			if !sameAddresses(res.Emails, req.Emails) || res.P12 == "" {
+			if !cert.SameAddresses(res.Emails, req.Emails) || res.P12 == "" {
 				t.Errorf("got %+v", res)
 			}
 			if left := append(w.entries("orders"), w.entries("pending")...); len(left) != 0 {

@@ -11,6 +11,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/printable"
+	"postseal/issuer/cert"
 )
 
 // deploy runs the deploy hook. A failure keeps the certificate.
@@ -67,7 +68,7 @@ func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certific
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, certFile)
-	if err := os.WriteFile(path, marshalChain([]*x509.Certificate{leaf}), 0o600); err != nil {
+	if err := os.WriteFile(path, cert.MarshalChain([]*x509.Certificate{leaf}), 0o600); err != nil {
 		return failure.Config("make room in the directory for temporary files, or name another with TMPDIR; then run the same command again", "revoke hook: %v", err)
 	}
 	reason := strings.ToLower(v.Reason)
@@ -79,7 +80,7 @@ func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certific
 		"POSTSEAL_EMAILS="+strings.Join(emails, " "),
 		"POSTSEAL_CERT="+path,
 		"HOOK_KIND=",
-		"HOOK_SERIAL="+serialOf(leaf),
+		"HOOK_SERIAL="+cert.Serial(leaf),
 		"HOOK_REASON="+reason,
 	)
 	if err != nil {

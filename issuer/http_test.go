@@ -18,6 +18,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/https"
+	"postseal/issuer/cert"
 )
 
 func TestRetryAfter(t *testing.T) {
@@ -174,7 +175,7 @@ func TestRedirects(t *testing.T) {
 	}))
 	defer server.Close()
 	bundle := filepath.Join(t.TempDir(), "root.pem")
-	if err := os.WriteFile(bundle, marshalChain([]*x509.Certificate{server.Certificate()}), 0o600); err != nil {
+	if err := os.WriteFile(bundle, cert.MarshalChain([]*x509.Certificate{server.Certificate()}), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	client, err := newHTTPClient([]string{bundle}, userAgent(""), nil)

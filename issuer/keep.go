@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/issuer/cert"
 
 	"github.com/mholt/acmez/v3/acme"
 )
@@ -24,7 +25,7 @@ func (r *run) keep(ctx context.Context, chain []*x509.Certificate) (*Result, err
 		return newResult(r, chain[0]), nil
 	}
 	dir := r.i.certDir(r.name)
-	passphrase, err := r.req.Passphrase.resolve(dir)
+	passphrase, err := r.req.Passphrase.Word(formerPassphrase(dir))
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +46,7 @@ func (r *run) keep(ctx context.Context, chain []*x509.Certificate) (*Result, err
 func (r *run) newRenewal(ctx context.Context, leaf *x509.Certificate) *renewalFile {
 	f := &renewalFile{
 		Version: fileVersion, Settings: r.req.Settings, Account: r.ca.current().acme().Location,
-		Issued: r.i.now().UTC().Truncate(time.Second), Serial: serialOf(leaf), Fingerprint: fingerprint(leaf),
+		Issued: r.i.now().UTC().Truncate(time.Second), Serial: cert.Serial(leaf), Fingerprint: cert.Fingerprint(leaf),
 		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(),
 	}
 	if id, err := acme.ARIUniqueIdentifier(leaf); err == nil {
@@ -84,7 +85,7 @@ func readLeaf(dir string) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	chain, err := parseChain(data)
+	chain, err := cert.ParseChain(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, certFile), err)
 	}
@@ -94,7 +95,7 @@ func readLeaf(dir string) (*x509.Certificate, error) {
 func newResult(r *run, leaf *x509.Certificate) *Result {
 	return &Result{
 		Name: r.name, Emails: r.req.Emails, Server: r.req.Server, DryRun: r.req.DryRun,
-		Serial: serialOf(leaf), Fingerprint: fingerprint(leaf),
+		Serial: cert.Serial(leaf), Fingerprint: cert.Fingerprint(leaf),
 		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(),
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"postseal/internal/failure"
+	"postseal/issuer/cert"
 )
 
 // errLocked means that another process holds a lock.
@@ -108,7 +109,7 @@ func (i *Issuer) lockOrder(ctx context.Context, emails []string, server string) 
 		i.step(StepNote, "", "", "waiting for another postseal that orders for "+list(emails))
 	})
 	paths := []string{i.lockPath(emails[0])}
-	for _, addr := range sortedKeys(emails) {
+	for _, addr := range cert.AddressKeys(emails) {
 		sum := sha256.Sum256([]byte(addr + "\n" + server))
 		paths = append(paths, i.Dir.Path("orders", ".lock-"+hex.EncodeToString(sum[:])))
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -50,7 +51,7 @@ func (i *Issuer) pickName(emails []string) (string, error) {
 		if err != nil {
 			return "", stateError(name, err)
 		}
-		if !taken || sameAddresses(known, emails) {
+		if !taken || cert.SameAddresses(known, emails) {
 			return name, nil
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/cert"
 )
 
 // mailGroupID is a group that is not root's, such as an admin gives rights to.
@@ -187,7 +188,7 @@ func (w *world) moved(addr string) {
 	req := w.request(addr)
 	req.Force = true
 	first := w.obtain(req)
-	req.Passphrase = Passphrase{Kind: PassNone}
+	req.Passphrase = cert.Passphrase{Kind: cert.PassNone}
 	second := w.obtain(req)
 	if exists(filepath.Join(dir, passphraseName)) {
 		w.t.Error("the passphrase of the former container is there")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -21,7 +22,7 @@ type Renewal struct {
 	Server     string   // certificates of this CA; "" for all
 	Force      bool     // though not due
 	ReuseKey   bool
-	Passphrase Passphrase
+	Passphrase cert.Passphrase
 	Timeout    time.Duration
 	FailHook   string // for those that were not given their own
 	// Pause is called once before a CA is asked for anything.
@@ -40,7 +41,7 @@ func (i *Issuer) DueRequests(ctx context.Context, o Renewal) ([]Request, error) 
 	if err := i.prepare(); err != nil {
 		return nil, err
 	}
-	emails, err := ParseAddresses(o.Emails)
+	emails, err := cert.ParseAddresses(o.Emails)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +68,7 @@ func (i *Issuer) DueRequests(ctx context.Context, o Renewal) ([]Request, error) 
 		return nil, err
 	}
 	for _, c := range due {
-		known := func(r Request) bool { return sameAddresses(r.Emails, c.Emails) }
+		known := func(r Request) bool { return cert.SameAddresses(r.Emails, c.Emails) }
 		if !slices.ContainsFunc(requests, known) {
 			requests = append(requests, Request{Settings: c.Settings})
 		}
@@ -288,13 +289,13 @@ func (r *run) formerly(ctx context.Context) error {
 		if err != nil {
 			return failure.In("reuse-key", failure.Failed("leave it out", "%v", err))
 		}
-		if r.req.key, err = parseKey(data); err != nil {
+		if r.req.key, err = cert.ParseKey(data); err != nil {
 			return failure.In("reuse-key", failure.Failed("leave it out", "%s: %v", filepath.Join(dir, keyFile), err))
 		}
 		if r.i.banned(r.req.key) {
 			r.req.key = nil
 			r.note("", "the key of "+list(r.req.Emails)+" was revoked for keycompromise: making a new one")
-		} else if kind, err := keyTypeOf(r.req.key); err == nil {
+		} else if kind, err := cert.KeyTypeOf(r.req.key); err == nil {
 			r.req.KeyType = kind
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -67,7 +68,7 @@ func TestRenewKeepsOptions(t *testing.T) {
 	req := w.request(alice)
 	marker := filepath.Join(t.TempDir(), "hook")
 	req.Usages, req.P12, req.KeyType = []string{"digitalSignature"}, "legacy", "p384"
-	req.Passphrase = Passphrase{Kind: PassGiven, Value: "correct horse"}
+	req.Passphrase = cert.Passphrase{Kind: cert.PassGiven, Value: "correct horse"}
 	req.DeployHook = `echo "$POSTSEAL_EMAILS" >>` + marker
 	first := w.obtain(req)
 	firstKey := string(mustRead(t, first.Key))

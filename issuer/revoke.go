@@ -1,7 +1,6 @@
 package issuer
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto"
@@ -16,6 +15,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 
 	"postseal/internal/failure"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -97,16 +97,16 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	if err != nil && !already {
 		return nil, err
 	}
-	emails, _, _ := leafNames(leaf) // anybody may have written the certificate
-	emails = slices.DeleteFunc(emails, func(e string) bool { return !isPlain(e) })
-	done := &Revoked{emails, serialOf(leaf), server, already, key != nil, len(known) > 0}
+	emails, _, _ := cert.Names(leaf) // anybody may have written the certificate
+	emails = slices.DeleteFunc(emails, func(e string) bool { return !cert.IsPlain(e) })
+	done := &Revoked{emails, cert.Serial(leaf), server, already, key != nil, len(known) > 0}
 	return done, errors.Join(i.markRevoked(known), v.runHook(ctx, i, leaf, emails))
 }
 
 // where returns the CA of the certificate: what the renewal.json beside it says, which
 // may be in no certs/ of ours, or one in certs/.
 func (v *Revocation) where(leaf *x509.Certificate, known []stored) (server, bundle string) {
-	if r, err := readRenewal(filepath.Dir(v.CertPath)); err == nil && r.Fingerprint == fingerprint(leaf) {
+	if r, err := readRenewal(filepath.Dir(v.CertPath)); err == nil && r.Fingerprint == cert.Fingerprint(leaf) {
 		known = []stored{{renewalFile: r}}
 	}
 	server = v.Server
@@ -121,7 +121,7 @@ func (v *Revocation) where(leaf *x509.Certificate, known []stored) (server, bund
 // revocation has ended, as the files to give to Revoke. The error, of the kind Failed,
 // says that there are none.
 func (i *Issuer) InForce(email string) (paths []string, err error) {
-	addr, err := ParseAddress(email)
+	addr, err := cert.ParseAddress(email)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (i *Issuer) find(leaf *x509.Certificate) []stored {
 	}
 	var found []stored
 	for _, c := range all {
-		if c.Fingerprint == fingerprint(leaf) {
+		if c.Fingerprint == cert.Fingerprint(leaf) {
 			found = append(found, c)
 		}
 	}
@@ -168,66 +168,17 @@ func (i *Issuer) markRevoked(certs []stored) error {
 
 // read reads the certificate, and the key to sign with: nil for the account's.
 func (v *Revocation) read() (*x509.Certificate, crypto.Signer, error) {
-	data, err := os.ReadFile(v.CertPath)
-	if err != nil {
-		return nil, nil, failure.In("cert-path", failure.Config("give a certificate in PEM or PKCS#12", "%v", err))
+	leaf, key, err := cert.Read(v.CertPath, v.passphrases())
+	if err != nil || v.KeyPath == "" {
+		return leaf, key, err
 	}
-	leaf, key, err := v.decode(data)
-	if err != nil {
+	if key, err = cert.ReadKey(v.KeyPath); err != nil {
 		return nil, nil, err
 	}
-	if v.KeyPath != "" {
-		if key, err = readKey(v.KeyPath); err != nil {
-			return nil, nil, err
-		}
-		if !samePublicKey(leaf.PublicKey, key) {
-			return nil, nil, failure.In("key-path", failure.Usage("give the key of that certificate", "%q is not the key of %q", v.KeyPath, v.CertPath))
-		}
+	if !cert.SamePublicKey(leaf.PublicKey, key) {
+		return nil, nil, failure.In("key-path", failure.Usage("give the key of that certificate", "%q is not the key of %q", v.KeyPath, v.CertPath))
 	}
 	return leaf, key, nil
-}
-
-const certHint = "give a certificate in PEM, DER or PKCS#12"
-
-func (v *Revocation) decode(data []byte) (*x509.Certificate, crypto.Signer, error) {
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	if chain, err := parseChain(data); err == nil {
-		key, err := parseKey(data)
-		if err != nil || !samePublicKey(chain[0].PublicKey, key) {
-			return chain[0], nil, nil
-		}
-		return chain[0], key, nil
-	}
-	if cert, err := x509.ParseCertificate(data); err == nil {
-		return cert, nil, nil
-	}
-	if isContainer(data) {
-		return v.open(data)
-	}
-	if what, hint := identify(data, v.CertPath); what != "" {
-		return nil, nil, failure.In("cert-path", failure.Usage(cmp.Or(hint, certHint), "%q is %s", v.CertPath, what))
-	}
-	return nil, nil, failure.In("cert-path", failure.Usage(certHint, "%q is no certificate in PEM, DER or PKCS#12", v.CertPath))
-}
-
-// open opens a container with the passphrases that there are.
-func (v *Revocation) open(data []byte) (*x509.Certificate, crypto.Signer, error) {
-	for _, pass := range v.passphrases() {
-		word, err := pass()
-		if err != nil {
-			return nil, nil, err
-		}
-		leaf, key, err := openContainer(data, word)
-		if errors.Is(err, errPassphrase) {
-			continue
-		}
-		if err != nil {
-			_, hint := identify(data, v.CertPath)
-			return nil, nil, failure.In("cert-path", failure.Usage(hint, "%q is a PKCS#12 container that cannot be read here: %v", v.CertPath, err))
-		}
-		return leaf, key, nil
-	}
-	return nil, nil, failure.In("cert-path", failure.Failed(failure.GivePass, "the passphrase does not open %q", v.CertPath))
 }
 
 // passphrases are tried in this order: the one given, none, the one beside a
@@ -242,7 +193,7 @@ func (v *Revocation) passphrases() []func() (string, error) {
 	if data, err := os.ReadFile(filepath.Join(dir, passphraseName)); err == nil {
 		tries = append(tries, constant(strings.TrimSpace(string(data))))
 	}
-	if r, err := readRenewal(dir); err == nil && r.Passphrase.Kind == PassGiven {
+	if r, err := readRenewal(dir); err == nil && r.Passphrase.Kind == cert.PassGiven {
 		tries = append(tries, constant(r.Passphrase.Value))
 	}
 	if v.AskPass != nil {

@@ -9,6 +9,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -60,11 +61,11 @@ func TestRevoke(t *testing.T) {
 }
 
 func otherKey(t *testing.T) string {
-	key, err := newKey("p256")
+	key, err := cert.NewKey("p256")
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := marshalKey(key)
+	data, err := cert.MarshalKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}

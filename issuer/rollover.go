@@ -11,6 +11,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 
 	"postseal/internal/failure"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -24,11 +25,11 @@ func (i *Issuer) Rollover(ctx context.Context, server, bundle string) error {
 	if err := i.refuseInFlight(server); err != nil {
 		return err
 	}
-	key, err := newKey("p256")
+	key, err := cert.NewKey("p256")
 	if err != nil {
 		return err
 	}
-	data, err := marshalKey(key)
+	data, err := cert.MarshalKey(key)
 	if err != nil {
 		return err
 	}

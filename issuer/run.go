@@ -14,6 +14,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 
 	"postseal/internal/failure"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -145,11 +146,11 @@ func (r *run) askPassphrase() error {
 	if err != nil {
 		return err
 	}
-	r.req.Passphrase = Passphrase{Kind: PassGiven, Value: word}
+	r.req.Passphrase = cert.Passphrase{Kind: cert.PassGiven, Value: word}
 	if r.order != nil {
 		r.order.Settings = r.req.Settings
 	}
-	return checkPassphrase(word)
+	return cert.CheckPassphrase(word)
 }
 
 // loadOrder takes up the order of an earlier run, if it is one for the same
@@ -166,7 +167,7 @@ func (r *run) loadOrder() error {
 	if o == nil {
 		return nil
 	}
-	if o.Server != r.req.Server || !sameAddresses(o.Emails, r.req.Emails) {
+	if o.Server != r.req.Server || !cert.SameAddresses(o.Emails, r.req.Emails) {
 		r.note("", "giving up an unfinished order at "+o.Server)
 		r.order = o
 		r.forget()
@@ -176,7 +177,7 @@ func (r *run) loadOrder() error {
 	if o.Stored {
 		return nil
 	}
-	if key, err := parseKey([]byte(o.Key)); err == nil && r.i.banned(key) {
+	if key, err := cert.ParseKey([]byte(o.Key)); err == nil && r.i.banned(key) {
 		r.note("", "giving up an unfinished order: its key was revoked for keycompromise")
 		r.forget()
 		return nil
@@ -196,11 +197,11 @@ func (r *run) adopt() {
 		o.Settings = r.req.Settings
 		return
 	}
-	key, err := parseKey([]byte(o.Key))
+	key, err := cert.ParseKey([]byte(o.Key))
 	fits := err == nil
 	if fits && !o.Finalizing {
-		kind, _ := keyTypeOf(key)
-		fits = kind == r.req.KeyType && (r.req.key == nil || samePublicKey(r.req.key.Public(), key))
+		kind, _ := cert.KeyTypeOf(key)
+		fits = kind == r.req.KeyType && (r.req.key == nil || cert.SamePublicKey(r.req.key.Public(), key))
 	}
 	if o.Finalizing {
 		r.req.KeyType, r.req.Usages = o.KeyType, o.Usages
@@ -216,7 +217,7 @@ func (r *run) adopt() {
 func (r *run) prepareKey() {
 	switch {
 	case r.order != nil && r.order.Key != "":
-		key, err := parseKey([]byte(r.order.Key))
+		key, err := cert.ParseKey([]byte(r.order.Key))
 		r.newKey = func() (crypto.Signer, error) { return key, err }
 	case r.req.key != nil:
 		r.newKey = func() (crypto.Signer, error) { return r.req.key, nil }
@@ -227,7 +228,7 @@ func (r *run) prepareKey() {
 		}
 		done := make(chan result, 1)
 		go func() {
-			key, err := newKey(r.req.KeyType)
+			key, err := cert.NewKey(r.req.KeyType)
 			done <- result{key, err}
 		}()
 		r.newKey = sync.OnceValues(func() (crypto.Signer, error) { res := <-done; return res.key, res.err })

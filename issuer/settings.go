@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -25,21 +26,21 @@ const DefaultTimeout = 30 * time.Minute
 // Settings are the options of a certificate that its renewals keep. Empty fields
 // mean what the configuration file says of the CA, else the default.
 type Settings struct {
-	Emails     []string   `json:"emails"`
-	Server     string     `json:"server"`
-	CABundle   string     `json:"ca-bundle,omitempty"`
-	Profile    string     `json:"profile,omitempty"`
-	KeyType    string     `json:"key-type"`
-	Usages     []string   `json:"usage,omitempty"`
-	P12        string     `json:"p12,omitempty"`
-	Passphrase Passphrase `json:"passphrase"`
-	Out        string     `json:"out,omitempty"`
-	DeployHook string     `json:"deploy-hook,omitempty"`
-	FailHook   string     `json:"fail-hook,omitempty"`
-	TokenJoin  string     `json:"token-join,omitempty"`
-	Trigger    string     `json:"trigger,omitempty"`
-	Settle     *Duration  `json:"settle,omitempty"`
-	Compat     []string   `json:"compat,omitempty"`
+	Emails     []string        `json:"emails"`
+	Server     string          `json:"server"`
+	CABundle   string          `json:"ca-bundle,omitempty"`
+	Profile    string          `json:"profile,omitempty"`
+	KeyType    string          `json:"key-type"`
+	Usages     []string        `json:"usage,omitempty"`
+	P12        string          `json:"p12,omitempty"`
+	Passphrase cert.Passphrase `json:"passphrase"`
+	Out        string          `json:"out,omitempty"`
+	DeployHook string          `json:"deploy-hook,omitempty"`
+	FailHook   string          `json:"fail-hook,omitempty"`
+	TokenJoin  string          `json:"token-join,omitempty"`
+	Trigger    string          `json:"trigger,omitempty"`
+	Settle     *Duration       `json:"settle,omitempty"`
+	Compat     []string        `json:"compat,omitempty"`
 	// Configured names the settings above that were not given for this certificate but
 	// came from the configuration: its renewals take them from there again.
 	Configured []string `json:"configured,omitempty"`
@@ -67,7 +68,7 @@ func (d Defaults) into(s *Settings) {
 	if configured(SettingDeployHook) {
 		s.DeployHook = d.DeployHook
 	}
-	if d.KeyType != "" && configured(SettingKeyType) && checkUsages(s.Usages, d.KeyType) == nil {
+	if d.KeyType != "" && configured(SettingKeyType) && cert.CheckUsages(s.Usages, d.KeyType) == nil {
 		s.KeyType = d.KeyType
 	}
 	if d.P12 != "" && (s.P12 == "" || configured(SettingP12)) {
@@ -120,7 +121,7 @@ func (r *Request) check() (err error) {
 	if len(r.Emails) == 0 {
 		return failure.Usage("give one with -e", "no address is given")
 	}
-	if r.Emails, err = ParseAddresses(r.Emails); err != nil {
+	if r.Emails, err = cert.ParseAddresses(r.Emails); err != nil {
 		return err
 	}
 	if err := CheckServer(r.Server); err != nil {
@@ -132,20 +133,20 @@ func (r *Request) check() (err error) {
 	if err := r.checkWords(); err != nil {
 		return err
 	}
-	if r.Passphrase.Kind == PassGiven {
-		err = checkPassphrase(r.Passphrase.Value)
+	if r.Passphrase.Kind == cert.PassGiven {
+		err = cert.CheckPassphrase(r.Passphrase.Value)
 	}
 	return err
 }
 
 func (r *Request) checkKey() (err error) {
 	if r.KeyPath != "" && r.key == nil {
-		if r.key, err = readKey(r.KeyPath); err != nil {
+		if r.key, err = cert.ReadKey(r.KeyPath); err != nil {
 			return err
 		}
 	}
 	if r.key != nil {
-		actual, err := keyTypeOf(r.key)
+		actual, err := cert.KeyTypeOf(r.key)
 		if err != nil {
 			return err
 		}
@@ -155,12 +156,12 @@ func (r *Request) checkKey() (err error) {
 		r.KeyType = actual
 	}
 	if r.KeyType == "" {
-		r.KeyType = DefaultKeyType
+		r.KeyType = cert.DefaultKeyType
 	}
-	if r.key == nil && !slices.Contains(KeyTypes, r.KeyType) {
-		return failure.Usage("use one of "+strings.Join(KeyTypes, ", "), "unknown key type %q", r.KeyType)
+	if r.key == nil && !slices.Contains(cert.KeyTypes, r.KeyType) {
+		return failure.Usage("use one of "+strings.Join(cert.KeyTypes, ", "), "unknown key type %q", r.KeyType)
 	}
-	return checkUsages(r.Usages, r.KeyType)
+	return cert.CheckUsages(r.Usages, r.KeyType)
 }
 
 func (r *Request) checkWords() error {
@@ -169,7 +170,7 @@ func (r *Request) checkWords() error {
 		values  []string
 		legal   []string
 	}{
-		{"p12", []string{r.P12}, Formats},
+		{"p12", []string{r.P12}, cert.Formats},
 		{"token-join", []string{r.TokenJoin}, state.TokenJoins},
 		{"trigger", []string{r.Trigger}, state.Triggers},
 		{"compat", r.Compat, state.Compats},

@@ -11,6 +11,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/cert"
 )
 
 // What makes no sense is refused with the reason and a hint before any directory
@@ -40,7 +41,7 @@ func TestRequestCheck(t *testing.T) {
 		"trigger":           {change: func(r *Request) { r.Trigger = "now" }, text: "--trigger"},
 		"compat":            {change: func(r *Request) { r.Compat = []string{"serial", "x"} }, text: "--compat"},
 		"settle":            {change: func(r *Request) { r.Settle = &minus }, text: "--settle"},
-		"passphrase":        {change: func(r *Request) { r.Passphrase = Passphrase{Kind: PassGiven, Value: "pässe"} }, text: "passphrase"},
+		"passphrase":        {change: func(r *Request) { r.Passphrase = cert.Passphrase{Kind: cert.PassGiven, Value: "pässe"} }, text: "passphrase"},
 		"two usages, wrong": {change: func(r *Request) { r.Usages = []string{"digitalSignature", "keyEncipherment"} }, text: "EC key cannot encipher"},
 	} {
 		r := Request{Settings: Settings{Emails: []string{alice}, Server: "https://ca.example/dir", KeyType: "p256"}}
@@ -60,7 +61,7 @@ func TestRequestCheck(t *testing.T) {
 
 // A renewal runs in another directory.
 func TestAbsolute(t *testing.T) {
-	s := Settings{CABundle: "root.pem", Out: "out.p12", Passphrase: Passphrase{Kind: PassFile, Path: "pass"}}
+	s := Settings{CABundle: "root.pem", Out: "out.p12", Passphrase: cert.Passphrase{Kind: cert.PassFile, Path: "pass"}}
 	if err := s.absolute(); err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +228,7 @@ func TestResumeKinds(t *testing.T) {
 		"RSA":               func(r *Request) { r.KeyType = "rsa2048" },
 		"given key":         func(r *Request) { r.KeyPath, r.KeyType = otherKey(t), "" },
 		"usages":            func(r *Request) { r.Usages = []string{"digitalSignature"} },
-		"none":              func(r *Request) { r.Passphrase = Passphrase{Kind: PassNone} },
+		"none":              func(r *Request) { r.Passphrase = cert.Passphrase{Kind: cert.PassNone} },
 		"serial":            func(r *Request) { r.Emails, r.Compat = []string{alice, "bob@example.test"}, []string{"serial"} },
 	} {
 		for _, step := range []StepKind{StepWait, StepFinalize} {

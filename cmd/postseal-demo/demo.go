@@ -21,6 +21,7 @@ import (
 	"postseal/internal/submit"
 	"postseal/internal/testca"
 	"postseal/issuer"
+	"postseal/issuer/cert"
 	"postseal/milter"
 	"postseal/state"
 )
@@ -202,7 +203,7 @@ func (d *demo) obtain(ctx context.Context) (*issuer.Result, error) {
 	return i.Obtain(ctx, issuer.Request{
 		Settings: issuer.Settings{
 			Emails: []string{demoAddress}, Server: d.ca.DirectoryURL, CABundle: d.ca.RootFile,
-			Out: d.container(), Passphrase: issuer.Passphrase{Kind: issuer.PassGenerated},
+			Out: d.container(), Passphrase: cert.Passphrase{Kind: cert.PassGenerated},
 		},
 		Force: true,
 	})

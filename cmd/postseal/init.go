@@ -13,6 +13,7 @@ import (
 	"postseal/internal/setup"
 	"postseal/internal/submit"
 	"postseal/issuer"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -59,7 +60,7 @@ func (c *initCmd) options(s *session, file *cli.File) (setup.Options, error) {
 	}
 	for _, addrs := range []*[]string{&c.Email, &c.Contact} {
 		var err error
-		if *addrs, err = issuer.ParseAddresses(*addrs); err != nil {
+		if *addrs, err = cert.ParseAddresses(*addrs); err != nil {
 			return o, err
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/setup"
-	"postseal/issuer"
+	"postseal/issuer/cert"
 )
 
 // ask completes the options: from what was found where that is clear, else from the
@@ -116,7 +116,7 @@ func (c *initCmd) askContact(ctx context.Context, s *session, o *setup.Options) 
 	if err != nil || answer == "" {
 		return err
 	}
-	c.Contact, err = issuer.ParseAddresses([]string{answer})
+	c.Contact, err = cert.ParseAddresses([]string{answer})
 	o.Config.Contact = c.Contact
 	return err
 }

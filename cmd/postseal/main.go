@@ -13,6 +13,7 @@ import (
 	"postseal/internal/confine"
 	"postseal/internal/failure"
 	"postseal/issuer"
+	"postseal/issuer/cert"
 )
 
 func main() { os.Exit(Main()) }
@@ -164,7 +165,7 @@ func (s *session) server() string {
 // account makes the session able to make accounts.
 func (s *session) account(a issuer.AccountOptions) error {
 	var err error
-	if a.Contact, err = issuer.ParseAddresses(a.Contact); err != nil {
+	if a.Contact, err = cert.ParseAddresses(a.Contact); err != nil {
 		return err
 	}
 	if s.term != nil {

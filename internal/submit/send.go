@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"net"
 	"net/textproto"
-	"strings"
 	"time"
+
+	"postseal/internal/printable"
 )
 
 // sendTime bounds a whole submission: the mail server that hands us the challenge
@@ -58,7 +59,7 @@ func (s *session) transact(env Envelope, raw []byte, beforeDot func() error) err
 	if s.offers("8BITMIME") {
 		mail += " BODY=8BITMIME"
 	}
-	if !isASCII(env.From) || !isASCII(env.To) {
+	if !printable.ASCII(env.From) || !printable.ASCII(env.To) {
 		if !s.offers("SMTPUTF8") {
 			return &Error{Failed, errors.New("the SMTP server does not take internationalised addresses (SMTPUTF8)")}
 		}
@@ -98,8 +99,4 @@ func (s *session) data(raw []byte, beforeDot func() error) error {
 		return err
 	}
 	return &Error{Unknown, err}
-}
-
-func isASCII(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r > 0x7e }) < 0
 }

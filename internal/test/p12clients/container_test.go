@@ -15,6 +15,7 @@ import (
 
 	"postseal/internal/testca"
 	"postseal/issuer"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -91,7 +92,7 @@ var makeContainers = sync.OnceValues(func() ([]*container, error) {
 		if err := os.WriteFile(passFile, []byte(pass+"\n"), 0o600); err != nil {
 			return nil, err
 		}
-		for _, format := range issuer.Formats {
+		for _, format := range cert.Formats {
 			for _, keyType := range []string{"rsa2048", "p256"} {
 				all = append(all, &container{
 					format: format, keyType: keyType, email: strings.Join([]string{format, keyType, lock}, "-") + "@example.test",
@@ -113,9 +114,9 @@ var usages = map[string][]string{
 func obtain(ca *testca.CA, dir string, all []*container) error {
 	var reqs []issuer.Request
 	for _, c := range all {
-		lock := issuer.Passphrase{Kind: issuer.PassGiven, Value: c.passphrase}
+		lock := cert.Passphrase{Kind: cert.PassGiven, Value: c.passphrase}
 		if c.passphrase == "" {
-			lock = issuer.Passphrase{Kind: issuer.PassNone}
+			lock = cert.Passphrase{Kind: cert.PassNone}
 		}
 		reqs = append(reqs, issuer.Request{
 			Settings: issuer.Settings{

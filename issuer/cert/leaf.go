@@ -1,4 +1,4 @@
-package issuer
+package cert
 
 import (
 	"bytes"
@@ -27,11 +27,11 @@ const (
 	maxChainText = 256 << 10
 )
 
-// readChain reads a chain as a CA sends it, the leaf first (RFC 8555, Section 7.4.2): PEM
+// ReadChain reads a chain as a CA sends it, the leaf first (RFC 8555, Section 7.4.2): PEM
 // texts of certificates and white space between them, nothing else (Section 9.1). What
 // else a CA, or somebody between, puts there might be taken for something by whoever reads
 // the files made of it (Section 11.4).
-func readChain(text []byte) ([]*x509.Certificate, error) {
+func ReadChain(text []byte) ([]*x509.Certificate, error) {
 	if len(text) > maxChainText {
 		return nil, fmt.Errorf("its chain is longer than %d bytes", maxChainText)
 	}
@@ -56,9 +56,9 @@ func readChain(text []byte) ([]*x509.Certificate, error) {
 	return chain, nil
 }
 
-// parseChain reads the certificates in PEM text that somebody here has written, the leaf
+// ParseChain reads the certificates in PEM text that somebody here has written, the leaf
 // first; keys and explanations may stand beside them.
-func parseChain(data []byte) ([]*x509.Certificate, error) {
+func ParseChain(data []byte) ([]*x509.Certificate, error) {
 	var chain []*x509.Certificate
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
@@ -76,7 +76,7 @@ func parseChain(data []byte) ([]*x509.Certificate, error) {
 	return chain, nil
 }
 
-func marshalChain(chain []*x509.Certificate) []byte {
+func MarshalChain(chain []*x509.Certificate) []byte {
 	var b bytes.Buffer
 	for _, cert := range chain {
 		_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}) // a Buffer takes all
@@ -84,18 +84,18 @@ func marshalChain(chain []*x509.Certificate) []byte {
 	return b.Bytes()
 }
 
-// wanted is what a leaf is held against before it replaces anything on disk.
-type wanted struct {
-	key     crypto.Signer
-	emails  []string
-	usages  []string
-	certbot bool
-	now     time.Time
+// Wanted is what a leaf is held against before it replaces anything on disk.
+type Wanted struct {
+	Key     crypto.Signer
+	Emails  []string
+	Usages  []string
+	Certbot bool
+	Now     time.Time
 }
 
-// check says why a certificate is not the one ordered.
-func (w wanted) check(leaf *x509.Certificate) error {
-	if !samePublicKey(leaf.PublicKey, w.key) {
+// Check says why a certificate is not the one ordered.
+func (w Wanted) Check(leaf *x509.Certificate) error {
+	if !SamePublicKey(leaf.PublicKey, w.Key) {
 		return errors.New("it is for another key")
 	}
 	for _, look := range []func(*x509.Certificate) error{w.checkPurpose, w.checkNames, w.checkSubject, w.checkLifetime, w.checkTime} {
@@ -110,23 +110,23 @@ func (w wanted) check(leaf *x509.Certificate) error {
 // a CA of one's own may be more generous; what has no end is no certificate for mail.
 const maxLifetime = 10 * 366 * 24 * time.Hour
 
-func (w wanted) checkLifetime(leaf *x509.Certificate) error {
+func (w Wanted) checkLifetime(leaf *x509.Certificate) error {
 	if life := leaf.NotAfter.Sub(leaf.NotBefore); life <= 0 || life > maxLifetime {
 		return fmt.Errorf("it is valid from %s to %s", leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339))
 	}
 	return nil
 }
 
-// wrongClock is the error for a certificate that is the one ordered and not valid now.
+// WrongClock is the error for a certificate that is the one ordered and not valid now.
 // The CA has just issued it, so it is not the certificate that is wrong.
-type wrongClock struct{ error }
+type WrongClock struct{ error }
 
-func (w wanted) checkTime(leaf *x509.Certificate) error {
+func (w Wanted) checkTime(leaf *x509.Certificate) error {
 	switch {
-	case w.now.Add(clockGrace).Before(leaf.NotBefore):
-		return wrongClock{fmt.Errorf("it begins only at %s", leaf.NotBefore.Local().Format(time.RFC3339))}
-	case !w.now.Before(leaf.NotAfter):
-		return wrongClock{fmt.Errorf("it expired at %s", leaf.NotAfter.Local().Format(time.RFC3339))}
+	case w.Now.Add(clockGrace).Before(leaf.NotBefore):
+		return WrongClock{fmt.Errorf("it begins only at %s", leaf.NotBefore.Local().Format(time.RFC3339))}
+	case !w.Now.Before(leaf.NotAfter):
+		return WrongClock{fmt.Errorf("it expired at %s", leaf.NotAfter.Local().Format(time.RFC3339))}
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (w wanted) checkTime(leaf *x509.Certificate) error {
 // checkPurpose: a certificate for mail is no CA and is for no server, code or time. It may
 // log in its owner (clientAuth), or do what we know no name of. CAs leave
 // emailProtection out of some that only sign.
-func (w wanted) checkPurpose(leaf *x509.Certificate) error {
+func (w Wanted) checkPurpose(leaf *x509.Certificate) error {
 	if leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
 		return errors.New("it is that of a CA")
 	}
@@ -155,25 +155,25 @@ func (w wanted) checkPurpose(leaf *x509.Certificate) error {
 }
 
 // onlySigns reports whether a certificate can sign and not encrypt.
-func (w wanted) onlySigns(leaf *x509.Certificate) bool {
+func (w Wanted) onlySigns(leaf *x509.Certificate) bool {
 	if leaf.KeyUsage == 0 {
-		return signingOnly(w.usages)
+		return signingOnly(w.Usages)
 	}
 	return leaf.KeyUsage&^(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) == 0
 }
 
 // checkNames: addresses may come back in another case. A certbot CA may keep
 // only the dNSName.
-func (w wanted) checkNames(leaf *x509.Certificate) error {
-	emails, dns, err := leafNames(leaf)
+func (w Wanted) checkNames(leaf *x509.Certificate) error {
+	emails, dns, err := Names(leaf)
 	if err != nil {
 		return err
 	}
-	if w.certbot {
+	if w.Certbot {
 		emails, dns = append(emails, dns...), nil
 	}
-	if len(dns) > 0 || !sameAddresses(emails, w.emails) {
-		return fmt.Errorf("it names %q, and %q were ordered", append(emails, dns...), w.emails)
+	if len(dns) > 0 || !SameAddresses(emails, w.Emails) {
+		return fmt.Errorf("it names %q, and %q were ordered", append(emails, dns...), w.Emails)
 	}
 	return nil
 }
@@ -183,20 +183,20 @@ func (w wanted) checkNames(leaf *x509.Certificate) error {
 var oidEmailAddress = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 1}
 
 // checkSubject: an address in the subject is one that was ordered.
-func (w wanted) checkSubject(leaf *x509.Certificate) error {
+func (w Wanted) checkSubject(leaf *x509.Certificate) error {
 	for _, name := range leaf.Subject.Names {
 		value := fmt.Sprint(name.Value)
 		if !name.Type.Equal(oidEmailAddress) && !strings.Contains(value, "@") {
 			continue
 		}
-		if !slices.ContainsFunc(w.emails, func(e string) bool { return state.Key(e) == state.Key(value) }) {
+		if !slices.ContainsFunc(w.Emails, func(e string) bool { return state.Key(e) == state.Key(value) }) {
 			return fmt.Errorf("its subject names %q, which was not ordered", value)
 		}
 	}
 	return nil
 }
 
-func leafNames(leaf *x509.Certificate) (emails, dns []string, err error) {
+func Names(leaf *x509.Certificate) (emails, dns []string, err error) {
 	for _, ext := range leaf.Extensions {
 		if ext.Id.Equal(oidSubjectAltName) {
 			return parseNames(ext.Value)
@@ -205,9 +205,9 @@ func leafNames(leaf *x509.Certificate) (emails, dns []string, err error) {
 	return nil, nil, errors.New("it has no subjectAltName")
 }
 
-func fingerprint(cert *x509.Certificate) string {
+func Fingerprint(cert *x509.Certificate) string {
 	sum := sha256.Sum256(cert.Raw)
 	return hex.EncodeToString(sum[:])
 }
 
-func serialOf(cert *x509.Certificate) string { return fmt.Sprintf("%x", cert.SerialNumber) }
+func Serial(cert *x509.Certificate) string { return fmt.Sprintf("%x", cert.SerialNumber) }

@@ -1,4 +1,4 @@
-package issuer
+package cert
 
 import (
 	"bytes"
@@ -10,12 +10,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/pem"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 
 	"postseal/internal/failure"
+	"postseal/internal/printable"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 	"software.sslmate.com/src/go-pkcs12"
@@ -25,8 +26,8 @@ import (
 // is 3DES for old phones and gpgsm.
 var Formats = []string{"modern", "legacy"}
 
-// encodeContainer makes the PKCS#12 file: key, leaf, and the rest of the chain.
-func encodeContainer(format string, key crypto.Signer, chain []*x509.Certificate, passphrase string) ([]byte, error) {
+// EncodeContainer makes the PKCS#12 file: key, leaf, and the rest of the chain.
+func EncodeContainer(format string, key crypto.Signer, chain []*x509.Certificate, passphrase string) ([]byte, error) {
 	encoder := pkcs12.Modern2023
 	if format == "legacy" {
 		encoder = pkcs12.LegacyDES
@@ -34,9 +35,58 @@ func encodeContainer(format string, key crypto.Signer, chain []*x509.Certificate
 	return encoder.Encode(key, chain[0], chain[1:], passphrase)
 }
 
-// checkPassphrase: importers disagree on the encoding of anything but ASCII.
-func checkPassphrase(s string) error {
-	if !isASCII(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+// Kinds of Passphrase.
+const (
+	PassGenerated = "generated" // random, written beside the container
+	PassGiven     = "given"     // by flag or prompt
+	PassFile      = "file"      // read from a file at each renewal
+	PassNone      = "none"      // empty, with a MAC
+)
+
+// Passphrase says how a container is locked. A given one is remembered for
+// renewals in renewal.json, which is 0600 and stands beside the private key in
+// the clear: it opens nothing there that is not open already.
+type Passphrase struct {
+	Kind  string `json:"kind,omitempty"`
+	Value string `json:"value,omitempty"` // of a given one
+	Path  string `json:"path,omitempty"`  // of a file
+}
+
+// Word returns the passphrase. A generated one stays the same for all renewals of a
+// certificate, whose former one is given ("" for none): its owner has written it down.
+func (p Passphrase) Word(former string) (string, error) {
+	switch p.Kind {
+	case PassNone:
+		return "", nil
+	case PassGiven:
+		return p.Value, CheckPassphrase(p.Value)
+	case PassFile:
+		return ReadPassphrase(p.Path)
+	}
+	if former != "" {
+		return former, nil
+	}
+	return rand.Text(), nil
+}
+
+// ReadPassphrase reads the first line of a file.
+func ReadPassphrase(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", failure.In("passphrase-file", failure.Config("give a file with the passphrase in its first line", "%v", err))
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	line = strings.TrimSuffix(line, "\r")
+	if line == "" {
+		return "", failure.In("passphrase-file", failure.Config(failure.EmptyPass, "the first line of %q is empty", path))
+	}
+	return line, CheckPassphrase(line)
+}
+
+// CheckPassphrase refuses a passphrase that is not ASCII: importers disagree on the encoding
+// of anything else.
+func CheckPassphrase(s string) error {
+	if !printable.ASCII(s) || !printable.Text(s) {
 		return failure.Usage("use printable ASCII", "the passphrase has characters that not all mail programs read alike")
 	}
 	return nil
@@ -69,7 +119,7 @@ func openContainer(data []byte, passphrase string) (*x509.Certificate, crypto.Si
 		return first, nil, nil
 	}
 	all := append([]*x509.Certificate{first}, rest...)
-	n := slices.IndexFunc(all, func(c *x509.Certificate) bool { return samePublicKey(c.PublicKey, signer) })
+	n := slices.IndexFunc(all, func(c *x509.Certificate) bool { return SamePublicKey(c.PublicKey, signer) })
 	if n < 0 {
 		return nil, nil, errors.New("it holds no certificate for its key")
 	}
@@ -197,61 +247,4 @@ func newMAC(message []byte, passphrase string) (mac macData, err error) {
 // length, that begins with version 3.
 func isContainer(data []byte) bool {
 	return len(data) > 4 && data[0] == 0x30 && bytes.Contains(data[:min(len(data), 9)], []byte{2, 1, 3, 0x30})
-}
-
-// identify says what a file is that is not read here, and a command that makes one of it
-// that is; both are "" if it is unknown. name is that of the file.
-func identify(data []byte, name string) (what, hint string) {
-	name = shellWord(name)
-	block, _ := pem.Decode(data)
-	var der struct {
-		First asn1.RawValue
-		Rest  asn1.RawValue `asn1:"optional"`
-	}
-	_, err := asn1.Unmarshal(data, &der)
-	signedData := []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2} // RFC 5652, Section 5.1
-	switch {
-	case block != nil:
-		return identifyPEM(block, name)
-	case bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")):
-		return "text in UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 " + name + " >converted.pem"
-	case bytes.HasPrefix(data, []byte{0xfe, 0xed, 0xfe, 0xed}) || bytes.HasPrefix(data, []byte{0xce, 0xce, 0xce, 0xce}):
-		return "a Java keystore", "convert it: keytool -importkeystore -srckeystore " + name + " -destkeystore converted.p12 -deststoretype PKCS12"
-	case isContainer(data):
-		return "a PKCS#12 container", "convert it: openssl pkcs12 -in " + name + " -nodes -legacy -out converted.pem"
-	case err == nil && bytes.Equal(der.First.Bytes, signedData):
-		return "a PKCS#7 list of certificates", "convert it: openssl pkcs7 -inform DER -in " + name + " -print_certs -out converted.pem"
-	case err == nil && der.First.Tag == asn1.TagSequence && der.Rest.Tag == asn1.TagOctetString:
-		return "an encrypted key", "decrypt it: openssl pkey -inform DER -in " + name + " -out converted.pem"
-	}
-	if _, err := x509.ParseCertificate(data); err == nil {
-		return "a certificate, and no key", ""
-	}
-	return "", ""
-}
-
-func identifyPEM(block *pem.Block, name string) (what, hint string) {
-	switch kind := block.Type; {
-	case kind == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "":
-		return "an encrypted key", "decrypt it: openssl pkey -in " + name + " -out converted.pem"
-	case kind == "OPENSSH PRIVATE KEY":
-		return "a key of OpenSSH", "convert a copy: cp " + name + ` converted.pem && ssh-keygen -p -N "" -m PKCS8 -f converted.pem`
-	case kind == "PKCS7":
-		return "a PKCS#7 list of certificates", "convert it: openssl pkcs7 -in " + name + " -print_certs -out converted.pem"
-	case kind == "CERTIFICATE":
-		return "a certificate, and no key", ""
-	default:
-		return "a " + strings.ToLower(kind), ""
-	}
-}
-
-// shellWord quotes a word for a shell where that is needed.
-func shellWord(s string) string {
-	plain := func(r rune) bool {
-		return strings.ContainsRune("/._-+@%,:=", r) || r < 0x80 && (r >= '0' && r <= '9' || r|0x20 >= 'a' && r|0x20 <= 'z')
-	}
-	if s != "" && s[0] != '-' && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

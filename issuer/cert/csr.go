@@ -1,4 +1,4 @@
-package issuer
+package cert
 
 import (
 	"crypto"
@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"postseal/internal/printable"
 )
 
 var (
@@ -24,10 +26,10 @@ const (
 	tagDNSName    = 2
 )
 
-// newCSR makes the request for a certificate that names exactly these addresses
+// NewCSR makes the request for a certificate that names exactly these addresses
 // (RFC 8823, Section 3, item 8). It carries subjectAltName, keyUsage if usages
 // are given, and nothing else: CASTLE refuses other extensions.
-func newCSR(key crypto.Signer, emails, usages []string, certbot bool) ([]byte, error) {
+func NewCSR(key crypto.Signer, emails, usages []string, certbot bool) ([]byte, error) {
 	san, err := marshalNames(emails, certbot)
 	if err != nil {
 		return nil, err
@@ -76,7 +78,7 @@ type otherName struct {
 // generalName writes an address as rfc822Name, which is ASCII, or, for a local
 // part that is not, as SmtpUTF8Mailbox.
 func generalName(email string) (asn1.RawValue, error) {
-	if isASCII(email) {
+	if printable.ASCII(email) {
 		return stringName(tagRFC822Name, email), nil
 	}
 	seq, err := asn1.Marshal(otherName{oidSmtpUTF8Mailbox, email})
@@ -115,7 +117,7 @@ func parseNames(der []byte) (emails, dns []string, err error) {
 		o := otherName{}
 		switch {
 		case n.Class == asn1.ClassContextSpecific && n.Tag == tagRFC822Name:
-			if !isASCII(string(n.Bytes)) {
+			if !printable.ASCII(string(n.Bytes)) {
 				return nil, nil, errors.New("an rfc822Name is not ASCII") // RFC 5280, Section 4.2.1.6
 			}
 			emails = append(emails, string(n.Bytes))

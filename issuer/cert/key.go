@@ -1,8 +1,9 @@
-package issuer
+// Package cert is what a certificate for mail is made of: addresses, key and usages, the
+// request, the check of what the CA made of it, and the container for mail programs. It is
+// given values and returns values.
+package cert
 
 import (
-	"bytes"
-	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -13,7 +14,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -26,8 +26,8 @@ var KeyTypes = []string{"rsa2048", "rsa3072", "rsa4096", "p256", "p384"}
 // DefaultKeyType is what every mail program can use.
 const DefaultKeyType = "rsa2048"
 
-// newKey generates a private key.
-func newKey(keyType string) (crypto.Signer, error) {
+// NewKey generates a private key.
+func NewKey(keyType string) (crypto.Signer, error) {
 	switch keyType {
 	case "rsa2048", "":
 		return rsa.GenerateKey(rand.Reader, 2048)
@@ -43,9 +43,9 @@ func newKey(keyType string) (crypto.Signer, error) {
 	return nil, failure.Usage("use one of "+strings.Join(KeyTypes, ", "), "unknown key type %q", keyType)
 }
 
-// keyTypeOf names the type of a key, or says why no CA may take it (CA/B Forum
+// KeyTypeOf names the type of a key, or says why no CA may take it (CA/B Forum
 // S/MIME BR, Section 6.1.5).
-func keyTypeOf(key crypto.Signer) (string, error) {
+func KeyTypeOf(key crypto.Signer) (string, error) {
 	switch k := key.(type) {
 	case *rsa.PrivateKey:
 		if bits := k.N.BitLen(); bits >= 2048 && bits%8 == 0 {
@@ -64,36 +64,12 @@ func keyTypeOf(key crypto.Signer) (string, error) {
 	return "", fmt.Errorf("a key of type %T is not taken by any CA", key)
 }
 
-const keyHint = "use a file with an RSA key of 2048 bits or more, P-256 or P-384: PEM or DER, not encrypted"
-
-// readKey reads a private key for a certificate: PKCS#8, PKCS#1 or SEC 1, in PEM or DER.
-// What people have besides is called by its name, with a command that converts it.
-func readKey(path string) (crypto.Signer, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, failure.In("key-path", failure.Config("give a file with a private key", "%v", err))
-	}
-	key, err := parseKey(bytes.TrimPrefix(data, []byte("\ufeff")))
-	if err == nil {
-		_, err = keyTypeOf(key)
-	}
-	if errors.Is(err, errNoKey) {
-		if what, hint := identify(data, path); what != "" {
-			return nil, failure.In("key-path", failure.Usage(cmp.Or(hint, keyHint), "%q is %s", path, what))
-		}
-	}
-	if err != nil {
-		return nil, failure.In("key-path", failure.Usage(keyHint, "%q: %v", path, err))
-	}
-	return key, nil
-}
-
 var errNoKey = errors.New("holds no private key")
 
-// parseKey finds the first private key in PEM text, where certificates may stand
+// ParseKey finds the first private key in PEM text, where certificates may stand
 // beside it, or reads one in DER. The error is errNoKey if there is none that is not
 // encrypted.
-func parseKey(data []byte) (crypto.Signer, error) {
+func ParseKey(data []byte) (crypto.Signer, error) {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if slices.Contains([]string{"PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"}, block.Type) && block.Headers["DEK-Info"] == "" {
 			return parseDER(block.Bytes)
@@ -126,7 +102,7 @@ func parseDER(der []byte) (crypto.Signer, error) {
 	return signer, nil
 }
 
-func marshalKey(key crypto.Signer) ([]byte, error) {
+func MarshalKey(key crypto.Signer) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, err
@@ -134,10 +110,52 @@ func marshalKey(key crypto.Signer) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// samePublicKey reports whether a certificate is for a key.
-func samePublicKey(pub crypto.PublicKey, key crypto.Signer) bool {
+// SamePublicKey reports whether a certificate is for a key.
+func SamePublicKey(pub crypto.PublicKey, key crypto.Signer) bool {
 	k, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	return ok && k.Equal(pub)
 }
 
 func isEC(keyType string) bool { return slices.Contains([]string{"p256", "p384"}, keyType) }
+
+// Usages are the key usages that can be ordered (RFC 5280, Section 4.2.1.3).
+var Usages = []string{"digitalSignature", "contentCommitment", "keyEncipherment", "keyAgreement"}
+
+var usageBits = map[string]x509.KeyUsage{
+	"digitalSignature":  x509.KeyUsageDigitalSignature,
+	"contentCommitment": x509.KeyUsageContentCommitment,
+	"keyEncipherment":   x509.KeyUsageKeyEncipherment,
+	"keyAgreement":      x509.KeyUsageKeyAgreement,
+}
+
+// CheckUsages refuses what a key of that type cannot do (CA/B Forum S/MIME BR,
+// Section 7.1.2.3).
+func CheckUsages(usages []string, keyType string) error {
+	for _, u := range usages {
+		if _, ok := usageBits[u]; !ok {
+			return failure.Usage("use "+strings.Join(Usages, ", "), "unknown usage %q", u)
+		}
+	}
+	if isEC(keyType) && slices.Contains(usages, "keyEncipherment") {
+		return failure.Usage("use keyAgreement with an EC key, or an RSA key",
+			"an EC key cannot encipher keys: keyEncipherment does not go with key type %s", keyType)
+	}
+	if !isEC(keyType) && slices.Contains(usages, "keyAgreement") {
+		return failure.Usage("use keyEncipherment with an RSA key, or an EC key",
+			"an RSA key cannot agree on keys: keyAgreement does not go with key type %s", keyType)
+	}
+	return nil
+}
+
+func usageOf(usages []string) (bits x509.KeyUsage) {
+	for _, u := range usages {
+		bits |= usageBits[u]
+	}
+	return bits
+}
+
+// signingOnly reports whether usages ask for a certificate that only signs (RFC
+// 8823, Section 3.3).
+func signingOnly(usages []string) bool {
+	return len(usages) > 0 && usageOf(usages)&(x509.KeyUsageKeyEncipherment|x509.KeyUsageKeyAgreement) == 0
+}

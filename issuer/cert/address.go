@@ -1,9 +1,10 @@
-package issuer
+package cert
 
 import (
 	"fmt"
 	"net/mail"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -17,8 +18,11 @@ import (
 
 const addressHint = "write one plain address such as alice@example.org"
 
-// maxBadAddresses bounds how many addresses one error names.
-const maxBadAddresses = 20
+// Bounds of an error: how many addresses it names, and how many bytes of one it shows.
+const (
+	maxBadAddresses = 20
+	maxShown        = 200
+)
 
 // ParseAddress reads a mail address as a user types or pastes it and returns it in
 // the form in which it is ordered: without white space or a byte order mark around
@@ -33,7 +37,7 @@ func ParseAddress(s string) (string, error) {
 }
 
 func badAddress(s, why string) string {
-	return fmt.Sprintf("%q is no mail address: %s", shorten(s), why)
+	return fmt.Sprintf("%s is no mail address: %s", printable.Line(strconv.Quote(s), maxShown), why)
 }
 
 // parseAddress returns the address, or why it is not one.
@@ -73,9 +77,9 @@ func parseAddress(s string) (addr, why string) {
 	return local + "@" + strings.ToLower(ascii), ""
 }
 
-// isPlain reports whether the text of a CA is one plain address and nothing else: no name,
+// IsPlain reports whether the text of a CA is one plain address and nothing else: no name,
 // no list, no line that would begin a header field of its own, nothing to be trimmed.
-func isPlain(s string) bool {
+func IsPlain(s string) bool {
 	unseen := func(r rune) bool { return r == ' ' || !printable.Is(r) }
 	_, err := ParseAddress(s)
 	return err == nil && len(s) <= 320 && strings.IndexFunc(s, unseen) < 0
@@ -135,20 +139,17 @@ func ParseAddresses(list []string) ([]string, error) {
 	return ParseTyped(typed)
 }
 
-// sameAddresses reports whether two lists name the same mailboxes, in any order.
-func sameAddresses(a, b []string) bool {
-	return slices.Equal(sortedKeys(a), sortedKeys(b))
+// SameAddresses reports whether two lists name the same mailboxes, in any order.
+func SameAddresses(a, b []string) bool {
+	return slices.Equal(AddressKeys(a), AddressKeys(b))
 }
 
-func sortedKeys(addrs []string) []string {
+// AddressKeys returns what tells mailboxes apart, sorted, each once.
+func AddressKeys(addrs []string) []string {
 	keys := make([]string, len(addrs))
 	for i, a := range addrs {
 		keys[i] = state.Key(a)
 	}
 	slices.Sort(keys)
 	return slices.Compact(keys)
-}
-
-func isASCII(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
 }

@@ -1,4 +1,4 @@
-package issuer
+package cert
 
 import (
 	"os"
@@ -51,12 +51,26 @@ func (y *yard) convert(hint string) {
 	y.sh("rm -f converted.pem; " + command)
 }
 
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func words(list ...string) (all []func() (string, error)) {
+	for _, word := range list {
+		all = append(all, func() (string, error) { return word, nil })
+	}
+	return all
+}
+
 // Private keys as other programs write them are read, or called by their name, with a
 // command that makes one of them that is read.
 func TestForeignKeys(t *testing.T) {
 	y := newYard(t)
 	t.Chdir(y.dir)
-	want, err := readKey("key.pem")
+	want, err := ReadKey("key.pem")
 	must(t, err)
 	for file, tc := range map[string]struct{ line, what string }{
 		"pkcs8.der":         {"openssl pkcs8 -topk8 -nocrypt -in key.pem -outform DER -out pkcs8.der", ""},
@@ -81,9 +95,9 @@ func TestForeignKeys(t *testing.T) {
 		"nothing":    {": >nothing", "holds no private key"},
 	} {
 		y.sh(tc.line)
-		key, err := readKey(file)
+		key, err := ReadKey(file)
 		if tc.what == "" {
-			if err != nil || !samePublicKey(want.Public(), key) {
+			if err != nil || !SamePublicKey(want.Public(), key) {
 				t.Errorf("%s: %v", file, err)
 			}
 			continue
@@ -97,10 +111,10 @@ func TestForeignKeys(t *testing.T) {
 		}
 		y.convert(failure.HintOf(err))
 		if file == "java.jks" { // to PKCS#12, which is to be converted once more
-			_, err = readKey("converted.p12")
+			_, err = ReadKey("converted.p12")
 			y.convert(failure.HintOf(err))
 		}
-		if key, err = readKey("converted.pem"); err != nil || !samePublicKey(want.Public(), key) {
+		if key, err = ReadKey("converted.pem"); err != nil || !SamePublicKey(want.Public(), key) {
 			t.Errorf("%s, converted: %v", file, err)
 		}
 	}
@@ -110,7 +124,7 @@ func TestForeignKeys(t *testing.T) {
 func TestForeignContainers(t *testing.T) {
 	y := newYard(t)
 	t.Chdir(y.dir)
-	want, err := readLeaf(".")
+	want, _, err := Read("cert.pem", nil)
 	must(t, err)
 	const export = "openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:passphrase "
 	const nss = "pk12util -n alice -d sql:. -W passphrase "
@@ -140,16 +154,13 @@ func TestForeignContainers(t *testing.T) {
 		"text":         {"echo text >text", "no certificate in PEM, DER or PKCS#12", false},
 	} {
 		y.sh(tc.line)
-		word := "passphrase"
-		v := Revocation{CertPath: file, Passphrase: &word}
-		leaf, key, err := v.read()
+		leaf, key, err := Read(file, words("passphrase"))
 		if tc.what == "" {
 			if err != nil || !leaf.Equal(want) || (key != nil) != tc.key {
 				t.Errorf("%s: key %v, %v", file, key != nil, err)
 			}
-			if wrong := "wrong"; strings.HasSuffix(file, ".p12") && file != "open.p12" && !strings.HasPrefix(file, "nss ") {
-				v.Passphrase = &wrong
-				if _, _, err := v.read(); failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), "the passphrase does not open") {
+			if strings.HasSuffix(file, ".p12") && file != "open.p12" && !strings.HasPrefix(file, "nss ") {
+				if _, _, err := Read(file, words("", "wrong")); failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), "the passphrase does not open") {
 					t.Errorf("%s, wrong passphrase: %v", file, err)
 				}
 			}
@@ -163,8 +174,7 @@ func TestForeignContainers(t *testing.T) {
 			continue
 		}
 		y.convert(failure.HintOf(err))
-		v.CertPath = "converted.pem"
-		if leaf, _, err := v.read(); err != nil || !leaf.Equal(want) {
+		if leaf, _, err := Read("converted.pem", nil); err != nil || !leaf.Equal(want) {
 			t.Errorf("%s, converted: %v", file, err)
 		}
 	}

@@ -1,12 +1,10 @@
-package issuer
+package cert
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"math/big"
 	"net"
 	"net/url"
 	"os"
@@ -17,18 +15,12 @@ import (
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/internal/test/certs"
 
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-func testKey(t testing.TB) crypto.Signer {
-	t.Helper()
-	key, err := newKey("p256")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
+const alice = "alice@example.test"
 
 // A request holds subjectAltName, keyUsage if asked for, and nothing else.
 func TestCSR(t *testing.T) {
@@ -46,7 +38,7 @@ func TestCSR(t *testing.T) {
 		"encryption":  {emails: []string{alice}, usages: []string{"keyAgreement"}, extensions: 2, usage: x509.KeyUsageKeyAgreement},
 		"RSA encrypt": {emails: []string{alice}, usages: []string{"keyEncipherment"}, extensions: 2, usage: x509.KeyUsageKeyEncipherment},
 	} {
-		der, err := newCSR(testKey(t), tc.emails, tc.usages, tc.certbot)
+		der, err := NewCSR(certs.Key(t), tc.emails, tc.usages, tc.certbot)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,32 +62,14 @@ func TestCSR(t *testing.T) {
 // parsedUsage lets crypto/x509 read a keyUsage extension.
 func parsedUsage(t *testing.T, ext pkix.Extension) x509.KeyUsage {
 	t.Helper()
-	return selfSigned(t, testKey(t), func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, ext) }).KeyUsage
-}
-
-func selfSigned(t testing.TB, key crypto.Signer, change func(*x509.Certificate)) *x509.Certificate {
-	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(4711), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		EmailAddresses: []string{alice}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
-	}
-	change(template)
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
+	return certs.SelfSigned(t, certs.Key(t), func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, ext) }).KeyUsage
 }
 
 func TestLeaf(t *testing.T) {
-	key := testKey(t)
+	key := certs.Key(t)
 	for name, tc := range map[string]struct {
 		change func(*x509.Certificate)
-		want   func(*wanted)
+		want   func(*Wanted)
 		err    string
 	}{
 		"good":               {},
@@ -103,14 +77,14 @@ func TestLeaf(t *testing.T) {
 		"clientAuth beside":  {change: func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) }},
 		"any usage":          {change: func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }, err: "more than mail"},
 		"begins in a moment": {change: func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }},
-		"another key":        {want: func(w *wanted) { w.key = testKey(t) }, err: "another key"},
+		"another key":        {want: func(w *Wanted) { w.Key = certs.Key(t) }, err: "another key"},
 		"another address":    {change: func(c *x509.Certificate) { c.EmailAddresses = []string{"eve@example.test"} }, err: "were ordered"},
 		"one too many":       {change: func(c *x509.Certificate) { c.EmailAddresses = append(c.EmailAddresses, "eve@example.test") }, err: "were ordered"},
-		"one missing":        {want: func(w *wanted) { w.emails = []string{alice, "bob@example.test"} }, err: "were ordered"},
+		"one missing":        {want: func(w *Wanted) { w.Emails = []string{alice, "bob@example.test"} }, err: "were ordered"},
 		"no names":           {change: func(c *x509.Certificate) { c.EmailAddresses = nil }, err: "no subjectAltName"},
 		"for servers":        {change: func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, err: "more than mail"},
 		"no EKU":             {change: func(c *x509.Certificate) { c.ExtKeyUsage = nil }, err: "emailProtection"},
-		"no EKU, signing":    {change: func(c *x509.Certificate) { c.ExtKeyUsage = nil }, want: func(w *wanted) { w.usages = []string{"digitalSignature"} }},
+		"no EKU, signing":    {change: func(c *x509.Certificate) { c.ExtKeyUsage = nil }, want: func(w *Wanted) { w.Usages = []string{"digitalSignature"} }},
 		"expired":            {change: func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, err: "expired"},
 		"not yet": {change: func(c *x509.Certificate) {
 			c.NotBefore = time.Now().Add(time.Hour)
@@ -122,13 +96,13 @@ func TestLeaf(t *testing.T) {
 		"OCSP beside":      {change: func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning) }, err: "more than mail"},
 		"a usage unheard":  {change: func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 2, 3}} }},
 		"signs, no EKU":    {change: func(c *x509.Certificate) { c.ExtKeyUsage, c.KeyUsage = nil, x509.KeyUsageDigitalSignature }},
-		"encrypts, no EKU": {change: func(c *x509.Certificate) { c.ExtKeyUsage, c.KeyUsage = nil, x509.KeyUsageKeyAgreement }, want: func(w *wanted) { w.usages = []string{"digitalSignature"} }, err: "emailProtection"},
+		"encrypts, no EKU": {change: func(c *x509.Certificate) { c.ExtKeyUsage, c.KeyUsage = nil, x509.KeyUsageKeyAgreement }, want: func(w *Wanted) { w.Usages = []string{"digitalSignature"} }, err: "emailProtection"},
 		"a CA":             {change: func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }, err: "of a CA"},
 		"signs for a CA":   {change: func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }, err: "of a CA"},
 		"dNSName beside":   {change: func(c *x509.Certificate) { c.DNSNames = []string{"www.example.test"} }, err: "were ordered"},
 		"its own dNSName":  {change: func(c *x509.Certificate) { c.DNSNames = []string{alice} }, err: "were ordered"},
-		"both, certbot":    {change: func(c *x509.Certificate) { c.DNSNames = []string{alice} }, want: func(w *wanted) { w.certbot = true }},
-		"a host, certbot":  {change: func(c *x509.Certificate) { c.DNSNames = []string{alice, "example.test"} }, want: func(w *wanted) { w.certbot = true }, err: "were ordered"},
+		"both, certbot":    {change: func(c *x509.Certificate) { c.DNSNames = []string{alice} }, want: func(w *Wanted) { w.Certbot = true }},
+		"a host, certbot":  {change: func(c *x509.Certificate) { c.DNSNames = []string{alice, "example.test"} }, want: func(w *Wanted) { w.Certbot = true }, err: "were ordered"},
 		"an IP address":    {change: func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} }, err: "kind [7]"},
 		"a URI":            {change: func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "urn", Opaque: "x"}} }, err: "kind [6]"},
 		"a principal name": {change: func(c *x509.Certificate) {
@@ -143,17 +117,17 @@ func TestLeaf(t *testing.T) {
 		}, err: "subject names"},
 		"for ever":           {change: func(c *x509.Certificate) { c.NotAfter = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) }, err: "valid from"},
 		"ends before begins": {change: func(c *x509.Certificate) { c.NotBefore = c.NotAfter.Add(time.Minute) }, err: "valid from"},
-		"dNSName, certbot":   {change: func(c *x509.Certificate) { c.EmailAddresses, c.DNSNames = nil, []string{alice} }, want: func(w *wanted) { w.certbot = true }},
+		"dNSName, certbot":   {change: func(c *x509.Certificate) { c.EmailAddresses, c.DNSNames = nil, []string{alice} }, want: func(w *Wanted) { w.Certbot = true }},
 		"dNSName":            {change: func(c *x509.Certificate) { c.EmailAddresses, c.DNSNames = nil, []string{alice} }, err: "were ordered"},
 	} {
-		w := wanted{key: key, emails: []string{alice}, now: time.Now()}
+		w := Wanted{Key: key, Emails: []string{alice}, Now: time.Now()}
 		if tc.want != nil {
 			tc.want(&w)
 		}
 		if tc.change == nil {
 			tc.change = func(*x509.Certificate) {}
 		}
-		err := w.check(selfSigned(t, key, tc.change))
+		err := w.Check(certs.SelfSigned(t, key, tc.change))
 		if (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -176,10 +150,10 @@ func principalName(name string) []byte {
 
 // A chain from a CA is certificates and nothing else.
 func TestReadChain(t *testing.T) {
-	key := testKey(t)
-	cert := selfSigned(t, key, func(*x509.Certificate) {})
-	one := string(marshalChain([]*x509.Certificate{cert}))
-	secret, err := marshalKey(key)
+	key := certs.Key(t)
+	cert := certs.SelfSigned(t, key, func(*x509.Certificate) {})
+	one := string(MarshalChain([]*x509.Certificate{cert}))
+	secret, err := MarshalKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +181,7 @@ func TestReadChain(t *testing.T) {
 		"eleven":           {strings.Repeat(one, 11), 0},
 		"a megabyte blank": {one + strings.Repeat("\n", 1<<20), 0},
 	} {
-		chain, err := readChain([]byte(tc.text))
+		chain, err := ReadChain([]byte(tc.text))
 		if len(chain) != tc.n || (err == nil) != (tc.n > 0) {
 			t.Errorf("%s: %d, %v", name, len(chain), err)
 		}
@@ -215,14 +189,14 @@ func TestReadChain(t *testing.T) {
 }
 
 func TestParseChain(t *testing.T) {
-	cert := selfSigned(t, testKey(t), func(*x509.Certificate) {})
-	text := marshalChain([]*x509.Certificate{cert, cert})
-	chain, err := parseChain(append([]byte("subject: someone\n"), text...))
+	cert := certs.SelfSigned(t, certs.Key(t), func(*x509.Certificate) {})
+	text := MarshalChain([]*x509.Certificate{cert, cert})
+	chain, err := ParseChain(append([]byte("subject: someone\n"), text...))
 	if err != nil || len(chain) != 2 {
 		t.Errorf("%d, %v", len(chain), err)
 	}
 	for _, bad := range []string{"", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"} {
-		if _, err := parseChain([]byte(bad)); err == nil {
+		if _, err := ParseChain([]byte(bad)); err == nil {
 			t.Errorf("%q is a chain", bad)
 		}
 	}
@@ -253,23 +227,23 @@ func FuzzParseNames(f *testing.F) {
 
 func TestKeys(t *testing.T) {
 	for _, kind := range []string{"rsa2048", "p256", "p384"} {
-		key, err := newKey(kind)
+		key, err := NewKey(kind)
 		if err != nil {
 			t.Fatal(err)
 		}
-		data, err := marshalKey(key)
+		data, err := MarshalKey(key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := parseKey(data)
-		if err != nil || !samePublicKey(back.Public(), key) {
+		back, err := ParseKey(data)
+		if err != nil || !SamePublicKey(back.Public(), key) {
 			t.Errorf("%s: %v", kind, err)
 		}
-		if got, err := keyTypeOf(back); got != kind || err != nil {
+		if got, err := KeyTypeOf(back); got != kind || err != nil {
 			t.Errorf("%s is %s, %v", kind, got, err)
 		}
 	}
-	if _, err := newKey("dsa"); failure.KindOf(err) != failure.KindUsage {
+	if _, err := NewKey("dsa"); failure.KindOf(err) != failure.KindUsage {
 		t.Errorf("dsa: %v", err)
 	}
 	for _, bad := range []string{"", "x", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {
@@ -277,7 +251,7 @@ func TestKeys(t *testing.T) {
 		if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readKey(path); failure.KindOf(err) != failure.KindUsage {
+		if _, err := ReadKey(path); failure.KindOf(err) != failure.KindUsage {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -298,23 +272,23 @@ func TestCheckUsages(t *testing.T) {
 		"agreement RSA-any": {[]string{"keyAgreement"}, "rsa2056", false},
 		"no usage":          {[]string{"keyCertSign"}, "rsa2048", false},
 	} {
-		if err := checkUsages(tc.usages, tc.kind); (err == nil) != tc.ok || err != nil && failure.HintOf(err) == "" {
+		if err := CheckUsages(tc.usages, tc.kind); (err == nil) != tc.ok || err != nil && failure.HintOf(err) == "" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
 func TestContainer(t *testing.T) {
-	key := testKey(t)
-	leaf := selfSigned(t, key, func(*x509.Certificate) {})
+	key := certs.Key(t)
+	leaf := certs.SelfSigned(t, key, func(*x509.Certificate) {})
 	for _, format := range Formats {
 		for _, pass := range []string{"", "secret word"} {
-			data, err := encodeContainer(format, key, []*x509.Certificate{leaf, leaf}, pass)
+			data, err := EncodeContainer(format, key, []*x509.Certificate{leaf, leaf}, pass)
 			if err != nil {
 				t.Fatal(err)
 			}
 			back, cert, chain, err := pkcs12.DecodeChain(data, pass)
-			if err != nil || !cert.Equal(leaf) || len(chain) != 1 || !samePublicKey(key.Public(), back.(crypto.Signer)) {
+			if err != nil || !cert.Equal(leaf) || len(chain) != 1 || !SamePublicKey(key.Public(), back.(crypto.Signer)) {
 				t.Errorf("%s %q: %v", format, pass, err)
 			}
 			if _, _, _, err := pkcs12.DecodeChain(data, "wrong"); err == nil {
@@ -343,16 +317,16 @@ func TestPassphrase(t *testing.T) {
 		"control":   {Passphrase{Kind: PassGiven, Value: "a\tb"}, "a\tb", false},
 		"null byte": {Passphrase{Kind: PassGiven, Value: "a\x00b"}, "a\x00b", false},
 	} {
-		got, err := tc.p.resolve(dir)
+		got, err := tc.p.Word("")
 		if got != tc.want || (err == nil) != tc.ok {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
-	first, err := Passphrase{}.resolve(dir)
+	first, err := Passphrase{}.Word("")
 	if err != nil || len(first) < 20 {
 		t.Errorf("%q, %v", first, err)
 	}
-	if second, _ := (Passphrase{}).resolve(dir); second == first {
+	if second, _ := (Passphrase{}).Word(""); second == first {
 		t.Error("the same twice")
 	}
 }
