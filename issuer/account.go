@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,6 +20,7 @@ import (
 	"postseal/internal/https"
 	"postseal/internal/printable"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -89,7 +89,7 @@ func (a *account) thumbprint() (string, error) {
 }
 
 func (a *account) save() error {
-	return writeJSON(filepath.Join(a.dir, accountName), &a.file)
+	return store.Write(filepath.Join(a.dir, accountName), &a.file)
 }
 
 // loadAccount returns nil if there is none.
@@ -109,22 +109,17 @@ func (c *ca) loadAccount() (*account, error) {
 
 func readAccountFile(dir string) (*accountFile, error) {
 	path := filepath.Join(dir, accountName)
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if err != nil {
-		return nil, stateError(dir, err)
-	}
 	file := new(accountFile)
-	if err := json.Unmarshal(data, file); err != nil || file.Version != fileVersion {
-		if err := notOurs(path, data, err); state.Newer(err) != nil {
-			return nil, stateError(dir, err)
-		}
-		return nil, failure.Config("restore it from a backup, or move it away to make a new account",
-			"%s is not an account of version %d", path, fileVersion)
+	switch err := store.Read(path, file, func() bool { return file.Version == store.Version }); {
+	case err == nil:
+		return file, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	case state.Newer(err) != nil, errors.As(err, new(*fs.PathError)):
+		return nil, store.Error(dir, err)
 	}
-	return file, nil
+	return nil, failure.Config("restore it from a backup, or move it away to make a new account",
+		"%s is not an account of version %d", path, store.Version)
 }
 
 func readAccountKey(path string) (crypto.Signer, error) {
@@ -150,16 +145,16 @@ func (c *ca) ready(ctx context.Context) error {
 		return err
 	}
 	if err := os.MkdirAll(c.accountDir(), 0o700); err != nil {
-		return stateError(c.accountDir(), err)
+		return store.Error(c.accountDir(), err)
 	}
 	lock := filepath.Join(c.accountDir(), ".lock")
 	unlock, err := lockedfile.MutexAt(lock).Lock()
 	if err != nil {
-		return stateError(c.accountDir(), err)
+		return store.Error(c.accountDir(), err)
 	}
 	defer unlock()
 	if err := os.Chmod(lock, 0o600); err != nil { // the library leaves that to the umask
-		return stateError(lock, err)
+		return store.Error(lock, err)
 	}
 	if c.current() != nil {
 		return nil // another order of this run was faster
@@ -194,7 +189,7 @@ func (c *ca) createAccount(ctx context.Context, dir *acme.Directory) (*account, 
 		return nil, err
 	}
 	a := &account{dir: c.accountDir()}
-	a.file = accountFile{Version: fileVersion, Server: c.server, Contact: o.Contact, Terms: terms, EABKid: o.EABKid, Created: c.issuer.now().UTC()}
+	a.file = accountFile{Version: store.Version, Server: c.server, Contact: o.Contact, Terms: terms, EABKid: o.EABKid, Created: c.issuer.now().UTC()}
 	if a.key, err = keepKey(filepath.Join(a.dir, accountKey)); err != nil {
 		return nil, err
 	}
@@ -323,7 +318,7 @@ func (c *ca) onDisk() error {
 	if err := c.issuer.prepare(); err != nil {
 		return err
 	}
-	if !exists(filepath.Join(c.accountDir(), accountName)) {
+	if !store.Exists(filepath.Join(c.accountDir(), accountName)) {
 		return c.errNoAccount()
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"postseal/internal/failure"
 	"postseal/internal/testca"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -47,7 +48,7 @@ func TestAccount(t *testing.T) {
 	w.obtain(w.request("bob@example.test"))
 
 	kept, err := w.issuer().DeactivateAccount(ctx, url, w.bundle)
-	if err != nil || !exists(filepath.Join(kept, accountKey)) {
+	if err != nil || !store.Exists(filepath.Join(kept, accountKey)) {
 		t.Fatalf("%s, %v", kept, err)
 	}
 	w.obtain(w.request("carol@example.test"))
@@ -87,7 +88,7 @@ func TestRolloverKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.obtain(w.request("bob@example.test"))
-			if exists(filepath.Join(dir, nextKey)) {
+			if store.Exists(filepath.Join(dir, nextKey)) {
 				t.Error("undecided still")
 			}
 		})

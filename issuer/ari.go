@@ -11,23 +11,14 @@ import (
 	"time"
 
 	"postseal/internal/printable"
+	"postseal/issuer/store"
 )
-
-// window is when the CA wants a certificate to be renewed (RFC 9773, Section
-// 4.2), as it said when it was last asked.
-type window struct {
-	Start time.Time `json:"start"`
-	End   time.Time `json:"end"`
-	At    time.Time `json:"at"`                    // a random moment in it: ours
-	Why   string    `json:"explanation,omitempty"` // a URL
-}
 
 // Bounds of Retry-After at renewalInfo, and what holds without one (RFC 9773,
 // Section 4.3.2, recommends limits of one minute and one day). A CA without windows, or
 // one that fails to give one, is asked again too.
 const (
 	minWindowAge = time.Minute
-	maxWindowAge = 24 * time.Hour
 	windowAge    = 6 * time.Hour
 	noWindowAge  = time.Hour
 )
@@ -39,9 +30,9 @@ func askAfter(now time.Time, again time.Duration) time.Time {
 	if again == 0 {
 		again = windowAge
 	}
-	again = min(max(again, minWindowAge), maxWindowAge)
+	again = min(max(again, minWindowAge), store.MaxAskAfter)
 	if again >= time.Hour {
-		again = min(again+rand.N(again/10), maxWindowAge)
+		again = min(again+rand.N(again/10), store.MaxAskAfter)
 	}
 	return now.UTC().Add(again).Truncate(time.Second)
 }
@@ -49,13 +40,13 @@ func askAfter(now time.Time, again time.Duration) time.Time {
 // askWindow asks the CA for the window, once, and returns when to ask again: if it does
 // not answer, the certificate's lifetime decides. Any error but a
 // refusedWindow means that there is no use in asking this CA for the next certificate.
-func (c *ca) askWindow(ctx context.Context, certID string) (w *window, again time.Time, err error) {
+func (c *ca) askWindow(ctx context.Context, certID string) (w *store.Window, again time.Time, err error) {
 	dir, err := c.directory(ctx)
 	if err != nil {
 		return nil, again, err
 	}
 	if dir.RenewalInfo == "" || certID == "" {
-		return nil, askAfter(c.issuer.now(), maxWindowAge), nil
+		return nil, askAfter(c.issuer.now(), store.MaxAskAfter), nil
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, dir.RenewalInfo+"/"+certID, nil)
 	if err != nil {
@@ -89,7 +80,7 @@ type refusedWindow struct{ says string }
 func (e refusedWindow) Error() string { return "renewal information: " + e.says }
 
 // parseWindow reads a RenewalInfo object and chooses a moment in the window.
-func parseWindow(body []byte) (*window, error) {
+func parseWindow(body []byte) (*store.Window, error) {
 	var info struct {
 		SuggestedWindow struct{ Start, End time.Time }
 		ExplanationURL  string
@@ -102,18 +93,12 @@ func parseWindow(body []byte) (*window, error) {
 		return nil, errors.New("the window is empty")
 	}
 	at := start.Add(rand.N(end.Sub(start)))
-	return &window{start, end, at.Truncate(time.Second), printable.Line(info.ExplanationURL, maxWord)}, nil
+	return &store.Window{Start: start, End: end, At: at.Truncate(time.Second), Why: printable.Line(info.ExplanationURL, maxWord)}, nil
 }
 
-// same reports whether the CA has not changed its mind, so that the moment chosen
-// before stays.
-func (w *window) same(other *window) bool {
-	return w != nil && other != nil && w.Start.Equal(other.Start) && w.End.Equal(other.End)
-}
-
-// explain says why the CA wants a certificate renewed when it does, if it gives a
+// explainWindow says why the CA wants a certificate renewed when it does, if it gives a
 // reason: a page for people (RFC 9773, Section 4.2).
-func (w *window) explain(i *Issuer, name string, emails []string) {
+func (i *Issuer) explainWindow(w *store.Window, name string, emails []string) {
 	if w.Why != "" {
 		i.step(StepNote, name, "", fmt.Sprintf("the CA wants %s renewed from %s on; it explains why at %s",
 			list(emails), w.Start.Local().Format("2006-01-02 15:04"), w.Why))
@@ -122,13 +107,13 @@ func (w *window) explain(i *Issuer, name string, emails []string) {
 
 // firstWindow asks right after issuance: a CA with short lives may want renewal
 // before we would think of asking.
-func (c *ca) firstWindow(ctx context.Context, name string, f *renewalFile) {
+func (c *ca) firstWindow(ctx context.Context, name string, f *store.Renewal) {
 	w, again, err := c.askWindow(ctx, f.CertID)
 	if err != nil {
 		c.issuer.step(StepHTTP, "", "", err.Error())
 	}
 	f.Window, f.AskAfter = w, again
 	if w != nil {
-		w.explain(c.issuer, name, f.Emails)
+		c.issuer.explainWindow(w, name, f.Emails)
 	}
 }

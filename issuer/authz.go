@@ -13,6 +13,7 @@ import (
 	"postseal/internal/failure"
 	"postseal/internal/printable"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -50,13 +51,13 @@ func (r *run) readOrder(ctx context.Context, order acme.Order) (acme.Order, erro
 
 // allAtOnce reads every authorization, then waits for all mails together.
 func (r *run) allAtOnce(ctx context.Context, order acme.Order) error {
-	var open []*challenge
+	var open []*store.Challenge
 	for _, url := range order.Authorizations {
 		c, err := r.readAuthz(ctx, url)
 		if err != nil {
 			return err
 		}
-		if !c.valid {
+		if !c.Valid {
 			open = append(open, c)
 		}
 	}
@@ -99,7 +100,7 @@ func (r *run) oneByOne(ctx context.Context, order acme.Order) error {
 		if err != nil {
 			return err
 		}
-		if !c.valid {
+		if !c.Valid {
 			if err := r.watch(ctx, c); err != nil {
 				return err
 			}
@@ -110,7 +111,7 @@ func (r *run) oneByOne(ctx context.Context, order acme.Order) error {
 
 // readAuthz reads an authorization and, if it waits for a mail, hands it to the
 // mail half.
-func (r *run) readAuthz(ctx context.Context, url string) (*challenge, error) {
+func (r *run) readAuthz(ctx context.Context, url string) (*store.Challenge, error) {
 	authz, err := r.getAuthz(ctx, url)
 	if err != nil {
 		return nil, err
@@ -120,13 +121,13 @@ func (r *run) readAuthz(ctx context.Context, url string) (*challenge, error) {
 		return nil, failure.WithHint(fault("the CA wants an authorization for %s, which was not ordered", quoted(authz.Identifier.Value)),
 			failure.TryCertbot)
 	}
-	if c.authz != "" {
+	if c.Authz != "" {
 		return nil, fault("the CA wants two authorizations for %s", c.Email)
 	}
-	c.authz, c.value = url, authz.Identifier.Value
+	c.Authz, c.Value = url, authz.Identifier.Value
 	switch authz.Status {
 	case acme.StatusValid:
-		c.valid = true
+		c.Valid = true
 		r.unrecord(c)
 		r.step(StepValid, c.Email, "%s is authorized already: no mail comes", c.Email)
 		return c, nil
@@ -150,8 +151,8 @@ const maxToken = 256
 
 // challengeFor finds the address in the form in which the CA returned it, which goes into
 // the reply and into the CSR: it is one plain address, too.
-func (r *run) challengeFor(id acme.Identifier) *challenge {
-	n := slices.IndexFunc(r.order.Challenges, func(c *challenge) bool {
+func (r *run) challengeFor(id acme.Identifier) *store.Challenge {
+	n := slices.IndexFunc(r.order.Challenges, func(c *store.Challenge) bool {
 		return state.Key(c.Email) == state.Key(id.Value)
 	})
 	if n < 0 || !cert.IsPlain(id.Value) {
@@ -161,7 +162,7 @@ func (r *run) challengeFor(id acme.Identifier) *challenge {
 }
 
 // takeChallenge completes the pending record.
-func (r *run) takeChallenge(c *challenge, authz acme.Authorization) error {
+func (r *run) takeChallenge(c *store.Challenge, authz acme.Authorization) error {
 	found := mailChallenge(authz)
 	if found == nil {
 		return &deadOrder{failure.Failed("this CA cannot give certificates for mail over ACME",
@@ -176,14 +177,14 @@ func (r *run) takeChallenge(c *challenge, authz acme.Authorization) error {
 	if !cert.IsPlain(found.From) {
 		return fault("the CA names no plain address from which it mails the challenge to %s: %s", c.Email, quoted(found.From))
 	}
-	c.url, c.from, c.token = found.URL, found.From, found.Token
+	c.URL, c.From, c.Token = found.URL, found.From, found.Token
 	if found.Status == acme.StatusProcessing && c.Posted.IsZero() {
 		c.Posted = r.i.now().UTC() // an earlier run was killed right after posting
 	}
 	if err := r.record(c, authz.Expires); err != nil {
 		return err
 	}
-	r.step(StepChallenge, c.Email, "the CA mails a challenge from %s to %s", orUnknown(c.from), c.Email)
+	r.step(StepChallenge, c.Email, "the CA mails a challenge from %s to %s", orUnknown(c.From), c.Email)
 	return nil
 }
 
@@ -225,7 +226,7 @@ func reasonOf(authz acme.Authorization) (says string) {
 }
 
 // authzError is the end of an order whose authorization failed.
-func (r *run) authzError(c *challenge, authz acme.Authorization) error {
+func (r *run) authzError(c *store.Challenge, authz acme.Authorization) error {
 	if authz.Status != acme.StatusInvalid {
 		return &deadOrder{fmt.Errorf("the authorization for %s is %s", c.Email, printable.Line(authz.Status, maxWord)), true}
 	}
@@ -250,7 +251,7 @@ var (
 
 // authzHint returns the next step that the CA's reason points at; "" where it points at
 // none of ours.
-func (r *run) authzHint(c *challenge, p acme.Problem) string {
+func (r *run) authzHint(c *store.Challenge, p acme.Problem) string {
 	a, err := r.i.Store.Answer(c.ID)
 	known := err == nil && a != nil
 	answered := known && a.Phase == state.Sent || r.req.Interactive != nil

@@ -19,7 +19,7 @@ import (
 func (i *Issuer) Batch(ctx context.Context, reqs []Request, jobs int, done func(n int, res *Result, err error)) {
 	var queues sync.WaitGroup
 	var telling sync.Mutex
-	for _, numbers := range byCA(len(reqs), func(n int) caKey { return reqs[n].at() }) {
+	for _, numbers := range byCA(len(reqs), func(n int) caKey { return caKey{reqs[n].Server, reqs[n].CABundle} }) {
 		q := &queue{numbers: numbers}
 		for range min(jobs, len(numbers)) {
 			queues.Go(func() {

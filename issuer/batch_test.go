@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/store"
 )
 
 func (w *world) requests(n int) []Request {
@@ -210,13 +212,13 @@ func TestOneCALeavesTheOthersAlone(t *testing.T) {
 		if _, ok := good[req.Server]; ok {
 			continue
 		}
-		r, err := readRenewal(w.dir.Path("certs", "user40@example.test"))
+		r, err := store.ReadRenewal(w.dir.Path("certs", "user40@example.test"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.Settings, r.AskAfter = req.Settings, time.Time{}
 		dir := w.dir.Path("certs", req.Emails[0])
-		if err := errors.Join(os.Mkdir(dir, 0o700), r.write(dir)); err != nil {
+		if err := errors.Join(os.Mkdir(dir, 0o700), store.Write(filepath.Join(dir, store.RenewalFile), r)); err != nil {
 			t.Fatal(err)
 		}
 	}

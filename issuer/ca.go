@@ -13,6 +13,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/https"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -45,8 +46,6 @@ type ca struct {
 // caKey tells CAs apart. The roots count: one certificate's may be wrong, and another's
 // right.
 type caKey struct{ server, bundle string }
-
-func (s *Settings) at() caKey { return caKey{s.Server, s.CABundle} }
 
 // ca returns the CA with that directory, the same for all orders of a run. Whoever asks a
 // CA for anything comes here. Its roots are the system's, those of the run, and those in
@@ -149,7 +148,7 @@ func (c *ca) trigger(setting string) string {
 const defaultSettle = 2 * time.Second
 
 // settle returns that pause, and whether it is a setting.
-func (c *ca) settle(setting *Duration) (pause time.Duration, given bool) {
+func (c *ca) settle(setting *store.Duration) (pause time.Duration, given bool) {
 	if setting != nil {
 		return time.Duration(*setting), true
 	}

@@ -9,6 +9,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -153,11 +154,11 @@ func TestClockStepsInRenewal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := readRenewal(first.Dir)
+	r, err := store.ReadRenewal(first.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	due := time.Until(renewAt(r))
+	due := time.Until(r.RenewAt())
 	for _, tc := range []struct {
 		name  string
 		ahead time.Duration

@@ -12,6 +12,7 @@ import (
 	"postseal/internal/failure"
 	"postseal/internal/printable"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 // finalize sends the CSR and returns the order once it has a certificate (RFC
@@ -23,8 +24,8 @@ func (r *run) finalize(ctx context.Context, order acme.Order) (acme.Order, error
 	if err != nil {
 		return order, err
 	}
-	if r.i.banned(key) { // by now: wherever it came from
-		return order, &deadOrder{errBanned("the key of this order"), false}
+	if r.i.disk.Banned(key) { // by now: wherever it came from
+		return order, &deadOrder{store.ErrBanned("the key of this order"), false}
 	}
 	r.key = key
 	csr, err := cert.NewCSR(key, r.orderedNames(order), r.req.Usages, r.compat("certbot"))
@@ -47,7 +48,7 @@ func (r *run) keepFinalizing() error {
 		if err != nil {
 			return err
 		}
-		if err := r.update(func(o *orderFile) { o.Key, o.Finalizing = string(data), true }); err != nil {
+		if err := r.update(func(o *store.Order) { o.Key, o.Finalizing = string(data), true }); err != nil {
 			return err
 		}
 	}
@@ -128,12 +129,14 @@ func (r *run) refused(err error, ours bool) error {
 	}
 	r.note("", err.Error()+"; the order lives on: asking on")
 	r.waitFor("the CA to issue the certificate, although it refused: " + err.Error())
-	return r.update(func(o *orderFile) { o.Refusal = &refusal{err.Error(), failure.HintOf(err), r.i.now().UTC(), ours} })
+	return r.update(func(o *store.Order) {
+		o.Refusal = &store.Refusal{Text: err.Error(), Hint: failure.HintOf(err), At: r.i.now().UTC(), Ours: ours}
+	})
 }
 
 // patience is how long an order may be "processing" after its CSR was refused. Where
 // the server was at fault, it may have done the work all the same.
-func (f *refusal) patience(t Timing) time.Duration {
+func (t Timing) patience(f *store.Refusal) time.Duration {
 	if f.Ours {
 		return t.Stuck
 	}
@@ -148,7 +151,7 @@ func (r *run) judge(order acme.Order) (acme.Order, error) {
 	case acme.StatusInvalid:
 		return order, &deadOrder{orderError(order), false}
 	case acme.StatusPending, acme.StatusReady, acme.StatusProcessing:
-		if f := r.order.Refusal; f != nil && r.i.now().Sub(f.At) >= f.patience(r.i.Timing) {
+		if f := r.order.Refusal; f != nil && r.i.now().Sub(f.At) >= r.i.Timing.patience(f) {
 			return order, &deadOrder{failure.Failed(f.Hint, "%s; the order is still %s: given up", f.Text, order.Status), false}
 		}
 		return order, errPending

@@ -15,6 +15,7 @@ import (
 	"postseal/internal/failure"
 	"postseal/internal/testca"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -174,7 +175,7 @@ func TestAccountRefusals(t *testing.T) {
 }
 
 func (w *world) accountMade() bool {
-	return exists(w.dir.Path("accounts", caName(w.ca.DirectoryURL), accountName))
+	return store.Exists(w.dir.Path("accounts", caName(w.ca.DirectoryURL), accountName))
 }
 
 func TestUnreachable(t *testing.T) {
@@ -259,12 +260,12 @@ func TestPatienceCountsFromOrder(t *testing.T) {
 		t.Fatal("was not killed")
 	}
 	path := w.dir.Path("orders", alice+".json")
-	o, err := readOrder(path)
+	o, err := store.ReadOrder(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o.Created = o.Created.Add(-time.Hour)
-	if err := writeJSON(path, o); err != nil {
+	if err := store.Write(path, o); err != nil {
 		t.Fatal(err)
 	}
 	w.obtain(w.request(alice)) // within far less than ten minutes
@@ -317,7 +318,7 @@ func TestLearnsToSettle(t *testing.T) {
 func TestLearnsToHurry(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
-	half := Duration(400 * time.Millisecond)
+	half := store.Duration(400 * time.Millisecond)
 	w.obtain(w.request(alice))
 	set := func(l learned) {
 		t.Helper()
@@ -513,8 +514,8 @@ func TestAuthorizationHints(t *testing.T) {
 		"nothing left from her": {detail: "something else", want: failure.SeeWhatCame},
 		"something else":        {detail: "the moon is full", interactive: &Interactive{}, want: ""},
 	} {
-		r := &run{i: i, ca: ca, req: Request{Interactive: tc.interactive, Settings: Settings{Trigger: tc.trigger}}}
-		got := r.authzHint(&challenge{ID: "X", Email: alice, Posted: posted}, acme.Problem{Detail: tc.detail})
+		r := &run{i: i, ca: ca, req: Request{Interactive: tc.interactive, Settings: store.Settings{Trigger: tc.trigger}}}
+		got := r.authzHint(&store.Challenge{ID: "X", Email: alice, Posted: posted}, acme.Problem{Detail: tc.detail})
 		if !strings.Contains(got, tc.want) || tc.want == "" && got != "" {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}

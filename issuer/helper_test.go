@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -17,7 +18,10 @@ import (
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/internal/test/certs"
 	"postseal/internal/testca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -123,9 +127,9 @@ func (w *world) transcript() string {
 // request asks for a P-256 certificate, the quickest to make.
 func (w *world) request(emails ...string) Request {
 	return Request{
-		Settings: Settings{
+		Settings: store.Settings{
 			Emails: emails, Server: w.ca.DirectoryURL, CABundle: w.bundle, KeyType: "p256",
-			Settle: new(Duration), TokenJoin: "string",
+			Settle: new(store.Duration), TokenJoin: "string",
 		},
 		Timeout: 20 * time.Second,
 	}
@@ -234,4 +238,23 @@ func (w *world) entries(elem ...string) []string {
 		}
 	}
 	return names
+}
+
+func newStore(t *testing.T) *Issuer {
+	t.Helper()
+	i := New(Options{Dir: state.Open(filepath.Join(t.TempDir(), "state"))})
+	if err := i.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+func newGeneration(t *testing.T, serial string) *store.Generation {
+	t.Helper()
+	key := certs.Key(t)
+	leaf := certs.SelfSigned(t, key, func(*x509.Certificate) {})
+	return &store.Generation{Key: key, Chain: []*x509.Certificate{leaf}, Passphrase: serial, Renewal: &store.Renewal{
+		Version: store.Version, Settings: store.Settings{Emails: []string{alice}, Server: "https://ca.example/dir", KeyType: "p256"},
+		Serial: serial, Fingerprint: cert.Fingerprint(leaf), NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
+	}}
 }

@@ -12,6 +12,7 @@ import (
 	"postseal/internal/failure"
 	"postseal/internal/printable"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 // deploy runs the deploy hook. A failure keeps the certificate.
@@ -67,7 +68,7 @@ func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certific
 		return failure.Config("make room in the directory for temporary files, or name another with TMPDIR; then run the same command again", "revoke hook: %v", err)
 	}
 	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, certFile)
+	path := filepath.Join(dir, store.CertFile)
 	if err := os.WriteFile(path, cert.MarshalChain([]*x509.Certificate{leaf}), 0o600); err != nil {
 		return failure.Config("make room in the directory for temporary files, or name another with TMPDIR; then run the same command again", "revoke hook: %v", err)
 	}

@@ -30,6 +30,7 @@ import (
 	"postseal/internal/test/certs"
 	"postseal/internal/testca"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 // lie is one answer of a CA that is not as it should be: of all answers of one resource,
@@ -550,14 +551,14 @@ func (w *world) checkFiles(t *testing.T) {
 // checkStored looks at a certificate with nothing but the standard library's eyes.
 func (w *world) checkStored(t *testing.T) {
 	dir := w.dir.Path("certs", alice)
-	if !exists(dir) {
+	if !store.Exists(dir) {
 		return
 	}
-	key, err := cert.ParseKey(mustRead(t, filepath.Join(dir, keyFile)))
+	key, err := cert.ParseKey(mustRead(t, filepath.Join(dir, store.KeyFile)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rest := mustRead(t, filepath.Join(dir, fullchainFile))
+	rest := mustRead(t, filepath.Join(dir, store.FullchainFile))
 	for n := 0; len(rest) > 0; n++ {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" || len(block.Headers) > 0 || n == 10 {

@@ -19,6 +19,7 @@ import (
 	"postseal/internal/failure"
 	"postseal/internal/https"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 func TestRetryAfter(t *testing.T) {
@@ -131,13 +132,13 @@ func TestPace(t *testing.T) {
 // has taught, the default.
 func TestPrecedence(t *testing.T) {
 	taught := &account{}
-	eight := Duration(8 * time.Second)
+	eight := store.Duration(8 * time.Second)
 	taught.file.Learned = learned{MailAfterPost: true, Settle: &eight}
-	five := Duration(5 * time.Second)
+	five := store.Duration(5 * time.Second)
 	for name, tc := range map[string]struct {
 		c       *ca
 		setting string
-		settle  *Duration
+		settle  *store.Duration
 		want    [3]string // join, trigger, settle
 	}{
 		"default":  {c: &ca{server: "https://ca.example/dir", account: &account{}}, want: [3]string{"string", "auto", "2s"}},

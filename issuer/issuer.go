@@ -3,13 +3,12 @@ package issuer
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"net/url"
 	"sync"
-	"syscall"
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -21,7 +20,7 @@ type Options struct {
 	CABundle string                         // roots for the servers of all CAs, beside the system's; "" for none
 	CA       func(server string) CASettings // how to deal with a CA; may be nil
 	OnStep   func(Step)                     // told what happens, from several goroutines; may be nil
-	Defaults Defaults                       // of the configuration
+	Defaults store.Defaults                 // of the configuration
 	Account  AccountOptions                 // for a CA where there is no account yet
 	Now      func() time.Time               // nil for the clock
 	Timing   Timing                         // zero for the default
@@ -53,6 +52,7 @@ func (t Timing) withDefaults() Timing {
 type Issuer struct {
 	Options
 
+	disk     *store.Disk
 	mu       sync.Mutex
 	cas      map[caKey]*ca
 	prepared bool
@@ -66,14 +66,17 @@ func New(o Options) *Issuer {
 	if o.Store == nil {
 		o.Store = o.Dir
 	}
-	return &Issuer{Options: o, cas: map[caKey]*ca{}}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Issuer{Options: o, cas: map[caKey]*ca{}, disk: &store.Disk{Dir: o.Dir, Now: o.Now}}
 }
 
-func (i *Issuer) now() time.Time {
-	if i.Now != nil {
-		return i.Now()
-	}
-	return time.Now()
+func (i *Issuer) now() time.Time { return i.Now() }
+
+// leftOut says of an order or a certificate that it cannot be read.
+func (i *Issuer) leftOut(name string, err error) {
+	i.step(StepNote, name, "", "left out: "+err.Error())
 }
 
 // answersKept is how long answers stay for "status".
@@ -88,7 +91,7 @@ func (i *Issuer) prepare() error {
 	}
 	note, err := i.create()
 	if err != nil {
-		return stateError(i.Dir.Path(), err)
+		return store.Error(i.Dir.Path(), err)
 	}
 	if note != "" {
 		i.step(StepHint, "", "", note)
@@ -96,8 +99,8 @@ func (i *Issuer) prepare() error {
 	if err := errors.Join(i.Store.Purge(i.now()), i.Store.Forget(answersKept, i.now())); err != nil {
 		return i.storeError(err)
 	}
-	if err := i.sweep(); err != nil {
-		return stateError(i.Dir.Path(), err)
+	if err := i.disk.Sweep(); err != nil {
+		return store.Error(i.Dir.Path(), err)
 	}
 	i.prepared = true
 	return nil
@@ -120,41 +123,9 @@ func (i *Issuer) storeError(err error) error {
 		return failure.Later(failure.StartStore, "%v", away)
 	}
 	if i.Store == state.Store(i.Dir) || state.Newer(err) != nil {
-		return stateError(i.Dir.Path("pending"), err)
+		return store.Error(i.Dir.Path("pending"), err)
 	}
 	return failure.Config(failure.CheckStore, "%s: %v", i.Store, err)
-}
-
-func stateError(path string, err error) error {
-	if newer := state.Newer(err); newer != nil {
-		return failure.Config(failure.NewerPostseal, "%w", newer)
-	}
-	hint, short := stateHint(err)
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		err = pathErr.Err
-		path = pathErr.Path
-	}
-	if short {
-		return failure.Failed(hint, "state directory: %q: %v", path, err)
-	}
-	return failure.Config(hint, "state directory: %q: %v", path, err)
-}
-
-// stateHint says what to do about the state directory, and whether the machine is short of
-// something, so that the directory is as good as any other.
-func stateHint(err error) (hint string, short bool) {
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return "make room on that file system, then run the same command again", true
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return failure.FewerOrders, true
-	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.ESTALE):
-		return "look at that disk: the kernel's log says more", true
-	case errors.Is(err, syscall.EROFS):
-		return failure.MountState, false
-	}
-	return failure.OtherState, false
 }
 
 // dayOf writes a time for people, in their own zone.

@@ -14,6 +14,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 
 	"github.com/mholt/acmez/v3/acme"
 )
@@ -24,18 +25,18 @@ func (r *run) keep(ctx context.Context, chain []*x509.Certificate) (*Result, err
 		r.forget()
 		return newResult(r, chain[0]), nil
 	}
-	dir := r.i.certDir(r.name)
-	passphrase, err := r.req.Passphrase.Word(formerPassphrase(dir))
+	dir := r.i.disk.CertDir(r.name)
+	passphrase, err := r.req.Passphrase.Word(store.Passphrase(dir))
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{key: r.key, chain: chain, passphrase: passphrase, renewal: r.newRenewal(ctx, chain[0])}
-	if err := r.i.store(r.name, g); err != nil {
-		return nil, stateError(dir, err)
+	g := &store.Generation{Key: r.key, Chain: chain, Passphrase: passphrase, Renewal: r.newRenewal(ctx, chain[0])}
+	if err := r.i.disk.Put(r.name, g); err != nil {
+		return nil, store.Error(dir, err)
 	}
-	r.step(StepStored, "", "wrote %s", filepath.Join(dir, p12File))
+	r.step(StepStored, "", "wrote %s", filepath.Join(dir, store.P12File))
 	if r.req.Out != "" || r.req.DeployHook != "" {
-		if err := r.update(func(o *orderFile) { o.Stored = true }); err != nil {
+		if err := r.update(func(o *store.Order) { o.Stored = true }); err != nil {
 			return nil, err
 		}
 	}
@@ -43,9 +44,9 @@ func (r *run) keep(ctx context.Context, chain []*x509.Certificate) (*Result, err
 }
 
 // newRenewal writes down what a renewal needs.
-func (r *run) newRenewal(ctx context.Context, leaf *x509.Certificate) *renewalFile {
-	f := &renewalFile{
-		Version: fileVersion, Settings: r.req.Settings, Account: r.ca.current().acme().Location,
+func (r *run) newRenewal(ctx context.Context, leaf *x509.Certificate) *store.Renewal {
+	f := &store.Renewal{
+		Version: store.Version, Settings: r.req.Settings, Account: r.ca.current().acme().Location,
 		Issued: r.i.now().UTC().Truncate(time.Second), Serial: cert.Serial(leaf), Fingerprint: cert.Fingerprint(leaf),
 		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(),
 	}
@@ -59,37 +60,25 @@ func (r *run) newRenewal(ctx context.Context, leaf *x509.Certificate) *renewalFi
 // finish does what is left after the certificate is stored: an earlier run may
 // have been killed right before.
 func (r *run) finish() (*Result, error) {
-	dir := r.i.certDir(r.name)
-	leaf, err := readLeaf(dir)
+	dir := r.i.disk.CertDir(r.name)
+	leaf, err := store.ReadLeaf(dir)
 	if err != nil {
-		return nil, stateError(dir, err)
+		return nil, store.Error(dir, err)
 	}
 	res := newResult(r, leaf)
 	res.addPaths(dir)
 	if r.req.Out != "" {
-		if err := copyOut(res.P12, r.req.Out); err != nil {
+		if err := store.CopyOut(res.P12, r.req.Out); err != nil {
 			err = failure.In("out", failure.Failed("copy it from "+res.P12, "%v", err))
 			r.forget()
 			return res, err
 		}
 	}
 	if err := r.deploy(r.main, res); err != nil {
-		return res, errors.Join(err, r.update(func(o *orderFile) { o.HookError = err.Error() }))
+		return res, errors.Join(err, r.update(func(o *store.Order) { o.HookError = err.Error() }))
 	}
 	r.forget()
 	return res, nil
-}
-
-func readLeaf(dir string) (*x509.Certificate, error) {
-	data, err := os.ReadFile(filepath.Join(dir, certFile))
-	if err != nil {
-		return nil, err
-	}
-	chain, err := cert.ParseChain(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, certFile), err)
-	}
-	return chain[0], nil
 }
 
 func newResult(r *run, leaf *x509.Certificate) *Result {
@@ -102,10 +91,10 @@ func newResult(r *run, leaf *x509.Certificate) *Result {
 
 func (res *Result) addPaths(dir string) {
 	res.Dir = dir
-	res.Cert, res.Chain = filepath.Join(dir, certFile), filepath.Join(dir, chainFile)
-	res.Fullchain, res.Key = filepath.Join(dir, fullchainFile), filepath.Join(dir, keyFile)
-	res.P12 = filepath.Join(dir, p12File)
-	if path := filepath.Join(dir, passphraseName); exists(path) {
+	res.Cert, res.Chain = filepath.Join(dir, store.CertFile), filepath.Join(dir, store.ChainFile)
+	res.Fullchain, res.Key = filepath.Join(dir, store.FullchainFile), filepath.Join(dir, store.KeyFile)
+	res.P12 = filepath.Join(dir, store.P12File)
+	if path := filepath.Join(dir, store.PassphraseFile); store.Exists(path) {
 		res.PassphraseFile = path
 	}
 }
@@ -127,8 +116,8 @@ func (e *NotDueError) Error() string {
 // nothingDue returns an error with exit status 2 if the certificate under a name
 // is good, from this CA, and not due.
 func (i *Issuer) nothingDue(name, server string) error {
-	dir := i.certDir(name)
-	r, err := readRenewal(dir)
+	dir := i.disk.CertDir(name)
+	r, err := store.ReadRenewal(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -136,7 +125,7 @@ func (i *Issuer) nothingDue(name, server string) error {
 		i.step(StepNote, name, "", err.Error())
 		return nil
 	}
-	if r.Server != server || !r.Revoked.IsZero() || i.due(r) {
+	if r.Server != server || !r.Revoked.IsZero() || r.Due(i.now()) {
 		return nil
 	}
 	return failure.NotDue(failure.Force, &NotDueError{name, r.Emails, r.NotAfter, i.daysLeft(r.NotAfter), dir})
@@ -145,7 +134,7 @@ func (i *Issuer) nothingDue(name, server string) error {
 // fits refuses an order that would put a certificate of another kind in the place of one
 // that somebody uses.
 func (i *Issuer) fits(name string, req *Request) error {
-	r, err := readRenewal(i.certDir(name))
+	r, err := store.ReadRenewal(i.disk.CertDir(name))
 	if err != nil || !r.Revoked.IsZero() || req.Force || req.DryRun {
 		return nil //nolint:nilerr // nothing is replaced, or it is wanted
 	}
@@ -153,7 +142,7 @@ func (i *Issuer) fits(name string, req *Request) error {
 	for _, s := range []struct{ setting, word, is, wanted string }{
 		{"server", "CA", r.Server, req.Server},
 		{"profile", "profile", r.Profile, req.Profile},
-		{SettingKeyType, "key type", r.KeyType, req.KeyType},
+		{store.SettingKeyType, "key type", r.KeyType, req.KeyType},
 		{"usage", "usage", usageWords(r.Usages), usageWords(req.Usages)},
 	} {
 		if slices.Contains(req.Asked, s.setting) && s.is != s.wanted {
@@ -163,7 +152,7 @@ func (i *Issuer) fits(name string, req *Request) error {
 	if differ == nil {
 		return nil
 	}
-	return failure.Failed(failure.Force, "there is a certificate for %s of another kind, in %s: its %s", list(req.Emails), i.certDir(name), strings.Join(differ, ", its "))
+	return failure.Failed(failure.Force, "there is a certificate for %s of another kind, in %s: its %s", list(req.Emails), i.disk.CertDir(name), strings.Join(differ, ", its "))
 }
 
 func usageWords(usages []string) string {

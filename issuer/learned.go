@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"time"
 
+	"postseal/issuer/store"
+
 	"github.com/rogpeppe/go-internal/lockedfile"
 )
 
@@ -16,7 +18,7 @@ type learned struct {
 	// MailAfterPost: the mail comes only after POST {} to the challenge.
 	MailAfterPost bool `json:"mail-after-post,omitempty"`
 	// Settle is the pause between reply and POST to begin with; nil for the default.
-	Settle *Duration `json:"settle,omitempty"`
+	Settle *store.Duration `json:"settle,omitempty"`
 	// Worked: with that pause an authorization became valid.
 	Worked bool `json:"settle-worked,omitempty"`
 	// TooShort is the last pause that was too short.
@@ -26,9 +28,9 @@ type learned struct {
 }
 
 type tooShort struct {
-	Settle Duration  `json:"settle"`
-	Join   string    `json:"join"` // of the reply that the CA did not see
-	At     time.Time `json:"at"`
+	Settle store.Duration `json:"settle"`
+	Join   string         `json:"join"` // of the reply that the CA did not see
+	At     time.Time      `json:"at"`
 }
 
 const (
@@ -88,7 +90,7 @@ func (l learned) afterValid(o outcome) learned {
 		l.MailAfterPost = true
 	}
 	if !o.posted.IsZero() && o.settle >= 0 && !o.given {
-		settle := Duration(o.settle)
+		settle := store.Duration(o.settle)
 		l.Settle, l.Worked = &settle, true
 	}
 	return l
@@ -100,8 +102,8 @@ func (l learned) afterTooEarly(o outcome) learned {
 		return l
 	}
 	if o.settle >= 0 {
-		settle := Duration(min(max(2*o.settle, defaultSettle), maxSettle))
-		l.Settle, l.Worked, l.TooShort = &settle, false, &tooShort{Duration(o.settle), o.join, o.ended.UTC()}
+		settle := store.Duration(min(max(2*o.settle, defaultSettle), maxSettle))
+		l.Settle, l.Worked, l.TooShort = &settle, false, &tooShort{store.Duration(o.settle), o.join, o.ended.UTC()}
 	}
 	return l
 }
@@ -165,7 +167,7 @@ func (a *account) learn(change func(learned) learned) error {
 	}
 	file.Learned = change(file.Learned)
 	a.file.Learned = file.Learned
-	return writeJSON(filepath.Join(a.dir, accountName), file)
+	return store.Write(filepath.Join(a.dir, accountName), file)
 }
 
 // learn draws the conclusions from the end of an authorization, and reports whether the

@@ -4,15 +4,17 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"postseal/issuer/store"
 )
 
 // An outcome teaches what it proves, and nothing else.
 func TestLearned(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
-	pause := func(d time.Duration) *Duration { p := Duration(d); return &p }
+	pause := func(d time.Duration) *store.Duration { p := store.Duration(d); return &p }
 	const ms, s = time.Millisecond, time.Second
-	short := func(d time.Duration, join string) *tooShort { return &tooShort{Duration(d), join, at(13)} }
+	short := func(d time.Duration, join string) *tooShort { return &tooShort{store.Duration(d), join, at(13)} }
 	// The mail after 10 s, the POST 2 s later, the end 1 s after that.
 	usual := outcome{ordered: start, mailed: at(10), posted: at(12), ended: at(13), settle: 2 * s, join: "string", patient: 10 * time.Minute}
 	tests := []struct {
@@ -48,10 +50,10 @@ func TestLearned(t *testing.T) {
 		{"posted at once, a reason", learned{MailAfterPost: true}, func(o *outcome) { o.posted, o.settle, o.reason = at(5), -1, "no" }, learned{MailAfterPost: true}},
 
 		{"it was the join", learned{Settle: pause(4 * s), TooShort: short(2*s, "bytes")}, func(o *outcome) { o.valid, o.given = true, true }, learned{Join: "string"}},
-		{"forgotten after a month", learned{Settle: pause(8 * s), TooShort: &tooShort{Duration(4 * s), "string", at(12 - 30*24*3600)}},
+		{"forgotten after a month", learned{Settle: pause(8 * s), TooShort: &tooShort{store.Duration(4 * s), "string", at(12 - 30*24*3600)}},
 			func(o *outcome) { o.reason = "x" }, learned{}},
-		{"not before", learned{Settle: pause(8 * s), TooShort: &tooShort{Duration(4 * s), "string", at(14 - 30*24*3600)}},
-			func(o *outcome) { o.reason = "x" }, learned{Settle: pause(8 * s), TooShort: &tooShort{Duration(4 * s), "string", at(14 - 30*24*3600)}}},
+		{"not before", learned{Settle: pause(8 * s), TooShort: &tooShort{store.Duration(4 * s), "string", at(14 - 30*24*3600)}},
+			func(o *outcome) { o.reason = "x" }, learned{Settle: pause(8 * s), TooShort: &tooShort{store.Duration(4 * s), "string", at(14 - 30*24*3600)}}},
 	}
 	for _, tc := range tests {
 		o := usual
@@ -65,7 +67,7 @@ func TestLearned(t *testing.T) {
 // Half of what was long enough is tried, down to a tenth of a second, and nothing that
 // was too short lately.
 func TestTrial(t *testing.T) {
-	pause := func(d time.Duration) *Duration { p := Duration(d); return &p }
+	pause := func(d time.Duration) *store.Duration { p := store.Duration(d); return &p }
 	for name, tc := range map[string]struct {
 		l    learned
 		want time.Duration
@@ -75,8 +77,8 @@ func TestTrial(t *testing.T) {
 		"the last step":        {learned{Settle: pause(150 * time.Millisecond), Worked: true}, 100 * time.Millisecond},
 		"the end":              {learned{Settle: pause(100 * time.Millisecond), Worked: true}, 0},
 		"not yet seen to work": {learned{Settle: pause(4 * time.Second)}, 0},
-		"too short lately":     {learned{Settle: pause(2 * time.Second), Worked: true, TooShort: &tooShort{Settle: Duration(time.Second)}}, 0},
-		"above that":           {learned{Settle: pause(8 * time.Second), Worked: true, TooShort: &tooShort{Settle: Duration(time.Second)}}, 4 * time.Second},
+		"too short lately":     {learned{Settle: pause(2 * time.Second), Worked: true, TooShort: &tooShort{Settle: store.Duration(time.Second)}}, 0},
+		"above that":           {learned{Settle: pause(8 * time.Second), Worked: true, TooShort: &tooShort{Settle: store.Duration(time.Second)}}, 4 * time.Second},
 	} {
 		if got := tc.l.trial(); got != tc.want {
 			t.Errorf("%s: %s, want %s", name, got, tc.want)

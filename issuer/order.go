@@ -15,6 +15,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/https"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -33,8 +34,8 @@ func (r *run) place(ctx context.Context) (acme.Order, error) {
 // begin writes the order file and, before the order is sent, a record for each
 // address: a CA may mail the challenge before we have read the authorization.
 func (r *run) begin() error {
-	r.order = &orderFile{
-		Version: fileVersion, Settings: r.req.Settings, DryRun: r.req.DryRun,
+	r.order = &store.Order{
+		Version: store.Version, Settings: r.req.Settings, DryRun: r.req.DryRun,
 		Created: r.i.now().UTC().Truncate(time.Second), Replaces: r.req.replaces,
 	}
 	if r.since.IsZero() {
@@ -42,7 +43,7 @@ func (r *run) begin() error {
 	}
 	r.order.Since = r.since
 	for _, email := range r.req.Emails {
-		r.order.Challenges = append(r.order.Challenges, &challenge{ID: rand.Text(), Email: email})
+		r.order.Challenges = append(r.order.Challenges, &store.Challenge{ID: rand.Text(), Email: email})
 	}
 	if err := r.save(); err != nil {
 		return err
@@ -66,7 +67,7 @@ const recordFor = 24 * time.Hour
 
 // record writes the pending record of a challenge, in the "ordering" form while
 // the token is not known. A person who answers on their own needs none.
-func (r *run) record(c *challenge, expires time.Time) error {
+func (r *run) record(c *store.Challenge, expires time.Time) error {
 	if r.req.Interactive != nil {
 		return nil
 	}
@@ -75,13 +76,13 @@ func (r *run) record(c *challenge, expires time.Time) error {
 		return err
 	}
 	switch now := r.i.now(); {
-	case c.token == "":
+	case c.Token == "":
 		expires = now.Add(orderingFor)
 	case !expires.After(now): // or our clock is ahead of the CA's, which still waits
 		expires = now.Add(recordFor)
 	}
 	err = r.i.Store.Put(&state.Pending{
-		ID: c.ID, Email: c.name(), Server: r.ca.server, From: c.from, Token: c.token,
+		ID: c.ID, Email: c.Name(), Server: r.ca.server, From: c.From, Token: c.Token,
 		Thumbprint: thumbprint, Join: r.ca.join(r.req.TokenJoin),
 		Created: r.order.Created, Expires: expires.UTC().Truncate(time.Second), Policy: r.ca.table.Policy,
 	})
@@ -112,7 +113,7 @@ func (r *run) newOrder(ctx context.Context) (acme.Order, error) {
 		return placed, err
 	}
 	r.step(StepOrder, "", "ordered for %s at %s: %s", list(r.req.Emails), hostOf(r.ca.server), placed.Location)
-	return placed, r.update(func(o *orderFile) { o.URL = placed.Location })
+	return placed, r.update(func(o *store.Order) { o.URL = placed.Location })
 }
 
 // checkProfile refuses a profile that the CA does not have, in a sentence of ours.
@@ -233,11 +234,11 @@ func (r *run) forgetUnless(ctx context.Context) {
 }
 
 // unrecord ends the wait for a challenge: nobody may answer it any more.
-func (r *run) unrecord(c *challenge) {
+func (r *run) unrecord(c *store.Challenge) {
 	if r.req.Interactive != nil {
 		return
 	}
-	for _, addr := range []string{c.Email, c.name()} {
+	for _, addr := range []string{c.Email, c.Name()} {
 		if err := r.i.Store.Remove(addr, r.order.Server); err != nil {
 			r.note(c.Email, "a pending record could not be removed: "+err.Error())
 		}

@@ -18,6 +18,7 @@ import (
 
 	"postseal/internal/test/mta"
 	"postseal/internal/testca"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -133,7 +134,7 @@ func TestPowerCut(t *testing.T) {
 		{w.dir.Path("pending"), "new-order"},
 		{w.dir.Path("orders"), "finalize"},
 		{account, "key-change"},
-		{w.dir.Path("certs", compromisedDir), "revoke-cert"},
+		{w.dir.Path("certs", ".compromised"), "revoke-cert"},
 		{w.dir.Path("certs"), "revoke-cert"},
 	} {
 		at := heard[promise.request]
@@ -185,7 +186,7 @@ func doChild(i *Issuer, j childJob) error {
 	case "rollover":
 		return i.Rollover(context.Background(), j.Settings.Server, j.Settings.CABundle)
 	case "revoke":
-		_, err := i.Revoke(context.Background(), Revocation{CertPath: i.Dir.Path("certs", alice, certFile), Reason: "keycompromise"})
+		_, err := i.Revoke(context.Background(), Revocation{CertPath: i.Dir.Path("certs", alice, store.CertFile), Reason: "keycompromise"})
 		return err
 	case "send":
 		p := &state.Pending{ID: "X", Email: alice, Server: "https://ca.example/", Thumbprint: "t"}

@@ -16,6 +16,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -68,7 +69,7 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 		return nil, err
 	}
 	if code == acme.ReasonKeyCompromise {
-		if err := i.banKey(leaf); err != nil {
+		if err := i.disk.Ban(leaf); err != nil {
 			return nil, err
 		}
 	}
@@ -105,9 +106,9 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 
 // where returns the CA of the certificate: what the renewal.json beside it says, which
 // may be in no certs/ of ours, or one in certs/.
-func (v *Revocation) where(leaf *x509.Certificate, known []stored) (server, bundle string) {
-	if r, err := readRenewal(filepath.Dir(v.CertPath)); err == nil && r.Fingerprint == cert.Fingerprint(leaf) {
-		known = []stored{{renewalFile: r}}
+func (v *Revocation) where(leaf *x509.Certificate, known []store.Certificate) (server, bundle string) {
+	if r, err := store.ReadRenewal(filepath.Dir(v.CertPath)); err == nil && r.Fingerprint == cert.Fingerprint(leaf) {
+		known = []store.Certificate{{Renewal: r}}
 	}
 	server = v.Server
 	for _, k := range known {
@@ -125,13 +126,13 @@ func (i *Issuer) InForce(email string) (paths []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	certs, err := i.stored([]string{addr})
+	certs, err := i.certificates([]string{addr})
 	if err != nil {
 		return nil, err
 	}
 	for _, c := range certs {
 		if c.Revoked.IsZero() && i.now().Before(c.NotAfter) {
-			paths = append(paths, filepath.Join(i.certDir(c.name), certFile))
+			paths = append(paths, filepath.Join(i.disk.CertDir(c.Name), store.CertFile))
 		}
 	}
 	if len(paths) == 0 {
@@ -141,12 +142,12 @@ func (i *Issuer) InForce(email string) (paths []string, err error) {
 }
 
 // find returns the entries of certs/ that hold a certificate.
-func (i *Issuer) find(leaf *x509.Certificate) []stored {
-	all, err := i.stored(nil)
+func (i *Issuer) find(leaf *x509.Certificate) []store.Certificate {
+	all, err := i.certificates(nil)
 	if err != nil && state.Newer(err) == nil {
 		return nil
 	}
-	var found []stored
+	var found []store.Certificate
 	for _, c := range all {
 		if c.Fingerprint == cert.Fingerprint(leaf) {
 			found = append(found, c)
@@ -156,11 +157,11 @@ func (i *Issuer) find(leaf *x509.Certificate) []stored {
 }
 
 // markRevoked keeps renewals from ordering what somebody wanted gone.
-func (i *Issuer) markRevoked(certs []stored) error {
+func (i *Issuer) markRevoked(certs []store.Certificate) error {
 	for _, c := range certs {
 		c.Revoked = i.now().UTC().Truncate(time.Second)
-		if err := i.rewriteRenewal(c); err != nil {
-			return stateError(i.certDir(c.name), err)
+		if err := i.disk.Rewrite(c); err != nil {
+			return store.Error(i.disk.CertDir(c.Name), err)
 		}
 	}
 	return nil
@@ -190,10 +191,10 @@ func (v *Revocation) passphrases() []func() (string, error) {
 	}
 	tries := []func() (string, error){constant("")}
 	dir := filepath.Dir(v.CertPath)
-	if data, err := os.ReadFile(filepath.Join(dir, passphraseName)); err == nil {
+	if data, err := os.ReadFile(filepath.Join(dir, store.PassphraseFile)); err == nil {
 		tries = append(tries, constant(strings.TrimSpace(string(data))))
 	}
-	if r, err := readRenewal(dir); err == nil && r.Passphrase.Kind == cert.PassGiven {
+	if r, err := store.ReadRenewal(dir); err == nil && r.Passphrase.Kind == cert.PassGiven {
 		tries = append(tries, constant(r.Passphrase.Value))
 	}
 	if v.AskPass != nil {

@@ -10,6 +10,7 @@ import (
 	"postseal/internal/failure"
 	"postseal/internal/testca"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -128,8 +129,8 @@ func TestCompromised(t *testing.T) {
 				t.Errorf("--key-path: exit %d, %v", failure.KindOf(err), err)
 			}
 			req = w.request("carol@example.test")
-			o := &orderFile{Version: fileVersion, Settings: req.Settings, Key: string(mustRead(t, burnt)), Finalizing: true, URL: w.ca.DirectoryURL}
-			if err := writeJSON(w.dir.Path("orders", "carol@example.test.json"), o); err != nil {
+			o := &store.Order{Version: store.Version, Settings: req.Settings, Key: string(mustRead(t, burnt)), Finalizing: true, URL: w.ca.DirectoryURL}
+			if err := store.Write(w.dir.Path("orders", "carol@example.test.json"), o); err != nil {
 				t.Fatal(err)
 			}
 			if got := w.obtain(req); bytes.Equal(mustRead(t, got.Key), mustRead(t, burnt)) || !w.said(StepNote, "giving up an unfinished order") {
@@ -144,7 +145,7 @@ func TestCompromised(t *testing.T) {
 
 func copied(t *testing.T, path string) string {
 	to := filepath.Join(t.TempDir(), filepath.Base(path))
-	if err := copyOut(path, to); err != nil {
+	if err := store.CopyOut(path, to); err != nil {
 		t.Fatal(err)
 	}
 	return to
@@ -175,7 +176,7 @@ func TestRevokeElsewhere(t *testing.T) {
 	w := newWorld(t, testca.Config{AlwaysReady: true})
 	res := w.obtain(w.request(alice))
 	moved := filepath.Join(t.TempDir(), "copy.p12")
-	if err := copyOut(res.P12, moved); err != nil {
+	if err := store.CopyOut(res.P12, moved); err != nil {
 		t.Fatal(err)
 	}
 	pass := strings.TrimSpace(string(mustRead(t, res.PassphraseFile)))

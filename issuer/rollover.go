@@ -12,6 +12,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -35,7 +36,7 @@ func (i *Issuer) Rollover(ctx context.Context, server, bundle string) error {
 	}
 	// Both keys are on disk before the CA decides: one of them is the account's.
 	if err := state.WriteDurable(filepath.Join(a.dir, nextKey), data, 0o600); err != nil {
-		return stateError(a.dir, err)
+		return store.Error(a.dir, err)
 	}
 	err = c.do(ctx, "changing the account key", func(ctx context.Context) error {
 		_, err := c.client.AccountKeyRollover(ctx, a.acme(), key)
@@ -82,16 +83,12 @@ func (c *ca) finishRollover(ctx context.Context, a *account) error {
 }
 
 func (i *Issuer) refuseInFlight(server string) error {
-	names, err := i.orderNames()
+	orders, err := i.disk.Orders(func(string, error) {})
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		o, err := readOrder(i.Dir.Path("orders", name+".json"))
-		if state.Newer(err) != nil {
-			return stateError(name, err)
-		}
-		if err == nil && o != nil && o.Server == server && !o.Stored {
+	for _, o := range orders {
+		if o.Server == server && !o.Stored {
 			return failure.Failed("finish it first: run its command again", "the order for %s is in flight", list(o.Emails))
 		}
 	}

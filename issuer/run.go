@@ -15,6 +15,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -43,7 +44,7 @@ type run struct {
 	main context.Context // without the order's timeout, for the hook
 
 	mu      sync.Mutex // guards order and its file
-	order   *orderFile
+	order   *store.Order
 	since   time.Time                             // when the wait for a certificate began, whatever became of orders
 	waiting string                                // for what, in words
 	newKey  func() (key crypto.Signer, err error) // the key, generated meanwhile
@@ -55,7 +56,7 @@ func (i *Issuer) Obtain(ctx context.Context, req Request) (*Result, error) {
 	if err := req.check(); err != nil {
 		return nil, err
 	}
-	if err := req.absolute(); err != nil {
+	if err := req.Absolute(); err != nil {
 		return nil, err
 	}
 	if err := i.prepare(); err != nil {
@@ -64,7 +65,9 @@ func (i *Issuer) Obtain(ctx context.Context, req Request) (*Result, error) {
 	r := &run{i: i, req: req, main: ctx}
 	ctx, cancel := ctxWithTimeout(ctx, req.Timeout)
 	defer cancel()
-	unlock, err := i.lockOrder(ctx, req.Emails, req.Server)
+	unlock, err := i.disk.LockOrder(ctx, req.Emails, req.Server, func() {
+		i.step(StepNote, "", "", "waiting for another postseal that orders for "+list(req.Emails))
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -76,15 +79,15 @@ func (i *Issuer) Obtain(ctx context.Context, req Request) (*Result, error) {
 }
 
 func (r *run) obtain(ctx context.Context) (res *Result, err error) {
-	if r.name, err = r.i.pickName(r.req.Emails); err != nil {
+	if r.name, err = r.i.disk.PickName(r.req.Emails); err != nil {
 		return nil, err
 	}
-	r.path = r.i.orderPath(r.name, r.req.DryRun)
+	r.path = r.i.disk.OrderPath(r.name, r.req.DryRun)
 	if r.ca, err = r.i.ca(r.req.Server, r.req.CABundle); err != nil {
 		return nil, err
 	}
-	if r.i.banned(r.req.key) {
-		return nil, failure.In("key-path", errBanned(fmt.Sprintf("the key in %q", r.req.KeyPath)))
+	if r.i.disk.Banned(r.req.key) {
+		return nil, failure.In("key-path", store.ErrBanned(fmt.Sprintf("the key in %q", r.req.KeyPath)))
 	}
 	if err := r.loadOrder(); err != nil {
 		return nil, err
@@ -126,8 +129,8 @@ func (r *run) overtaken() bool {
 	if r.order.HookError == "" {
 		return false
 	}
-	old, err := readRenewal(r.i.certDir(r.name))
-	if err != nil || !r.req.Force && !r.i.due(old) {
+	old, err := store.ReadRenewal(r.i.disk.CertDir(r.name))
+	if err != nil || !r.req.Force && !old.Due(r.i.now()) {
 		return false
 	}
 	r.forget()
@@ -156,9 +159,9 @@ func (r *run) askPassphrase() error {
 // loadOrder takes up the order of an earlier run, if it is one for the same
 // thing. One at another CA is given up.
 func (r *run) loadOrder() error {
-	o, err := readOrder(r.path)
+	o, err := store.ReadOrder(r.path)
 	if state.Newer(err) != nil {
-		return stateError(r.path, err)
+		return store.Error(r.path, err)
 	}
 	if err != nil {
 		r.note("", "an order file was damaged and is left out: "+err.Error())
@@ -177,7 +180,7 @@ func (r *run) loadOrder() error {
 	if o.Stored {
 		return nil
 	}
-	if key, err := cert.ParseKey([]byte(o.Key)); err == nil && r.i.banned(key) {
+	if key, err := cert.ParseKey([]byte(o.Key)); err == nil && r.i.disk.Banned(key) {
 		r.note("", "giving up an unfinished order: its key was revoked for keycompromise")
 		r.forget()
 		return nil
@@ -292,8 +295,8 @@ func (r *run) seeThrough(ctx context.Context) ([]*x509.Certificate, error) {
 
 // save writes the order file. The caller holds mu or is alone.
 func (r *run) save() error {
-	if err := writeJSON(r.path, r.order); err != nil {
-		return stateError(r.path, err)
+	if err := store.Write(r.path, r.order); err != nil {
+		return store.Error(r.path, err)
 	}
 	return nil
 }
@@ -301,13 +304,13 @@ func (r *run) save() error {
 // promise makes the order file, as it was last saved, survive a power cut.
 func (r *run) promise() error {
 	if err := state.SyncDir(filepath.Dir(r.path)); err != nil {
-		return stateError(r.path, err)
+		return store.Error(r.path, err)
 	}
 	return nil
 }
 
 // update changes the order and writes it down.
-func (r *run) update(change func(*orderFile)) error {
+func (r *run) update(change func(*store.Order)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change(r.order)
@@ -334,7 +337,7 @@ func (r *run) lastWords(ctx context.Context, err error) error {
 	if waiting != "" {
 		why += " while waiting for " + waiting
 	}
-	if r.order == nil || !exists(r.path) {
+	if r.order == nil || !store.Exists(r.path) {
 		return failure.Later("run the same command again", "%s; nothing is left on disk", why)
 	}
 	return failure.Later("run the same command again to resume it", "%s; the order stays in %s", why, r.path)

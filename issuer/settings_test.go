@@ -5,19 +5,19 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 // What makes no sense is refused with the reason and a hint before any directory
 // is made.
 func TestRequestCheck(t *testing.T) {
-	minus := Duration(-time.Second)
+	minus := store.Duration(-time.Second)
 	p256 := otherKey(t)
 	for name, tc := range map[string]struct {
 		change func(*Request)
@@ -44,7 +44,7 @@ func TestRequestCheck(t *testing.T) {
 		"passphrase":        {change: func(r *Request) { r.Passphrase = cert.Passphrase{Kind: cert.PassGiven, Value: "pässe"} }, text: "passphrase"},
 		"two usages, wrong": {change: func(r *Request) { r.Usages = []string{"digitalSignature", "keyEncipherment"} }, text: "EC key cannot encipher"},
 	} {
-		r := Request{Settings: Settings{Emails: []string{alice}, Server: "https://ca.example/dir", KeyType: "p256"}}
+		r := Request{Settings: store.Settings{Emails: []string{alice}, Server: "https://ca.example/dir", KeyType: "p256"}}
 		tc.change(&r)
 		err := r.check()
 		if tc.text == "" {
@@ -61,8 +61,8 @@ func TestRequestCheck(t *testing.T) {
 
 // A renewal runs in another directory.
 func TestAbsolute(t *testing.T) {
-	s := Settings{CABundle: "root.pem", Out: "out.p12", Passphrase: cert.Passphrase{Kind: cert.PassFile, Path: "pass"}}
-	if err := s.absolute(); err != nil {
+	s := store.Settings{CABundle: "root.pem", Out: "out.p12", Passphrase: cert.Passphrase{Kind: cert.PassFile, Path: "pass"}}
+	if err := s.Absolute(); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range []string{s.CABundle, s.Out, s.Passphrase.Path} {
@@ -70,8 +70,8 @@ func TestAbsolute(t *testing.T) {
 			t.Errorf("%q", p)
 		}
 	}
-	var empty Settings
-	if err := empty.absolute(); err != nil || empty.CABundle != "" || empty.Out != "" {
+	var empty store.Settings
+	if err := empty.Absolute(); err != nil || empty.CABundle != "" || empty.Out != "" {
 		t.Errorf("%+v, %v", empty, err)
 	}
 }
@@ -107,7 +107,7 @@ func TestAfterStoring(t *testing.T) {
 		req := w.request(alice)
 		change(&req)
 		res, err := w.issuer().Obtain(t.Context(), req)
-		if failure.KindOf(err) != failure.KindFailed || failure.HintOf(err) == "" || res == nil || !exists(res.P12) {
+		if failure.KindOf(err) != failure.KindFailed || failure.HintOf(err) == "" || res == nil || !store.Exists(res.P12) {
 			t.Errorf("%s: %+v, %v", name, res, err)
 		}
 		if _, err := w.issuer().Obtain(t.Context(), req); failure.KindOf(err) != failure.KindNotDue {
@@ -127,7 +127,7 @@ func TestHookAgain(t *testing.T) {
 	req := w.request(alice)
 	req.DeployHook = "test -e " + marker + " && " + hook
 	bob := w.request("bob@example.test")
-	bob.Configured = []string{SettingDeployHook, SettingKeyType}
+	bob.Configured = []string{store.SettingDeployHook, store.SettingKeyType}
 	w.obtain(bob)
 	if _, err := w.issuer().Obtain(t.Context(), req); failure.KindOf(err) != failure.KindFailed {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestHookAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	later := func(o *Options) {
-		o.Defaults = Defaults{DeployHook: hook, KeyType: "p384"}
+		o.Defaults = store.Defaults{DeployHook: hook, KeyType: "p384"}
 		o.Now = func() time.Time { return time.Now().Add(80 * day) }
 	}
 	if n := w.renew(w.issuer(), Renewal{}); n != 1 || string(mustRead(t, marker)) != alice+"\n" {
@@ -208,7 +208,7 @@ func TestModes(t *testing.T) {
 		t.Fatal(err)
 	}
 	res := w.obtain(req)
-	for _, path := range []string{req.Out, res.Key, res.P12, res.PassphraseFile, filepath.Join(res.Dir, renewalName)} {
+	for _, path := range []string{req.Out, res.Key, res.P12, res.PassphraseFile, filepath.Join(res.Dir, store.RenewalFile)} {
 		info, err := os.Stat(path)
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", path, info, err)
@@ -245,23 +245,6 @@ func TestResumeKinds(t *testing.T) {
 					t.Errorf("%d orders", orders)
 				}
 			})
-		}
-	}
-}
-
-// A hint about the state directory fits what is wrong: a full disk is not cured by another
-// directory.
-func TestStateHints(t *testing.T) {
-	for errno, want := range map[syscall.Errno]struct {
-		kind failure.Kind
-		hint string
-	}{
-		syscall.ENOSPC: {failure.KindFailed, "make room"}, syscall.EDQUOT: {failure.KindFailed, "make room"}, syscall.EMFILE: {failure.KindFailed, failure.FewerOrders},
-		syscall.EROFS: {failure.KindConfig, "read-write"}, syscall.EACCES: {failure.KindConfig, failure.OtherState}, syscall.EIO: {failure.KindFailed, "disk"},
-	} {
-		err := stateError("/x", &os.PathError{Op: "write", Path: "/x/y", Err: errno})
-		if failure.KindOf(err) != want.kind || !strings.Contains(failure.HintOf(err), want.hint) || !strings.Contains(err.Error(), "/x/y") {
-			t.Errorf("%v: exit %d: %v; hint %q", errno, failure.KindOf(err), err, failure.HintOf(err))
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 
 	"postseal/internal/failure"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -17,7 +18,7 @@ import (
 // answer, for the moment to POST, and for the CA.
 type vigil struct {
 	r       *run
-	c       *challenge
+	c       *store.Challenge
 	trigger string
 	pace    *pace
 
@@ -37,7 +38,7 @@ type vigil struct {
 }
 
 // watch returns when the authorization is valid, dead, or the context ends.
-func (r *run) watch(ctx context.Context, c *challenge) error {
+func (r *run) watch(ctx context.Context, c *store.Challenge) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	v := &vigil{r: r, c: c, trigger: r.ca.trigger(r.req.Trigger), pace: newPace()}
@@ -63,8 +64,8 @@ func (r *run) watch(ctx context.Context, c *challenge) error {
 	return v.loop(ctx, answers, notes, failed)
 }
 
-func (r *run) announce(c *challenge) {
-	what := fmt.Sprintf("the challenge mail from %s to %s", orUnknown(c.from), c.Email)
+func (r *run) announce(c *store.Challenge) {
+	what := fmt.Sprintf("the challenge mail from %s to %s", orUnknown(c.From), c.Email)
 	r.waitFor(what)
 	if r.req.Interactive == nil {
 		timeout := r.req.Timeout
@@ -153,7 +154,7 @@ func (v *vigil) loop(ctx context.Context, answers <-chan *state.Answer, notes <-
 }
 
 // answers passes on what the mail half, or the person at the terminal, did.
-func (r *run) answers(ctx context.Context, c *challenge, to chan<- *state.Answer) error {
+func (r *run) answers(ctx context.Context, c *store.Challenge, to chan<- *state.Answer) error {
 	if r.req.Interactive != nil {
 		return r.askPerson(ctx, c, to)
 	}
@@ -214,7 +215,7 @@ func (v *vigil) tryShorter() {
 	if v.settleGiven || trial == 0 || v.answer.Phase != state.Sent {
 		return
 	}
-	unlock, err := tryLock(filepath.Join(a.dir, ".trial"))
+	unlock, err := store.TryLock(filepath.Join(a.dir, ".trial"))
 	if err != nil {
 		return
 	}
@@ -223,7 +224,7 @@ func (v *vigil) tryShorter() {
 
 // notes passes on what the mail half refused or put off, each time that it says something
 // else. The wait goes on without them.
-func (r *run) notes(ctx context.Context, c *challenge, to chan<- *state.Note) {
+func (r *run) notes(ctx context.Context, c *store.Challenge, to chan<- *state.Note) {
 	var seen *state.Note
 	for r.req.Interactive == nil {
 		n, err := r.i.Store.WaitNote(ctx, c.ID, seen)
@@ -302,7 +303,7 @@ func (v *vigil) post(ctx context.Context) error {
 	acct := v.r.ca.current().acme()
 	posted := v.r.i.now().UTC() // before: the mail may come before the CA's answer
 	err := v.r.ca.poll(ctx, "telling the CA to look", func(ctx context.Context) error {
-		_, err := v.r.ca.client.InitiateChallenge(ctx, acct, acme.Challenge{URL: v.c.url})
+		_, err := v.r.ca.client.InitiateChallenge(ctx, acct, acme.Challenge{URL: v.c.URL})
 		return err
 	})
 	if p, ok := problemOf(err); ok && p.Status < 500 {
@@ -320,13 +321,13 @@ func (v *vigil) post(ctx context.Context) error {
 			v.doubtUntil(ctx, posted)
 		}
 	}
-	return v.r.update(func(*orderFile) { v.c.Posted = posted })
+	return v.r.update(func(*store.Order) { v.c.Posted = posted })
 }
 
 // look asks the CA how the authorization stands.
 func (v *vigil) look(ctx context.Context) (done bool, err error) {
 	ctx, x := withExchange(ctx, nil)
-	authz, err := v.r.getAuthz(ctx, v.c.authz)
+	authz, err := v.r.getAuthz(ctx, v.c.Authz)
 	status, after := x.last()
 	v.poll.Reset(v.nextLook(after))
 	switch {
@@ -362,7 +363,7 @@ func (v *vigil) valid() error {
 	v.r.step(StepValid, v.c.Email, "the CA accepted the reply for %s", v.c.Email)
 	v.r.mu.Lock()
 	defer v.r.mu.Unlock()
-	v.c.valid = true
+	v.c.Valid = true
 	v.r.unrecord(v.c)
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 	"postseal/internal/testca"
 	"postseal/issuer"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/milter"
 	"postseal/state"
 )
@@ -201,7 +202,7 @@ func (d *demo) obtain(ctx context.Context) (*issuer.Result, error) {
 		Account: issuer.AccountOptions{AgreeTerms: true, Contact: []string{"admin@" + demoDomain}},
 	})
 	return i.Obtain(ctx, issuer.Request{
-		Settings: issuer.Settings{
+		Settings: store.Settings{
 			Emails: []string{demoAddress}, Server: d.ca.DirectoryURL, CABundle: d.ca.RootFile,
 			Out: d.container(), Passphrase: cert.Passphrase{Kind: cert.PassGenerated},
 		},

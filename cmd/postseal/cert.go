@@ -13,6 +13,7 @@ import (
 	"postseal/internal/failure"
 	"postseal/issuer"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 // certCmd are the flags of "postseal cert".
@@ -181,7 +182,7 @@ func (c *certCmd) check(s *session, each bool) error {
 		return failure.Usage("use a duration such as 30m", "--timeout must be more than nothing")
 	}
 	if c.Out != "" {
-		if err := issuer.CheckOut(c.Out); err != nil {
+		if err := store.CheckOut(c.Out); err != nil {
 			return err
 		}
 	}
@@ -194,7 +195,7 @@ func (c *certCmd) request(s *session) (issuer.Request, error) {
 		server = issuer.StagingServer
 	}
 	req := issuer.Request{
-		Settings: issuer.Settings{
+		Settings: store.Settings{
 			Server: server, CABundle: s.CABundle, Profile: c.Profile, KeyType: c.KeyType, Usages: c.Usage,
 			P12: c.P12, Out: c.Out, DeployHook: c.DeployHook, FailHook: c.FailHook,
 		},
@@ -217,8 +218,8 @@ func (c *certCmd) request(s *session) (issuer.Request, error) {
 // provenance tells what was asked for in so many words from what the configuration says of
 // all certificates.
 func (s *session) provenance(req *issuer.Request) {
-	for _, name := range []string{issuer.SettingDeployHook, issuer.SettingKeyType, issuer.SettingP12} {
-		if !s.given(name) && !(name == issuer.SettingKeyType && req.KeyPath != "") {
+	for _, name := range []string{store.SettingDeployHook, store.SettingKeyType, store.SettingP12} {
+		if !s.given(name) && !(name == store.SettingKeyType && req.KeyPath != "") {
 			req.Configured = append(req.Configured, name)
 		}
 	}
@@ -237,10 +238,10 @@ func (s *session) prose() io.Writer {
 	return os.Stdout
 }
 
-func (c *caFlags) into(settings *issuer.Settings) {
+func (c *caFlags) into(settings *store.Settings) {
 	settings.TokenJoin, settings.Trigger, settings.Compat = c.TokenJoin, c.Trigger, c.Compat
 	if c.Settle != nil {
-		settle := issuer.Duration(*c.Settle)
+		settle := store.Duration(*c.Settle)
 		settings.Settle = &settle
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"postseal/internal/failure"
 	"postseal/issuer"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 func main() { os.Exit(Main()) }
@@ -139,13 +140,13 @@ func (f *flags) session(parsed *cli.Parsed) (*session, error) {
 		return nil, err
 	}
 	s := &session{common: f.common, voice: newVoice(f.Verbose, f.JSON), term: newTerminal(f.NonInteractive), given: parsed.Given}
-	dir, store, err := s.openState()
+	dir, shared, err := s.openState()
 	if err != nil {
 		return nil, err
 	}
-	s.opts = issuer.Options{Dir: dir, Store: store, Version: cli.Version(), CA: caSettings(parsed.File), OnStep: s.voice.step, CABundle: s.CABundle}
-	s.opts.Defaults = issuer.Defaults{
-		DeployHook: parsed.Configured(issuer.SettingDeployHook), KeyType: parsed.Configured(issuer.SettingKeyType), P12: parsed.Configured(issuer.SettingP12),
+	s.opts = issuer.Options{Dir: dir, Store: shared, Version: cli.Version(), CA: caSettings(parsed.File), OnStep: s.voice.step, CABundle: s.CABundle}
+	s.opts.Defaults = store.Defaults{
+		DeployHook: parsed.Configured(store.SettingDeployHook), KeyType: parsed.Configured(store.SettingKeyType), P12: parsed.Configured(store.SettingP12),
 	}
 	s.issuer = issuer.New(s.opts)
 	return s, nil

@@ -144,6 +144,13 @@ func SameAddresses(a, b []string) bool {
 	return slices.Equal(AddressKeys(a), AddressKeys(b))
 }
 
+// NamesOneOf reports whether addresses name one of those wanted, or none is.
+func NamesOneOf(emails, wanted []string) bool {
+	return len(wanted) == 0 || slices.ContainsFunc(emails, func(e string) bool {
+		return slices.ContainsFunc(wanted, func(w string) bool { return state.Key(w) == state.Key(e) })
+	})
+}
+
 // AddressKeys returns what tells mailboxes apart, sorted, each once.
 func AddressKeys(addrs []string) []string {
 	keys := make([]string, len(addrs))

@@ -16,6 +16,7 @@ import (
 	"postseal/internal/testca"
 	"postseal/issuer"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -119,7 +120,7 @@ func obtain(ca *testca.CA, dir string, all []*container) error {
 			lock = cert.Passphrase{Kind: cert.PassNone}
 		}
 		reqs = append(reqs, issuer.Request{
-			Settings: issuer.Settings{
+			Settings: store.Settings{
 				Emails: []string{c.email}, Server: ca.DirectoryURL, CABundle: ca.RootFile,
 				KeyType: c.keyType, Usages: usages[c.keyType], P12: c.format, Passphrase: lock,
 			},

@@ -1,4 +1,4 @@
-package issuer
+package store
 
 import (
 	"crypto/x509"
@@ -17,31 +17,33 @@ import (
 	"postseal/state"
 )
 
-func newStore(t *testing.T) *Issuer {
+const alice = "alice@example.test"
+
+func newDisk(t *testing.T) *Disk {
 	t.Helper()
-	i := New(Options{Dir: state.Open(filepath.Join(t.TempDir(), "state"))})
-	if err := i.prepare(); err != nil {
+	d := &Disk{Dir: state.Open(filepath.Join(t.TempDir(), "state")), Now: time.Now}
+	if _, err := d.Dir.Create(); err != nil {
 		t.Fatal(err)
 	}
-	return i
+	return d
 }
 
-func newGeneration(t *testing.T, serial string) *generation {
+func newGeneration(t *testing.T, serial string) *Generation {
 	t.Helper()
 	key := certs.Key(t)
 	leaf := certs.SelfSigned(t, key, func(*x509.Certificate) {})
-	return &generation{key: key, chain: []*x509.Certificate{leaf}, passphrase: serial, renewal: &renewalFile{
-		Version: fileVersion, Settings: Settings{Emails: []string{alice}, Server: "https://ca.example/dir", KeyType: "p256"},
+	return &Generation{Key: key, Chain: []*x509.Certificate{leaf}, Passphrase: serial, Renewal: &Renewal{
+		Version: Version, Settings: Settings{Emails: []string{alice}, Server: "https://ca.example/dir", KeyType: "p256"},
 		Serial: serial, Fingerprint: cert.Fingerprint(leaf), NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
 	}}
 }
 
-// One that reads while certs/NAME is replaced sees files of one generation: it
+// One that reads while certs/NAME is replaced sees files of one Generation: it
 // holds the directory, not the name.
 func TestStoreIsOneSet(t *testing.T) {
 	t.Parallel()
-	i := newStore(t)
-	if err := i.store(alice, newGeneration(t, "0")); err != nil {
+	d := newDisk(t)
+	if err := d.Put(alice, newGeneration(t, "0")); err != nil {
 		t.Fatal(err)
 	}
 	stop := make(chan struct{})
@@ -54,7 +56,7 @@ func TestStoreIsOneSet(t *testing.T) {
 					return
 				default:
 				}
-				if err := readSet(i.certDir(alice)); err != nil {
+				if err := readSet(d.CertDir(alice)); err != nil {
 					t.Error(err)
 					return
 				}
@@ -62,13 +64,13 @@ func TestStoreIsOneSet(t *testing.T) {
 		})
 	}
 	for n := range 30 {
-		if err := i.store(alice, newGeneration(t, fmt.Sprint(n+1))); err != nil {
+		if err := d.Put(alice, newGeneration(t, fmt.Sprint(n+1))); err != nil {
 			t.Error(err)
 		}
 	}
 	close(stop)
 	readers.Wait()
-	entries, err := os.ReadDir(i.Dir.Path("certs", previousDir, alice))
+	entries, err := os.ReadDir(d.Path("certs", PreviousDir, alice))
 	if err != nil || len(entries) != 30 {
 		t.Errorf("%d former generations, %v", len(entries), err)
 	}
@@ -82,14 +84,14 @@ func readSet(dir string) error {
 		return err // the name is always there
 	}
 	defer root.Close()
-	pass, err := root.ReadFile(passphraseName)
+	pass, err := root.ReadFile(PassphraseFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	renewal, err := root.ReadFile(renewalName)
+	renewal, err := root.ReadFile(RenewalFile)
 	if err == nil && !strings.Contains(string(renewal), fmt.Sprintf(`"serial": %q`, strings.TrimSpace(string(pass)))) {
 		return fmt.Errorf("a mix: passphrase of %s", pass)
 	}
@@ -111,7 +113,7 @@ func TestReplaceWithoutExchange(t *testing.T) {
 	if err := replaceByRenames(a, b); err != nil {
 		t.Fatal(err)
 	}
-	if !exists(filepath.Join(b, "a")) || exists(a) || exists(a+".old") {
+	if !Exists(filepath.Join(b, "a")) || Exists(a) || Exists(a+".old") {
 		t.Error("not replaced")
 	}
 }
@@ -119,9 +121,9 @@ func TestReplaceWithoutExchange(t *testing.T) {
 // What killed processes left is removed once it is old.
 func TestSweep(t *testing.T) {
 	t.Parallel()
-	i := newStore(t)
+	d := newDisk(t)
 	for name, age := range map[string]time.Duration{".x.new-1": 2 * time.Hour, ".x.new-2": 0, "kept": 2 * time.Hour, ".previous": 2 * time.Hour} {
-		path := i.Dir.Path("certs", name)
+		path := d.Path("certs", name)
 		if err := os.Mkdir(path, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -130,11 +132,11 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := i.sweep(); err != nil {
+	if err := d.Sweep(); err != nil {
 		t.Fatal(err)
 	}
 	var left []string
-	entries, err := os.ReadDir(i.Dir.Path("certs"))
+	entries, err := os.ReadDir(d.Path("certs"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,11 +151,11 @@ func TestSweep(t *testing.T) {
 // A certificate directory of unknown content is left alone.
 func TestNameOfUnknown(t *testing.T) {
 	t.Parallel()
-	i := newStore(t)
-	if err := os.MkdirAll(filepath.Join(i.certDir(alice), "something"), 0o700); err != nil {
+	d := newDisk(t)
+	if err := os.MkdirAll(filepath.Join(d.CertDir(alice), "something"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if name, err := i.pickName([]string{alice}); err != nil || name != alice+"-2" {
+	if name, err := d.PickName([]string{alice}); err != nil || name != alice+"-2" {
 		t.Errorf("%q, %v", name, err)
 	}
 }
@@ -167,8 +169,8 @@ func TestTryLock(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 200 {
-				unlock, err := tryLock(path)
-				if errors.Is(err, errLocked) {
+				unlock, err := TryLock(path)
+				if errors.Is(err, ErrLocked) {
 					continue
 				}
 				if err != nil {
@@ -187,7 +189,7 @@ func TestTryLock(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if most != 1 || exists(path) {
-		t.Errorf("%d at once; the file is there: %v", most, exists(path))
+	if most != 1 || Exists(path) {
+		t.Errorf("%d at once; the file is there: %v", most, Exists(path))
 	}
 }

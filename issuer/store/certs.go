@@ -1,9 +1,10 @@
-package issuer
+package store
 
 import (
 	"crypto"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -18,76 +19,76 @@ import (
 
 // Names of the files in certs/NAME beside renewal.json.
 const (
-	certFile       = "cert.pem"
-	chainFile      = "chain.pem"
-	fullchainFile  = "fullchain.pem"
-	keyFile        = "privkey.pem"
-	p12File        = "cert.p12"
-	passphraseName = "passphrase"
+	CertFile       = "cert.pem"
+	ChainFile      = "chain.pem"
+	FullchainFile  = "fullchain.pem"
+	KeyFile        = "privkey.pem"
+	P12File        = "cert.p12"
+	PassphraseFile = "passphrase"
 )
 
-// formerPassphrase returns the passphrase that stands beside a container, "" if none does.
-func formerPassphrase(dir string) string {
-	data, _ := os.ReadFile(filepath.Join(dir, passphraseName))
+// Passphrase returns the passphrase that stands beside a container, "" if none does.
+func Passphrase(dir string) string {
+	data, _ := os.ReadFile(filepath.Join(dir, PassphraseFile))
 	return strings.TrimSpace(string(data))
 }
 
-// previousDir keeps former generations: mail that was encrypted to an old
+// PreviousDir keeps former generations: mail that was encrypted to an old
 // certificate can be read only with its key.
-const previousDir = ".previous"
+const PreviousDir = ".previous"
 
-// generation is the content of certs/NAME.
-type generation struct {
-	key        crypto.Signer
-	chain      []*x509.Certificate
-	passphrase string
-	renewal    *renewalFile
+// Generation is the content of certs/NAME.
+type Generation struct {
+	Key        crypto.Signer
+	Chain      []*x509.Certificate
+	Passphrase string
+	Renewal    *Renewal
 }
 
 // files returns the content by file name. All are 0600: the directory is the
 // issuer's alone, and a copy of it should stay so.
-func (g *generation) files() (map[string][]byte, error) {
-	key, err := cert.MarshalKey(g.key)
+func (g *Generation) files() (map[string][]byte, error) {
+	key, err := cert.MarshalKey(g.Key)
 	if err != nil {
 		return nil, err
 	}
-	p12, err := cert.EncodeContainer(g.renewal.P12, g.key, g.chain, g.passphrase)
+	p12, err := cert.EncodeContainer(g.Renewal.P12, g.Key, g.Chain, g.Passphrase)
 	if err != nil {
 		return nil, err
 	}
 	files := map[string][]byte{
-		certFile:      cert.MarshalChain(g.chain[:1]),
-		chainFile:     cert.MarshalChain(g.chain[1:]),
-		fullchainFile: cert.MarshalChain(g.chain),
-		keyFile:       key,
-		p12File:       p12,
+		CertFile:      cert.MarshalChain(g.Chain[:1]),
+		ChainFile:     cert.MarshalChain(g.Chain[1:]),
+		FullchainFile: cert.MarshalChain(g.Chain),
+		KeyFile:       key,
+		P12File:       p12,
 	}
-	if k := g.renewal.Passphrase.Kind; k == "" || k == cert.PassGenerated {
-		files[passphraseName] = []byte(g.passphrase + "\n")
+	if k := g.Renewal.Passphrase.Kind; k == "" || k == cert.PassGenerated {
+		files[PassphraseFile] = []byte(g.Passphrase + "\n")
 	}
 	return files, nil
 }
 
-// store replaces certs/NAME as one set. A reader that opens the directory sees
+// Put replaces certs/NAME as one set. A reader that opens the directory sees
 // the old generation or the new one, and so does one who looks after a crash. Where
 // NAME is a symbolic link or a mount point, what it leads to stays, and its files are
 // replaced one by one.
-func (i *Issuer) store(name string, g *generation) error {
+func (d *Disk) Put(name string, g *Generation) error {
 	files, err := g.files()
 	if err != nil {
 		return err
 	}
-	if files[renewalName], err = g.renewal.marshal(); err != nil {
+	if files[RenewalFile], err = g.Renewal.marshal(); err != nil {
 		return err
 	}
-	if err := i.keepPrevious(name, g.renewal.Serial); err != nil {
+	if err := d.keepPrevious(name, g.Renewal.Serial); err != nil {
 		return err
 	}
-	dir := i.certDir(name)
+	dir := d.CertDir(name)
 	if info, err := os.Lstat(dir); err == nil && info.Mode().Type() == fs.ModeSymlink {
 		return replaceFiles(dir, files)
 	}
-	tmp, err := os.MkdirTemp(i.Dir.Path("certs"), "."+name+newInfix)
+	tmp, err := os.MkdirTemp(d.Path("certs"), "."+name+newInfix)
 	if err != nil {
 		return err
 	}
@@ -99,7 +100,7 @@ func (i *Issuer) store(name string, g *generation) error {
 	if isPinned(err) {
 		return replaceFiles(dir, files)
 	}
-	return errors.Join(err, state.SyncDir(i.Dir.Path("certs")))
+	return errors.Join(err, state.SyncDir(d.Path("certs")))
 }
 
 // fill writes the files into the new directory tmp, which is to take the place of dir.
@@ -120,14 +121,14 @@ func fill(tmp, dir string, files map[string][]byte) error {
 // replaceFiles replaces the files of a directory that has to stay, renewal.json last:
 // until that is there, the certificate is the old one, and the order is taken up again.
 func replaceFiles(dir string, files map[string][]byte) error {
-	names := slices.DeleteFunc(slices.Sorted(maps.Keys(files)), func(name string) bool { return name == renewalName })
-	for _, name := range append(names, renewalName) {
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(files)), func(name string) bool { return name == RenewalFile })
+	for _, name := range append(names, RenewalFile) {
 		if err := replaceFile(filepath.Join(dir, name), files[name]); err != nil {
 			return err
 		}
 	}
-	if files[passphraseName] == nil { // the former container had one of its own
-		if err := os.Remove(filepath.Join(dir, passphraseName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if files[PassphraseFile] == nil { // the former container had one of its own
+		if err := os.Remove(filepath.Join(dir, PassphraseFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -149,8 +150,8 @@ func writeSynced(path string, data []byte, old string) error {
 // unless a run that was killed has stored the new generation already. Links cost
 // nothing and are there before the set is exchanged; from another file system or
 // mount the files are copied.
-func (i *Issuer) keepPrevious(name, serial string) error {
-	old := i.certDir(name)
+func (d *Disk) keepPrevious(name, serial string) error {
+	old := d.CertDir(name)
 	entries, err := os.ReadDir(old)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -158,14 +159,14 @@ func (i *Issuer) keepPrevious(name, serial string) error {
 	if err != nil {
 		return err
 	}
-	label := i.now().UTC().Format("20060102T150405Z")
-	if r, err := readRenewal(old); err == nil && r.Serial != "" {
+	label := d.Now().UTC().Format("20060102T150405Z")
+	if r, err := ReadRenewal(old); err == nil && r.Serial != "" {
 		label = r.Serial
 	}
 	if label == serial {
 		return nil
 	}
-	dir := i.Dir.Path("certs", previousDir, name, label)
+	dir := d.Path("certs", PreviousDir, name, label)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -175,10 +176,10 @@ func (i *Issuer) keepPrevious(name, serial string) error {
 		}
 		from, to := filepath.Join(old, e.Name()), filepath.Join(dir, e.Name())
 		err := os.Link(from, to)
-		if isPinned(err) && !exists(to) {
+		if isPinned(err) && !Exists(to) {
 			err = copyFile(from, to)
 		}
-		if err != nil && !errors.Is(err, fs.ErrExist) && !exists(to) {
+		if err != nil && !errors.Is(err, fs.ErrExist) && !Exists(to) {
 			return err
 		}
 	}
@@ -200,7 +201,7 @@ func replaceDir(tmp, path string) error {
 		return err
 	}
 	err := os.Rename(tmp, path)
-	if err == nil || !exists(path) || isPinned(err) {
+	if err == nil || !Exists(path) || isPinned(err) {
 		return err
 	}
 	if err := exchangeDirs(tmp, path); !errors.Is(err, errors.ErrUnsupported) {
@@ -229,9 +230,9 @@ const newInfix = ".new-"
 // writer: writing takes milliseconds.
 const abandoned = time.Hour
 
-// sweep removes what killed processes left in certs/.
-func (i *Issuer) sweep() error {
-	entries, err := os.ReadDir(i.Dir.Path("certs"))
+// Sweep removes what killed processes left in certs/.
+func (d *Disk) Sweep() error {
+	entries, err := os.ReadDir(d.Path("certs"))
 	if err != nil {
 		return err
 	}
@@ -239,11 +240,24 @@ func (i *Issuer) sweep() error {
 		if e.Name()[0] != '.' || !strings.Contains(e.Name(), newInfix) {
 			continue
 		}
-		if info, err := e.Info(); err == nil && i.now().Sub(info.ModTime()) > abandoned {
-			if err := os.RemoveAll(i.Dir.Path("certs", e.Name())); err != nil {
+		if info, err := e.Info(); err == nil && d.Now().Sub(info.ModTime()) > abandoned {
+			if err := os.RemoveAll(d.Path("certs", e.Name())); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// ReadLeaf reads the certificate in a directory of certs/.
+func ReadLeaf(dir string) (*x509.Certificate, error) {
+	data, err := os.ReadFile(filepath.Join(dir, CertFile))
+	if err != nil {
+		return nil, err
+	}
+	chain, err := cert.ParseChain(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, CertFile), err)
+	}
+	return chain[0], nil
 }

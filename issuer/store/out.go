@@ -1,4 +1,4 @@
-package issuer
+package store
 
 import (
 	"errors"
@@ -128,8 +128,8 @@ func openTo(dir string) string {
 	}
 }
 
-// copyOut writes the container where the admin wants it, too.
-func copyOut(from, to string) error {
+// CopyOut writes the container where the admin wants it, too.
+func CopyOut(from, to string) error {
 	data, err := os.ReadFile(from)
 	if err != nil {
 		return err

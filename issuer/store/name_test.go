@@ -1,4 +1,4 @@
-package issuer
+package store
 
 import (
 	"strings"
@@ -10,7 +10,7 @@ func FuzzBaseName(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, addr string) {
-		if name := baseName(addr); strings.ContainsAny(name, "/\\\x00") || name != "" && name[0] == '.' || len(name) > 250 {
+		if name := BaseName(addr); strings.ContainsAny(name, "/\\\x00") || name != "" && name[0] == '.' || len(name) > 250 {
 			t.Errorf("%q has the file name %q", addr, name)
 		}
 	})
@@ -27,7 +27,7 @@ func TestBaseName(t *testing.T) {
 		"jörg@example.test":                        "jörg@example.test",
 		strings.Repeat("/", 100) + "@example.test": "",
 	} {
-		got := baseName(addr)
+		got := BaseName(addr)
 		if want == "" {
 			if !strings.HasPrefix(got, "sha256-") {
 				t.Errorf("%q: %q", addr, got)

@@ -1,4 +1,4 @@
-package issuer
+package store
 
 import (
 	"crypto"
@@ -28,42 +28,42 @@ type compromise struct {
 	Time    time.Time `json:"time"`
 }
 
-func (i *Issuer) compromisedPath(pub crypto.PublicKey) (string, error) {
+func (d *Disk) compromisedPath(pub crypto.PublicKey) (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(pub)
 	if err != nil {
 		return "", err
 	}
 	sum := sha256.Sum256(der)
-	return i.Dir.Path("certs", compromisedDir, hex.EncodeToString(sum[:])+".json"), nil
+	return d.Path("certs", compromisedDir, hex.EncodeToString(sum[:])+".json"), nil
 }
 
-// banKey makes sure that the key of a certificate is not certified again, power cut or
+// Ban makes sure that the key of a certificate is not certified again, power cut or
 // not. It comes before the CA is told: whoever says that a key is in other hands is
 // believed even if the CA cannot be reached.
-func (i *Issuer) banKey(leaf *x509.Certificate) error {
-	path, err := i.compromisedPath(leaf.PublicKey)
+func (d *Disk) Ban(leaf *x509.Certificate) error {
+	path, err := d.compromisedPath(leaf.PublicKey)
 	if err != nil {
 		return err
 	}
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return stateError(dir, err)
+		return Error(dir, err)
 	}
 	emails, _, _ := cert.Names(leaf)
-	err = writeJSON(path, compromise{fileVersion, emails, cert.Serial(leaf), i.now().UTC().Truncate(time.Second)})
+	err = Write(path, compromise{Version, emails, cert.Serial(leaf), d.Now().UTC().Truncate(time.Second)})
 	if err = errors.Join(err, state.SyncDir(dir), state.SyncDir(filepath.Dir(dir))); err != nil {
-		return stateError(path, err)
+		return Error(path, err)
 	}
 	return nil
 }
 
-// banned reports whether a key was revoked for keycompromise. What stands in the file does
+// Banned reports whether a key was revoked for keycompromise. What stands in the file does
 // not matter, only that it is there; where that cannot be known, the key counts as banned.
-func (i *Issuer) banned(key crypto.Signer) bool {
+func (d *Disk) Banned(key crypto.Signer) bool {
 	if key == nil {
 		return false
 	}
-	path, err := i.compromisedPath(key.Public())
+	path, err := d.compromisedPath(key.Public())
 	if err != nil {
 		return true
 	}
@@ -71,6 +71,7 @@ func (i *Issuer) banned(key crypto.Signer) bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
-func errBanned(where string) error {
+// ErrBanned returns the error of a key that is banned.
+func ErrBanned(where string) error {
 	return failure.Failed(failure.NewKey, "%s was revoked for keycompromise and is never certified again", where)
 }
