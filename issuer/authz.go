@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"sync"
 
@@ -12,22 +11,20 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/printable"
+	"postseal/issuer/ca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
 	"postseal/state"
 )
 
-// challengeType is the only one for addresses (RFC 8823, Section 5.2).
-const challengeType = "email-reply-00"
-
 // authorize brings all authorizations of an order to "valid" and returns the
 // order as it is then.
 func (r *run) authorize(ctx context.Context, order acme.Order) (acme.Order, error) {
 	if n := len(order.Authorizations); n == 0 || n > len(r.req.Emails) {
-		return order, fault("the CA wants %d authorizations for %d %s", n, len(r.req.Emails), plural(len(r.req.Emails), "address"))
+		return order, ca.Fault("the CA wants %d authorizations for %d %s", n, len(r.req.Emails), plural(len(r.req.Emails), "address"))
 	}
 	var err error
-	if r.compat("serial") {
+	if r.ca.Compat(r.req.Compat, "serial") {
 		err = r.oneByOne(ctx, order)
 	} else {
 		err = r.allAtOnce(ctx, order)
@@ -35,18 +32,7 @@ func (r *run) authorize(ctx context.Context, order acme.Order) (acme.Order, erro
 	if err != nil {
 		return order, err
 	}
-	return r.readOrder(ctx, order)
-}
-
-func (r *run) readOrder(ctx context.Context, order acme.Order) (acme.Order, error) {
-	err := r.ca.poll(ctx, "reading the order", func(ctx context.Context) (err error) {
-		order, err = r.ca.client.GetOrder(ctx, r.ca.current().acme(), order)
-		if err == nil && order.Status == acme.StatusPending {
-			err = errPending // a CA may need a moment to see that all are valid
-		}
-		return err
-	})
-	return order, err
+	return r.ca.Judged(ctx, order)
 }
 
 // allAtOnce reads every authorization, then waits for all mails together.
@@ -90,7 +76,7 @@ func firstCause(errs []error) error {
 // next challenge is not even read, which would make the CA mail it, before the
 // last one is valid. No other order at this CA goes on meanwhile.
 func (r *run) oneByOne(ctx context.Context, order acme.Order) error {
-	unlock, err := r.ca.lockSerial(ctx)
+	unlock, err := r.ca.LockSerial(ctx)
 	if err != nil {
 		return err
 	}
@@ -112,17 +98,17 @@ func (r *run) oneByOne(ctx context.Context, order acme.Order) error {
 // readAuthz reads an authorization and, if it waits for a mail, hands it to the
 // mail half.
 func (r *run) readAuthz(ctx context.Context, url string) (*store.Challenge, error) {
-	authz, err := r.getAuthz(ctx, url)
+	authz, err := r.ca.Authorization(ctx, url)
 	if err != nil {
 		return nil, err
 	}
 	c := r.challengeFor(authz.Identifier)
 	if c == nil {
-		return nil, failure.WithHint(fault("the CA wants an authorization for %s, which was not ordered", quoted(authz.Identifier.Value)),
+		return nil, failure.WithHint(ca.Fault("the CA wants an authorization for %s, which was not ordered", ca.Quoted(authz.Identifier.Value)),
 			failure.TryCertbot)
 	}
 	if c.Authz != "" {
-		return nil, fault("the CA wants two authorizations for %s", c.Email)
+		return nil, ca.Fault("the CA wants two authorizations for %s", c.Email)
 	}
 	c.Authz, c.Value = url, authz.Identifier.Value
 	switch authz.Status {
@@ -135,15 +121,6 @@ func (r *run) readAuthz(ctx context.Context, url string) (*store.Challenge, erro
 		return c, r.takeChallenge(c, authz)
 	}
 	return nil, r.authzError(c, authz)
-}
-
-// getAuthz reads one authorization (RFC 8555, Section 7.5).
-func (r *run) getAuthz(ctx context.Context, url string) (authz acme.Authorization, err error) {
-	err = r.ca.do(ctx, "reading the authorization", func(ctx context.Context) error {
-		authz, err = r.ca.client.GetAuthorization(ctx, r.ca.current().acme(), url)
-		return err
-	})
-	return authz, err
 }
 
 // maxToken bounds token-part2, in characters. RFC 8823, Section 3, item 4, wants 22.
@@ -163,19 +140,19 @@ func (r *run) challengeFor(id acme.Identifier) *store.Challenge {
 
 // takeChallenge completes the pending record.
 func (r *run) takeChallenge(c *store.Challenge, authz acme.Authorization) error {
-	found := mailChallenge(authz)
+	found := ca.Challenge(authz)
 	if found == nil {
 		return &deadOrder{failure.Failed("this CA cannot give certificates for mail over ACME",
-			"the CA offers no %s challenge for %s, only %s", challengeType, c.Email, list(challengeTypes(authz))), false}
+			"the CA offers no %s challenge for %s, only %s", ca.ChallengeType, c.Email, list(challengeTypes(authz))), false}
 	}
 	if found.Token == "" {
-		return fault("the %s challenge for %s has no token", challengeType, c.Email)
+		return ca.Fault("the %s challenge for %s has no token", ca.ChallengeType, c.Email)
 	}
 	if !tokenForm.MatchString(found.Token) || len(found.Token) > maxToken {
-		return fault("the token of the %s challenge for %s is no base64url of at most %d characters", challengeType, c.Email, maxToken)
+		return ca.Fault("the token of the %s challenge for %s is no base64url of at most %d characters", ca.ChallengeType, c.Email, maxToken)
 	}
 	if !cert.IsPlain(found.From) {
-		return fault("the CA names no plain address from which it mails the challenge to %s: %s", c.Email, quoted(found.From))
+		return ca.Fault("the CA names no plain address from which it mails the challenge to %s: %s", c.Email, ca.Quoted(found.From))
 	}
 	c.URL, c.From, c.Token = found.URL, found.From, found.Token
 	if found.Status == acme.StatusProcessing && c.Posted.IsZero() {
@@ -195,59 +172,29 @@ func orUnknown(from string) string {
 	return from
 }
 
-func mailChallenge(authz acme.Authorization) *acme.Challenge {
-	for n := range authz.Challenges {
-		if authz.Challenges[n].Type == challengeType {
-			return &authz.Challenges[n]
-		}
-	}
-	return nil
-}
-
 func challengeTypes(authz acme.Authorization) []string {
 	var types []string
 	for _, c := range authz.Challenges {
-		types = append(types, printable.Line(c.Type, maxWord))
+		types = append(types, printable.Line(c.Type, ca.MaxWord))
 	}
 	if types == nil {
 		types = []string{"none at all"}
 	}
-	return types[:min(len(types), maxSubproblems)]
-}
-
-// reasonOf returns why an authorization is invalid, "" if the CA does not say.
-func reasonOf(authz acme.Authorization) (says string) {
-	for _, ch := range authz.Challenges {
-		if ch.Error != nil {
-			says = describeProblem(*ch.Error)
-		}
-	}
-	return says
+	return types[:min(len(types), 10)]
 }
 
 // authzError is the end of an order whose authorization failed.
 func (r *run) authzError(c *store.Challenge, authz acme.Authorization) error {
 	if authz.Status != acme.StatusInvalid {
-		return &deadOrder{fmt.Errorf("the authorization for %s is %s", c.Email, printable.Line(authz.Status, maxWord)), true}
+		return &deadOrder{fmt.Errorf("the authorization for %s is %s", c.Email, printable.Line(authz.Status, ca.MaxWord)), true}
 	}
 	says := "the CA does not say why"
-	var problem acme.Problem
-	if reason := reasonOf(authz); reason != "" {
-		says = "the CA says " + reason
-	}
-	for _, ch := range authz.Challenges {
-		if ch.Error != nil {
-			problem = *ch.Error
-		}
+	problem, said := ca.Problem(authz)
+	if said {
+		says = "the CA says " + ca.Describe(problem)
 	}
 	return &deadOrder{failure.Failed(r.authzHint(c, problem), "the authorization for %s is invalid: %s", c.Email, says), false}
 }
-
-// What CAs write of a reply that they refused.
-var (
-	blamesSignature = regexp.MustCompile(`(?i)dkim|signature|signed|spf|dmarc`)
-	blamesDigest    = regexp.MustCompile(`(?i)digest|token|thumbprint|key ?auth|hash|response`)
-)
 
 // authzHint returns the next step that the CA's reason points at; "" where it points at
 // none of ours.
@@ -255,21 +202,21 @@ func (r *run) authzHint(c *store.Challenge, p acme.Problem) string {
 	a, err := r.i.Store.Answer(c.ID)
 	known := err == nil && a != nil
 	answered := known && a.Phase == state.Sent || r.req.Interactive != nil
-	tooEarly := p.Detail == "" || sawNoReply.MatchString(p.Detail)
+	tooEarly := p.Detail == "" || ca.SawNoReply(p.Detail)
 	switch {
-	case blamesSignature.MatchString(p.Detail):
+	case ca.BlamesSignature(p.Detail):
 		return failure.CheckSignature
-	case tooEarly && r.ca.trigger(r.req.Trigger) == "post" && (!known || a.Claimed.After(c.Posted)):
+	case tooEarly && r.ca.Trigger(r.req.Trigger) == "post" && (!known || a.Claimed.After(c.Posted)):
 		return failure.TriggerReply
 	case !answered:
 		return failure.SeeWhatCame
-	case sawNoReply.MatchString(p.Detail):
+	case ca.SawNoReply(p.Detail):
 		return "the reply may have been late: order again, and the wait before the CA is told is longer"
-	case p.Detail == "" || blamesDigest.MatchString(p.Detail):
-		if r.ca.join(r.req.TokenJoin) == "bytes" {
+	case p.Detail == "" || ca.BlamesDigest(p.Detail):
+		if r.ca.Join(r.req.TokenJoin) == "bytes" {
 			return failure.JoinString
 		}
 		return failure.JoinBytes
 	}
-	return problemHints[p.Type]
+	return ca.Hint(p)
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"postseal/internal/failure"
+	"postseal/issuer/ca"
 )
 
 // What ends one order ends no other, with one exception: without an account at a CA
@@ -76,16 +77,16 @@ func (q *queue) next() int {
 // ready makes sure of the account, for all orders of the queue at once: those that wait
 // for the first one meanwhile, and those that come later, share its failure, unless it
 // was that order's own time that was up. A nil queue is that of a single order.
-func (q *queue) ready(ctx context.Context, c *ca) error {
+func (q *queue) ready(ctx context.Context, i *Issuer, c *ca.CA) error {
 	if q == nil {
-		return c.ready(ctx)
+		return i.ready(ctx, c)
 	}
 	q.account.Lock()
 	defer q.account.Unlock()
 	if q.none != nil {
 		return q.none
 	}
-	err := c.ready(ctx)
+	err := i.ready(ctx, c)
 	if err != nil && ctx.Err() == nil {
 		q.none = err
 	}

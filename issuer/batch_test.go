@@ -15,6 +15,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/ca"
 	"postseal/issuer/store"
 )
 
@@ -63,7 +64,7 @@ func TestBatchWithoutAccount(t *testing.T) {
 	w := newWorld(t, testca.Config{RequireEAB: true})
 	asked := 0
 	i := w.issuer(func(o *Options) {
-		o.Account = AccountOptions{Ask: func(string) (bool, error) { asked++; return false, nil }}
+		o.Account = ca.AccountOptions{Ask: func(string) (bool, error) { asked++; return false, nil }}
 	})
 	failed := 0
 	i.Batch(t.Context(), w.requests(30), 1, func(_ int, _ *Result, err error) {

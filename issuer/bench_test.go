@@ -158,17 +158,17 @@ func (w *world) signedRequestCost(b *testing.B) time.Duration {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := c.ready(b.Context()); err != nil {
+	if _, err := c.Ready(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	order, err := c.client.NewOrder(b.Context(), c.current().acme(), acme.Order{
+	order, err := c.NewOrder(b.Context(), acme.Order{
 		Identifiers: []acme.Identifier{{Type: "email", Value: "unit@example.test"}},
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
 	return unitCost(b, 2000, func() error {
-		_, err := c.client.GetOrder(context.Background(), c.current().acme(), order)
+		_, err := c.OrderNow(context.Background(), order)
 		return err
 	})
 }

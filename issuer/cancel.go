@@ -1,12 +1,12 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-
-	"github.com/mholt/acmez/v3/acme"
+	"time"
 
 	"postseal/internal/failure"
 	"postseal/issuer/cert"
@@ -27,7 +27,7 @@ type Cancelled struct {
 
 // cancelTimeout bounds what a cancelled order may take at its CA: the order is gone here
 // whether the CA hears of it or not.
-const cancelTimeout = requestTimeout
+const cancelTimeout = 30 * time.Second
 
 // Cancel gives up the orders in flight that name one of the addresses: their files and
 // records go, and their pending authorizations are deactivated at the CA (RFC 8555,
@@ -100,38 +100,12 @@ func (i *Issuer) cancelOne(ctx context.Context, named store.Named, bundle string
 func (i *Issuer) deactivate(ctx context.Context, o *store.Order, bundle string) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
 	defer cancel()
-	if bundle == "" {
-		bundle = o.CABundle
-	}
-	c, a, err := i.account(ctx, o.Server, bundle)
+	c, err := i.ca(o.Server, cmp.Or(bundle, o.CABundle))
 	if err != nil {
 		return 0, err
 	}
-	order := acme.Order{Location: o.URL}
-	err = c.do(ctx, "reading the order", func(ctx context.Context) (err error) {
-		order, err = c.client.GetOrder(ctx, a.acme(), order)
-		return err
-	})
-	if err != nil {
+	if err := c.Existing(ctx); err != nil {
 		return 0, err
 	}
-	for _, url := range order.Authorizations {
-		changed := false
-		err := c.do(ctx, "giving up an authorization", func(ctx context.Context) error {
-			authz, err := c.client.GetAuthorization(ctx, a.acme(), url)
-			if err != nil || authz.Status != acme.StatusPending {
-				return err
-			}
-			changed = true
-			_, err = c.client.DeactivateAuthorization(ctx, a.acme(), url)
-			return err
-		})
-		if err != nil {
-			return n, err
-		}
-		if changed {
-			n++
-		}
-	}
-	return n, nil
+	return c.GiveUp(ctx, o.URL)
 }

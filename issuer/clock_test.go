@@ -9,6 +9,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/ca"
 	"postseal/issuer/store"
 	"postseal/state"
 )
@@ -79,8 +80,8 @@ func (w *world) wantOnce(i *Issuer) {
 	if c.Events[testca.EventOrder] != 1 || c.Verdicts[testca.VerdictGood] != 1 || len(c.Verdicts) != 1 {
 		w.t.Errorf("orders %d, replies %v\n%s", c.Events[testca.EventOrder], c.Verdicts, w.transcript())
 	}
-	info, err := i.ShowAccount(w.t.Context(), w.ca.DirectoryURL, w.bundle)
-	if err != nil || info.Learned != (LearnedInfo{}) {
+	info, err := w.account().Show(w.t.Context())
+	if err != nil || info.Learned != (ca.LearnedInfo{}) {
 		w.t.Errorf("learned from the clock: %+v, %v", info, err)
 	}
 	if left := append(w.entries("orders"), w.entries("pending")...); len(left) != 0 {

@@ -11,6 +11,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 
 	"postseal/internal/failure"
+	"postseal/issuer/ca"
 	"postseal/issuer/store"
 	"postseal/state"
 )
@@ -41,32 +42,6 @@ func FuzzParseSubject(f *testing.F) {
 	})
 }
 
-func FuzzParseWindow(f *testing.F) {
-	f.Add([]byte(`{"suggestedWindow":{"start":"2026-03-01T00:00:00Z","end":"2026-03-02T00:00:00Z"}}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		w, err := parseWindow(data)
-		if err == nil && (w.At.Add(time.Second).Before(w.Start) || w.At.After(w.End)) {
-			t.Errorf("%+v", w)
-		}
-	})
-}
-
-func TestShortDuration(t *testing.T) {
-	for d, want := range map[time.Duration]string{30 * time.Minute: "30m", time.Hour: "1h", 90 * time.Second: "1m30s", 20 * time.Second: "20s", 150 * time.Minute: "2h30m"} {
-		if got := shortDuration(d); got != want {
-			t.Errorf("%s, want %s", got, want)
-		}
-	}
-}
-
-func TestDecodeHMACKey(t *testing.T) {
-	for in, ok := range map[string]bool{"AAAA": true, " AA+/ \n": true, "AA-_==": true, "AAA=": true, "": false, "!": false} {
-		if _, err := decodeHMACKey(in); (err == nil) != ok {
-			t.Errorf("%q: %v", in, err)
-		}
-	}
-}
-
 // Authorizations that no certificate can come of.
 func TestAuthorizations(t *testing.T) {
 	i := newStore(t)
@@ -84,19 +59,19 @@ func TestAuthorizations(t *testing.T) {
 	}{
 		"no mail challenge": {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: "http-01"}, {Type: "dns-01"}}}), "no email-reply-00 challenge for alice@example.test, only http-01, dns-01", false},
 		"no challenge":      {r.takeChallenge(ch, acme.Authorization{}), "only none at all", false},
-		"no token":          {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType}}}), "has no token", false},
-		"no token of ours":  {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "a b"}}}), "is no base64url", false},
-		"no from":           {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc"}}}), "names no plain address", false},
-		"a name":            {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc", From: "CA <ca@ca.example>"}}}), "names no plain address", false},
-		"two":               {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc", From: "ca@ca.example, eve@ca.example"}}}), "names no plain address", false},
-		"a field more":      {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc", From: "ca@ca.example\r\nBcc: eve@ca.example"}}}), `"ca@ca.example\r\nBcc: eve@ca.example"`, false},
-		"right to left":     {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc", From: "ca\u202e@ca.example"}}}), `"ca\u202e@ca.example"`, false},
+		"no token":          {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: ca.ChallengeType}}}), "has no token", false},
+		"no token of ours":  {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: ca.ChallengeType, Token: "a b"}}}), "is no base64url", false},
+		"no from":           {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: ca.ChallengeType, Token: "abc"}}}), "names no plain address", false},
+		"a name":            {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: ca.ChallengeType, Token: "abc", From: "CA <ca@ca.example>"}}}), "names no plain address", false},
+		"two":               {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: ca.ChallengeType, Token: "abc", From: "ca@ca.example, eve@ca.example"}}}), "names no plain address", false},
+		"a field more":      {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: ca.ChallengeType, Token: "abc", From: "ca@ca.example\r\nBcc: eve@ca.example"}}}), `"ca@ca.example\r\nBcc: eve@ca.example"`, false},
+		"right to left":     {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: ca.ChallengeType, Token: "abc", From: "ca\u202e@ca.example"}}}), `"ca\u202e@ca.example"`, false},
 		"invalid":           {r.authzError(ch, acme.Authorization{Status: acme.StatusInvalid, Challenges: []acme.Challenge{{Error: problem}}}), `the CA says "no such reply" (incorrectResponse)`, false},
 		"expired":           {r.authzError(ch, acme.Authorization{Status: acme.StatusExpired}), "is expired", true},
 		"deactivated":       {r.authzError(ch, acme.Authorization{Status: acme.StatusDeactivated}), "is deactivated", true},
 	} {
 		var dead *deadOrder
-		if faultOf(tc.err) != nil {
+		if ca.FaultOf(tc.err) != nil {
 			dead = &deadOrder{tc.err, false} // as attempt makes of it
 		} else if !errors.As(tc.err, &dead) {
 			t.Fatalf("%s: %v", name, tc.err)

@@ -11,6 +11,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/printable"
+	"postseal/issuer/ca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
 )
@@ -28,14 +29,14 @@ func (r *run) finalize(ctx context.Context, order acme.Order) (acme.Order, error
 		return order, &deadOrder{store.ErrBanned("the key of this order"), false}
 	}
 	r.key = key
-	csr, err := cert.NewCSR(key, r.orderedNames(order), r.req.Usages, r.compat("certbot"))
+	csr, err := cert.NewCSR(key, r.orderedNames(order), r.req.Usages, r.ca.Compat(r.req.Compat, "certbot"))
 	if err != nil {
 		return order, err
 	}
 	if err := r.keepFinalizing(); err != nil {
 		return order, err
 	}
-	err = r.ca.poll(ctx, finalizing, func(ctx context.Context) error {
+	err = r.ca.Poll(ctx, ca.Finalizing, func(ctx context.Context) error {
 		order, err = r.advance(ctx, order, csr)
 		return err
 	})
@@ -72,39 +73,35 @@ func (r *run) orderedNames(order acme.Order) []string {
 
 // advance makes the one request that the order's state calls for.
 func (r *run) advance(ctx context.Context, order acme.Order, csr []byte) (acme.Order, error) {
-	acct := r.ca.current().acme()
-	switch order.Status {
-	case acme.StatusReady:
-		next, err := r.ca.client.FinalizeOrder(ctx, acct, order, csr)
-		if err != nil && next.Status == acme.StatusReady {
-			return r.afterRefusal(ctx, order, err)
-		}
-		// The CA took it. Any error is what acmez makes of an order not yet valid.
-		r.step(StepFinalize, "", "sent the request for the certificate")
-		return r.judge(next)
-	default:
-		next, err := r.ca.client.GetOrder(ctx, acct, order)
+	if order.Status != acme.StatusReady {
+		next, err := r.ca.OrderNow(ctx, order)
 		if err != nil {
 			return order, err
 		}
 		return r.judge(next)
 	}
+	next, err := r.ca.FinalizeNow(ctx, order, csr)
+	if err != nil {
+		return r.afterRefusal(ctx, order, err)
+	}
+	r.step(StepFinalize, "", "sent the request for the certificate")
+	return r.judge(next)
 }
 
 // afterRefusal looks at what a refused finalize has left of the order. A CA's
 // 500, or a broken connection, may be a hiccup, with the order as it was, or the
 // order's end.
 func (r *run) afterRefusal(ctx context.Context, order acme.Order, refusal error) (acme.Order, error) {
-	if status := lastStatus(ctx); status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+	if ca.Busy(ctx) {
 		return order, refusal // to be waited for
 	}
-	next, err := r.ca.client.GetOrder(ctx, r.ca.current().acme(), order)
+	next, err := r.ca.OrderNow(ctx, order)
 	if err != nil {
 		return order, refusal
 	}
-	p, refused := problemOf(refusal)
+	p, refused := ca.ProblemOf(refusal)
 	final := refused && p.Status < http.StatusInternalServerError && p.Type != acme.ProblemTypeOrderNotReady
-	refusal = r.ca.explain(finalizing, refusal)
+	refusal = r.ca.Explain(ca.Finalizing, refusal)
 	switch {
 	case next.Status == acme.StatusReady && final, next.Status == acme.StatusInvalid && next.Error == nil:
 		return next, &deadOrder{refusal, false}
@@ -116,7 +113,7 @@ func (r *run) afterRefusal(ctx context.Context, order acme.Order, refusal error)
 		}
 	}
 	if next.Status == acme.StatusReady {
-		return next, errPending
+		return next, ca.ErrPending
 	}
 	return r.judge(next)
 }
@@ -149,14 +146,14 @@ func (r *run) judge(order acme.Order) (acme.Order, error) {
 	case acme.StatusValid:
 		return order, nil
 	case acme.StatusInvalid:
-		return order, &deadOrder{orderError(order), false}
+		return order, &deadOrder{ca.OrderError(order), false}
 	case acme.StatusPending, acme.StatusReady, acme.StatusProcessing:
 		if f := r.order.Refusal; f != nil && r.i.now().Sub(f.At) >= r.i.Timing.patience(f) {
 			return order, &deadOrder{failure.Failed(f.Hint, "%s; the order is still %s: given up", f.Text, order.Status), false}
 		}
-		return order, errPending
+		return order, ca.ErrPending
 	}
-	return order, fault("the order has a status that no order has: %s", quoted(order.Status))
+	return order, ca.Fault("the order has a status that no order has: %s", ca.Quoted(order.Status))
 }
 
 func (r *run) finalError(err error) error {
@@ -173,20 +170,13 @@ func (r *run) finalError(err error) error {
 // download gets the certificate and checks that it is the one ordered, before
 // anything on disk is replaced.
 func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certificate, error) {
-	var text []byte
-	err := r.ca.poll(forDownload(ctx), "downloading the certificate", func(ctx context.Context) error {
-		chains, err := r.ca.client.GetCertificateChain(ctx, r.ca.current().acme(), order.Certificate)
-		if err == nil && len(chains) > 0 {
-			text = chains[0].ChainPEM
-		}
-		return err
-	})
+	text, err := r.ca.Download(ctx, order)
 	if err != nil {
 		return nil, err
 	}
 	chain, err := cert.ReadChain(text)
 	if err == nil {
-		err = cert.Wanted{Key: r.key, Emails: r.req.Emails, Usages: r.req.Usages, Certbot: r.compat("certbot"), Now: r.i.now()}.Check(chain[0])
+		err = cert.Wanted{Key: r.key, Emails: r.req.Emails, Usages: r.req.Usages, Certbot: r.ca.Compat(r.req.Compat, "certbot"), Now: r.i.now()}.Check(chain[0])
 	}
 	if errors.As(err, new(cert.WrongClock)) {
 		return nil, failure.Later("put the clock right and run the same command again",

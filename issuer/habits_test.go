@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -175,7 +176,7 @@ func TestAccountRefusals(t *testing.T) {
 }
 
 func (w *world) accountMade() bool {
-	return store.Exists(w.dir.Path("accounts", caName(w.ca.DirectoryURL), accountName))
+	return len(w.entries("accounts")) == 1 && store.Exists(filepath.Join(w.accountDir(), accountName))
 }
 
 func TestUnreachable(t *testing.T) {
@@ -233,7 +234,7 @@ func TestLearnsMailAfterPost(t *testing.T) {
 	}
 
 	w.ca.Close()
-	if err := w.issuer().UpdateAccount(t.Context(), w.ca.DirectoryURL, w.bundle, AccountUpdate{ResetLearned: true}); err != nil {
+	if err := w.account().ResetLearned(); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.taught(); got.MailAfterPost {
@@ -242,13 +243,44 @@ func TestLearnsMailAfterPost(t *testing.T) {
 }
 
 // taught is what the CA has taught, as it is on disk.
-func (w *world) taught() learned {
-	w.t.Helper()
-	file, err := readAccountFile(w.dir.Path("accounts", caName(w.ca.DirectoryURL)))
-	if err != nil {
-		w.t.Fatal(err)
+type taught struct {
+	MailAfterPost bool            `json:"mail-after-post,omitempty"`
+	Settle        *store.Duration `json:"settle,omitempty"`
+	Worked        bool            `json:"settle-worked,omitempty"`
+	TooShort      *struct {
+		Settle store.Duration `json:"settle"`
+	} `json:"too-short,omitempty"`
+	Join string `json:"join,omitempty"`
+}
+
+func (t taught) settle() time.Duration {
+	if t.Settle == nil {
+		return 2 * time.Second
 	}
-	return file.Learned
+	return time.Duration(*t.Settle)
+}
+
+func (w *world) taught() (t taught) {
+	w.t.Helper()
+	must(w.t, json.Unmarshal(w.accountFile()["learned"], &t))
+	return t
+}
+
+func (w *world) accountFile() map[string]json.RawMessage {
+	w.t.Helper()
+	var file map[string]json.RawMessage
+	must(w.t, json.Unmarshal(mustRead(w.t, filepath.Join(w.accountDir(), accountName)), &file))
+	return file
+}
+
+// teach writes down what the CA is to have taught.
+func (w *world) teach(t taught) {
+	w.t.Helper()
+	file := w.accountFile()
+	var err error
+	file["learned"], err = json.Marshal(t)
+	must(w.t, err)
+	must(w.t, store.Write(filepath.Join(w.accountDir(), accountName), file))
 }
 
 // The patience without a mail counts from the order, not from the run: whoever runs a
@@ -320,17 +352,10 @@ func TestLearnsToHurry(t *testing.T) {
 	w := newWorld(t, testca.Config{})
 	half := store.Duration(400 * time.Millisecond)
 	w.obtain(w.request(alice))
-	set := func(l learned) {
-		t.Helper()
-		a := &account{dir: w.dir.Path("accounts", caName(w.ca.DirectoryURL))}
-		if err := a.learn(func(learned) learned { return l }); err != nil {
-			t.Fatal(err)
-		}
-	}
 	if got := w.taught(); got.Settle != nil || got.Join != "string" {
 		t.Errorf("a setting taught %+v", got)
 	}
-	set(learned{Settle: &half, Worked: true})
+	w.teach(taught{Settle: &half, Worked: true})
 	for n, want := range []time.Duration{200, 100, 100} {
 		req := w.request(fmt.Sprintf("user%d@example.test", n))
 		req.Settle = nil
@@ -342,7 +367,7 @@ func TestLearnsToHurry(t *testing.T) {
 
 	w = newWorld(t, testca.Config{ReplyWait: 20 * time.Millisecond, MuteErrors: true})
 	w.obtain(w.request("first@example.test"))
-	set(learned{Settle: &half, Worked: true})
+	w.teach(taught{Settle: &half, Worked: true})
 	w.answerWith(func(w *world, p *state.Pending, part1, from, to string) error {
 		claim, err := w.dir.Claim(p, "<c@ca>", "<r@us>", time.Now())
 		if err != nil {
@@ -360,7 +385,7 @@ func TestLearnsToHurry(t *testing.T) {
 	req := w.request(alice)
 	req.Settle = nil
 	w.obtain(req)
-	if got := w.taught(); got.settle() != defaultSettle || got.TooShort == nil || time.Duration(got.TooShort.Settle) != 200*time.Millisecond {
+	if got := w.taught(); got.settle() != 2*time.Second || got.TooShort == nil || time.Duration(got.TooShort.Settle) != 200*time.Millisecond {
 		t.Errorf("settle %s, %+v\n%s", got.settle(), got.TooShort, w.transcript())
 	}
 	if orders := w.ca.Counters().Events[testca.EventOrder]; orders != 3 {
@@ -494,11 +519,9 @@ func TestAuthorizationHints(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := w.issuer()
-	ca, err := i.ca("https://ca.example/dir", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca.account = &account{}
+	c, err := i.ca(w.ca.DirectoryURL, w.bundle)
+	must(t, err)
+	must(t, i.ready(t.Context(), c))
 	posted := time.Now()
 	for name, tc := range map[string]struct {
 		detail, trigger string
@@ -514,7 +537,7 @@ func TestAuthorizationHints(t *testing.T) {
 		"nothing left from her": {detail: "something else", want: failure.SeeWhatCame},
 		"something else":        {detail: "the moon is full", interactive: &Interactive{}, want: ""},
 	} {
-		r := &run{i: i, ca: ca, req: Request{Interactive: tc.interactive, Settings: store.Settings{Trigger: tc.trigger}}}
+		r := &run{i: i, ca: c, req: Request{Interactive: tc.interactive, Settings: store.Settings{Trigger: tc.trigger}}}
 		got := r.authzHint(&store.Challenge{ID: "X", Email: alice, Posted: posted}, acme.Problem{Detail: tc.detail})
 		if !strings.Contains(got, tc.want) || tc.want == "" && got != "" {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)

@@ -20,12 +20,15 @@ import (
 	"postseal/internal/failure"
 	"postseal/internal/test/certs"
 	"postseal/internal/testca"
+	"postseal/issuer/ca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
 	"postseal/state"
 )
 
 const alice = "alice@example.test"
+
+const day = 24 * time.Hour
 
 // world is a test CA, a state directory, and a mail half that answers.
 type world struct {
@@ -64,7 +67,7 @@ func newWorld(t testing.TB, cfg testca.Config) *world {
 // issuer returns a new one, as a new process would have it.
 func (w *world) issuer(change ...func(*Options)) *Issuer {
 	o := Options{
-		Dir: state.Open(w.dir.Path()), Account: AccountOptions{AgreeTerms: true},
+		Dir: state.Open(w.dir.Path()), Account: ca.AccountOptions{AgreeTerms: true},
 		OnStep: w.step,
 	}
 	for _, c := range change {
@@ -257,4 +260,25 @@ func newGeneration(t *testing.T, serial string) *store.Generation {
 		Version: store.Version, Settings: store.Settings{Emails: []string{alice}, Server: "https://ca.example/dir", KeyType: "p256"},
 		Serial: serial, Fingerprint: cert.Fingerprint(leaf), NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
 	}}
+}
+
+// The files of an account.
+const (
+	accountName = "account.json"
+	accountKey  = "key.pem"
+	nextKey     = "key.next.pem"
+)
+
+// accountDir is the only directory in accounts/.
+func (w *world) accountDir() string {
+	w.t.Helper()
+	return w.dir.Path("accounts", w.accountName())
+}
+
+// account is the CA, with the account there, as another process would have it.
+func (w *world) account() *ca.CA {
+	w.t.Helper()
+	c, err := w.issuer().CA(w.ca.DirectoryURL, w.bundle)
+	must(w.t, err)
+	return c
 }

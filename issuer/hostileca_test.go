@@ -29,6 +29,7 @@ import (
 	"postseal/internal/printable"
 	"postseal/internal/test/certs"
 	"postseal/internal/testca"
+	"postseal/issuer/ca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
 )
@@ -414,11 +415,27 @@ func (w *world) deal(t *testing.T, told <-chan struct{}, patience time.Duration)
 	if !obtained {
 		return errs
 	}
-	try(func(ctx context.Context) error { _, err := i.ShowAccount(ctx, server, w.bundle); return err })
 	try(func(ctx context.Context) error {
-		return i.UpdateAccount(ctx, server, w.bundle, AccountUpdate{Contact: []string{"admin@example.test"}})
+		c, err := i.CA(server, w.bundle)
+		if err == nil {
+			_, err = c.Show(ctx)
+		}
+		return err
 	})
-	try(func(ctx context.Context) error { return i.Rollover(ctx, server, w.bundle) })
+	try(func(ctx context.Context) error {
+		c, err := i.CA(server, w.bundle)
+		if err == nil {
+			err = c.SetContact(ctx, []string{"admin@example.test"})
+		}
+		return err
+	})
+	try(func(ctx context.Context) error {
+		c, err := i.CA(server, w.bundle)
+		if err == nil {
+			err = c.Rollover(ctx)
+		}
+		return err
+	})
 	try(func(ctx context.Context) error { _, err := i.Revoke(ctx, Revocation{CertPath: res.Cert}); return err })
 	return errs
 }
@@ -526,7 +543,7 @@ func checkEnd(t *testing.T, err error) {
 	default:
 		t.Errorf("kind %d: %v", failure.KindOf(err), err)
 	}
-	if err != nil && len(err.Error()) > 10*maxWord+maxStep {
+	if err != nil && len(err.Error()) > 10*ca.MaxWord+maxStep {
 		t.Errorf("%d bytes: %.300q", len(err.Error()), err)
 	}
 }

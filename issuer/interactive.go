@@ -38,11 +38,11 @@ func (r *run) askPerson(ctx context.Context, c *store.Challenge, to chan<- *stat
 	if err != nil {
 		return err
 	}
-	thumbprint, err := r.ca.current().thumbprint()
+	thumbprint, err := r.ca.Thumbprint()
 	if err != nil {
 		return err
 	}
-	digest, err := responseDigest(r.ca.join(r.req.TokenJoin), part1, c.Token, thumbprint)
+	digest, err := responseDigest(r.ca.Join(r.req.TokenJoin), part1, c.Token, thumbprint)
 	if err != nil {
 		return err
 	}

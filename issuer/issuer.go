@@ -3,27 +3,29 @@ package issuer
 import (
 	"context"
 	"errors"
-	"net/url"
+	"fmt"
 	"sync"
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/internal/printable"
+	"postseal/issuer/ca"
 	"postseal/issuer/store"
 	"postseal/state"
 )
 
 // Options hold for a whole run of a program.
 type Options struct {
-	Dir      *state.Dir                     // accounts, orders and certificates
-	Store    state.Store                    // what is shared with the mail half; nil for Dir
-	Version  string                         // of the program, for User-Agent
-	CABundle string                         // roots for the servers of all CAs, beside the system's; "" for none
-	CA       func(server string) CASettings // how to deal with a CA; may be nil
-	OnStep   func(Step)                     // told what happens, from several goroutines; may be nil
-	Defaults store.Defaults                 // of the configuration
-	Account  AccountOptions                 // for a CA where there is no account yet
-	Now      func() time.Time               // nil for the clock
-	Timing   Timing                         // zero for the default
+	Dir      *state.Dir                      // accounts, orders and certificates
+	Store    state.Store                     // what is shared with the mail half; nil for Dir
+	Version  string                          // of the program, for User-Agent
+	CABundle string                          // roots for the servers of all CAs, beside the system's; "" for none
+	CA       func(server string) ca.Settings // how to deal with a CA; may be nil
+	OnStep   func(Step)                      // told what happens, from several goroutines; may be nil
+	Defaults store.Defaults                  // of the configuration
+	Account  ca.AccountOptions               // for a CA where there is no account yet
+	Now      func() time.Time                // nil for the clock
+	Timing   Timing                          // zero for the default
 }
 
 // Timing is how patient an order is. Tests are less so.
@@ -54,10 +56,9 @@ type Issuer struct {
 
 	disk     *store.Disk
 	mu       sync.Mutex
-	cas      map[caKey]*ca
+	cas      map[caKey]*ca.CA
 	prepared bool
-	asking   sync.Mutex // held while a person is asked
-	alone    sync.Once  // it was said that no mail half was seen
+	alone    sync.Once // it was said that no mail half was seen
 }
 
 // New returns an issuer. It touches neither disk nor network.
@@ -69,7 +70,15 @@ func New(o Options) *Issuer {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Issuer{Options: o, cas: map[caKey]*ca{}, disk: &store.Disk{Dir: o.Dir, Now: o.Now}}
+	if ask := o.Account.Ask; ask != nil { // one question at a time: the orders of a batch go to several CAs
+		var asking sync.Mutex
+		o.Account.Ask = func(terms string) (bool, error) {
+			asking.Lock()
+			defer asking.Unlock()
+			return ask(terms)
+		}
+	}
+	return &Issuer{Options: o, cas: map[caKey]*ca.CA{}, disk: &store.Disk{Dir: o.Dir, Now: o.Now}}
 }
 
 func (i *Issuer) now() time.Time { return i.Now() }
@@ -128,16 +137,53 @@ func (i *Issuer) storeError(err error) error {
 	return failure.Config(failure.CheckStore, "%s: %v", i.Store, err)
 }
 
+// caKey tells CAs apart. The roots count: one certificate's may be wrong, and another's
+// right.
+type caKey struct{ server, bundle string }
+
+// ca returns the CA with that directory, the same for all orders of a run. Its roots are
+// the system's, those of the run, and those in bundle, which a certificate remembers.
+func (i *Issuer) ca(server, bundle string) (*ca.CA, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	key := caKey{server, bundle}
+	if c, ok := i.cas[key]; ok {
+		return c, nil
+	}
+	var settings ca.Settings
+	if i.Options.CA != nil {
+		settings = i.Options.CA(server)
+	}
+	c, err := ca.New(server, []string{bundle, i.CABundle}, settings, ca.Options{
+		Disk: i.disk, Version: i.Version, Account: i.Account,
+		Note:  func(text string) { i.step(StepNote, "", "", text) },
+		Trace: func(text string) { i.step(StepHTTP, "", "", text) },
+	})
+	if err == nil {
+		i.cas[key] = c
+	}
+	return c, err
+}
+
+// CA returns a CA, to show or change the account there.
+func (i *Issuer) CA(server, bundle string) (*ca.CA, error) {
+	if err := i.prepare(); err != nil {
+		return nil, err
+	}
+	return i.ca(server, bundle)
+}
+
+// ready makes sure of an account at a CA.
+func (i *Issuer) ready(ctx context.Context, c *ca.CA) error {
+	made, err := c.Ready(ctx)
+	if made {
+		i.step(StepAccount, "", "", "made an account at "+c.Server)
+	}
+	return err
+}
+
 // dayOf writes a time for people, in their own zone.
 func dayOf(t time.Time) string { return t.Local().Format("2006-01-02") }
-
-func hostOf(server string) string {
-	u, err := url.Parse(server)
-	if err != nil {
-		return ""
-	}
-	return u.Hostname()
-}
 
 // ctxWithTimeout bounds one order.
 func ctxWithTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
@@ -145,4 +191,53 @@ func ctxWithTimeout(ctx context.Context, d time.Duration) (context.Context, cont
 		d = DefaultTimeout
 	}
 	return context.WithTimeout(ctx, d)
+}
+
+// StepKind says what a Step is about.
+type StepKind string
+
+// The steps of an order in their usual sequence, and what can stand between.
+const (
+	StepAccount   StepKind = "account"   // made or found
+	StepOrder     StepKind = "order"     // ordered, or resumed
+	StepChallenge StepKind = "challenge" // authorization read, pending record written
+	StepWait      StepKind = "wait"      // for the challenge mail
+	StepAnswer    StepKind = "answer"    // the mail half replied
+	StepPost      StepKind = "post"      // POST {} to the challenge
+	StepValid     StepKind = "valid"     // the CA saw the reply
+	StepFinalize  StepKind = "finalize"  // CSR sent
+	StepIssued    StepKind = "issued"    // certificate downloaded and checked
+	StepStored    StepKind = "stored"    // files written
+	StepHook      StepKind = "hook"      // deploy hook run
+	StepNote      StepKind = "note"      // something the user should read
+	StepHint      StepKind = "hint"      // and can do something about
+	StepHTTP      StepKind = "http"      // one request; for -v
+)
+
+// Step is something that happened on the way to a certificate. It never holds a
+// key, a token or a passphrase.
+type Step struct {
+	Kind  StepKind
+	Time  time.Time
+	Name  string // the certificate's NAME; "" if it concerns none
+	Email string // the address; "" if it concerns all
+	Text  string // one printable line for people, whatever others' words are in it
+}
+
+// maxStep bounds the text of a step, in bytes.
+const maxStep = 2000
+
+func (i *Issuer) step(kind StepKind, name, email, text string) {
+	if i.OnStep != nil {
+		i.OnStep(Step{Kind: kind, Time: i.now(), Name: name, Email: email, Text: printable.Line(text, maxStep)})
+	}
+}
+
+// explainWindow says why the CA wants a certificate renewed when it does, if it gives a
+// reason: a page for people (RFC 9773, Section 4.2).
+func (i *Issuer) explainWindow(w *store.Window, name string, emails []string) {
+	if w.Why != "" {
+		i.step(StepNote, name, "", fmt.Sprintf("the CA wants %s renewed from %s on; it explains why at %s",
+			list(emails), w.Start.Local().Format("2006-01-02 15:04"), w.Why))
+	}
 }

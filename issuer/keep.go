@@ -46,14 +46,14 @@ func (r *run) keep(ctx context.Context, chain []*x509.Certificate) (*Result, err
 // newRenewal writes down what a renewal needs.
 func (r *run) newRenewal(ctx context.Context, leaf *x509.Certificate) *store.Renewal {
 	f := &store.Renewal{
-		Version: store.Version, Settings: r.req.Settings, Account: r.ca.current().acme().Location,
+		Version: store.Version, Settings: r.req.Settings, Account: r.ca.AccountURL(),
 		Issued: r.i.now().UTC().Truncate(time.Second), Serial: cert.Serial(leaf), Fingerprint: cert.Fingerprint(leaf),
 		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(),
 	}
 	if id, err := acme.ARIUniqueIdentifier(leaf); err == nil {
 		f.CertID = id
 	}
-	r.ca.firstWindow(ctx, r.name, f)
+	r.firstWindow(ctx, f)
 	return f
 }
 
@@ -162,4 +162,16 @@ func usageWords(usages []string) string {
 
 func (i *Issuer) daysLeft(end time.Time) int {
 	return max(0, int(end.Sub(i.now())/(24*time.Hour)))
+}
+
+// firstWindow asks right after issuance: a CA with short lives may want renewal
+// before we would think of asking.
+func (r *run) firstWindow(ctx context.Context, f *store.Renewal) {
+	var err error
+	if f.Window, f.AskAfter, err = r.ca.AskWindow(ctx, f.CertID); err != nil {
+		r.i.step(StepHTTP, "", "", err.Error())
+	}
+	if f.Window != nil {
+		r.i.explainWindow(f.Window, r.name, f.Emails)
+	}
 }

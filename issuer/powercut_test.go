@@ -125,7 +125,7 @@ func TestPowerCut(t *testing.T) {
 	for _, sub := range []string{"rollover", "revoke"} {
 		calls = append(calls, readTrace(t, w.traceFile(sub))...)
 	}
-	account := w.dir.Path("accounts", caName(w.ca.DirectoryURL))
+	account := w.accountDir()
 	for _, promise := range []struct{ dir, request string }{
 		{account, "new-account"},
 		{w.dir.Path("accounts"), "new-account"},
@@ -184,7 +184,11 @@ func TestPowerCutWhileSending(t *testing.T) {
 func doChild(i *Issuer, j childJob) error {
 	switch j.Do {
 	case "rollover":
-		return i.Rollover(context.Background(), j.Settings.Server, j.Settings.CABundle)
+		c, err := i.CA(j.Settings.Server, j.Settings.CABundle)
+		if err != nil {
+			return err
+		}
+		return c.Rollover(context.Background())
 	case "revoke":
 		_, err := i.Revoke(context.Background(), Revocation{CertPath: i.Dir.Path("certs", alice, store.CertFile), Reason: "keycompromise"})
 		return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/issuer/ca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
 )
@@ -150,7 +151,7 @@ func (i *Issuer) refreshWindows(ctx context.Context, certs []store.Certificate) 
 // leaves what was known before.
 func (i *Issuer) refreshWindow(ctx context.Context, gone func(), key caKey, c store.Certificate) {
 	w, again, err := i.askWindow(ctx, key, c.CertID)
-	var refused refusedWindow
+	var refused ca.RefusedWindow
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return
@@ -175,11 +176,11 @@ func (i *Issuer) refreshWindow(ctx context.Context, gone func(), key caKey, c st
 }
 
 func (i *Issuer) askWindow(ctx context.Context, key caKey, certID string) (*store.Window, time.Time, error) {
-	ca, err := i.ca(key.server, key.bundle)
+	c, err := i.ca(key.server, key.bundle)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	return ca.askWindow(ctx, certID)
+	return c.AskWindow(ctx, certID)
 }
 
 // enough is how long a renewal may wait. A timer resumes an order as often as it likes,
@@ -220,7 +221,7 @@ func (r *run) formerly(ctx context.Context) error {
 	if err != nil || former.Server != r.req.Server || !former.Revoked.IsZero() || r.req.DryRun {
 		return nil //nolint:nilerr // nothing that this order could replace
 	}
-	d, err := r.ca.directory(ctx)
+	d, err := r.ca.Directory(ctx)
 	if err != nil {
 		return err
 	}

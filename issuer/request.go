@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/issuer/ca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
 	"postseal/state"
@@ -52,7 +53,7 @@ func (r *Request) check() (err error) {
 	if r.Emails, err = cert.ParseAddresses(r.Emails); err != nil {
 		return err
 	}
-	if err := CheckServer(r.Server); err != nil {
+	if err := ca.CheckServer(r.Server); err != nil {
 		return err
 	}
 	if err := r.checkKey(); err != nil {
@@ -114,13 +115,4 @@ func (r *Request) checkWords() error {
 		return failure.In("settle", failure.Usage("use a duration such as 2s", "%s is negative", time.Duration(*r.Settle)))
 	}
 	return nil
-}
-
-// compat reports whether a workaround is asked for, by the settings or else by the
-// CA's table.
-func compat(list, table []string, word string) bool {
-	if list == nil {
-		list = table
-	}
-	return slices.Contains(list, word)
 }

@@ -17,6 +17,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/ca"
 	"postseal/issuer/store"
 	"postseal/state"
 )
@@ -46,7 +47,7 @@ func child(job string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 3
 	}
-	i := New(Options{Dir: state.Open(j.State), Account: AccountOptions{AgreeTerms: true}, OnStep: func(s Step) {
+	i := New(Options{Dir: state.Open(j.State), Account: ca.AccountOptions{AgreeTerms: true}, OnStep: func(s Step) {
 		if s.Kind == j.KillAt {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}

@@ -79,23 +79,8 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	if err != nil {
 		return nil, err
 	}
-	account := acme.Account{}
-	if key == nil {
-		a, err := c.existing(ctx)
-		if err != nil {
-			return nil, failure.WithHint(err, failure.NameKeyOrCA)
-		}
-		account = a.acme()
-	}
-	what := revoking
-	if key != nil {
-		what = revokingWith
-	}
-	err = c.do(ctx, what, func(ctx context.Context) error {
-		return c.client.RevokeCertificate(ctx, account, leaf, key, code)
-	})
-	already := isProblem(err, acme.ProblemTypeAlreadyRevoked)
-	if err != nil && !already {
+	already, err := c.Revoke(ctx, leaf, key, code)
+	if err != nil {
 		return nil, err
 	}
 	emails, _, _ := cert.Names(leaf) // anybody may have written the certificate

@@ -14,6 +14,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 
 	"postseal/internal/failure"
+	"postseal/issuer/ca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
 	"postseal/state"
@@ -37,7 +38,7 @@ type Result struct {
 // run is one order on its way to a certificate.
 type run struct {
 	i    *Issuer
-	ca   *ca
+	ca   *ca.CA
 	req  Request
 	name string
 	path string          // of the order file
@@ -109,7 +110,7 @@ func (r *run) obtain(ctx context.Context) (res *Result, err error) {
 	if err := r.askPassphrase(); err != nil {
 		return nil, err
 	}
-	if err := r.req.queue.ready(ctx, r.ca); err != nil {
+	if err := r.req.queue.ready(ctx, r.i, r.ca); err != nil {
 		return nil, err
 	}
 	if err := r.formerly(ctx); err != nil {
@@ -271,7 +272,7 @@ func (r *run) certificate(ctx context.Context) (chain []*x509.Certificate, err e
 // on with it in the next run would meet the same answer.
 func (r *run) attempt(ctx context.Context) ([]*x509.Certificate, error) {
 	chain, err := r.seeThrough(ctx)
-	if faultOf(err) != nil && !errors.As(err, new(*deadOrder)) {
+	if ca.FaultOf(err) != nil && !errors.As(err, new(*deadOrder)) {
 		err = &deadOrder{err, false}
 	}
 	return chain, err
@@ -346,7 +347,7 @@ func (r *run) lastWords(ctx context.Context, err error) error {
 // unlessResumable makes trouble with the network temporary once the CA has an
 // order of ours.
 func (r *run) unlessResumable(err error) error {
-	if err == nil || r.order == nil || r.order.URL == "" || isUntrusted(err) || !isNetwork(err) {
+	if err == nil || r.order == nil || r.order.URL == "" || ca.Untrusted(err) || !ca.Network(err) {
 		return err
 	}
 	return failure.Later("run the same command again to resume it", "%w; the order stays in %s", err, r.path)
@@ -365,8 +366,6 @@ func (r *run) step(kind StepKind, email, format string, args ...any) {
 func (r *run) note(email, text string) { r.i.step(StepNote, r.name, email, text) }
 
 func (r *run) hint(email, text string) { r.i.step(StepHint, r.name, email, text) }
-
-func (r *run) compat(word string) bool { return compat(r.req.Compat, r.ca.table.Compat, word) }
 
 func plural(n int, noun string) string {
 	if n == 1 {

@@ -76,20 +76,6 @@ func TestAbsolute(t *testing.T) {
 	}
 }
 
-func TestCompat(t *testing.T) {
-	for _, tc := range []struct {
-		list, table []string
-		want        bool
-	}{
-		{nil, nil, false}, {nil, []string{"serial"}, true}, {[]string{}, []string{"serial"}, false},
-		{[]string{"serial"}, nil, true}, {[]string{"certbot"}, []string{"serial"}, false},
-	} {
-		if got := compat(tc.list, tc.table, "serial"); got != tc.want {
-			t.Errorf("%v over %v: %v", tc.list, tc.table, got)
-		}
-	}
-}
-
 func TestHookEnvironment(t *testing.T) {
 	env := hookEnvironment([]string{"PATH=/bin", "POSTSEAL_PASSPHRASE=x", "POSTSEAL_STATE=redis://:y@h", "HOOK_REASON=z", "ODD"})
 	if !slices.Equal(env, []string{"PATH=/bin", "ODD"}) {

@@ -21,6 +21,7 @@ import (
 	"postseal/internal/submit"
 	"postseal/internal/testca"
 	"postseal/issuer"
+	"postseal/issuer/ca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
 	"postseal/milter"
@@ -199,7 +200,7 @@ func (d *demo) order(ctx context.Context) (*issuer.Result, error) {
 func (d *demo) obtain(ctx context.Context) (*issuer.Result, error) {
 	i := issuer.New(issuer.Options{
 		Dir: d.state, OnStep: d.step,
-		Account: issuer.AccountOptions{AgreeTerms: true, Contact: []string{"admin@" + demoDomain}},
+		Account: ca.AccountOptions{AgreeTerms: true, Contact: []string{"admin@" + demoDomain}},
 	})
 	return i.Obtain(ctx, issuer.Request{
 		Settings: store.Settings{

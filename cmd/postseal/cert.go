@@ -12,6 +12,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/issuer"
+	"postseal/issuer/ca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
 )
@@ -100,7 +101,7 @@ func (c *certCmd) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := s.account(issuer.AccountOptions{
+	if err := s.account(ca.AccountOptions{
 		Contact: c.Contact, AgreeTerms: c.AgreeTOS, EABKid: c.EABKid, EABKeyFile: c.EABHMACKeyFile,
 	}); err != nil {
 		return err

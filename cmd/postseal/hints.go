@@ -8,17 +8,16 @@ import (
 
 // inFlags is what to type for the advice of packages that know no flags.
 var inFlags = map[string]string{
-	failure.AgreeToTerms:    "read them, then add --agree-tos",
-	failure.BindAccount:     "get a key from the CA and give it with --eab-kid and --eab-hmac-key-file",
-	failure.CheckBinding:    "--eab-kid and the key in --eab-hmac-key-file must be those that the CA issued, and not used before",
-	failure.OtherContact:    "give another --contact",
-	failure.ChangeSomething: "give --contact or --reset-learned",
-	failure.ForgetAccount:   "set this account aside with: postseal account deactivate; then order again",
-	failure.ShowAccount:     `"postseal account show" shows the state of the account`,
-	failure.OtherProfile:    `"postseal account show" lists the profiles of the CA; give one of them, or none, with --profile`,
-	failure.CheckServer:     "check --server",
-	failure.CheckNetwork:    "check --server, the network, and HTTPS_PROXY",
-	failure.TrustRoot:       "if this is your own CA, give its root with --ca-bundle FILE",
+	failure.AgreeToTerms:  "read them, then add --agree-tos",
+	failure.BindAccount:   "get a key from the CA and give it with --eab-kid and --eab-hmac-key-file",
+	failure.CheckBinding:  "--eab-kid and the key in --eab-hmac-key-file must be those that the CA issued, and not used before",
+	failure.OtherContact:  "give another --contact",
+	failure.ForgetAccount: "set this account aside with: postseal account deactivate; then order again",
+	failure.ShowAccount:   `"postseal account show" shows the state of the account`,
+	failure.OtherProfile:  `"postseal account show" lists the profiles of the CA; give one of them, or none, with --profile`,
+	failure.CheckServer:   "check --server",
+	failure.CheckNetwork:  "check --server, the network, and HTTPS_PROXY",
+	failure.TrustRoot:     "if this is your own CA, give its root with --ca-bundle FILE",
 
 	failure.OtherKind:      "the CA's profile may not allow this --key-type or --usage; order again with another",
 	failure.OtherRequest:   "the CA refused the request itself: try another --key-type or --usage, or --compat certbot",

@@ -9,6 +9,7 @@ import (
 
 	"postseal/internal/test/manual"
 	"postseal/issuer"
+	"postseal/issuer/ca"
 )
 
 // documents are what --json writes, by the name of their subsection in the manual.
@@ -17,7 +18,7 @@ var documents = map[string]any{
 	"cancel":                               cancelJSON{},
 	"revoke":                               revokeJSON{},
 	"status":                               issuer.Status{},
-	"account show":                         issuer.AccountInfo{},
+	"account show":                         ca.AccountInfo{},
 	"account update, rollover, deactivate": accountJSON{},
 	"check":                                checkJSON{},
 	"init":                                 initJSON{},

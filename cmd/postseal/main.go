@@ -13,6 +13,7 @@ import (
 	"postseal/internal/confine"
 	"postseal/internal/failure"
 	"postseal/issuer"
+	"postseal/issuer/ca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
 )
@@ -129,7 +130,7 @@ func (f *flags) session(parsed *cli.Parsed) (*session, error) {
 		return nil, failure.Usage("leave one out", "--test and --server contradict each other")
 	}
 	if f.Server != "" {
-		if err := issuer.CheckServer(f.Server); err != nil {
+		if err := ca.CheckServer(f.Server); err != nil {
 			return nil, err
 		}
 	}
@@ -164,7 +165,7 @@ func (s *session) server() string {
 }
 
 // account makes the session able to make accounts.
-func (s *session) account(a issuer.AccountOptions) error {
+func (s *session) account(a ca.AccountOptions) error {
 	var err error
 	if a.Contact, err = cert.ParseAddresses(a.Contact); err != nil {
 		return err
@@ -178,10 +179,10 @@ func (s *session) account(a issuer.AccountOptions) error {
 }
 
 // caSettings translates the [ca] table of the configuration file.
-func caSettings(file *cli.File) func(server string) issuer.CASettings {
-	return func(server string) issuer.CASettings {
+func caSettings(file *cli.File) func(server string) ca.Settings {
+	return func(server string) ca.Settings {
 		t := file.CAFor(server)
-		s := issuer.CASettings{TokenJoin: t.TokenJoin, Trigger: t.Trigger, Settle: t.Settle, Compat: t.Compat}
+		s := ca.Settings{TokenJoin: t.TokenJoin, Trigger: t.Trigger, Settle: t.Settle, Compat: t.Compat}
 		s.Policy.DKIM, s.Policy.AutoSubmitted = t.DKIM, t.AutoSubmitted
 		s.Policy.Unsigned, s.Policy.TrustedAuthservID = t.Unsigned, t.TrustedAuthservID
 		return s

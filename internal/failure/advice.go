@@ -4,17 +4,16 @@ package failure
 // it in those; see hints.go of cmd/postseal.
 const (
 	// The CA and the account.
-	AgreeToTerms    = "read them, then agree to them"
-	BindAccount     = "get a key from the CA and bind the account to it"
-	CheckBinding    = "the key and its identifier must be those that the CA issued, and not used before"
-	OtherContact    = "give another contact"
-	ChangeSomething = "give a contact, or reset what was learned"
-	ForgetAccount   = "deactivate the account, then order again"
-	ShowAccount     = "look at the account"
-	OtherProfile    = "give a profile that the CA has, or none"
-	CheckServer     = "check the URL of the CA's directory"
-	CheckNetwork    = "check the URL of the CA's directory, the network, and the proxy"
-	TrustRoot       = "if this is your own CA, give its root"
+	AgreeToTerms  = "read them, then agree to them"
+	BindAccount   = "get a key from the CA and bind the account to it"
+	CheckBinding  = "the key and its identifier must be those that the CA issued, and not used before"
+	OtherContact  = "give another contact"
+	ForgetAccount = "deactivate the account, then order again"
+	ShowAccount   = "look at the account"
+	OtherProfile  = "give a profile that the CA has, or none"
+	CheckServer   = "check the URL of the CA's directory"
+	CheckNetwork  = "check the URL of the CA's directory, the network, and the proxy"
+	TrustRoot     = "if this is your own CA, give its root"
 
 	// The certificate.
 	OtherKind      = "the CA's profile may not allow this key type or usage; order again with another"

@@ -89,3 +89,11 @@ func TestStateHints(t *testing.T) {
 		}
 	}
 }
+
+func TestDurationForPeople(t *testing.T) {
+	for d, want := range map[time.Duration]string{30 * time.Minute: "30m", time.Hour: "1h", 90 * time.Second: "1m30s", 20 * time.Second: "20s", 150 * time.Minute: "2h30m"} {
+		if got := Duration(d).String(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}

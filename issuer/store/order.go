@@ -170,6 +170,18 @@ func (d Defaults) Into(s *Settings) {
 // Duration is written as in "2s".
 type Duration time.Duration
 
+// String writes 30m0s as 30m.
+func (d Duration) String() string {
+	s := time.Duration(d).String()
+	if d >= Duration(time.Minute) && d%Duration(time.Minute) == 0 {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if d >= Duration(time.Hour) && d%Duration(time.Hour) == 0 {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
 // MarshalJSON implements json.Marshaler.
 func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
 

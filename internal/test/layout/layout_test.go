@@ -13,19 +13,20 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal": {"issuer", "issuer/cert", "issuer/store", "state", "internal/check", "internal/cli", "internal/failure", "internal/confine", "internal/journal", "internal/printable", "internal/setup",
+	"cmd/postseal": {"issuer", "issuer/ca", "issuer/cert", "issuer/store", "state", "internal/check", "internal/cli", "internal/failure", "internal/confine", "internal/journal", "internal/printable", "internal/setup",
 		"internal/submit", "state/redis"},
 	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/failure", "internal/confine", "internal/hostport",
 		"internal/journal", "internal/submit", "state"},
 	"cmd/postseal-pipe": {"pipe", "internal/challenge", "internal/mailconf", "internal/cli", "internal/failure", "internal/confine",
 		"internal/journal", "state"},
-	"cmd/postseal-demo": {"issuer", "issuer/cert", "issuer/store", "milter", "pipe", "internal/challenge", "internal/mailconf", "internal/mailhost",
+	"cmd/postseal-demo": {"issuer", "issuer/ca", "issuer/cert", "issuer/store", "milter", "pipe", "internal/challenge", "internal/mailconf", "internal/mailhost",
 		"internal/submit", "internal/testca", "internal/cli", "internal/failure", "state"},
 
 	"milter":             {"internal/challenge", "state"},
 	"pipe":               {"internal/challenge", "state"},
 	"internal/challenge": {"internal/smime", "internal/dkimkey", "internal/printable", "internal/resolve", "internal/submit", "state"},
-	"issuer":             {"issuer/cert", "issuer/store", "internal/failure", "internal/https", "internal/printable", "state"},
+	"issuer":             {"issuer/ca", "issuer/cert", "issuer/store", "internal/failure", "internal/printable", "state"},
+	"issuer/ca":          {"issuer/cert", "issuer/store", "internal/failure", "internal/https", "internal/printable", "state"},
 	"issuer/cert":        {"internal/failure", "internal/printable", "state"},
 	"issuer/store":       {"issuer/cert", "internal/failure", "state"},
 
@@ -81,6 +82,7 @@ var reasons = map[string]string{
 	"state/redis":             "which store there is, is decided in cmd/; the halves know state.Store",
 	"internal/test/statetest": "it is for tests",
 	"internal/https":          "only the issuing half, and what looks whether it can work, ask a CA",
+	"issuer/ca":               "only the half that holds keys speaks ACME",
 	"issuer/cert":             "a room of the half that holds keys, which asks it for what is of a certificate",
 	"issuer/store":            "a room of the half that holds keys, which asks it for what is on disk",
 	"issuer":                  "the half that holds keys must not be reachable from the half that reads foreign mail",
@@ -111,7 +113,7 @@ var bans = []ban{
 	},
 	{
 		// The issuing half.
-		[]string{"cmd/postseal", "internal/check", "internal/dkimkey", "internal/hostport", "internal/resolve", "internal/submit", "issuer", "issuer/cert", "issuer/store", "state", "state/redis"},
+		[]string{"cmd/postseal", "internal/check", "internal/dkimkey", "internal/hostport", "internal/resolve", "internal/submit", "issuer", "issuer/ca", "issuer/cert", "issuer/store", "state", "state/redis"},
 		map[string]string{
 			"github.com/emersion/go-message": "the half with the keys parses no foreign mail",
 			"github.com/emersion/go-milter":  "the half with the keys talks to no mail server",

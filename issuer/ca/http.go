@@ -1,4 +1,4 @@
-package issuer
+package ca
 
 import (
 	"bytes"
@@ -94,14 +94,14 @@ func (x *exchange) last() (status int, wait time.Duration) {
 	return x.status, x.retryAfter
 }
 
-// lastStatus returns the status of the last answer that the watched exchange saw.
-func lastStatus(ctx context.Context) int {
+// Busy reports whether the last answer to a request of Poll said "not now".
+func Busy(ctx context.Context) bool {
 	x, ok := ctx.Value(exchangeKey{}).(*exchange)
 	if !ok {
-		return 0
+		return false
 	}
 	status, _ := x.last()
-	return status
+	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
 }
 
 // putsOff reports whether an answer means "not now". A 503 without Retry-After is a

@@ -1,4 +1,4 @@
-package issuer
+package ca
 
 import (
 	"cmp"
@@ -46,7 +46,6 @@ var problemHints = map[string]string{
 // What is asked of a CA, where a hint depends on it.
 const (
 	making       = "making an account"
-	finalizing   = "finalizing"
 	revoking     = "revoking"
 	revokingWith = "revoking with the certificate's key"
 )
@@ -58,7 +57,7 @@ var hintsAt = map[string]map[string]string{
 		acme.ProblemTypeUnauthorized:        "",
 		acme.ProblemTypeAccountDoesNotExist: "",
 	},
-	finalizing: {
+	Finalizing: {
 		acme.ProblemTypeBadCSR:       failure.OtherRequest,
 		acme.ProblemTypeBadPublicKey: failure.RevokeOldKey,
 	},
@@ -80,8 +79,8 @@ const serverHint = "the CA has trouble of its own: run the same command again la
 const typeInvalidProfile = acme.ProblemTypeNamespace + "invalidProfile"
 
 // problemHint returns the next step after a refusal, "" if there is none that fits.
-func (c *ca) problemHint(what string, p acme.Problem) string {
-	if what == making && c.issuer.Account.EABKid != "" && p.Status < http.StatusInternalServerError &&
+func (c *CA) problemHint(what string, p acme.Problem) string {
+	if what == making && c.options.Account.EABKid != "" && p.Status < http.StatusInternalServerError &&
 		(p.Type == acme.ProblemTypeUnauthorized || p.Type == acme.ProblemTypeMalformed) {
 		return failure.CheckBinding
 	}
@@ -97,31 +96,31 @@ func (c *ca) problemHint(what string, p acme.Problem) string {
 	return ""
 }
 
-// explain turns an error of a request to the CA into one line and a hint.
-func (c *ca) explain(what string, err error) error {
+// Explain turns an error of a request to the CA into one line and a hint.
+func (c *CA) Explain(what string, err error) error {
 	var own *failure.Error
 	switch {
-	case err == nil, errors.As(err, &own), errors.Is(err, errPending), errors.Is(err, context.Canceled):
+	case err == nil, errors.As(err, &own), errors.Is(err, ErrPending), errors.Is(err, context.Canceled):
 		return err
 	}
-	if fault := faultOf(err); fault != nil {
-		return failure.WithHint(&requestError{fmt.Sprintf("%s at %s: %v", what, hostOf(c.server), fault), err}, faultHint)
+	if fault := FaultOf(err); fault != nil {
+		return failure.WithHint(&requestError{fmt.Sprintf("%s at %s: %v", what, Host(c.Server), fault), err}, faultHint)
 	}
-	if p, ok := problemOf(err); ok {
-		return failure.WithHint(&caError{what, c.server, p, err}, c.problemHint(what, p))
+	if p, ok := ProblemOf(err); ok {
+		return failure.WithHint(&caError{what, c.Server, p, err}, c.problemHint(what, p))
 	}
 	switch {
-	case isUntrusted(err):
-		return failure.WithHint(&requestError{fmt.Sprintf("the certificate of %s is not trusted: %v", c.server, root(err)), err},
+	case Untrusted(err):
+		return failure.WithHint(&requestError{fmt.Sprintf("the certificate of %s is not trusted: %v", c.Server, root(err)), err},
 			failure.TrustRoot)
-	case isNetwork(err):
-		return failure.WithHint(&requestError{fmt.Sprintf("cannot reach %s: %v", c.server, root(err)), err},
+	case Network(err):
+		return failure.WithHint(&requestError{fmt.Sprintf("cannot reach %s: %v", c.Server, root(err)), err},
 			failure.CheckNetwork)
 	}
 	if m := serverError.FindStringSubmatch(err.Error()); m != nil {
-		return failure.WithHint(&requestError{fmt.Sprintf("%s at %s: the CA says %s", what, hostOf(c.server), printable.Line(m[1], maxRaw)), err}, serverHint)
+		return failure.WithHint(&requestError{fmt.Sprintf("%s at %s: the CA says %s", what, Host(c.Server), printable.Line(strings.TrimSpace(m[1]), maxRaw)), err}, serverHint)
 	}
-	return failure.WithHint(&requestError{fmt.Sprintf("%s: %s does not answer like an ACME server: %s", what, c.server, plainly(err)), err},
+	return failure.WithHint(&requestError{fmt.Sprintf("%s: %s does not answer like an ACME server: %s", what, c.Server, plainly(err)), err},
 		failure.CheckServer)
 }
 
@@ -136,7 +135,7 @@ func plainly(err error) string {
 	if m := notJSON.FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("the answer is %q, not JSON", m[1])
 	}
-	return printable.Line(text, maxRaw)
+	return printable.Line(strings.TrimSpace(text), maxRaw)
 }
 
 // requestError is a request that failed without a problem document.
@@ -157,7 +156,7 @@ type caError struct {
 }
 
 func (e *caError) Error() string {
-	return fmt.Sprintf("%s at %s: the CA says %s", e.what, hostOf(e.server), describeProblem(e.problem))
+	return fmt.Sprintf("%s at %s: the CA says %s", e.what, Host(e.server), Describe(e.problem))
 }
 
 func (e *caError) Unwrap() error { return e.err }
@@ -166,20 +165,20 @@ func (e *caError) Unwrap() error { return e.err }
 // in bytes.
 const (
 	maxSubproblems = 10
-	maxWord        = 300
+	MaxWord        = 300
 	maxRaw         = 200 // what is no ACME at all
 )
 
-// describeProblem writes a problem document in one line, subproblems included
+// Describe writes a problem document in one line, subproblems included
 // (RFC 8555, Section 6.7.1); those of a subproblem are not.
-func describeProblem(p acme.Problem) string {
+func Describe(p acme.Problem) string {
 	text := describeOne(p)
 	for n, sub := range p.Subproblems {
 		if n == maxSubproblems {
 			text += fmt.Sprintf("; and %d more", len(p.Subproblems)-n)
 			break
 		}
-		text += "; " + printable.Line(sub.Identifier.Value, maxWord) + " " + describeOne(sub.Problem)
+		text += "; " + printable.Line(sub.Identifier.Value, MaxWord) + " " + describeOne(sub.Problem)
 	}
 	return text
 }
@@ -188,27 +187,27 @@ func describeProblem(p acme.Problem) string {
 func wordsOf(resp *http.Response, body []byte) string {
 	var p acme.Problem
 	if json.Unmarshal(body, &p) == nil && p.Detail+p.Title+p.Type != "" {
-		return describeProblem(p)
+		return Describe(p)
 	}
 	text := fmt.Sprintf("HTTP %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	plain := strings.TrimSpace(string(body))
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") && plain != "" {
-		text += ": " + quoted(plain)
+		text += ": " + Quoted(plain)
 	}
 	return text
 }
 
-// quoted writes a word of the CA's so that it shows where it ends.
-func quoted(word string) string { return printable.Line(strconv.Quote(word), maxWord) }
+// Quoted writes a word of the CA's so that it shows where it ends.
+func Quoted(word string) string { return printable.Line(strconv.Quote(word), MaxWord) }
 
 func describeOne(p acme.Problem) string {
 	kind := strings.TrimPrefix(p.Type, acme.ProblemTypeNamespace)
-	text := quoted(cmp.Or(p.Detail, p.Title))
+	text := Quoted(cmp.Or(p.Detail, p.Title))
 	if kind != "" && kind != "about:blank" {
-		text += " (" + printable.Line(kind, maxWord) + ")"
+		text += " (" + printable.Line(kind, MaxWord) + ")"
 	}
 	if p.Instance != "" {
-		text += "; see " + printable.Line(p.Instance, maxWord)
+		text += "; see " + printable.Line(p.Instance, MaxWord)
 	}
 	return text
 }
@@ -221,13 +220,13 @@ func (e *caFault) Error() string { return e.text }
 
 const faultHint = "that is the CA's mistake, or somebody's between: tell the CA's people what it says here"
 
-// fault returns the error of a CA that breaks the rules in a way that was looked for.
-func fault(format string, args ...any) error {
+// Fault returns the error of a CA that breaks the rules in a way that was looked for.
+func Fault(format string, args ...any) error {
 	return failure.WithHint(&caFault{fmt.Sprintf(format, args...)}, faultHint)
 }
 
-// faultOf returns what the CA did wrong, nil for all other errors.
-func faultOf(err error) error {
+// FaultOf returns what the CA did wrong, nil for all other errors.
+func FaultOf(err error) error {
 	var found *caFault
 	var clear *https.Error
 	var bad *url.Error
@@ -237,23 +236,25 @@ func faultOf(err error) error {
 	case errors.As(err, &clear):
 		return &caFault{"the CA names a URL that is not asked: " + clear.Error()}
 	case errors.As(err, &bad) && bad.Op == "parse":
-		return &caFault{"the CA names something that is no URL: " + printable.Line(bad.URL, maxWord)}
+		return &caFault{"the CA names something that is no URL: " + printable.Line(bad.URL, MaxWord)}
 	}
 	return nil
 }
 
-func problemOf(err error) (acme.Problem, bool) {
+// ProblemOf returns the problem document in the chain of err.
+func ProblemOf(err error) (acme.Problem, bool) {
 	var p acme.Problem
 	ok := errors.As(err, &p)
 	return p, ok
 }
 
 func isProblem(err error, kind string) bool {
-	p, ok := problemOf(err)
+	p, ok := ProblemOf(err)
 	return ok && p.Type == kind
 }
 
-func isUntrusted(err error) bool {
+// Untrusted reports whether the certificate of a CA is not trusted.
+func Untrusted(err error) bool {
 	var verification *tls.CertificateVerificationError
 	var unknown x509.UnknownAuthorityError
 	var host x509.HostnameError
@@ -261,20 +262,21 @@ func isUntrusted(err error) bool {
 	return errors.As(err, &verification) || errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &invalid)
 }
 
-func isNetwork(err error) bool {
+// Network reports whether an error is one of the network.
+func Network(err error) bool {
 	var netErr net.Error
-	return faultOf(err) == nil && (errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF))
+	return FaultOf(err) == nil && (errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF))
 }
 
 // transient reports whether the same request may succeed a moment later.
 func transient(err error, status int) bool {
-	if faultOf(err) != nil {
+	if FaultOf(err) != nil {
 		return false
 	}
-	if p, ok := problemOf(err); ok {
+	if p, ok := ProblemOf(err); ok {
 		return p.Status >= http.StatusInternalServerError
 	}
-	return isNetwork(err) && !isUntrusted(err) || status >= http.StatusInternalServerError
+	return Network(err) && !Untrusted(err) || status >= http.StatusInternalServerError
 }
 
 // root returns the innermost error: the layers above it repeat the URL.
@@ -287,3 +289,22 @@ func root(err error) error {
 		err = next
 	}
 }
+
+// Hint returns the next step after a problem, "" if none of ours fits.
+func Hint(p acme.Problem) string { return problemHints[p.Type] }
+
+// What CAs write of a reply that they refused.
+var (
+	blamesSignature = regexp.MustCompile(`(?i)dkim|signature|signed|spf|dmarc`)
+	blamesDigest    = regexp.MustCompile(`(?i)digest|token|thumbprint|key ?auth|hash|response`)
+	sawNoReply      = regexp.MustCompile(`(?i)no (repl(y|ies)|response|answer|mail|email|e-mail)\b|timed? ?out|not (yet )?(been )?(received|arrived|found)`)
+)
+
+// BlamesSignature reports whether the words of a CA are about who signed the reply.
+func BlamesSignature(words string) bool { return blamesSignature.MatchString(words) }
+
+// BlamesDigest reports whether the words of a CA are about the content of the reply.
+func BlamesDigest(words string) bool { return blamesDigest.MatchString(words) }
+
+// SawNoReply reports whether a CA looked and found nothing.
+func SawNoReply(words string) bool { return sawNoReply.MatchString(words) }

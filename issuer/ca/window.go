@@ -1,10 +1,9 @@
-package issuer
+package ca
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -37,16 +36,16 @@ func askAfter(now time.Time, again time.Duration) time.Time {
 	return now.UTC().Add(again).Truncate(time.Second)
 }
 
-// askWindow asks the CA for the window, once, and returns when to ask again: if it does
+// AskWindow asks the CA for the window, once, and returns when to ask again: if it does
 // not answer, the certificate's lifetime decides. Any error but a
-// refusedWindow means that there is no use in asking this CA for the next certificate.
-func (c *ca) askWindow(ctx context.Context, certID string) (w *store.Window, again time.Time, err error) {
-	dir, err := c.directory(ctx)
+// RefusedWindow means that there is no use in asking this CA for the next certificate.
+func (c *CA) AskWindow(ctx context.Context, certID string) (w *store.Window, again time.Time, err error) {
+	dir, err := c.Directory(ctx)
 	if err != nil {
 		return nil, again, err
 	}
 	if dir.RenewalInfo == "" || certID == "" {
-		return nil, askAfter(c.issuer.now(), store.MaxAskAfter), nil
+		return nil, askAfter(c.now(), store.MaxAskAfter), nil
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, dir.RenewalInfo+"/"+certID, nil)
 	if err != nil {
@@ -61,23 +60,23 @@ func (c *ca) askWindow(ctx context.Context, certID string) (w *store.Window, aga
 	if err != nil {
 		return nil, again, err
 	}
-	now, wait := c.issuer.now(), retryAfter(resp.Header, c.issuer.now())
+	now, wait := c.now(), retryAfter(resp.Header, c.now())
 	if putsOff(resp.StatusCode, wait) {
 		return nil, again, errors.New("renewal information: " + wordsOf(resp, body))
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, askAfter(now, max(wait, noWindowAge)), refusedWindow{wordsOf(resp, body)}
+		return nil, askAfter(now, max(wait, noWindowAge)), RefusedWindow{wordsOf(resp, body)}
 	}
 	if w, err = parseWindow(body); err != nil {
-		return nil, askAfter(now, noWindowAge), refusedWindow{err.Error()}
+		return nil, askAfter(now, noWindowAge), RefusedWindow{err.Error()}
 	}
 	return w, askAfter(now, wait), nil
 }
 
-// refusedWindow is the answer of a CA that has no window for one certificate.
-type refusedWindow struct{ says string }
+// RefusedWindow is the answer of a CA that has no window for one certificate.
+type RefusedWindow struct{ says string }
 
-func (e refusedWindow) Error() string { return "renewal information: " + e.says }
+func (e RefusedWindow) Error() string { return "renewal information: " + e.says }
 
 // parseWindow reads a RenewalInfo object and chooses a moment in the window.
 func parseWindow(body []byte) (*store.Window, error) {
@@ -93,27 +92,5 @@ func parseWindow(body []byte) (*store.Window, error) {
 		return nil, errors.New("the window is empty")
 	}
 	at := start.Add(rand.N(end.Sub(start)))
-	return &store.Window{Start: start, End: end, At: at.Truncate(time.Second), Why: printable.Line(info.ExplanationURL, maxWord)}, nil
-}
-
-// explainWindow says why the CA wants a certificate renewed when it does, if it gives a
-// reason: a page for people (RFC 9773, Section 4.2).
-func (i *Issuer) explainWindow(w *store.Window, name string, emails []string) {
-	if w.Why != "" {
-		i.step(StepNote, name, "", fmt.Sprintf("the CA wants %s renewed from %s on; it explains why at %s",
-			list(emails), w.Start.Local().Format("2006-01-02 15:04"), w.Why))
-	}
-}
-
-// firstWindow asks right after issuance: a CA with short lives may want renewal
-// before we would think of asking.
-func (c *ca) firstWindow(ctx context.Context, name string, f *store.Renewal) {
-	w, again, err := c.askWindow(ctx, f.CertID)
-	if err != nil {
-		c.issuer.step(StepHTTP, "", "", err.Error())
-	}
-	f.Window, f.AskAfter = w, again
-	if w != nil {
-		c.issuer.explainWindow(w, name, f.Emails)
-	}
+	return &store.Window{Start: start, End: end, At: at.Truncate(time.Second), Why: printable.Line(info.ExplanationURL, MaxWord)}, nil
 }

@@ -1,4 +1,4 @@
-package issuer
+package ca
 
 import (
 	"context"
@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,14 +60,14 @@ func TestTransport(t *testing.T) {
 	if err != nil || len(body) != maxBody || !strings.HasPrefix(string(body), "postseal/devel (+https://") {
 		t.Errorf("%d bytes, %.60q, %v", len(body), body, err)
 	}
-	if status, wait := x.last(); status != 200 || wait != 7*time.Second || lastStatus(ctx) != 200 {
+	if status, wait := x.last(); status != 200 || wait != 7*time.Second {
 		t.Errorf("%d, %s", status, wait)
 	}
 	if len(logged) != 1 || !strings.Contains(logged[0], "POST "+server.URL+"/path: 200") || strings.Contains(logged[0], "secret") {
 		t.Errorf("%q", logged)
 	}
-	if lastStatus(context.Background()) != 0 {
-		t.Error("a status out of nowhere")
+	if Busy(ctx) || Busy(context.Background()) {
+		t.Error("busy")
 	}
 }
 
@@ -82,9 +84,9 @@ func TestProxyAndTimeout(t *testing.T) {
 
 // The problem document in one line, and the error's kind and hint.
 func TestExplain(t *testing.T) {
-	c := &ca{server: "https://ca.example/dir"}
+	c := &CA{Server: "https://ca.example/dir"}
 	problem := acme.Problem{Type: acme.ProblemTypeBadCSR, Detail: "no\nway", Status: 400, Subproblems: []acme.Subproblem{
-		{Problem: acme.Problem{Type: acme.ProblemTypeCAA, Detail: "forbidden"}, Identifier: acme.Identifier{Value: alice}},
+		{Problem: acme.Problem{Type: acme.ProblemTypeCAA, Detail: "forbidden"}, Identifier: acme.Identifier{Value: "alice@example.test"}},
 	}}
 	for name, tc := range map[string]struct {
 		err        error
@@ -97,12 +99,12 @@ func TestExplain(t *testing.T) {
 		"own":       {failure.Later("wait", "later"), "later", "wait"},
 		"long":      {errors.New(strings.Repeat("ü", 500)), "…", failure.CheckServer},
 	} {
-		err := c.explain("finalizing", tc.err)
+		err := c.Explain("finalizing", tc.err)
 		if !strings.Contains(err.Error(), tc.text) || !strings.Contains(failure.HintOf(err), tc.hint) || len(err.Error()) > 400 {
 			t.Errorf("%s: %v; hint %q", name, err, failure.HintOf(err))
 		}
 	}
-	if c.explain("x", nil) != nil || !errors.Is(c.explain("x", errPending), errPending) {
+	if c.Explain("x", nil) != nil || !errors.Is(c.Explain("x", ErrPending), ErrPending) {
 		t.Error("explained what is no error")
 	}
 	if failure.KindOf(nil) != failure.KindNone || failure.KindOf(errors.New("x")) != failure.KindFailed || failure.HintOf(nil) != "" {
@@ -111,19 +113,19 @@ func TestExplain(t *testing.T) {
 }
 
 func TestPace(t *testing.T) {
-	p := newPace()
+	p := NewPace()
 	for _, want := range []time.Duration{100 * time.Millisecond, 150 * time.Millisecond, 225 * time.Millisecond} {
-		if got := p.next(0); got != want {
+		if got := p.Next(0); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
-	if got := p.next(time.Minute); got != time.Minute {
+	if got := p.Next(time.Minute); got != time.Minute {
 		t.Errorf("Retry-After is ignored: %s", got)
 	}
 	for range 50 {
-		p.next(0)
+		p.Next(0)
 	}
-	if got := p.next(0); got != 10*time.Second {
+	if got := p.Next(0); got != 10*time.Second {
 		t.Errorf("no end: %s", got)
 	}
 }
@@ -136,21 +138,21 @@ func TestPrecedence(t *testing.T) {
 	taught.file.Learned = learned{MailAfterPost: true, Settle: &eight}
 	five := store.Duration(5 * time.Second)
 	for name, tc := range map[string]struct {
-		c       *ca
+		c       *CA
 		setting string
 		settle  *store.Duration
 		want    [3]string // join, trigger, settle
 	}{
-		"default":  {c: &ca{server: "https://ca.example/dir", account: &account{}}, want: [3]string{"string", "auto", "2s"}},
-		"castle":   {c: &ca{server: StagingServer, account: &account{}}, want: [3]string{"bytes", "auto", "2s"}},
-		"no trick": {c: &ca{server: "https://castle.cloud.example/", account: &account{}}, want: [3]string{"string", "auto", "2s"}},
-		"taught":   {c: &ca{server: DefaultServer, account: taught}, want: [3]string{"bytes", "post", "8s"}},
-		"table":    {c: &ca{server: DefaultServer, account: taught, table: CASettings{TokenJoin: "string", Trigger: "reply", Settle: "3s"}}, want: [3]string{"string", "reply", "3s"}},
-		"request":  {c: &ca{server: DefaultServer, account: taught, table: CASettings{TokenJoin: "string", Trigger: "reply", Settle: "3s"}}, setting: "auto", settle: &five, want: [3]string{"bytes", "post", "5s"}},
+		"default":  {c: &CA{Server: "https://ca.example/dir", account: &account{}}, want: [3]string{"string", "auto", "2s"}},
+		"castle":   {c: &CA{Server: "https://acme-staging.castle.cloud/acme/directory", account: &account{}}, want: [3]string{"bytes", "auto", "2s"}},
+		"no trick": {c: &CA{Server: "https://castle.cloud.example/", account: &account{}}, want: [3]string{"string", "auto", "2s"}},
+		"taught":   {c: &CA{Server: "https://acme.castle.cloud/acme/directory", account: taught}, want: [3]string{"bytes", "post", "8s"}},
+		"table":    {c: &CA{Server: "https://acme.castle.cloud/acme/directory", account: taught, Settings: Settings{TokenJoin: "string", Trigger: "reply", Settle: "3s"}}, want: [3]string{"string", "reply", "3s"}},
+		"request":  {c: &CA{Server: "https://acme.castle.cloud/acme/directory", account: taught, Settings: Settings{TokenJoin: "string", Trigger: "reply", Settle: "3s"}}, setting: "auto", settle: &five, want: [3]string{"bytes", "post", "5s"}},
 	} {
-		tc.c.issuer = New(Options{})
-		settle, _ := tc.c.settle(tc.settle)
-		got := [3]string{tc.c.join(tc.setting), tc.c.trigger(tc.setting), settle.String()}
+		tc.c.options.Disk = &store.Disk{Now: time.Now}
+		settle, _ := tc.c.Settle(tc.settle)
+		got := [3]string{tc.c.Join(tc.setting), tc.c.Trigger(tc.setting), settle.String()}
 		if got != tc.want {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)
 		}
@@ -161,7 +163,12 @@ func TestPrecedence(t *testing.T) {
 // goes nowhere but where it was sent.
 func TestRedirects(t *testing.T) {
 	t.Parallel()
-	clearText, connections := clearTextPort(t)
+	var connections atomic.Int64
+	clear := httptest.NewUnstartedServer(http.NotFoundHandler())
+	clear.Config.ConnState = func(net.Conn, http.ConnState) { connections.Add(1) }
+	clear.Start()
+	defer clear.Close()
+	clearText := clear.URL + "/acme/x"
 	asked := map[string]int{}
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked[r.Method+" "+r.URL.Path]++
@@ -208,5 +215,19 @@ func TestRedirects(t *testing.T) {
 	}
 	if n := connections.Load(); n > 0 || asked["POST /there"] > 0 || asked["GET /again"] != maxRedirects+1 {
 		t.Errorf("%d connections in clear text; %v", n, asked)
+	}
+}
+
+func TestCompat(t *testing.T) {
+	for _, tc := range []struct {
+		list, table []string
+		want        bool
+	}{
+		{nil, nil, false}, {nil, []string{"serial"}, true}, {[]string{}, []string{"serial"}, false},
+		{[]string{"serial"}, nil, true}, {[]string{"certbot"}, []string{"serial"}, false},
+	} {
+		if got := (&CA{Settings: Settings{Compat: tc.table}}).Compat(tc.list, "serial"); got != tc.want {
+			t.Errorf("%v over %v: %v", tc.list, tc.table, got)
+		}
 	}
 }

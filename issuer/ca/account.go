@@ -1,4 +1,4 @@
-package issuer
+package ca
 
 import (
 	"context"
@@ -73,7 +73,7 @@ func caName(server string) string {
 	return s
 }
 
-func (c *ca) accountDir() string { return c.issuer.Dir.Path("accounts", caName(c.server)) }
+func (c *CA) accountDir() string { return c.options.Disk.Path("accounts", caName(c.Server)) }
 
 // acme returns the account in the form that acmez takes.
 func (a *account) acme() acme.Account {
@@ -82,10 +82,16 @@ func (a *account) acme() acme.Account {
 	return acme.Account{Status: acme.StatusValid, Location: a.file.URL, PrivateKey: a.key}
 }
 
-// thumbprint returns the digest of the account key (RFC 7638).
-func (a *account) thumbprint() (string, error) {
-	acct := a.acme()
-	return acct.Thumbprint()
+// acme returns the account that Ready has made sure of.
+func (c *CA) acme() acme.Account { return c.current().acme() }
+
+// AccountURL returns the account's.
+func (c *CA) AccountURL() string { return c.acme().Location }
+
+// Thumbprint returns the digest of the account key (RFC 7638).
+func (c *CA) Thumbprint() (string, error) {
+	account := c.acme()
+	return account.Thumbprint()
 }
 
 func (a *account) save() error {
@@ -93,7 +99,7 @@ func (a *account) save() error {
 }
 
 // loadAccount returns nil if there is none.
-func (c *ca) loadAccount() (*account, error) {
+func (c *CA) loadAccount() (*account, error) {
 	a := &account{dir: c.accountDir()}
 	file, err := readAccountFile(a.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -134,47 +140,60 @@ func readAccountKey(path string) (crypto.Signer, error) {
 	return key, nil
 }
 
-// ready makes sure that there is an account: the one on disk, else a new one. It
-// is called before anything is ordered.
-func (c *ca) ready(ctx context.Context) error {
+// Ready makes sure that there is an account: the one on disk, else a new one, which it
+// reports. It is called before anything is ordered.
+func (c *CA) Ready(ctx context.Context) (made bool, err error) {
 	if c.current() != nil {
-		return nil
+		return false, nil
 	}
-	dir, err := c.directory(ctx)
+	dir, err := c.Directory(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if err := os.MkdirAll(c.accountDir(), 0o700); err != nil {
-		return store.Error(c.accountDir(), err)
-	}
-	lock := filepath.Join(c.accountDir(), ".lock")
-	unlock, err := lockedfile.MutexAt(lock).Lock()
+	unlock, err := c.lockAccount()
 	if err != nil {
-		return store.Error(c.accountDir(), err)
+		return false, store.Error(c.accountDir(), err)
 	}
 	defer unlock()
-	if err := os.Chmod(lock, 0o600); err != nil { // the library leaves that to the umask
-		return store.Error(lock, err)
-	}
 	if c.current() != nil {
-		return nil // another order of this run was faster
+		return false, nil // another order of this run was faster
 	}
 	a, err := c.loadAccount()
-	if err == nil && a == nil {
+	switch {
+	case err != nil:
+		return false, err
+	case a == nil:
+		made = true
 		a, err = c.createAccount(ctx, dir)
-	} else if err == nil {
+	default:
 		err = c.finishRollover(ctx, a)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.account = a
-	c.mu.Unlock()
-	return nil
+	return made, nil
 }
 
-func (c *ca) current() *account {
+// lockAccount makes this process the only one that makes or finds the account.
+func (c *CA) lockAccount() (unlock func(), err error) {
+	if err := os.MkdirAll(c.accountDir(), 0o700); err != nil {
+		return nil, err
+	}
+	lock := filepath.Join(c.accountDir(), ".lock")
+	if unlock, err = lockedfile.MutexAt(lock).Lock(); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(lock, 0o600); err != nil { // the library leaves that to the umask
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
+func (c *CA) current() *account {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.account
@@ -182,21 +201,20 @@ func (c *ca) current() *account {
 
 // createAccount registers with the CA. The key is on disk before the CA knows
 // it: after a kill in between, the same key finds the same account.
-func (c *ca) createAccount(ctx context.Context, dir *acme.Directory) (*account, error) {
-	o := c.issuer.Account
-	terms, err := c.agree(printable.Line(dir.Meta.TermsOfService, maxWord))
+func (c *CA) createAccount(ctx context.Context, dir *acme.Directory) (*account, error) {
+	o := c.options.Account
+	terms, err := c.agree(printable.Line(dir.Meta.TermsOfService, MaxWord))
 	if err != nil {
 		return nil, err
 	}
 	a := &account{dir: c.accountDir()}
-	a.file = accountFile{Version: store.Version, Server: c.server, Contact: o.Contact, Terms: terms, EABKid: o.EABKid, Created: c.issuer.now().UTC()}
+	a.file = accountFile{Version: store.Version, Server: c.Server, Contact: o.Contact, Terms: terms, EABKid: o.EABKid, Created: c.now().UTC()}
 	if a.key, err = keepKey(filepath.Join(a.dir, accountKey)); err != nil {
 		return nil, err
 	}
 	if err := c.register(ctx, a, dir.Meta.ExternalAccountRequired); err != nil {
 		return nil, err
 	}
-	c.issuer.step(StepAccount, "", "", "made an account at "+c.server)
 	return a, a.save()
 }
 
@@ -226,18 +244,15 @@ func writeNewKey(path string) (crypto.Signer, error) {
 }
 
 // agree returns the URL of the terms that were agreed to, "" if there are none.
-func (c *ca) agree(terms string) (string, error) {
-	o := c.issuer.Account
+func (c *CA) agree(terms string) (string, error) {
+	o := c.options.Account
 	if terms == "" || o.AgreeTerms {
 		return terms, nil
 	}
 	agreed := false
 	if o.Ask != nil {
-		c.issuer.asking.Lock() // one question at a time: the orders of a batch go to several CAs
 		var err error
-		agreed, err = o.Ask(terms)
-		c.issuer.asking.Unlock()
-		if err != nil {
+		if agreed, err = o.Ask(terms); err != nil {
 			return "", err
 		}
 	}
@@ -247,7 +262,7 @@ func (c *ca) agree(terms string) (string, error) {
 	return terms, nil
 }
 
-func (c *ca) register(ctx context.Context, a *account, needsEAB bool) error {
+func (c *CA) register(ctx context.Context, a *account, needsEAB bool) error {
 	request := acme.Account{PrivateKey: a.key, Contact: mailURLs(a.file.Contact), TermsOfServiceAgreed: a.file.Terms != ""}
 	if err := c.bind(ctx, &request, needsEAB); err != nil {
 		return err
@@ -255,10 +270,10 @@ func (c *ca) register(ctx context.Context, a *account, needsEAB bool) error {
 	return c.do(ctx, making, func(ctx context.Context) error {
 		made, err := c.client.NewAccount(ctx, request)
 		if err == nil && made.Status != "" && made.Status != acme.StatusValid {
-			err = failure.Failed(failure.ForgetAccount, "the account at %s is %s", c.server, printable.Line(made.Status, maxWord))
+			err = failure.Failed(failure.ForgetAccount, "the account at %s is %s", c.Server, printable.Line(made.Status, MaxWord))
 		}
 		if err == nil && !https.URL(made.Location) {
-			err = fault("the CA does not say where the account is, with an https URL: %s", quoted(made.Location))
+			err = Fault("the CA does not say where the account is, with an https URL: %s", Quoted(made.Location))
 		}
 		a.file.URL = made.Location
 		return err
@@ -266,11 +281,11 @@ func (c *ca) register(ctx context.Context, a *account, needsEAB bool) error {
 }
 
 // bind adds the external account binding (RFC 8555, Section 7.3.4).
-func (c *ca) bind(ctx context.Context, request *acme.Account, required bool) error {
-	o := c.issuer.Account
+func (c *CA) bind(ctx context.Context, request *acme.Account, required bool) error {
+	o := c.options.Account
 	if o.EABKid == "" && o.EABKeyFile == "" {
 		if required {
-			return failure.Failed(problemHints[acme.ProblemTypeExternalAccountRequired], "%s makes accounts only for its customers", c.server)
+			return failure.Failed(problemHints[acme.ProblemTypeExternalAccountRequired], "%s makes accounts only for its customers", c.Server)
 		}
 		return nil
 	}
@@ -309,27 +324,48 @@ func mailURLs(addrs []string) []string {
 }
 
 // errNoAccount says that there is nothing to show or change.
-func (c *ca) errNoAccount() error {
-	return failure.Failed("the first order makes one", "there is no account at %s", c.server)
+func (c *CA) errNoAccount() error {
+	return failure.Failed("the first order makes one", "there is no account at %s", c.Server)
 }
 
 // onDisk fails if there is no account.
-func (c *ca) onDisk() error {
-	if err := c.issuer.prepare(); err != nil {
-		return err
-	}
+func (c *CA) onDisk() error {
 	if !store.Exists(filepath.Join(c.accountDir(), accountName)) {
 		return c.errNoAccount()
 	}
 	return nil
 }
 
-func (c *ca) existing(ctx context.Context) (*account, error) {
+// Existing makes sure of an account that is there already.
+func (c *CA) Existing(ctx context.Context) error {
 	if err := c.onDisk(); err != nil {
-		return nil, err
+		return err
 	}
-	if err := c.ready(ctx); err != nil {
-		return nil, fmt.Errorf("account: %w", err)
+	if _, err := c.Ready(ctx); err != nil {
+		return fmt.Errorf("account: %w", err)
 	}
-	return c.current(), nil
+	return nil
+}
+
+// LockSerial makes an order the only one whose challenges are looked at by the CA (compat
+// "serial"), among all processes on this state directory.
+func (c *CA) LockSerial(ctx context.Context) (unlock func(), err error) {
+	return store.LockWait(ctx, filepath.Join(c.accountDir(), ".serial"), func() {})
+}
+
+// registerAgain makes the account anew with the same key, where the CA has lost
+// it. The terms were agreed to.
+func (c *CA) registerAgain(ctx context.Context) error {
+	dir, err := c.Directory(ctx)
+	if err != nil {
+		return err
+	}
+	a := c.current()
+	c.options.Note("the CA does not know our account any more: making it anew")
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := c.register(ctx, a, dir.Meta.ExternalAccountRequired); err != nil {
+		return err
+	}
+	return a.save()
 }

@@ -4,23 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
 
 	"postseal/internal/failure"
+	"postseal/issuer/ca"
 	"postseal/issuer/store"
 	"postseal/state"
 )
 
-// vigil is the wait for one authorization to become valid: for the mail half's
+// watcher is the wait for one authorization to become valid: for the mail half's
 // answer, for the moment to POST, and for the CA.
-type vigil struct {
+type watcher struct {
 	r       *run
 	c       *store.Challenge
 	trigger string
-	pace    *pace
+	pace    *ca.Pace
 
 	settle      time.Duration
 	settleGiven bool   // it is a setting
@@ -41,8 +41,8 @@ type vigil struct {
 func (r *run) watch(ctx context.Context, c *store.Challenge) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	v := &vigil{r: r, c: c, trigger: r.ca.trigger(r.req.Trigger), pace: newPace()}
-	v.settle, v.settleGiven = r.ca.settle(r.req.Settle)
+	v := &watcher{r: r, c: c, trigger: r.ca.Trigger(r.req.Trigger), pace: ca.NewPace()}
+	v.settle, v.settleGiven = r.ca.Settle(r.req.Settle)
 	defer func() {
 		if v.endTrial != nil {
 			v.endTrial()
@@ -72,11 +72,11 @@ func (r *run) announce(c *store.Challenge) {
 		if timeout <= 0 {
 			timeout = DefaultTimeout
 		}
-		r.step(StepWait, c.Email, "waiting for %s; up to %s", what, shortDuration(timeout))
+		r.step(StepWait, c.Email, "waiting for %s; up to %s", what, store.Duration(timeout).String())
 	}
 }
 
-func (v *vigil) startTimers() {
+func (v *watcher) startTimers() {
 	t := v.r.i.Timing
 	v.poll = time.NewTimer(t.Slow)
 	v.alone = time.NewTimer(t.Alone)
@@ -98,7 +98,7 @@ const afterResume = time.Second
 
 // untilEarly counts the patience from the order: it is not to begin anew with each run
 // of a command that is not given as long.
-func (v *vigil) untilEarly() time.Duration {
+func (v *watcher) untilEarly() time.Duration {
 	waited := max(0, v.r.i.now().Sub(v.r.order.Created))
 	return max(afterResume, v.r.i.Timing.Post-waited)
 }
@@ -109,13 +109,13 @@ func stopped() *time.Timer {
 	return t
 }
 
-func (v *vigil) stopTimers() {
+func (v *watcher) stopTimers() {
 	for _, t := range []*time.Timer{v.poll, v.alone, v.nag, v.early, v.settled, v.doubt} {
 		t.Stop()
 	}
 }
 
-func (v *vigil) loop(ctx context.Context, answers <-chan *state.Answer, notes <-chan *state.Note, failed <-chan error) error {
+func (v *watcher) loop(ctx context.Context, answers <-chan *state.Answer, notes <-chan *state.Note, failed <-chan error) error {
 	for {
 		var err error
 		select {
@@ -181,7 +181,7 @@ func (r *run) answers(ctx context.Context, c *store.Challenge, to chan<- *state.
 
 // answered goes on after the mail half's answer. A failure is told at once; the
 // wait goes on, since a later delivery may try again.
-func (v *vigil) answered(ctx context.Context, a *state.Answer) {
+func (v *watcher) answered(ctx context.Context, a *state.Answer) {
 	switch a.Phase {
 	case state.Failed:
 		v.r.note(v.c.Email, fmt.Sprintf("the reply for %s was refused by the mail server: %s", v.c.Email, a.Reason))
@@ -207,19 +207,14 @@ func (v *vigil) answered(ctx context.Context, a *state.Answer) {
 	}
 }
 
-// tryShorter halves a pause that was long enough before, for one order at a time: what it
-// costs if it is too short is another order, and only one.
-func (v *vigil) tryShorter() {
-	a := v.r.ca.current()
-	trial := a.learned(v.r.i.now()).trial()
-	if v.settleGiven || trial == 0 || v.answer.Phase != state.Sent {
+// tryShorter tries whether half of a pause that was long enough before is, too.
+func (v *watcher) tryShorter() {
+	if v.settleGiven || v.answer.Phase != state.Sent {
 		return
 	}
-	unlock, err := store.TryLock(filepath.Join(a.dir, ".trial"))
-	if err != nil {
-		return
+	if pause, end := v.r.ca.Trial(); end != nil {
+		v.endTrial, v.settle = end, pause
 	}
-	v.endTrial, v.settle = unlock, trial
 }
 
 // notes passes on what the mail half refused or put off, each time that it says something
@@ -241,7 +236,7 @@ func (r *run) notes(ctx context.Context, c *store.Challenge, to chan<- *state.No
 }
 
 // noted tells of a mail that was refused or put off. Anybody may have sent it.
-func (v *vigil) noted(n *state.Note) {
+func (v *watcher) noted(n *state.Note) {
 	if v.answer != nil {
 		return
 	}
@@ -256,7 +251,7 @@ func (v *vigil) noted(n *state.Note) {
 }
 
 // missHalf says, once for all orders, that nobody was ever seen who could answer.
-func (v *vigil) missHalf() {
+func (v *watcher) missHalf() {
 	store := v.r.i.Store
 	halves, err := store.MailHalves()
 	if err != nil || len(halves) > 0 {
@@ -284,31 +279,27 @@ func (r *run) challengeIDs() (ids []string) {
 }
 
 // hurry begins to look at the CA often.
-func (v *vigil) hurry() {
-	v.pace = newPace()
-	v.poll.Reset(v.pace.next(0))
+func (v *watcher) hurry() {
+	v.pace = ca.NewPace()
+	v.poll.Reset(v.pace.Next(0))
 }
 
-func (v *vigil) complain() {
-	v.r.note(v.c.Email, fmt.Sprintf("no challenge mail for %s after %s", v.c.Email, shortDuration(v.r.i.Timing.Hint)))
+func (v *watcher) complain() {
+	v.r.note(v.c.Email, fmt.Sprintf("no challenge mail for %s after %s", v.c.Email, store.Duration(v.r.i.Timing.Hint).String()))
 	v.r.hint(v.c.Email, failure.TriggerPost)
 }
 
 // post tells the CA to look (RFC 8823, Section 3, item 7), once.
-func (v *vigil) post(ctx context.Context) error {
+func (v *watcher) post(ctx context.Context) error {
 	if !v.c.Posted.IsZero() {
 		return nil
 	}
 	v.early.Stop()
-	acct := v.r.ca.current().acme()
 	posted := v.r.i.now().UTC() // before: the mail may come before the CA's answer
-	err := v.r.ca.poll(ctx, "telling the CA to look", func(ctx context.Context) error {
-		_, err := v.r.ca.client.InitiateChallenge(ctx, acct, acme.Challenge{URL: v.c.URL})
-		return err
-	})
-	if p, ok := problemOf(err); ok && p.Status < 500 {
+	err := v.r.ca.Accept(ctx, v.c.URL)
+	if p, ok := ca.ProblemOf(err); ok && p.Status < 500 {
 		// It may be valid or invalid already: looking tells.
-		v.r.note(v.c.Email, "the CA did not take the POST: "+describeProblem(p))
+		v.r.note(v.c.Email, "the CA did not take the POST: "+ca.Describe(p))
 		err = nil
 	}
 	if err != nil {
@@ -325,14 +316,10 @@ func (v *vigil) post(ctx context.Context) error {
 }
 
 // look asks the CA how the authorization stands.
-func (v *vigil) look(ctx context.Context) (done bool, err error) {
-	ctx, x := withExchange(ctx, nil)
-	authz, err := v.r.getAuthz(ctx, v.c.Authz)
-	status, after := x.last()
+func (v *watcher) look(ctx context.Context) (done bool, err error) {
+	authz, after, err := v.r.ca.Look(ctx, v.c.Authz)
 	v.poll.Reset(v.nextLook(after))
 	switch {
-	case err != nil && ctx.Err() == nil && transient(err, status):
-		return false, nil
 	case err != nil:
 		return true, err
 	case authz.Status == acme.StatusPending:
@@ -340,7 +327,11 @@ func (v *vigil) look(ctx context.Context) (done bool, err error) {
 	case authz.Status == acme.StatusValid:
 		return true, v.valid()
 	}
-	tooEarly := v.learn(false, reasonOf(authz))
+	reason := ""
+	if problem, said := ca.Problem(authz); said {
+		reason = ca.Describe(problem)
+	}
+	tooEarly := v.learn(false, reason)
 	err = v.r.authzError(v.c, authz)
 	var dead *deadOrder
 	if errors.As(err, &dead) && v.answer != nil && (v.answer.Phase == state.Unknown || v.endTrial != nil && tooEarly) {
@@ -351,14 +342,14 @@ func (v *vigil) look(ctx context.Context) (done bool, err error) {
 
 // nextLook: while no mail has come there is no hurry; a reply that somebody sent
 // by hand shows only at the CA.
-func (v *vigil) nextLook(after time.Duration) time.Duration {
+func (v *watcher) nextLook(after time.Duration) time.Duration {
 	if v.answer == nil {
 		return max(v.r.i.Timing.Slow, after)
 	}
-	return v.pace.next(after)
+	return v.pace.Next(after)
 }
 
-func (v *vigil) valid() error {
+func (v *watcher) valid() error {
 	v.learn(true, "")
 	v.r.step(StepValid, v.c.Email, "the CA accepted the reply for %s", v.c.Email)
 	v.r.mu.Lock()
@@ -368,14 +359,45 @@ func (v *vigil) valid() error {
 	return nil
 }
 
-// shortDuration writes 30m0s as 30m.
-func shortDuration(d time.Duration) string {
-	s := d.String()
-	if d >= time.Minute && d%time.Minute == 0 {
-		s = s[:len(s)-len("0s")]
+// doubtShare is the part of the time left that a reply in doubt may take: another
+// order, with its mail, has to fit into the rest.
+const doubtShare = 3
+
+// doubtUntil gives a reply that may never have left some time to arrive. It counts
+// from the POST, whichever run of the program made that.
+func (v *watcher) doubtUntil(ctx context.Context, posted time.Time) {
+	patience := v.r.i.Timing.Doubt - max(0, v.r.i.now().Sub(posted))
+	if end, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(end)/doubtShare)
 	}
-	if d >= time.Hour && d%time.Hour == 0 {
-		s = s[:len(s)-len("0m")]
+	v.doubt.Reset(max(0, patience))
+}
+
+// giveUp ends an order whose reply has not arrived, unless the CA says now that it has.
+func (v *watcher) giveUp(ctx context.Context) error {
+	if done, err := v.look(ctx); done || err != nil {
+		return err
 	}
-	return s
+	return &deadOrder{fmt.Errorf("the reply for %s was lost: %s", v.c.Email, v.answer.Reason), true}
+}
+
+// learn tells the CA's account how an authorization ended, and reports whether the CA looked
+// too early. That it cannot be written down is no reason to fail an order.
+func (v *watcher) learn(valid bool, reason string) (tooEarly bool) {
+	r := v.r
+	o := ca.Outcome{
+		Valid: valid, Reason: reason, Ordered: r.order.Created, Posted: v.c.Posted, Ended: r.i.now(),
+		Settle: -1, Given: v.settleGiven, Join: r.ca.Join(r.req.TokenJoin), Patience: r.i.Timing.Post,
+	}
+	if v.answer != nil {
+		o.Mailed = v.answer.Claimed
+	}
+	if v.waited {
+		o.Settle = v.settle
+	}
+	tooEarly, err := r.ca.Learn(o)
+	if err != nil {
+		r.note("", fmt.Sprintf("what this CA taught could not be written down: %v", err))
+	}
+	return tooEarly
 }

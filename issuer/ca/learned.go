@@ -1,9 +1,7 @@
-package issuer
+package ca
 
 import (
-	"fmt"
 	"path/filepath"
-	"regexp"
 	"time"
 
 	"postseal/issuer/store"
@@ -43,19 +41,20 @@ const (
 	remembered = 30 * 24 * time.Hour
 )
 
-// outcome is how an authorization ended, and all that can be learned from.
-type outcome struct {
-	valid   bool
-	reason  string        // why it is invalid, if the CA says so
-	ordered time.Time     // when
-	mailed  time.Time     // when the mail half had the challenge; zero if it never came
-	posted  time.Time     // when the CA was told to look; zero if it was not
-	ended   time.Time     // when
-	settle  time.Duration // the pause between reply and POST, below 0 if this run did not make it
-	given   bool          // that pause was a setting
-	join    string        // how the tokens were joined
-	unsure  bool          // a setting joins them otherwise than we would
-	patient time.Duration // without a mail for so long we POST
+// Outcome is how an authorization ended, and all that can be learned from.
+type Outcome struct {
+	Valid    bool
+	Reason   string        // why it is invalid, if the CA says so
+	Ordered  time.Time     // when
+	Mailed   time.Time     // when the mail half had the challenge; zero if it never came
+	Posted   time.Time     // when the CA was told to look; zero if it was not
+	Ended    time.Time     // when
+	Settle   time.Duration // the pause between reply and POST, below 0 if this run did not make it
+	Given    bool          // that pause was a setting
+	Join     string        // how the tokens were joined
+	Patience time.Duration // without a mail for so long we POST
+
+	unsure bool // a setting joins them otherwise than we would
 }
 
 // after returns what is known after an outcome. An outcome teaches only what it proves:
@@ -67,53 +66,50 @@ type outcome struct {
 //     but that it saw no reply: it looked too early. It has to be told later: after the
 //     mail, if that had not come, else after twice the pause.
 //   - Any other invalid one, and one whose join nobody knows to be right: nothing.
-func (l learned) after(o outcome) learned {
-	l = l.at(o.ended)
+func (l learned) after(o Outcome) learned {
+	l = l.at(o.Ended)
 	switch {
-	case o.valid && !o.mailed.IsZero():
+	case o.Valid && !o.Mailed.IsZero():
 		return l.afterValid(o)
-	case !o.valid && o.lookedTooEarly(l.Join):
+	case !o.Valid && o.lookedTooEarly(l.Join):
 		return l.afterTooEarly(o)
 	}
 	return l
 }
 
-func (l learned) afterValid(o outcome) learned {
-	if l.TooShort != nil && l.TooShort.Join != o.join {
+func (l learned) afterValid(o Outcome) learned {
+	if l.TooShort != nil && l.TooShort.Join != o.Join {
 		l.Settle, l.Worked, l.TooShort = nil, false, nil // it was the join, not the pause
 	}
-	l.Join = o.join
-	switch before := o.posted.IsZero() || !o.mailed.After(o.posted); {
+	l.Join = o.Join
+	switch before := o.Posted.IsZero() || !o.Mailed.After(o.Posted); {
 	case before:
 		l.MailAfterPost = false
-	case o.posted.Sub(o.ordered) >= o.patient:
+	case o.Posted.Sub(o.Ordered) >= o.Patience:
 		l.MailAfterPost = true
 	}
-	if !o.posted.IsZero() && o.settle >= 0 && !o.given {
-		settle := store.Duration(o.settle)
+	if !o.Posted.IsZero() && o.Settle >= 0 && !o.Given {
+		settle := store.Duration(o.Settle)
 		l.Settle, l.Worked = &settle, true
 	}
 	return l
 }
 
-func (l learned) afterTooEarly(o outcome) learned {
-	if o.mailed.IsZero() || o.mailed.After(o.posted) {
+func (l learned) afterTooEarly(o Outcome) learned {
+	if o.Mailed.IsZero() || o.Mailed.After(o.Posted) {
 		l.MailAfterPost = false
 		return l
 	}
-	if o.settle >= 0 {
-		settle := store.Duration(min(max(2*o.settle, defaultSettle), maxSettle))
-		l.Settle, l.Worked, l.TooShort = &settle, false, &tooShort{store.Duration(o.settle), o.join, o.ended.UTC()}
+	if o.Settle >= 0 {
+		settle := store.Duration(min(max(2*o.Settle, defaultSettle), maxSettle))
+		l.Settle, l.Worked, l.TooShort = &settle, false, &tooShort{store.Duration(o.Settle), o.Join, o.Ended.UTC()}
 	}
 	return l
 }
 
-// sawNoReply matches the words of CAs that looked and found nothing.
-var sawNoReply = regexp.MustCompile(`(?i)no (repl(y|ies)|response|answer|mail|email|e-mail)\b|timed? ?out|not (yet )?(been )?(received|arrived|found)`)
-
-func (o outcome) lookedTooEarly(provenJoin string) bool {
-	named := o.reason != "" && !sawNoReply.MatchString(o.reason)
-	return !o.posted.IsZero() && o.ended.Sub(o.posted) < tooSoon && !named && (!o.unsure || o.join == provenJoin)
+func (o Outcome) lookedTooEarly(provenJoin string) bool {
+	named := o.Reason != "" && !SawNoReply(o.Reason)
+	return !o.Posted.IsZero() && o.Ended.Sub(o.Posted) < tooSoon && !named && (!o.unsure || o.Join == provenJoin)
 }
 
 // at forgets a longer pause that was learned too long ago.
@@ -127,7 +123,7 @@ func (l learned) at(now time.Time) learned {
 	return l
 }
 
-// settle returns the pause that is known to be long enough, else the default.
+// Settle returns the pause that is known to be long enough, else the default.
 func (l learned) settle() time.Duration {
 	if l.Settle == nil {
 		return defaultSettle
@@ -170,27 +166,27 @@ func (a *account) learn(change func(learned) learned) error {
 	return store.Write(filepath.Join(a.dir, accountName), file)
 }
 
-// learn draws the conclusions from the end of an authorization, and reports whether the
-// CA looked too early. That they cannot be written down is no reason to fail an order.
-func (v *vigil) learn(valid bool, reason string) (tooEarly bool) {
-	r, ca := v.r, v.r.ca
-	o := outcome{
-		valid: valid, reason: reason, ordered: r.order.Created, posted: v.c.Posted, ended: r.i.now(),
-		settle: -1, given: v.settleGiven, join: ca.join(r.req.TokenJoin), patient: r.i.Timing.Post,
-	}
-	o.unsure = o.join != ca.autoJoin()
-	if v.answer != nil {
-		o.mailed = v.answer.Claimed
-	}
-	if v.waited {
-		o.settle = v.settle
-	}
-	err := ca.current().learn(func(l learned) learned {
-		tooEarly = !valid && o.lookedTooEarly(l.Join)
+// Learn draws the conclusions from the end of an authorization, and reports whether the CA
+// looked too early.
+func (c *CA) Learn(o Outcome) (tooEarly bool, err error) {
+	o.unsure = o.Join != c.autoJoin()
+	err = c.current().learn(func(l learned) learned {
+		tooEarly = !o.Valid && o.lookedTooEarly(l.Join)
 		return l.after(o)
 	})
-	if err != nil {
-		r.note("", fmt.Sprintf("what this CA taught could not be written down: %v", err))
+	return tooEarly, err
+}
+
+// Trial lets one order at a time halve a pause that was long enough before: what it costs if
+// that is too short is another order, and only one. The pause is 0 if this is not that order.
+func (c *CA) Trial() (pause time.Duration, end func()) {
+	a := c.current()
+	if pause = a.learned(c.now()).trial(); pause == 0 {
+		return 0, nil
 	}
-	return tooEarly
+	end, err := store.TryLock(filepath.Join(a.dir, ".trial"))
+	if err != nil {
+		return 0, nil
+	}
+	return pause, end
 }
