@@ -185,14 +185,6 @@ func (i *Issuer) ready(ctx context.Context, c *ca.CA) error {
 // dayOf writes a time for people, in their own zone.
 func dayOf(t time.Time) string { return t.Local().Format("2006-01-02") }
 
-// ctxWithTimeout bounds one order.
-func ctxWithTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	if d <= 0 {
-		d = DefaultTimeout
-	}
-	return context.WithTimeout(ctx, d)
-}
-
 // StepKind says what a Step is about.
 type StepKind string
 

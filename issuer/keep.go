@@ -1,15 +1,10 @@
 package issuer
 
 import (
-	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"postseal/internal/failure"
@@ -25,7 +20,7 @@ func (r *run) keep(ctx context.Context, chain []*x509.Certificate) (*Result, err
 		r.forget()
 		return newResult(r, chain[0]), nil
 	}
-	dir := r.i.disk.CertDir(r.name)
+	dir := r.dir()
 	passphrase, err := r.req.Passphrase.Word(store.Passphrase(dir))
 	if err != nil {
 		return nil, err
@@ -60,7 +55,7 @@ func (r *run) newRenewal(ctx context.Context, leaf *x509.Certificate) *store.Ren
 // finish does what is left after the certificate is stored: an earlier run may
 // have been killed right before.
 func (r *run) finish() (*Result, error) {
-	dir := r.i.disk.CertDir(r.name)
+	dir := r.dir()
 	leaf, err := store.ReadLeaf(dir)
 	if err != nil {
 		return nil, store.Error(dir, err)
@@ -97,71 +92,6 @@ func (res *Result) addPaths(dir string) {
 	if path := filepath.Join(dir, store.PassphraseFile); store.Exists(path) {
 		res.PassphraseFile = path
 	}
-}
-
-// NotDueError says that a certificate is there and need not be renewed.
-type NotDueError struct {
-	Name     string
-	Emails   []string
-	NotAfter time.Time
-	Days     int // that are left
-	Dir      string
-}
-
-func (e *NotDueError) Error() string {
-	return fmt.Sprintf("nothing is due: %s is valid until %s (%d %s), in %s",
-		list(e.Emails), dayOf(e.NotAfter), e.Days, plural(e.Days, "day"), e.Dir)
-}
-
-// nothingDue returns an error with exit status 2 if the certificate under a name
-// is good, from this CA, and not due.
-func (i *Issuer) nothingDue(name, server string) error {
-	dir := i.disk.CertDir(name)
-	r, err := store.ReadRenewal(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		i.step(StepNote, name, "", err.Error())
-		return nil
-	}
-	if r.Server != server || !r.Revoked.IsZero() || r.Due(i.now()) {
-		return nil
-	}
-	return failure.NotDue(failure.Force, &NotDueError{name, r.Emails, r.NotAfter, i.daysLeft(r.NotAfter), dir})
-}
-
-// fits refuses an order that would put a certificate of another kind in the place of one
-// that somebody uses.
-func (i *Issuer) fits(name string, req *Request) error {
-	r, err := store.ReadRenewal(i.disk.CertDir(name))
-	if err != nil || !r.Revoked.IsZero() || req.Force || req.DryRun {
-		return nil //nolint:nilerr // nothing is replaced, or it is wanted
-	}
-	var differ []string
-	for _, s := range []struct{ setting, word, is, wanted string }{
-		{"server", "CA", r.Server, req.Server},
-		{"profile", "profile", r.Profile, req.Profile},
-		{store.SettingKeyType, "key type", r.KeyType, req.KeyType},
-		{"usage", "usage", usageWords(r.Usages), usageWords(req.Usages)},
-	} {
-		if slices.Contains(req.Asked, s.setting) && s.is != s.wanted {
-			differ = append(differ, fmt.Sprintf("%s is %s, not %s", s.word, cmp.Or(s.is, "the CA's default"), cmp.Or(s.wanted, "the CA's default")))
-		}
-	}
-	if differ == nil {
-		return nil
-	}
-	return failure.Failed(failure.Force, "there is a certificate for %s of another kind, in %s: its %s", list(req.Emails), i.disk.CertDir(name), strings.Join(differ, ", its "))
-}
-
-func usageWords(usages []string) string {
-	sorted := slices.Sorted(slices.Values(usages))
-	return strings.Join(slices.Compact(sorted), " and ")
-}
-
-func (i *Issuer) daysLeft(end time.Time) int {
-	return max(0, int(end.Sub(i.now())/(24*time.Hour)))
 }
 
 // firstWindow asks right after issuance: a CA with short lives may want renewal

@@ -3,10 +3,8 @@ package issuer
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
@@ -39,10 +37,12 @@ func (r *run) begin() error {
 		r.since = r.order.Created
 	}
 	r.order.Since = r.since
-	for _, email := range r.req.Emails {
-		r.order.Challenges = append(r.order.Challenges, &store.Challenge{ID: rand.Text(), Email: email})
-	}
-	if err := r.save(); err != nil {
+	err := r.update(func(o *store.Order) {
+		for _, email := range r.req.Emails {
+			o.Challenges = append(o.Challenges, &store.Challenge{ID: rand.Text(), Email: email})
+		}
+	})
+	if err != nil {
 		return err
 	}
 	for _, c := range r.order.Challenges {
@@ -123,37 +123,4 @@ func (r *run) resume(ctx context.Context) (acme.Order, error) {
 	}
 	r.step(StepOrder, "", "resuming the order for %s, which is %s: %s", list(r.req.Emails), order.Status, order.Location)
 	return order, nil
-}
-
-// forget removes the order and its records.
-func (r *run) forget() {
-	if r.order == nil {
-		return
-	}
-	for _, c := range r.order.Challenges {
-		r.unrecord(c)
-	}
-	if err := os.Remove(r.path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		r.note("", "an order file could not be removed: "+err.Error())
-	}
-	r.order = nil
-}
-
-// forgetUnless keeps an order whose fate is not known because the time was up.
-func (r *run) forgetUnless(ctx context.Context) {
-	if ctx.Err() == nil {
-		r.forget()
-	}
-}
-
-// unrecord ends the wait for a challenge: nobody may answer it any more.
-func (r *run) unrecord(c *store.Challenge) {
-	if r.req.Interactive != nil {
-		return
-	}
-	for _, addr := range []string{c.Email, c.Name()} {
-		if err := r.i.Store.Remove(addr, r.order.Server); err != nil {
-			r.note(c.Email, "a pending record could not be removed: "+err.Error())
-		}
-	}
 }

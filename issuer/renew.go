@@ -3,8 +3,6 @@ package issuer
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -181,52 +179,4 @@ func (i *Issuer) askWindow(ctx context.Context, key caKey, certID string) (*stor
 		return nil, time.Time{}, err
 	}
 	return c.AskWindow(ctx, certID)
-}
-
-// enough is how long a renewal may wait. A timer resumes an order as often as it likes,
-// but nobody reads that it still waits; that it has failed, monitoring sees. Later runs
-// go on with the order all the same.
-const enough = 24 * time.Hour
-
-// patience makes a failure of a renewal that has waited long enough. Orders that
-// expired meanwhile and were replaced count as one wait.
-func (r *run) patience(err error) error {
-	if failure.KindOf(err) != failure.KindLater || !r.req.renewal || r.since.IsZero() || r.i.now().Sub(r.since) < enough {
-		return err
-	}
-	return failure.Failed(failure.CheckReason,
-		"%s has been waiting since %s: %w", list(r.req.Emails), r.since.Local().Format("2006-01-02 15:04"), err)
-}
-
-// formerly prepares an order that replaces a certificate: its key, if that is to
-// be used again, and its name at the CA (RFC 9773, Section 5).
-func (r *run) formerly(ctx context.Context) error {
-	dir := r.i.disk.CertDir(r.name)
-	if r.req.ReuseKey {
-		data, err := os.ReadFile(filepath.Join(dir, store.KeyFile))
-		if err != nil {
-			return failure.In("reuse-key", failure.Failed("leave it out", "%v", err))
-		}
-		if r.req.key, err = cert.ParseKey(data); err != nil {
-			return failure.In("reuse-key", failure.Failed("leave it out", "%s: %v", filepath.Join(dir, store.KeyFile), err))
-		}
-		if r.i.disk.Banned(r.req.key) {
-			r.req.key = nil
-			r.note("", "the key of "+list(r.req.Emails)+" was revoked for keycompromise: making a new one")
-		} else if kind, err := cert.KeyTypeOf(r.req.key); err == nil {
-			r.req.KeyType = kind
-		}
-	}
-	former, err := store.ReadRenewal(dir)
-	if err != nil || former.Server != r.req.Server || !former.Revoked.IsZero() || r.req.DryRun {
-		return nil //nolint:nilerr // nothing that this order could replace
-	}
-	d, err := r.ca.Directory(ctx)
-	if err != nil {
-		return err
-	}
-	if d.RenewalInfo != "" {
-		r.req.replaces = former.CertID
-	}
-	return nil
 }

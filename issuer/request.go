@@ -63,9 +63,19 @@ func (r *Request) check() (err error) {
 		return err
 	}
 	if r.Passphrase.Kind == cert.PassGiven {
-		err = cert.CheckPassphrase(r.Passphrase.Value)
+		if err := cert.CheckPassphrase(r.Passphrase.Value); err != nil {
+			return err
+		}
 	}
-	return err
+	return r.Absolute()
+}
+
+// timeout returns how long this run may take.
+func (r *Request) timeout() time.Duration {
+	if r.Timeout <= 0 {
+		return DefaultTimeout
+	}
+	return r.Timeout
 }
 
 func (r *Request) checkKey() (err error) {

@@ -131,7 +131,7 @@ func (i *Issuer) certStatus(s *Status) error {
 func (i *Issuer) describe(c store.Certificate) CertStatus {
 	d := CertStatus{
 		Name: c.Name, Emails: c.Emails, Server: c.Server, State: CertValid, Serial: c.Serial, SHA256: c.Fingerprint,
-		KeyType: c.KeyType, NotBefore: c.NotBefore, NotAfter: c.NotAfter, DaysLeft: i.daysLeft(c.NotAfter),
+		KeyType: c.KeyType, NotBefore: c.NotBefore, NotAfter: c.NotAfter, DaysLeft: daysLeft(c.NotAfter, i.now()),
 		RenewAt: c.RenewAt(), RenewSource: "lifetime", Dir: i.disk.CertDir(c.Name),
 	}
 	if c.Window != nil {

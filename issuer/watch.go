@@ -68,11 +68,7 @@ func (r *run) announce(c *store.Challenge) {
 	what := fmt.Sprintf("the challenge mail from %s to %s", orUnknown(c.From), c.Email)
 	r.waitFor(what)
 	if r.req.Interactive == nil {
-		timeout := r.req.Timeout
-		if timeout <= 0 {
-			timeout = DefaultTimeout
-		}
-		r.step(StepWait, c.Email, "waiting for %s; up to %s", what, store.Duration(timeout).String())
+		r.step(StepWait, c.Email, "waiting for %s; up to %s", what, store.Duration(r.req.timeout()))
 	}
 }
 
@@ -285,7 +281,7 @@ func (v *watcher) hurry() {
 }
 
 func (v *watcher) complain() {
-	v.r.note(v.c.Email, fmt.Sprintf("no challenge mail for %s after %s", v.c.Email, store.Duration(v.r.i.Timing.Hint).String()))
+	v.r.note(v.c.Email, fmt.Sprintf("no challenge mail for %s after %s", v.c.Email, store.Duration(v.r.i.Timing.Hint)))
 	v.r.hint(v.c.Email, failure.TriggerPost)
 }
 

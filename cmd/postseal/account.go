@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"text/tabwriter"
@@ -25,6 +26,9 @@ type accountUpdateCmd struct {
 }
 
 func (c *accountCmd) run(ctx context.Context, s *session, command string) error {
+	if command == "account update" && c.Update.Contact == nil && !c.Update.ResetLearned {
+		return failure.Usage("give --contact or --reset-learned", "nothing to update")
+	}
 	at, err := s.issuer.CA(s.server(), s.CABundle)
 	if err != nil {
 		return err
@@ -51,9 +55,6 @@ func (c *accountCmd) run(ctx context.Context, s *session, command string) error 
 }
 
 func (c *accountUpdateCmd) run(ctx context.Context, at *ca.CA) error {
-	if c.Contact == nil && !c.ResetLearned {
-		return failure.Usage("give --contact or --reset-learned", "nothing to update")
-	}
 	if c.ResetLearned {
 		if err := at.ResetLearned(); err != nil {
 			return err
@@ -113,7 +114,7 @@ func show(ctx context.Context, s *session, at *ca.CA) error {
 	if info.Learned.Settle != "" {
 		row("settle", info.Learned.Settle+learnedNote)
 	}
-	for _, name := range sorted(info.Profiles) {
+	for _, name := range slices.Sorted(maps.Keys(info.Profiles)) {
 		row("profile "+name, info.Profiles[name])
 	}
 	return w.Flush()
@@ -126,13 +127,4 @@ func yesNo(b bool) string {
 		return "yes"
 	}
 	return "no"
-}
-
-func sorted(m map[string]string) []string {
-	var names []string
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
