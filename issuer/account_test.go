@@ -9,44 +9,43 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
 func TestAccount(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true, Profiles: map[string]string{"smime": "for mail"}})
-	url, ctx := w.ca.DirectoryURL, t.Context()
-	if _, err := w.issuer().ShowAccount(ctx, url, w.bundle); failure.KindOf(err) != failure.KindFailed {
+	ctx := t.Context()
+	if _, err := w.account().Show(ctx); failure.KindOf(err) != failure.KindFailed {
 		t.Errorf("no account: %v", err)
 	}
 	w.obtain(w.request(alice))
-	info, err := w.issuer().ShowAccount(ctx, url, w.bundle)
+	info, err := w.account().Show(ctx)
 	if err != nil || info.Status != "valid" || info.Profiles["smime"] != "for mail" || !info.ARI {
 		t.Fatalf("%+v, %v", info, err)
 	}
 	for _, name := range []string{accountName, accountKey} {
-		st, err := os.Stat(w.dir.Path("accounts", caName(url), name))
+		st, err := os.Stat(filepath.Join(w.accountDir(), name))
 		if err != nil || st.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", name, st, err)
 		}
 	}
-	if err := w.issuer().UpdateAccount(ctx, url, w.bundle, AccountUpdate{}); failure.KindOf(err) != failure.KindUsage {
-		t.Errorf("nothing to update: %v", err)
-	}
-	if err := w.issuer().UpdateAccount(ctx, url, w.bundle, AccountUpdate{Contact: []string{"admin@example.test"}}); err != nil {
+	if err := w.account().SetContact(ctx, []string{"admin@example.test"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.issuer().Rollover(ctx, url, w.bundle); err != nil {
+	if err := w.account().Rollover(ctx); err != nil {
 		t.Fatal(err)
 	}
-	after, err := w.issuer().ShowAccount(ctx, url, w.bundle)
+	after, err := w.account().Show(ctx)
 	if err != nil || after.Thumbprint == info.Thumbprint || !slices.Equal(after.Contact, []string{"mailto:admin@example.test"}) {
 		t.Errorf("%+v, %v", after, err)
 	}
 	w.obtain(w.request("bob@example.test"))
 
-	kept, err := w.issuer().DeactivateAccount(ctx, url, w.bundle)
-	if err != nil || !exists(filepath.Join(kept, accountKey)) {
+	kept, err := w.account().Deactivate(ctx)
+	if err != nil || !store.Exists(filepath.Join(kept, accountKey)) {
 		t.Fatalf("%s, %v", kept, err)
 	}
 	w.obtain(w.request("carol@example.test"))
@@ -63,18 +62,18 @@ func TestRolloverKilled(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, testca.Config{AlwaysReady: true})
 			w.obtain(w.request(alice))
-			dir := w.dir.Path("accounts", caName(w.ca.DirectoryURL))
+			dir := w.accountDir()
 			old := mustRead(t, filepath.Join(dir, accountKey))
-			next, err := newKey("p256")
+			next, err := cert.NewKey("p256")
 			if err != nil {
 				t.Fatal(err)
 			}
-			data, err := marshalKey(next)
+			data, err := cert.MarshalKey(next)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if changed {
-				if err := w.issuer().Rollover(t.Context(), w.ca.DirectoryURL, w.bundle); err != nil {
+				if err := w.account().Rollover(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				data = mustRead(t, filepath.Join(dir, accountKey))
@@ -86,7 +85,7 @@ func TestRolloverKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.obtain(w.request("bob@example.test"))
-			if exists(filepath.Join(dir, nextKey)) {
+			if store.Exists(filepath.Join(dir, nextKey)) {
 				t.Error("undecided still")
 			}
 		})
@@ -99,7 +98,7 @@ func TestRolloverInFlight(t *testing.T) {
 	w := newWorld(t, testca.Config{})
 	w.answerWith(func(*world, *state.Pending, string, string, string) error { return nil })
 	w.leaveWaiting(w.request(alice))
-	err := w.issuer().Rollover(t.Context(), w.ca.DirectoryURL, w.bundle)
+	err := w.account().Rollover(t.Context())
 	if failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), "in flight") {
 		t.Errorf("%v", err)
 	}
@@ -114,12 +113,12 @@ func TestForgottenAccount(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true})
 	w.obtain(w.request(alice))
-	path := w.dir.Path("accounts", caName(w.ca.DirectoryURL), accountKey)
-	key, err := newKey("p256")
+	path := filepath.Join(w.accountDir(), accountKey)
+	key, err := cert.NewKey("p256")
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := marshalKey(key)
+	data, err := cert.MarshalKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,22 +133,5 @@ func TestForgottenAccount(t *testing.T) {
 	w.obtain(w.request("bob@example.test"))
 	if !w.said(StepNote, "making it anew") {
 		t.Errorf("%s", w.transcript())
-	}
-}
-
-func TestCAName(t *testing.T) {
-	seen := map[string]string{}
-	for _, url := range []string{
-		"https://acme.castle.cloud/acme/directory", "https://127.0.0.1:14000/dir", "http://127.0.0.1:14000/dir",
-		"https://a/b+c", "https://a/b/c", "https://a/b%2Bc", "https://../x",
-	} {
-		name := caName(url)
-		if strings.ContainsAny(name, "/") || name[0] == '.' || seen[name] != "" {
-			t.Errorf("%s: %q, as %q", url, name, seen[name])
-		}
-		seen[name] = url
-	}
-	if caName("https://acme.castle.cloud/acme/directory") != "acme.castle.cloud+acme+directory" {
-		t.Error("not readable")
 	}
 }

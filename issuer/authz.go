@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"sync"
 
@@ -12,20 +11,20 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/printable"
+	"postseal/issuer/ca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
-
-// challengeType is the only one for addresses (RFC 8823, Section 5.2).
-const challengeType = "email-reply-00"
 
 // authorize brings all authorizations of an order to "valid" and returns the
 // order as it is then.
 func (r *run) authorize(ctx context.Context, order acme.Order) (acme.Order, error) {
 	if n := len(order.Authorizations); n == 0 || n > len(r.req.Emails) {
-		return order, fault("the CA wants %d authorizations for %d %s", n, len(r.req.Emails), plural(len(r.req.Emails), "address"))
+		return order, ca.Fault("the CA wants %d authorizations for %d %s", n, len(r.req.Emails), plural(len(r.req.Emails), "address"))
 	}
 	var err error
-	if r.compat("serial") {
+	if r.ca.Compat(r.req.Compat, "serial") {
 		err = r.oneByOne(ctx, order)
 	} else {
 		err = r.allAtOnce(ctx, order)
@@ -33,29 +32,18 @@ func (r *run) authorize(ctx context.Context, order acme.Order) (acme.Order, erro
 	if err != nil {
 		return order, err
 	}
-	return r.readOrder(ctx, order)
-}
-
-func (r *run) readOrder(ctx context.Context, order acme.Order) (acme.Order, error) {
-	err := r.ca.poll(ctx, "reading the order", func(ctx context.Context) (err error) {
-		order, err = r.ca.client.GetOrder(ctx, r.ca.current().acme(), order)
-		if err == nil && order.Status == acme.StatusPending {
-			err = errPending // a CA may need a moment to see that all are valid
-		}
-		return err
-	})
-	return order, err
+	return r.ca.Judged(ctx, order)
 }
 
 // allAtOnce reads every authorization, then waits for all mails together.
 func (r *run) allAtOnce(ctx context.Context, order acme.Order) error {
-	var open []*challenge
+	var open []*store.Challenge
 	for _, url := range order.Authorizations {
 		c, err := r.readAuthz(ctx, url)
 		if err != nil {
 			return err
 		}
-		if !c.valid {
+		if !c.Valid {
 			open = append(open, c)
 		}
 	}
@@ -88,7 +76,7 @@ func firstCause(errs []error) error {
 // next challenge is not even read, which would make the CA mail it, before the
 // last one is valid. No other order at this CA goes on meanwhile.
 func (r *run) oneByOne(ctx context.Context, order acme.Order) error {
-	unlock, err := r.ca.lockSerial(ctx)
+	unlock, err := r.ca.LockSerial(ctx)
 	if err != nil {
 		return err
 	}
@@ -98,7 +86,7 @@ func (r *run) oneByOne(ctx context.Context, order acme.Order) error {
 		if err != nil {
 			return err
 		}
-		if !c.valid {
+		if !c.Valid {
 			if err := r.watch(ctx, c); err != nil {
 				return err
 			}
@@ -109,23 +97,23 @@ func (r *run) oneByOne(ctx context.Context, order acme.Order) error {
 
 // readAuthz reads an authorization and, if it waits for a mail, hands it to the
 // mail half.
-func (r *run) readAuthz(ctx context.Context, url string) (*challenge, error) {
-	authz, err := r.getAuthz(ctx, url)
+func (r *run) readAuthz(ctx context.Context, url string) (*store.Challenge, error) {
+	authz, err := r.ca.Authorization(ctx, url)
 	if err != nil {
 		return nil, err
 	}
 	c := r.challengeFor(authz.Identifier)
 	if c == nil {
-		return nil, failure.WithHint(fault("the CA wants an authorization for %s, which was not ordered", quoted(authz.Identifier.Value)),
-			"that is the CA's mistake; one built around certbot may take --compat certbot")
+		return nil, failure.WithHint(ca.Fault("the CA wants an authorization for %s, which was not ordered", ca.Quoted(authz.Identifier.Value)),
+			failure.TryCertbot)
 	}
-	if c.authz != "" {
-		return nil, fault("the CA wants two authorizations for %s", c.Email)
+	if c.Authz != "" {
+		return nil, ca.Fault("the CA wants two authorizations for %s", c.Email)
 	}
-	c.authz, c.value = url, authz.Identifier.Value
+	c.Authz, c.Value = url, authz.Identifier.Value
 	switch authz.Status {
 	case acme.StatusValid:
-		c.valid = true
+		c.Valid = true
 		r.unrecord(c)
 		r.step(StepValid, c.Email, "%s is authorized already: no mail comes", c.Email)
 		return c, nil
@@ -135,54 +123,45 @@ func (r *run) readAuthz(ctx context.Context, url string) (*challenge, error) {
 	return nil, r.authzError(c, authz)
 }
 
-// getAuthz reads one authorization (RFC 8555, Section 7.5).
-func (r *run) getAuthz(ctx context.Context, url string) (authz acme.Authorization, err error) {
-	err = r.ca.do(ctx, "reading the authorization", func(ctx context.Context) error {
-		authz, err = r.ca.client.GetAuthorization(ctx, r.ca.current().acme(), url)
-		return err
-	})
-	return authz, err
-}
-
 // maxToken bounds token-part2, in characters. RFC 8823, Section 3, item 4, wants 22.
 const maxToken = 256
 
 // challengeFor finds the address in the form in which the CA returned it, which goes into
 // the reply and into the CSR: it is one plain address, too.
-func (r *run) challengeFor(id acme.Identifier) *challenge {
-	n := slices.IndexFunc(r.order.Challenges, func(c *challenge) bool {
+func (r *run) challengeFor(id acme.Identifier) *store.Challenge {
+	n := slices.IndexFunc(r.order.Challenges, func(c *store.Challenge) bool {
 		return state.Key(c.Email) == state.Key(id.Value)
 	})
-	if n < 0 || !isPlain(id.Value) {
+	if n < 0 || !cert.IsPlain(id.Value) {
 		return nil
 	}
 	return r.order.Challenges[n]
 }
 
 // takeChallenge completes the pending record.
-func (r *run) takeChallenge(c *challenge, authz acme.Authorization) error {
-	found := mailChallenge(authz)
+func (r *run) takeChallenge(c *store.Challenge, authz acme.Authorization) error {
+	found := ca.Challenge(authz)
 	if found == nil {
 		return &deadOrder{failure.Failed("this CA cannot give certificates for mail over ACME",
-			"the CA offers no %s challenge for %s, only %s", challengeType, c.Email, list(challengeTypes(authz))), false}
+			"the CA offers no %s challenge for %s, only %s", ca.ChallengeType, c.Email, list(challengeTypes(authz))), false}
 	}
 	if found.Token == "" {
-		return fault("the %s challenge for %s has no token", challengeType, c.Email)
+		return ca.Fault("the %s challenge for %s has no token", ca.ChallengeType, c.Email)
 	}
 	if !tokenForm.MatchString(found.Token) || len(found.Token) > maxToken {
-		return fault("the token of the %s challenge for %s is not base64url of at most %d characters", challengeType, c.Email, maxToken)
+		return ca.Fault("the token of the %s challenge for %s is not base64url of at most %d characters", ca.ChallengeType, c.Email, maxToken)
 	}
-	if !isPlain(found.From) {
-		return fault("the CA names no plain address from which it mails the challenge to %s: %s", c.Email, quoted(found.From))
+	if !cert.IsPlain(found.From) {
+		return ca.Fault("the CA names no plain address from which it mails the challenge to %s: %s", c.Email, ca.Quoted(found.From))
 	}
-	c.url, c.from, c.token = found.URL, found.From, found.Token
+	c.URL, c.From, c.Token = found.URL, found.From, found.Token
 	if found.Status == acme.StatusProcessing && c.Posted.IsZero() {
 		c.Posted = r.i.now().UTC() // an earlier run was killed right after posting
 	}
 	if err := r.record(c, authz.Expires); err != nil {
 		return err
 	}
-	r.step(StepChallenge, c.Email, "the CA mails a challenge from %s to %s", orUnknown(c.from), c.Email)
+	r.step(StepChallenge, c.Email, "the CA mails a challenge from %s to %s", orUnknown(c.From), c.Email)
 	return nil
 }
 
@@ -193,82 +172,51 @@ func orUnknown(from string) string {
 	return from
 }
 
-func mailChallenge(authz acme.Authorization) *acme.Challenge {
-	for n := range authz.Challenges {
-		if authz.Challenges[n].Type == challengeType {
-			return &authz.Challenges[n]
-		}
-	}
-	return nil
-}
-
 func challengeTypes(authz acme.Authorization) []string {
 	var types []string
 	for _, c := range authz.Challenges {
-		types = append(types, printable.Line(c.Type, maxWord))
+		types = append(types, printable.Line(c.Type, ca.MaxWord))
 	}
 	if types == nil {
 		types = []string{"none at all"}
 	}
-	return types[:min(len(types), maxSubproblems)]
-}
-
-// reasonOf returns why an authorization is invalid, "" if the CA does not say.
-func reasonOf(authz acme.Authorization) (says string) {
-	for _, ch := range authz.Challenges {
-		if ch.Error != nil {
-			says = describeProblem(*ch.Error)
-		}
-	}
-	return says
+	return types[:min(len(types), 10)]
 }
 
 // authzError is the end of an order whose authorization failed.
-func (r *run) authzError(c *challenge, authz acme.Authorization) error {
+func (r *run) authzError(c *store.Challenge, authz acme.Authorization) error {
 	if authz.Status != acme.StatusInvalid {
-		return &deadOrder{fmt.Errorf("the authorization for %s is %s", c.Email, printable.Line(authz.Status, maxWord)), true}
+		return &deadOrder{fmt.Errorf("the authorization for %s is %s", c.Email, printable.Line(authz.Status, ca.MaxWord)), true}
 	}
 	says := "the CA does not say why"
-	var problem acme.Problem
-	if reason := reasonOf(authz); reason != "" {
-		says = "the CA says " + reason
-	}
-	for _, ch := range authz.Challenges {
-		if ch.Error != nil {
-			problem = *ch.Error
-		}
+	problem, said := ca.Problem(authz)
+	if said {
+		says = "the CA says " + ca.Describe(problem)
 	}
 	return &deadOrder{failure.Failed(r.authzHint(c, problem), "the authorization for %s is invalid: %s", c.Email, says), false}
 }
 
-// What CAs write of a reply that they refused.
-var (
-	blamesSignature = regexp.MustCompile(`(?i)dkim|signature|signed|spf|dmarc`)
-	blamesDigest    = regexp.MustCompile(`(?i)digest|token|thumbprint|key ?auth|hash|response`)
-)
-
 // authzHint returns the next step that the CA's reason points at; "" where it points at
 // none of ours.
-func (r *run) authzHint(c *challenge, p acme.Problem) string {
+func (r *run) authzHint(c *store.Challenge, p acme.Problem) string {
 	a, err := r.i.Store.Answer(c.ID)
 	known := err == nil && a != nil
 	answered := known && a.Phase == state.Sent || r.req.Interactive != nil
-	tooEarly := p.Detail == "" || sawNoReply.MatchString(p.Detail)
+	tooEarly := p.Detail == "" || ca.SawNoReply(p.Detail)
 	switch {
-	case blamesSignature.MatchString(p.Detail):
-		return "the reply left without a good DKIM signature of its domain: \"postseal check -e " + c.Email + "\" looks at it"
-	case tooEarly && r.ca.trigger(r.req.Trigger) == "post" && (!known || a.Claimed.After(c.Posted)):
-		return "this CA looks for the reply as soon as it is told to: order again with --trigger reply"
+	case ca.BlamesSignature(p.Detail):
+		return failure.CheckSignature
+	case tooEarly && r.ca.Trigger(r.req.Trigger) == "post" && (!known || a.Claimed.After(c.Posted)):
+		return failure.TriggerReply
 	case !answered:
-		return "no reply was sent from here: \"postseal status\" and the mail server's log say what came"
-	case sawNoReply.MatchString(p.Detail):
+		return failure.SeeWhatCame
+	case ca.SawNoReply(p.Detail):
 		return "the reply may have been late: order again, and the wait before the CA is told is longer"
-	case p.Detail == "" || blamesDigest.MatchString(p.Detail):
-		other := "bytes"
-		if r.ca.join(r.req.TokenJoin) == "bytes" {
-			other = "string"
+	case p.Detail == "" || ca.BlamesDigest(p.Detail):
+		if r.ca.Join(r.req.TokenJoin) == "bytes" {
+			return failure.JoinString
 		}
-		return "if the reply did reach the CA with a good DKIM signature, order again with --token-join " + other
+		return failure.JoinBytes
 	}
-	return problemHints[p.Type]
+	return ca.Hint(p)
 }

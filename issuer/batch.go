@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"postseal/internal/failure"
+	"postseal/issuer/ca"
 )
 
 // What ends one order ends no other, with one exception: without an account at a CA
@@ -19,7 +20,7 @@ import (
 func (i *Issuer) Batch(ctx context.Context, reqs []Request, jobs int, done func(n int, res *Result, err error)) {
 	var queues sync.WaitGroup
 	var telling sync.Mutex
-	for _, numbers := range byCA(len(reqs), func(n int) caKey { return reqs[n].at() }) {
+	for _, numbers := range byCA(len(reqs), func(n int) caKey { return caKey{reqs[n].Server, reqs[n].CABundle} }) {
 		q := &queue{numbers: numbers}
 		for range min(jobs, len(numbers)) {
 			queues.Go(func() {
@@ -76,16 +77,16 @@ func (q *queue) next() int {
 // ready makes sure of the account, for all orders of the queue at once: those that wait
 // for the first one meanwhile, and those that come later, share its failure, unless it
 // was that order's own time that was up. A nil queue is that of a single order.
-func (q *queue) ready(ctx context.Context, c *ca) error {
+func (q *queue) ready(ctx context.Context, i *Issuer, c *ca.CA) error {
 	if q == nil {
-		return c.ready(ctx)
+		return i.ready(ctx, c)
 	}
 	q.account.Lock()
 	defer q.account.Unlock()
 	if q.none != nil {
 		return q.none
 	}
-	err := c.ready(ctx)
+	err := i.ready(ctx, c)
 	if err != nil && ctx.Err() == nil {
 		q.none = err
 	}

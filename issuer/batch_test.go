@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"testing"
@@ -14,6 +15,8 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/ca"
+	"postseal/issuer/store"
 )
 
 func (w *world) requests(n int) []Request {
@@ -61,7 +64,7 @@ func TestBatchWithoutAccount(t *testing.T) {
 	w := newWorld(t, testca.Config{RequireEAB: true})
 	asked := 0
 	i := w.issuer(func(o *Options) {
-		o.Account = AccountOptions{Ask: func(string) (bool, error) { asked++; return false, nil }}
+		o.Account = ca.AccountOptions{Ask: func(string) (bool, error) { asked++; return false, nil }}
 	})
 	failed := 0
 	i.Batch(t.Context(), w.requests(30), 1, func(_ int, _ *Result, err error) {
@@ -210,13 +213,13 @@ func TestOneCALeavesTheOthersAlone(t *testing.T) {
 		if _, ok := good[req.Server]; ok {
 			continue
 		}
-		r, err := readRenewal(w.dir.Path("certs", "user40@example.test"))
+		r, err := store.ReadRenewal(w.dir.Path("certs", "user40@example.test"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.Settings, r.AskAfter = req.Settings, time.Time{}
 		dir := w.dir.Path("certs", req.Emails[0])
-		if err := errors.Join(os.Mkdir(dir, 0o700), r.write(dir)); err != nil {
+		if err := errors.Join(os.Mkdir(dir, 0o700), store.Write(filepath.Join(dir, store.RenewalFile), r)); err != nil {
 			t.Fatal(err)
 		}
 	}

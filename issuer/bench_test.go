@@ -20,6 +20,7 @@ import (
 
 	"postseal/internal/test/mta"
 	"postseal/internal/testca"
+	"postseal/issuer/cert"
 )
 
 // What CASTLE's client needs for one certificate, CA and mail server on the same
@@ -107,7 +108,7 @@ func BenchmarkFromFile(b *testing.B) {
 				busy := (all.cpu + ours) / time.Duration(runtime.NumCPU())
 				requests := w.requestCount() - before
 
-				key := unitCost(b, 100, func() error { _, err := newKey(keyType); return err })
+				key := unitCost(b, 100, func() error { _, err := cert.NewKey(keyType); return err })
 				signed := w.signedRequestCost(b)
 				floor := (n*key + time.Duration(requests)*signed) / time.Duration(runtime.NumCPU())
 				crypto := n*key + time.Duration(n+requests)*signatureCost(b)
@@ -157,17 +158,17 @@ func (w *world) signedRequestCost(b *testing.B) time.Duration {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := c.ready(b.Context()); err != nil {
+	if _, err := c.Ready(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	order, err := c.client.NewOrder(b.Context(), c.current().acme(), acme.Order{
+	order, err := c.NewOrder(b.Context(), acme.Order{
 		Identifiers: []acme.Identifier{{Type: "email", Value: "unit@example.test"}},
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
 	return unitCost(b, 2000, func() error {
-		_, err := c.client.GetOrder(context.Background(), c.current().acme(), order)
+		_, err := c.OrderNow(context.Background(), order)
 		return err
 	})
 }

@@ -1,15 +1,16 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-
-	"github.com/mholt/acmez/v3/acme"
+	"time"
 
 	"postseal/internal/failure"
-	"postseal/state"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 // Cancelled is an order that was given up.
@@ -26,7 +27,7 @@ type Cancelled struct {
 
 // cancelTimeout bounds what a cancelled order may take at its CA: the order is gone here
 // whether the CA hears of it or not.
-const cancelTimeout = requestTimeout
+const cancelTimeout = 30 * time.Second
 
 // Cancel gives up the orders in flight that name one of the addresses: their files and
 // records go, and their pending authorizations are deactivated at the CA (RFC 8555,
@@ -34,20 +35,23 @@ const cancelTimeout = requestTimeout
 // process works on is left to it; the error's Kind is Later then, and NotDue if there is
 // no order.
 func (i *Issuer) Cancel(ctx context.Context, addrs []string, bundle string) ([]*Cancelled, error) {
-	emails, err := ParseAddresses(addrs)
+	emails, err := cert.ParseAddresses(addrs)
 	if err != nil {
 		return nil, err
 	}
 	if err := i.prepare(); err != nil {
 		return nil, err
 	}
-	names, err := i.orderNames()
+	orders, err := i.disk.Orders(i.leftOut)
 	if err != nil {
-		return nil, stateError(i.Dir.Path("orders"), err)
+		return nil, err
 	}
 	var all []*Cancelled
-	for _, name := range names {
-		done, err := i.cancelOne(ctx, name, emails, bundle)
+	for _, o := range orders {
+		if !cert.NamesOneOf(o.Emails, emails) {
+			continue
+		}
+		done, err := i.cancelOne(ctx, o, bundle)
 		if err != nil {
 			return all, err
 		}
@@ -61,30 +65,30 @@ func (i *Issuer) Cancel(ctx context.Context, addrs []string, bundle string) ([]*
 	return all, nil
 }
 
-// cancelOne returns nil if the order under a name is for others.
-func (i *Issuer) cancelOne(ctx context.Context, name string, emails []string, bundle string) (*Cancelled, error) {
-	path := i.Dir.Path("orders", name+".json")
-	o, err := readOrder(path)
-	if err != nil || o == nil || !namesOneOf(o.Emails, emails) {
-		return nil, i.leftOut(name, err)
-	}
-	unlock, err := i.tryLockName(o.Emails[0])
-	if errors.Is(err, errLocked) {
+// cancelOne returns nil if the order ends meanwhile.
+func (i *Issuer) cancelOne(ctx context.Context, named store.Named, bundle string) (*Cancelled, error) {
+	name, path := named.Name, i.Dir.Path("orders", named.Name+".json")
+	unlock, err := i.disk.LockName(named.Emails[0])
+	if errors.Is(err, store.ErrLocked) {
 		return nil, failure.Later("end that process first, then run the same command again",
-			"another postseal is working on the order for %s", list(o.Emails))
+			"another postseal is working on the order for %s", list(named.Emails))
 	}
 	if err != nil {
-		return nil, stateError(path, err)
+		return nil, store.Error(path, err)
 	}
 	defer unlock()
-	if o, err = readOrder(path); err != nil || o == nil { // it ended meanwhile
-		return nil, i.leftOut(name, err)
+	o, err := store.ReadOrder(path)
+	if err != nil {
+		return nil, store.Error(path, err)
+	}
+	if o == nil {
+		return nil, nil
 	}
 	done := &Cancelled{Name: name, Emails: o.Emails, Server: o.Server, DryRun: o.DryRun, Finalizing: o.Finalizing && !o.Stored}
 	r := &run{i: i, req: Request{Settings: o.Settings}, name: name, path: path, order: o}
 	r.forget()
-	if exists(path) {
-		return nil, stateError(path, os.ErrPermission)
+	if store.Exists(path) {
+		return nil, store.Error(path, os.ErrPermission)
 	}
 	if o.URL != "" && !o.Stored {
 		done.Deactivated, done.Untold = i.deactivate(ctx, o, bundle)
@@ -92,53 +96,16 @@ func (i *Issuer) cancelOne(ctx context.Context, name string, emails []string, bu
 	return done, nil
 }
 
-// leftOut says of an order file that it cannot be read.
-func (i *Issuer) leftOut(name string, err error) error {
-	if state.Newer(err) != nil {
-		return stateError(name, err)
-	}
-	if err != nil {
-		i.step(StepNote, name, "", "an order file was damaged and is left out: "+err.Error())
-	}
-	return nil
-}
-
 // deactivate tells the CA that nobody waits for the pending authorizations of an order.
-func (i *Issuer) deactivate(ctx context.Context, o *orderFile, bundle string) (n int, err error) {
+func (i *Issuer) deactivate(ctx context.Context, o *store.Order, bundle string) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
 	defer cancel()
-	if bundle == "" {
-		bundle = o.CABundle
-	}
-	c, a, err := i.account(ctx, o.Server, bundle)
+	c, err := i.ca(o.Server, cmp.Or(bundle, o.CABundle))
 	if err != nil {
 		return 0, err
 	}
-	order := acme.Order{Location: o.URL}
-	err = c.do(ctx, "reading the order", func(ctx context.Context) (err error) {
-		order, err = c.client.GetOrder(ctx, a.acme(), order)
-		return err
-	})
-	if err != nil {
+	if err := c.Existing(ctx); err != nil {
 		return 0, err
 	}
-	for _, url := range order.Authorizations {
-		changed := false
-		err := c.do(ctx, "giving up an authorization", func(ctx context.Context) error {
-			authz, err := c.client.GetAuthorization(ctx, a.acme(), url)
-			if err != nil || authz.Status != acme.StatusPending {
-				return err
-			}
-			changed = true
-			_, err = c.client.DeactivateAuthorization(ctx, a.acme(), url)
-			return err
-		})
-		if err != nil {
-			return n, err
-		}
-		if changed {
-			n++
-		}
-	}
-	return n, nil
+	return c.GiveUp(ctx, o.URL)
 }

@@ -9,6 +9,8 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/ca"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -78,8 +80,8 @@ func (w *world) wantOnce(i *Issuer) {
 	if c.Events[testca.EventOrder] != 1 || c.Verdicts[testca.VerdictGood] != 1 || len(c.Verdicts) != 1 {
 		w.t.Errorf("orders %d, replies %v\n%s", c.Events[testca.EventOrder], c.Verdicts, w.transcript())
 	}
-	info, err := i.ShowAccount(w.t.Context(), w.ca.DirectoryURL, w.bundle)
-	if err != nil || info.Learned != (LearnedInfo{}) {
+	info, err := w.account().Show(w.t.Context())
+	if err != nil || info.Learned != (ca.LearnedInfo{}) {
 		w.t.Errorf("learned from the clock: %+v, %v", info, err)
 	}
 	if left := append(w.entries("orders"), w.entries("pending")...); len(left) != 0 {
@@ -153,11 +155,11 @@ func TestClockStepsInRenewal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := readRenewal(first.Dir)
+	r, err := store.ReadRenewal(first.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	due := time.Until(renewAt(r))
+	due := time.Until(r.RenewAt())
 	for _, tc := range []struct {
 		name  string
 		ahead time.Duration

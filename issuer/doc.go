@@ -20,7 +20,7 @@
 //	11 leaf checked             the same                -                  the same; nothing was replaced
 //	12 certs/.NAME.new-* full   the same                -                  a directory that is removed later
 //	13 exchanged with NAME      the same                -                  the new generation; written once more by the next run
-//	14 stored                   stored set              -                  --out and the hook, which the next run does
+//	14 stored                   stored set              -                  the copy and the hook, which the next run does
 //	15 hook run, order removed  -                       -                  nothing
 //	   or the hook failed       hook-error set          -                  the hook, which the next renew runs
 //
@@ -37,7 +37,7 @@
 //	accounts/CA/             account.json, key.pem; CA is the directory's URL with + for /
 //	accounts/CA/key.next.pem a rollover that the CA has not confirmed
 //	orders/NAME.json         an order in flight, with the certificate's private key
-//	orders/NAME.dry-run.json the same for --dry-run
+//	orders/NAME.dry-run.json the same for a dry run
 //	certs/NAME/              cert.pem chain.pem fullchain.pem privkey.pem cert.p12 renewal.json, passphrase
 //	certs/.previous/NAME/    former generations by serial number: old mail needs old keys
 //

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"postseal/internal/testca"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -62,12 +63,12 @@ func TestDoubtResumed(t *testing.T) {
 				t.Fatal("was not killed")
 			}
 			path := w.dir.Path("orders", alice+".json")
-			o, err := readOrder(path)
+			o, err := store.ReadOrder(path)
 			if err != nil {
 				t.Fatal(err)
 			}
 			o.Challenges[0].Posted = time.Now().Add(-time.Hour)
-			if err := writeJSON(path, o); err != nil {
+			if err := store.Write(path, o); err != nil {
 				t.Fatal(err)
 			}
 			late := <-deliver

@@ -1,11 +1,9 @@
 package issuer
 
 import (
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +11,8 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 
 	"postseal/internal/failure"
+	"postseal/issuer/ca"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -23,41 +23,6 @@ func fuzzFile(t *testing.T, name string, data []byte) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// What is read as an order and written again reads the same.
-func FuzzReadOrder(f *testing.F) {
-	f.Add([]byte(`{"version":1,"emails":["alice@example.test"],"server":"https://ca.example/dir","settle":"2s","challenges":[{"id":"X","email":"alice@example.test"}]}`))
-	f.Add([]byte(`{"version":99}`))
-	f.Add([]byte(`{`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		path := fuzzFile(t, "order.json", data)
-		o, err := readOrder(path)
-		if err != nil || o == nil {
-			return
-		}
-		if err := writeJSON(path, o); err != nil {
-			return // a time that JSON cannot have
-		}
-		again, err := readOrder(path)
-		if err != nil || len(again.Challenges) != len(o.Challenges) || !reflect.DeepEqual(again.Emails, o.Emails) {
-			t.Errorf("%+v became %+v, %v", o, again, err)
-		}
-	})
-}
-
-func FuzzReadRenewal(f *testing.F) {
-	f.Add([]byte(`{"version":1,"emails":["alice@example.test"],"server":"https://ca.example/dir","not-after":"2027-01-01T00:00:00Z","window":{"start":"2026-01-01T00:00:00Z"}}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		path := fuzzFile(t, renewalName, data)
-		r, err := readRenewal(filepath.Dir(path))
-		if err != nil {
-			return
-		}
-		i := New(Options{Now: func() time.Time { return time.Unix(0, 0) }})
-		i.due(r)
-		i.askDue(r)
-	})
 }
 
 func FuzzParseSubject(f *testing.F) {
@@ -77,46 +42,6 @@ func FuzzParseSubject(f *testing.F) {
 	})
 }
 
-func FuzzParseWindow(f *testing.F) {
-	f.Add([]byte(`{"suggestedWindow":{"start":"2026-03-01T00:00:00Z","end":"2026-03-02T00:00:00Z"}}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		w, err := parseWindow(data)
-		if err == nil && (w.At.Add(time.Second).Before(w.Start) || w.At.After(w.End)) {
-			t.Errorf("%+v", w)
-		}
-	})
-}
-
-func TestDuration(t *testing.T) {
-	for text, want := range map[string]time.Duration{`"2s"`: 2 * time.Second, `"1m30s"`: 90 * time.Second, `"0s"`: 0} {
-		var d Duration
-		if err := json.Unmarshal([]byte(text), &d); err != nil || time.Duration(d) != want {
-			t.Errorf("%s: %v, %v", text, d, err)
-		}
-		if back, err := json.Marshal(d); err != nil || string(back) != text {
-			t.Errorf("%s became %s, %v", text, back, err)
-		}
-	}
-	for _, bad := range []string{`2`, `"soon"`, `""`} {
-		if err := json.Unmarshal([]byte(bad), new(Duration)); err == nil {
-			t.Errorf("%s is a duration", bad)
-		}
-	}
-	for d, want := range map[time.Duration]string{30 * time.Minute: "30m", time.Hour: "1h", 90 * time.Second: "1m30s", 20 * time.Second: "20s", 150 * time.Minute: "2h30m"} {
-		if got := shortDuration(d); got != want {
-			t.Errorf("%s, want %s", got, want)
-		}
-	}
-}
-
-func TestDecodeHMACKey(t *testing.T) {
-	for in, ok := range map[string]bool{"AAAA": true, " AA+/ \n": true, "AA-_==": true, "AAA=": true, "": false, "!": false} {
-		if _, err := decodeHMACKey(in); (err == nil) != ok {
-			t.Errorf("%q: %v", in, err)
-		}
-	}
-}
-
 // Authorizations that no certificate can come of.
 func TestAuthorizations(t *testing.T) {
 	i := newStore(t)
@@ -124,7 +49,7 @@ func TestAuthorizations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &run{i: i, ca: c, order: &orderFile{Challenges: []*challenge{{ID: "a", Email: alice}}}}
+	r := &run{i: i, ca: c, order: &store.Order{Challenges: []*store.Challenge{{ID: "a", Email: alice}}}}
 	ch := r.order.Challenges[0]
 	problem := &acme.Problem{Type: acme.ProblemTypeIncorrectResponse, Detail: "no such reply"}
 	for name, tc := range map[string]struct {
@@ -134,19 +59,19 @@ func TestAuthorizations(t *testing.T) {
 	}{
 		"no mail challenge": {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: "http-01"}, {Type: "dns-01"}}}), "no email-reply-00 challenge for alice@example.test, only http-01, dns-01", false},
 		"no challenge":      {r.takeChallenge(ch, acme.Authorization{}), "only none at all", false},
-		"no token":          {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType}}}), "has no token", false},
-		"no token of ours":  {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "a b"}}}), "is not base64url", false},
-		"no from":           {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc"}}}), "names no plain address", false},
-		"a name":            {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc", From: "CA <ca@ca.example>"}}}), "names no plain address", false},
-		"two":               {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc", From: "ca@ca.example, eve@ca.example"}}}), "names no plain address", false},
-		"a field more":      {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc", From: "ca@ca.example\r\nBcc: eve@ca.example"}}}), `"ca@ca.example\r\nBcc: eve@ca.example"`, false},
-		"right to left":     {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: challengeType, Token: "abc", From: "ca\u202e@ca.example"}}}), `"ca\u202e@ca.example"`, false},
+		"no token":          {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: ca.ChallengeType}}}), "has no token", false},
+		"no token of ours":  {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: ca.ChallengeType, Token: "a b"}}}), "is not base64url", false},
+		"no from":           {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: ca.ChallengeType, Token: "abc"}}}), "names no plain address", false},
+		"a name":            {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: ca.ChallengeType, Token: "abc", From: "CA <ca@ca.example>"}}}), "names no plain address", false},
+		"two":               {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: ca.ChallengeType, Token: "abc", From: "ca@ca.example, eve@ca.example"}}}), "names no plain address", false},
+		"a field more":      {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: ca.ChallengeType, Token: "abc", From: "ca@ca.example\r\nBcc: eve@ca.example"}}}), `"ca@ca.example\r\nBcc: eve@ca.example"`, false},
+		"right to left":     {r.takeChallenge(ch, acme.Authorization{Challenges: []acme.Challenge{{Type: ca.ChallengeType, Token: "abc", From: "ca\u202e@ca.example"}}}), `"ca\u202e@ca.example"`, false},
 		"invalid":           {r.authzError(ch, acme.Authorization{Status: acme.StatusInvalid, Challenges: []acme.Challenge{{Error: problem}}}), `the CA says "no such reply" (incorrectResponse)`, false},
 		"expired":           {r.authzError(ch, acme.Authorization{Status: acme.StatusExpired}), "is expired", true},
 		"deactivated":       {r.authzError(ch, acme.Authorization{Status: acme.StatusDeactivated}), "is deactivated", true},
 	} {
 		var dead *deadOrder
-		if faultOf(tc.err) != nil {
+		if ca.FaultOf(tc.err) != nil {
 			dead = &deadOrder{tc.err, false} // as attempt makes of it
 		} else if !errors.As(tc.err, &dead) {
 			t.Fatalf("%s: %v", name, tc.err)
@@ -166,7 +91,7 @@ func TestAuthorizations(t *testing.T) {
 func TestStateErrors(t *testing.T) {
 	file := fuzzFile(t, "file", nil)
 	_, err := New(Options{Dir: state.Open(file)}).Status()
-	if failure.KindOf(err) != failure.KindConfig || !strings.Contains(failure.HintOf(err), "--state") {
+	if failure.KindOf(err) != failure.KindConfig || !strings.Contains(failure.HintOf(err), failure.OtherState) {
 		t.Errorf("%v", err)
 	}
 	if err := New(Options{Dir: state.Open(file)}).prepare(); failure.KindOf(err) != failure.KindConfig {
@@ -184,13 +109,13 @@ func TestDamagedRenewal(t *testing.T) {
 	i := newStore(t)
 	var told []string
 	i.OnStep = func(s Step) { told = append(told, s.Text) }
-	if err := i.store(alice, newGeneration(t, "1")); err != nil {
+	if err := i.disk.Put(alice, newGeneration(t, "1")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(i.certDir("broken"), 0o700); err != nil {
+	if err := os.Mkdir(i.disk.CertDir("broken"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(i.certDir("broken"), renewalName), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(i.disk.CertDir("broken"), store.RenewalFile), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s, err := i.Status()
@@ -221,16 +146,16 @@ func TestWaitsFor(t *testing.T) {
 		}
 	}
 	answer()
-	o := &orderFile{Settings: Settings{Emails: []string{alice}, Server: server}, URL: "u", Challenges: []*challenge{{ID: "A", Email: alice}, {ID: "B", Email: "bob@example.test"}}}
-	for want, change := range map[string]func(orderFile) orderFile{
-		"the challenge mail from ca@ca.example to alice@example.test; the CA to look at the reply for bob@example.test": func(o orderFile) orderFile { return o },
-		"the CA to take the order":        func(o orderFile) orderFile { o.URL = ""; return o },
-		"the CA to issue the certificate": func(o orderFile) orderFile { o.Finalizing = true; return o },
-		"the deploy hook":                 func(o orderFile) orderFile { o.Stored = true; return o },
-		"the CA":                          func(o orderFile) orderFile { o.Challenges = nil; return o },
+	o := &store.Order{Settings: store.Settings{Emails: []string{alice}, Server: server}, URL: "u", Challenges: []*store.Challenge{{ID: "A", Email: alice}, {ID: "B", Email: "bob@example.test"}}}
+	for want, change := range map[string]func(store.Order) store.Order{
+		"the challenge mail from ca@ca.example to alice@example.test; the CA to look at the reply for bob@example.test": func(o store.Order) store.Order { return o },
+		"the CA to take the order":        func(o store.Order) store.Order { o.URL = ""; return o },
+		"the CA to issue the certificate": func(o store.Order) store.Order { o.Finalizing = true; return o },
+		"the deploy hook":                 func(o store.Order) store.Order { o.Stored = true; return o },
+		"the CA":                          func(o store.Order) store.Order { o.Challenges = nil; return o },
 	} {
 		changed := change(*o)
-		if err := writeJSON(i.orderPath(alice, false), &orderFile{Version: fileVersion, Settings: changed.Settings, URL: changed.URL, Finalizing: changed.Finalizing, Stored: changed.Stored, Challenges: changed.Challenges}); err != nil {
+		if err := store.Write(i.disk.OrderPath(alice, false), &store.Order{Version: store.Version, Settings: changed.Settings, URL: changed.URL, Finalizing: changed.Finalizing, Stored: changed.Stored, Challenges: changed.Challenges}); err != nil {
 			t.Fatal(err)
 		}
 		s, err := i.Status()

@@ -11,6 +11,9 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/printable"
+	"postseal/issuer/ca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 // finalize sends the CSR and returns the order once it has a certificate (RFC
@@ -22,18 +25,18 @@ func (r *run) finalize(ctx context.Context, order acme.Order) (acme.Order, error
 	if err != nil {
 		return order, err
 	}
-	if r.i.banned(key) { // by now: wherever it came from
-		return order, &deadOrder{errBanned("the key of this order"), false}
+	if r.i.disk.Banned(key) { // by now: wherever it came from
+		return order, &deadOrder{store.ErrBanned("the key of this order"), false}
 	}
 	r.key = key
-	csr, err := newCSR(key, r.orderedNames(order), r.req.Usages, r.compat("certbot"))
+	csr, err := cert.NewCSR(key, r.orderedNames(order), r.req.Usages, r.ca.Compat(r.req.Compat, "certbot"))
 	if err != nil {
 		return order, err
 	}
 	if err := r.keepFinalizing(); err != nil {
 		return order, err
 	}
-	err = r.ca.poll(ctx, finalizing, func(ctx context.Context) error {
+	err = r.ca.Poll(ctx, ca.Finalizing, func(ctx context.Context) error {
 		order, err = r.advance(ctx, order, csr)
 		return err
 	})
@@ -42,11 +45,11 @@ func (r *run) finalize(ctx context.Context, order acme.Order) (acme.Order, error
 
 func (r *run) keepFinalizing() error {
 	if !r.order.Finalizing {
-		data, err := marshalKey(r.key)
+		data, err := cert.MarshalKey(r.key)
 		if err != nil {
 			return err
 		}
-		if err := r.update(func(o *orderFile) { o.Key, o.Finalizing = string(data), true }); err != nil {
+		if err := r.update(func(o *store.Order) { o.Key, o.Finalizing = string(data), true }); err != nil {
 			return err
 		}
 	}
@@ -62,7 +65,7 @@ func (r *run) orderedNames(order acme.Order) []string {
 			names = append(names, id.Value)
 		}
 	}
-	if !sameAddresses(names, r.req.Emails) {
+	if !cert.SameAddresses(names, r.req.Emails) {
 		return r.req.Emails
 	}
 	return names
@@ -70,39 +73,35 @@ func (r *run) orderedNames(order acme.Order) []string {
 
 // advance makes the one request that the order's state calls for.
 func (r *run) advance(ctx context.Context, order acme.Order, csr []byte) (acme.Order, error) {
-	acct := r.ca.current().acme()
-	switch order.Status {
-	case acme.StatusReady:
-		next, err := r.ca.client.FinalizeOrder(ctx, acct, order, csr)
-		if err != nil && next.Status == acme.StatusReady {
-			return r.afterRefusal(ctx, order, err)
-		}
-		// The CA took it. Any error is what acmez makes of an order not yet valid.
-		r.step(StepFinalize, "", "sent the request for the certificate")
-		return r.judge(next)
-	default:
-		next, err := r.ca.client.GetOrder(ctx, acct, order)
+	if order.Status != acme.StatusReady {
+		next, err := r.ca.OrderNow(ctx, order)
 		if err != nil {
 			return order, err
 		}
 		return r.judge(next)
 	}
+	next, err := r.ca.FinalizeNow(ctx, order, csr)
+	if err != nil {
+		return r.afterRefusal(ctx, order, err)
+	}
+	r.step(StepFinalize, "", "sent the request for the certificate")
+	return r.judge(next)
 }
 
 // afterRefusal looks at what a refused finalize has left of the order. A CA's
 // 500, or a broken connection, may be a hiccup, with the order as it was, or the
 // order's end.
 func (r *run) afterRefusal(ctx context.Context, order acme.Order, refusal error) (acme.Order, error) {
-	if status := lastStatus(ctx); status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+	if ca.Busy(ctx) {
 		return order, refusal // to be waited for
 	}
-	next, err := r.ca.client.GetOrder(ctx, r.ca.current().acme(), order)
+	next, err := r.ca.OrderNow(ctx, order)
 	if err != nil {
 		return order, refusal
 	}
-	p, refused := problemOf(refusal)
+	p, refused := ca.ProblemOf(refusal)
 	final := refused && p.Status < http.StatusInternalServerError && p.Type != acme.ProblemTypeOrderNotReady
-	refusal = r.ca.explain(finalizing, refusal)
+	refusal = r.ca.Explain(ca.Finalizing, refusal)
 	switch {
 	case next.Status == acme.StatusReady && final, next.Status == acme.StatusInvalid && next.Error == nil:
 		return next, &deadOrder{refusal, false}
@@ -114,7 +113,7 @@ func (r *run) afterRefusal(ctx context.Context, order acme.Order, refusal error)
 		}
 	}
 	if next.Status == acme.StatusReady {
-		return next, errPending
+		return next, ca.ErrPending
 	}
 	return r.judge(next)
 }
@@ -127,12 +126,14 @@ func (r *run) refused(err error, ours bool) error {
 	}
 	r.note("", err.Error()+"; the order lives on: asking on")
 	r.waitFor("the CA to issue the certificate, although it refused: " + err.Error())
-	return r.update(func(o *orderFile) { o.Refusal = &refusal{err.Error(), failure.HintOf(err), r.i.now().UTC(), ours} })
+	return r.update(func(o *store.Order) {
+		o.Refusal = &store.Refusal{Text: err.Error(), Hint: failure.HintOf(err), At: r.i.now().UTC(), Ours: ours}
+	})
 }
 
 // patience is how long an order may be "processing" after its CSR was refused. Where
 // the server was at fault, it may have done the work all the same.
-func (f *refusal) patience(t Timing) time.Duration {
+func (t Timing) patience(f *store.Refusal) time.Duration {
 	if f.Ours {
 		return t.Stuck
 	}
@@ -145,14 +146,14 @@ func (r *run) judge(order acme.Order) (acme.Order, error) {
 	case acme.StatusValid:
 		return order, nil
 	case acme.StatusInvalid:
-		return order, &deadOrder{orderError(order), false}
+		return order, &deadOrder{ca.OrderError(order), false}
 	case acme.StatusPending, acme.StatusReady, acme.StatusProcessing:
-		if f := r.order.Refusal; f != nil && r.i.now().Sub(f.At) >= f.patience(r.i.Timing) {
+		if f := r.order.Refusal; f != nil && r.i.now().Sub(f.At) >= r.i.Timing.patience(f) {
 			return order, &deadOrder{failure.Failed(f.Hint, "%s; the order is still %s: given up", f.Text, order.Status), false}
 		}
-		return order, errPending
+		return order, ca.ErrPending
 	}
-	return order, fault("the order has a status that no order has: %s", quoted(order.Status))
+	return order, ca.Fault("the order has a status that no order has: %s", ca.Quoted(order.Status))
 }
 
 func (r *run) finalError(err error) error {
@@ -161,7 +162,7 @@ func (r *run) finalError(err error) error {
 		return err
 	}
 	if failure.HintOf(dead.err) == "" {
-		dead.err = failure.WithHint(dead.err, "the CA's profile may not allow this --key-type or --usage; order again with another")
+		dead.err = failure.WithHint(dead.err, failure.OtherKind)
 	}
 	return dead
 }
@@ -169,22 +170,15 @@ func (r *run) finalError(err error) error {
 // download gets the certificate and checks that it is the one ordered, before
 // anything on disk is replaced.
 func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certificate, error) {
-	var text []byte
-	err := r.ca.poll(forDownload(ctx), "downloading the certificate", func(ctx context.Context) error {
-		chains, err := r.ca.client.GetCertificateChain(ctx, r.ca.current().acme(), order.Certificate)
-		if err == nil && len(chains) > 0 {
-			text = chains[0].ChainPEM
-		}
-		return err
-	})
+	text, err := r.ca.Download(ctx, order)
 	if err != nil {
 		return nil, err
 	}
-	chain, err := readChain(text)
+	chain, err := cert.ReadChain(text)
 	if err == nil {
-		err = wanted{r.key, r.req.Emails, r.req.Usages, r.compat("certbot"), r.i.now()}.check(chain[0])
+		err = cert.Wanted{Key: r.key, Emails: r.req.Emails, Usages: r.req.Usages, Certbot: r.ca.Compat(r.req.Compat, "certbot"), Now: r.i.now()}.Check(chain[0])
 	}
-	if errors.As(err, new(wrongClock)) {
+	if errors.As(err, new(cert.WrongClock)) {
 		return nil, failure.Later("put the clock right and run the same command again",
 			"the certificate for %s is there, but %v and the clock of this host shows %s; the order stays in %s",
 			list(r.req.Emails), err, r.i.now().Local().Format(time.RFC3339), r.path)
@@ -193,6 +187,6 @@ func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certifica
 		return nil, &deadOrder{failure.Failed("nothing on disk was replaced; ask the CA", "the CA's certificate for %s is not usable: %s", list(r.req.Emails), printable.Line(err.Error(), maxStep)), false}
 	}
 	r.step(StepIssued, "", "got a certificate for %s, valid until %s, SHA-256 %s",
-		list(r.req.Emails), dayOf(chain[0].NotAfter), fingerprint(chain[0]))
+		list(r.req.Emails), dayOf(chain[0].NotAfter), cert.Fingerprint(chain[0]))
 	return chain, nil
 }

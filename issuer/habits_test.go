@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,8 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -82,7 +85,7 @@ func TestHabits(t *testing.T) {
 				tc.change(&req)
 			}
 			res := w.obtain(req)
-			if !sameAddresses(res.Emails, req.Emails) || res.P12 == "" {
+			if !cert.SameAddresses(res.Emails, req.Emails) || res.P12 == "" {
 				t.Errorf("got %+v", res)
 			}
 			if left := append(w.entries("orders"), w.entries("pending")...); len(left) != 0 {
@@ -103,10 +106,10 @@ func TestRefusals(t *testing.T) {
 		change     func(*Request)
 		text, hint string
 	}{
-		"wrong join":       {cfg: testca.Config{Join: testca.JoinBytes, Part1Bytes: 17}, text: "authorization for alice@example.test is invalid: the CA says", hint: "--token-join bytes"},
-		"wrong join, mute": {cfg: testca.Config{Join: testca.JoinBytes, Part1Bytes: 17, MuteErrors: true}, text: "the CA does not say why", hint: "--token-join bytes"},
-		"dead order":       {cfg: testca.Config{FinalizeFatal: true, AlwaysReady: true}, text: "invalid", hint: "--key-type"},
-		"certbot CA":       {cfg: testca.Config{Certbot: true}, text: "the CA says", hint: "--compat certbot"},
+		"wrong join":       {cfg: testca.Config{Join: testca.JoinBytes, Part1Bytes: 17}, text: "authorization for alice@example.test is invalid: the CA says", hint: failure.JoinBytes},
+		"wrong join, mute": {cfg: testca.Config{Join: testca.JoinBytes, Part1Bytes: 17, MuteErrors: true}, text: "the CA does not say why", hint: failure.JoinBytes},
+		"dead order":       {cfg: testca.Config{FinalizeFatal: true, AlwaysReady: true}, text: "invalid", hint: failure.OtherKind},
+		"certbot CA":       {cfg: testca.Config{Certbot: true}, text: "the CA says", hint: failure.OtherRequest},
 		"unknown profile":  {cfg: testca.Config{}, change: func(r *Request) { r.Profile = "none" }, text: "profile"},
 	}
 	for name, tc := range tests {
@@ -151,10 +154,10 @@ func TestAccountRefusals(t *testing.T) {
 		return err
 	}
 	err := obtain(func(o *Options) { o.Account.AgreeTerms = false })
-	if failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), "https://") || !strings.Contains(failure.HintOf(err), "--agree-tos") {
+	if failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), "https://") || !strings.Contains(failure.HintOf(err), failure.AgreeToTerms) {
 		t.Errorf("terms: %v", err)
 	}
-	if err := obtain(func(*Options) {}); !strings.Contains(failure.HintOf(err), "--eab-kid") {
+	if err := obtain(func(*Options) {}); !strings.Contains(failure.HintOf(err), failure.BindAccount) {
 		t.Errorf("no binding: %v", err)
 	}
 	file := filepath.Join(t.TempDir(), "hmac")
@@ -173,7 +176,7 @@ func TestAccountRefusals(t *testing.T) {
 }
 
 func (w *world) accountMade() bool {
-	return exists(w.dir.Path("accounts", caName(w.ca.DirectoryURL), accountName))
+	return len(w.entries("accounts")) == 1 && store.Exists(filepath.Join(w.accountDir(), accountName))
 }
 
 func TestUnreachable(t *testing.T) {
@@ -187,8 +190,8 @@ func TestUnreachable(t *testing.T) {
 	host, _, _ := strings.Cut(strings.TrimPrefix(w.ca.DirectoryURL, "https://"), "/")
 	wrong.Server = "https://" + host + "/nothing-here"
 	for req, want := range map[*Request][2]string{
-		&down:      {"cannot reach", "--server"},
-		&untrusted: {"not trusted", "--ca-bundle"},
+		&down:      {"cannot reach", failure.CheckNetwork},
+		&untrusted: {"not trusted", failure.TrustRoot},
 		&wrong:     {"reading the directory", ""},
 	} {
 		_, err := w.issuer().Obtain(t.Context(), *req)
@@ -212,7 +215,7 @@ func TestLearnsMailAfterPost(t *testing.T) {
 	if _, err := w.issuer(impatient).Obtain(t.Context(), w.request(alice)); err != nil {
 		t.Fatal(err)
 	}
-	if !w.said(StepHint, "--trigger post") {
+	if !w.said(StepHint, failure.TriggerPost) {
 		t.Error("no hint before the POST")
 	}
 	if got := w.taught(); !got.MailAfterPost {
@@ -231,7 +234,7 @@ func TestLearnsMailAfterPost(t *testing.T) {
 	}
 
 	w.ca.Close()
-	if err := w.issuer().UpdateAccount(t.Context(), w.ca.DirectoryURL, w.bundle, AccountUpdate{ResetLearned: true}); err != nil {
+	if err := w.account().ResetLearned(); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.taught(); got.MailAfterPost {
@@ -240,13 +243,44 @@ func TestLearnsMailAfterPost(t *testing.T) {
 }
 
 // taught is what the CA has taught, as it is on disk.
-func (w *world) taught() learned {
-	w.t.Helper()
-	file, err := readAccountFile(w.dir.Path("accounts", caName(w.ca.DirectoryURL)))
-	if err != nil {
-		w.t.Fatal(err)
+type taught struct {
+	MailAfterPost bool            `json:"mail-after-post,omitempty"`
+	Settle        *store.Duration `json:"settle,omitempty"`
+	Worked        bool            `json:"settle-worked,omitempty"`
+	TooShort      *struct {
+		Settle store.Duration `json:"settle"`
+	} `json:"too-short,omitempty"`
+	Join string `json:"join,omitempty"`
+}
+
+func (t taught) settle() time.Duration {
+	if t.Settle == nil {
+		return 2 * time.Second
 	}
-	return file.Learned
+	return time.Duration(*t.Settle)
+}
+
+func (w *world) taught() (t taught) {
+	w.t.Helper()
+	must(w.t, json.Unmarshal(w.accountFile()["learned"], &t))
+	return t
+}
+
+func (w *world) accountFile() map[string]json.RawMessage {
+	w.t.Helper()
+	var file map[string]json.RawMessage
+	must(w.t, json.Unmarshal(mustRead(w.t, filepath.Join(w.accountDir(), accountName)), &file))
+	return file
+}
+
+// teach writes down what the CA is to have taught.
+func (w *world) teach(t taught) {
+	w.t.Helper()
+	file := w.accountFile()
+	var err error
+	file["learned"], err = json.Marshal(t)
+	must(w.t, err)
+	must(w.t, store.Write(filepath.Join(w.accountDir(), accountName), file))
 }
 
 // The patience without a mail counts from the order, not from the run: whoever runs a
@@ -258,12 +292,12 @@ func TestPatienceCountsFromOrder(t *testing.T) {
 		t.Fatal("was not killed")
 	}
 	path := w.dir.Path("orders", alice+".json")
-	o, err := readOrder(path)
+	o, err := store.ReadOrder(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o.Created = o.Created.Add(-time.Hour)
-	if err := writeJSON(path, o); err != nil {
+	if err := store.Write(path, o); err != nil {
 		t.Fatal(err)
 	}
 	w.obtain(w.request(alice)) // within far less than ten minutes
@@ -316,19 +350,12 @@ func TestLearnsToSettle(t *testing.T) {
 func TestLearnsToHurry(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
-	half := Duration(400 * time.Millisecond)
+	half := store.Duration(400 * time.Millisecond)
 	w.obtain(w.request(alice))
-	set := func(l learned) {
-		t.Helper()
-		a := &account{dir: w.dir.Path("accounts", caName(w.ca.DirectoryURL))}
-		if err := a.learn(func(learned) learned { return l }); err != nil {
-			t.Fatal(err)
-		}
-	}
 	if got := w.taught(); got.Settle != nil || got.Join != "string" {
 		t.Errorf("a setting taught %+v", got)
 	}
-	set(learned{Settle: &half, Worked: true})
+	w.teach(taught{Settle: &half, Worked: true})
 	for n, want := range []time.Duration{200, 100, 100} {
 		req := w.request(fmt.Sprintf("user%d@example.test", n))
 		req.Settle = nil
@@ -340,7 +367,7 @@ func TestLearnsToHurry(t *testing.T) {
 
 	w = newWorld(t, testca.Config{ReplyWait: 20 * time.Millisecond, MuteErrors: true})
 	w.obtain(w.request("first@example.test"))
-	set(learned{Settle: &half, Worked: true})
+	w.teach(taught{Settle: &half, Worked: true})
 	w.answerWith(func(w *world, p *state.Pending, part1, from, to string) error {
 		claim, err := w.dir.Claim(p, "<c@ca>", "<r@us>", time.Now())
 		if err != nil {
@@ -358,7 +385,7 @@ func TestLearnsToHurry(t *testing.T) {
 	req := w.request(alice)
 	req.Settle = nil
 	w.obtain(req)
-	if got := w.taught(); got.settle() != defaultSettle || got.TooShort == nil || time.Duration(got.TooShort.Settle) != 200*time.Millisecond {
+	if got := w.taught(); got.settle() != 2*time.Second || got.TooShort == nil || time.Duration(got.TooShort.Settle) != 200*time.Millisecond {
 		t.Errorf("settle %s, %+v\n%s", got.settle(), got.TooShort, w.transcript())
 	}
 	if orders := w.ca.Counters().Events[testca.EventOrder]; orders != 3 {
@@ -415,7 +442,7 @@ func TestNoteIsTold(t *testing.T) {
 		return sendReply(w, p, part1, from, to)
 	})
 	w.obtain(w.request(alice))
-	if !w.said(StepNote, `not answered but delivered: no DKIM signature\x1b[2J by`) || !w.said(StepHint, "--interactive") {
+	if !w.said(StepNote, `not answered but delivered: no DKIM signature\x1b[2J by`) || !w.said(StepHint, failure.AnswerByHand) {
 		t.Errorf("not told:\n%s", w.transcript())
 	}
 	if left := w.entries("answers"); slices.ContainsFunc(left, func(name string) bool { return strings.HasSuffix(name, ".note.json") }) {
@@ -492,28 +519,26 @@ func TestAuthorizationHints(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := w.issuer()
-	ca, err := i.ca("https://ca.example/dir", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca.account = &account{}
+	c, err := i.ca(w.ca.DirectoryURL, w.bundle)
+	must(t, err)
+	must(t, i.ready(t.Context(), c))
 	posted := time.Now()
 	for name, tc := range map[string]struct {
 		detail, trigger string
 		interactive     *Interactive // an answer without a record
 		want            string
 	}{
-		"no signature":          {detail: "no DKIM signature passes", interactive: &Interactive{}, want: "postseal check -e alice@example.test"},
-		"a digest":              {detail: "the digest is wrong", interactive: &Interactive{}, want: "--token-join bytes"},
-		"mute":                  {interactive: &Interactive{}, want: "--token-join bytes"},
-		"posted at once":        {detail: "no reply had arrived", trigger: "post", want: "--trigger reply"},
-		"posted at once, mute":  {trigger: "post", want: "--trigger reply"},
+		"no signature":          {detail: "no DKIM signature passes", interactive: &Interactive{}, want: failure.CheckSignature},
+		"a digest":              {detail: "the digest is wrong", interactive: &Interactive{}, want: failure.JoinBytes},
+		"mute":                  {interactive: &Interactive{}, want: failure.JoinBytes},
+		"posted at once":        {detail: "no reply had arrived", trigger: "post", want: failure.TriggerReply},
+		"posted at once, mute":  {trigger: "post", want: failure.TriggerReply},
 		"late":                  {detail: "no reply had arrived", interactive: &Interactive{}, want: "is longer"},
-		"nothing left from her": {detail: "something else", want: "postseal status"},
+		"nothing left from her": {detail: "something else", want: failure.SeeWhatCame},
 		"something else":        {detail: "the moon is full", interactive: &Interactive{}, want: ""},
 	} {
-		r := &run{i: i, ca: ca, req: Request{Interactive: tc.interactive, Settings: Settings{Trigger: tc.trigger}}}
-		got := r.authzHint(&challenge{ID: "X", Email: alice, Posted: posted}, acme.Problem{Detail: tc.detail})
+		r := &run{i: i, ca: c, req: Request{Interactive: tc.interactive, Settings: store.Settings{Trigger: tc.trigger}}}
+		got := r.authzHint(&store.Challenge{ID: "X", Email: alice, Posted: posted}, acme.Problem{Detail: tc.detail})
 		if !strings.Contains(got, tc.want) || tc.want == "" && got != "" {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -17,11 +18,17 @@ import (
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/internal/test/certs"
 	"postseal/internal/testca"
+	"postseal/issuer/ca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
 const alice = "alice@example.test"
+
+const day = 24 * time.Hour
 
 // world is a test CA, a state directory, and a mail half that answers.
 type world struct {
@@ -60,7 +67,7 @@ func newWorld(t testing.TB, cfg testca.Config) *world {
 // issuer returns a new one, as a new process would have it.
 func (w *world) issuer(change ...func(*Options)) *Issuer {
 	o := Options{
-		Dir: state.Open(w.dir.Path()), Account: AccountOptions{AgreeTerms: true},
+		Dir: state.Open(w.dir.Path()), Account: ca.AccountOptions{AgreeTerms: true},
 		OnStep: w.step,
 	}
 	for _, c := range change {
@@ -123,9 +130,9 @@ func (w *world) transcript() string {
 // request asks for a P-256 certificate, the quickest to make.
 func (w *world) request(emails ...string) Request {
 	return Request{
-		Settings: Settings{
+		Settings: store.Settings{
 			Emails: emails, Server: w.ca.DirectoryURL, CABundle: w.bundle, KeyType: "p256",
-			Settle: new(Duration), TokenJoin: "string",
+			Settle: new(store.Duration), TokenJoin: "string",
 		},
 		Timeout: 20 * time.Second,
 	}
@@ -234,4 +241,44 @@ func (w *world) entries(elem ...string) []string {
 		}
 	}
 	return names
+}
+
+func newStore(t *testing.T) *Issuer {
+	t.Helper()
+	i := New(Options{Dir: state.Open(filepath.Join(t.TempDir(), "state"))})
+	if err := i.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+func newGeneration(t *testing.T, serial string) *store.Generation {
+	t.Helper()
+	key := certs.Key(t)
+	leaf := certs.SelfSigned(t, key, func(*x509.Certificate) {})
+	return &store.Generation{Key: key, Chain: []*x509.Certificate{leaf}, Passphrase: serial, Renewal: &store.Renewal{
+		Version: store.Version, Settings: store.Settings{Emails: []string{alice}, Server: "https://ca.example/dir", KeyType: "p256"},
+		Serial: serial, Fingerprint: cert.Fingerprint(leaf), NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
+	}}
+}
+
+// The files of an account.
+const (
+	accountName = "account.json"
+	accountKey  = "key.pem"
+	nextKey     = "key.next.pem"
+)
+
+// accountDir is the only directory in accounts/.
+func (w *world) accountDir() string {
+	w.t.Helper()
+	return w.dir.Path("accounts", w.accountName())
+}
+
+// account is the CA, with the account there, as another process would have it.
+func (w *world) account() *ca.CA {
+	w.t.Helper()
+	c, err := w.issuer().CA(w.ca.DirectoryURL, w.bundle)
+	must(w.t, err)
+	return c
 }

@@ -11,6 +11,8 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/printable"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 // deploy runs the deploy hook. A failure keeps the certificate.
@@ -56,8 +58,7 @@ func (r *run) failed(res *Result, err error) {
 }
 
 // runHook runs the revoke hook. It runs for what was revoked already, too: so it can be
-// run again after it failed. Its certificate is a copy, for --cert-path may name a
-// container.
+// run again after it failed. Its certificate is a copy, for CertPath may name a container.
 func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certificate, emails []string) error {
 	if v.Hook == "" {
 		return nil
@@ -67,8 +68,8 @@ func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certific
 		return failure.Config("make room in the directory for temporary files, or name another with TMPDIR; then run the same command again", "revoke hook: %v", err)
 	}
 	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, certFile)
-	if err := os.WriteFile(path, marshalChain([]*x509.Certificate{leaf}), 0o600); err != nil {
+	path := filepath.Join(dir, store.CertFile)
+	if err := os.WriteFile(path, cert.MarshalChain([]*x509.Certificate{leaf}), 0o600); err != nil {
 		return failure.Config("make room in the directory for temporary files, or name another with TMPDIR; then run the same command again", "revoke hook: %v", err)
 	}
 	reason := strings.ToLower(v.Reason)
@@ -80,7 +81,7 @@ func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certific
 		"POSTSEAL_EMAILS="+strings.Join(emails, " "),
 		"POSTSEAL_CERT="+path,
 		"HOOK_KIND=",
-		"HOOK_SERIAL="+serialOf(leaf),
+		"HOOK_SERIAL="+cert.Serial(leaf),
 		"HOOK_REASON="+reason,
 	)
 	if err != nil {

@@ -27,7 +27,11 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/printable"
+	"postseal/internal/test/certs"
 	"postseal/internal/testca"
+	"postseal/issuer/ca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 // lie is one answer of a CA that is not as it should be: of all answers of one resource,
@@ -227,12 +231,12 @@ func headerLies(resource, clearText string) []lie {
 // chainLies are lies about the certificate: its leaf issued anew with a change, and what
 // may stand in a file beside it.
 func chainLies(t *testing.T) []lie {
-	key := testKey(t)
-	secret, err := marshalKey(key)
+	key := certs.Key(t)
+	secret, err := cert.MarshalKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := selfSigned(t, key, func(*x509.Certificate) {})
+	other := certs.SelfSigned(t, key, func(*x509.Certificate) {})
 	var all []lie
 	for name, change := range leafChanges {
 		all = append(all, lie{"certificate", "leaf: " + name, func(r *httptest.ResponseRecorder) bool {
@@ -246,14 +250,14 @@ func chainLies(t *testing.T) []lie {
 				return false
 			}
 			again := reissued(t, leaf, change)
-			r.Body = bytes.NewBuffer(append(marshalChain([]*x509.Certificate{again}), rest...))
+			r.Body = bytes.NewBuffer(append(cert.MarshalChain([]*x509.Certificate{again}), rest...))
 			return true
 		}})
 	}
 	for name, change := range map[string]func(string) string{
 		"a key behind":   func(s string) string { return s + string(secret) },
 		"a key before":   func(s string) string { return string(secret) + s },
-		"another leaf":   func(string) string { return string(marshalChain([]*x509.Certificate{other})) },
+		"another leaf":   func(string) string { return string(cert.MarshalChain([]*x509.Certificate{other})) },
 		"a thousand":     func(s string) string { return strings.Repeat(s, 500) },
 		"a megabyte":     func(s string) string { return s + strings.Repeat("\n", 1<<20) },
 		"none":           func(string) string { return "" },
@@ -303,8 +307,8 @@ func reissued(t *testing.T, leaf *x509.Certificate, change func(*x509.Certificat
 	}
 	again.Subject.Names = nil
 	change(again)
-	key := testKey(t)
-	der, err := x509.CreateCertificate(rand.Reader, again, selfSigned(t, key, func(*x509.Certificate) {}), leaf.PublicKey, key)
+	key := certs.Key(t)
+	der, err := x509.CreateCertificate(rand.Reader, again, certs.SelfSigned(t, key, func(*x509.Certificate) {}), leaf.PublicKey, key)
 	if err != nil {
 		t.Error(err)
 		return leaf
@@ -411,11 +415,27 @@ func (w *world) deal(t *testing.T, told <-chan struct{}, patience time.Duration)
 	if !obtained {
 		return errs
 	}
-	try(func(ctx context.Context) error { _, err := i.ShowAccount(ctx, server, w.bundle); return err })
 	try(func(ctx context.Context) error {
-		return i.UpdateAccount(ctx, server, w.bundle, AccountUpdate{Contact: []string{"admin@example.test"}})
+		c, err := i.CA(server, w.bundle)
+		if err == nil {
+			_, err = c.Show(ctx)
+		}
+		return err
 	})
-	try(func(ctx context.Context) error { return i.Rollover(ctx, server, w.bundle) })
+	try(func(ctx context.Context) error {
+		c, err := i.CA(server, w.bundle)
+		if err == nil {
+			err = c.SetContact(ctx, []string{"admin@example.test"})
+		}
+		return err
+	})
+	try(func(ctx context.Context) error {
+		c, err := i.CA(server, w.bundle)
+		if err == nil {
+			err = c.Rollover(ctx)
+		}
+		return err
+	})
 	try(func(ctx context.Context) error { _, err := i.Revoke(ctx, Revocation{CertPath: res.Cert}); return err })
 	return errs
 }
@@ -523,7 +543,7 @@ func checkEnd(t *testing.T, err error) {
 	default:
 		t.Errorf("kind %d: %v", failure.KindOf(err), err)
 	}
-	if err != nil && len(err.Error()) > 10*maxWord+maxStep {
+	if err != nil && len(err.Error()) > 10*ca.MaxWord+maxStep {
 		t.Errorf("%d bytes: %.300q", len(err.Error()), err)
 	}
 }
@@ -548,17 +568,17 @@ func (w *world) checkFiles(t *testing.T) {
 // checkStored looks at a certificate with nothing but the standard library's eyes.
 func (w *world) checkStored(t *testing.T) {
 	dir := w.dir.Path("certs", alice)
-	if !exists(dir) {
+	if !store.Exists(dir) {
 		return
 	}
-	key, err := parseKey(mustRead(t, filepath.Join(dir, keyFile)))
+	key, err := cert.ParseKey(mustRead(t, filepath.Join(dir, store.KeyFile)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rest := mustRead(t, filepath.Join(dir, fullchainFile))
+	rest := mustRead(t, filepath.Join(dir, store.FullchainFile))
 	for n := 0; len(rest) > 0; n++ {
 		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" || len(block.Headers) > 0 || n == maxChain {
+		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" || len(block.Headers) > 0 || n == 10 {
 			t.Fatal("the stored chain holds something else")
 		}
 		leaf, err := x509.ParseCertificate(block.Bytes)
@@ -569,7 +589,7 @@ func (w *world) checkStored(t *testing.T) {
 			continue
 		}
 		wrong := len(leaf.EmailAddresses) != 1 || !strings.EqualFold(leaf.EmailAddresses[0], alice) ||
-			len(leaf.DNSNames)+len(leaf.IPAddresses)+len(leaf.URIs) > 0 || !samePublicKey(leaf.PublicKey, key) || leaf.IsCA ||
+			len(leaf.DNSNames)+len(leaf.IPAddresses)+len(leaf.URIs) > 0 || !cert.SamePublicKey(leaf.PublicKey, key) || leaf.IsCA ||
 			slices.ContainsFunc(leaf.ExtKeyUsage, func(u x509.ExtKeyUsage) bool {
 				return u != x509.ExtKeyUsageEmailProtection && u != x509.ExtKeyUsageClientAuth
 			}) || !time.Now().Before(leaf.NotAfter)

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -28,24 +29,24 @@ type Interactive struct {
 }
 
 // askPerson shows the reply to a challenge and waits until it was sent.
-func (r *run) askPerson(ctx context.Context, c *challenge, to chan<- *state.Answer) error {
+func (r *run) askPerson(ctx context.Context, c *store.Challenge, to chan<- *state.Answer) error {
 	p := r.req.Interactive
 	p.one.Lock()
 	defer p.one.Unlock()
-	fmt.Fprintf(p.Out, "\nThe CA mails a challenge from %s to %s. Answer only that one.\n", orUnknown(c.from), c.Email)
+	fmt.Fprintf(p.Out, "\nThe CA mails a challenge from %s to %s. Answer only that one.\n", orUnknown(c.From), c.Email)
 	part1, err := p.askToken(ctx)
 	if err != nil {
 		return err
 	}
-	thumbprint, err := r.ca.current().thumbprint()
+	thumbprint, err := r.ca.Thumbprint()
 	if err != nil {
 		return err
 	}
-	digest, err := responseDigest(r.ca.join(r.req.TokenJoin), part1, c.token, thumbprint)
+	digest, err := responseDigest(r.ca.Join(r.req.TokenJoin), part1, c.Token, thumbprint)
 	if err != nil {
 		return err
 	}
-	if err := p.show(draft{from: c.name(), to: c.from, part1: part1, digest: digest}); err != nil {
+	if err := p.show(draft{from: c.Name(), to: c.From, part1: part1, digest: digest}); err != nil {
 		return err
 	}
 	if _, err := p.Ask(ctx, "Send the reply, then press Enter: "); err != nil {
@@ -157,7 +158,7 @@ func (d draft) eml(now time.Time) []byte {
 }
 
 func (p *Interactive) show(d draft) error {
-	file := filepath.Join(p.Dir, baseName(d.from)+"-reply.eml")
+	file := filepath.Join(p.Dir, store.BaseName(d.from)+"-reply.eml")
 	if err := state.WriteFile(file, d.eml(time.Now()), 0o600); err != nil {
 		return fmt.Errorf("the draft: %w", err)
 	}

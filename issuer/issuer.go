@@ -3,28 +3,29 @@ package issuer
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"net/url"
+	"fmt"
 	"sync"
-	"syscall"
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/internal/printable"
+	"postseal/issuer/ca"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
 // Options hold for a whole run of a program.
 type Options struct {
-	Dir      *state.Dir                     // accounts, orders and certificates
-	Store    state.Store                    // what is shared with the mail half; nil for Dir
-	Version  string                         // of the program, for User-Agent
-	CABundle string                         // roots for the servers of all CAs, beside the system's; "" for none
-	CA       func(server string) CASettings // how to deal with a CA; may be nil
-	OnStep   func(Step)                     // told what happens, from several goroutines; may be nil
-	Defaults Defaults                       // of the configuration
-	Account  AccountOptions                 // for a CA where there is no account yet
-	Now      func() time.Time               // nil for the clock
-	Timing   Timing                         // zero for the default
+	Dir      *state.Dir                      // accounts, orders and certificates
+	Store    state.Store                     // what is shared with the mail half; nil for Dir
+	Version  string                          // of the program, for User-Agent
+	CABundle string                          // roots for the servers of all CAs, beside the system's; "" for none
+	CA       func(server string) ca.Settings // how to deal with a CA; may be nil
+	OnStep   func(Step)                      // told what happens, from several goroutines; may be nil
+	Defaults store.Defaults                  // of the configuration
+	Account  ca.AccountOptions               // for a CA where there is no account yet
+	Now      func() time.Time                // nil for the clock
+	Timing   Timing                          // zero for the default
 }
 
 // Timing is how patient an order is. Tests are less so.
@@ -53,11 +54,11 @@ func (t Timing) withDefaults() Timing {
 type Issuer struct {
 	Options
 
+	disk     *store.Disk
 	mu       sync.Mutex
-	cas      map[caKey]*ca
+	cas      map[caKey]*ca.CA
 	prepared bool
-	asking   sync.Mutex // held while a person is asked
-	alone    sync.Once  // it was said that no mail half was seen
+	alone    sync.Once // it was said that no mail half was seen
 }
 
 // New returns an issuer. It touches neither disk nor network.
@@ -66,14 +67,25 @@ func New(o Options) *Issuer {
 	if o.Store == nil {
 		o.Store = o.Dir
 	}
-	return &Issuer{Options: o, cas: map[caKey]*ca{}}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if ask := o.Account.Ask; ask != nil { // one question at a time: the orders of a batch go to several CAs
+		var asking sync.Mutex
+		o.Account.Ask = func(terms string) (bool, error) {
+			asking.Lock()
+			defer asking.Unlock()
+			return ask(terms)
+		}
+	}
+	return &Issuer{Options: o, cas: map[caKey]*ca.CA{}, disk: &store.Disk{Dir: o.Dir, Now: o.Now}}
 }
 
-func (i *Issuer) now() time.Time {
-	if i.Now != nil {
-		return i.Now()
-	}
-	return time.Now()
+func (i *Issuer) now() time.Time { return i.Now() }
+
+// leftOut says of an order or a certificate that it cannot be read.
+func (i *Issuer) leftOut(name string, err error) {
+	i.step(StepNote, name, "", "left out: "+err.Error())
 }
 
 // answersKept is how long answers stay for "status".
@@ -88,7 +100,7 @@ func (i *Issuer) prepare() error {
 	}
 	note, err := i.create()
 	if err != nil {
-		return stateError(i.Dir.Path(), err)
+		return store.Error(i.Dir.Path(), err)
 	}
 	if note != "" {
 		i.step(StepHint, "", "", note)
@@ -96,8 +108,8 @@ func (i *Issuer) prepare() error {
 	if err := errors.Join(i.Store.Purge(i.now()), i.Store.Forget(answersKept, i.now())); err != nil {
 		return i.storeError(err)
 	}
-	if err := i.sweep(); err != nil {
-		return stateError(i.Dir.Path(), err)
+	if err := i.disk.Sweep(); err != nil {
+		return store.Error(i.Dir.Path(), err)
 	}
 	i.prepared = true
 	return nil
@@ -117,61 +129,107 @@ func (i *Issuer) create() (note string, err error) {
 func (i *Issuer) storeError(err error) error {
 	var away *state.UnreachableError
 	if errors.As(err, &away) {
-		return failure.Later("start it or put right what it says, then run the same command again; \"postseal check\" looks at it", "%v", away)
+		return failure.Later(failure.StartStore, "%v", away)
 	}
 	if i.Store == state.Store(i.Dir) || state.Newer(err) != nil {
-		return stateError(i.Dir.Path("pending"), err)
+		return store.Error(i.Dir.Path("pending"), err)
 	}
-	return failure.Config("\"postseal check\" looks at it", "%s: %v", i.Store, err)
+	return failure.Config(failure.CheckStore, "%s: %v", i.Store, err)
 }
 
-func stateError(path string, err error) error {
-	if newer := state.Newer(err); newer != nil {
-		return failure.Config(newerHint, "%w", newer)
+// caKey tells CAs apart. The roots count: one certificate's may be wrong, and another's
+// right.
+type caKey struct{ server, bundle string }
+
+// ca returns the CA with that directory, the same for all orders of a run. Its roots are
+// the system's, those of the run, and those in bundle, which a certificate remembers.
+func (i *Issuer) ca(server, bundle string) (*ca.CA, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	key := caKey{server, bundle}
+	if c, ok := i.cas[key]; ok {
+		return c, nil
 	}
-	hint, short := stateHint(err)
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		err = pathErr.Err
-		path = pathErr.Path
+	var settings ca.Settings
+	if i.Options.CA != nil {
+		settings = i.Options.CA(server)
 	}
-	if short {
-		return failure.Failed(hint, "state directory: %q: %v", path, err)
+	c, err := ca.New(server, []string{bundle, i.CABundle}, settings, ca.Options{
+		Disk: i.disk, Version: i.Version, Account: i.Account,
+		Note:  func(text string) { i.step(StepNote, "", "", text) },
+		Trace: func(text string) { i.step(StepHTTP, "", "", text) },
+	})
+	if err == nil {
+		i.cas[key] = c
 	}
-	return failure.Config(hint, "state directory: %q: %v", path, err)
+	return c, err
 }
 
-// stateHint says what to do about the state directory, and whether the machine is short of
-// something, so that the directory is as good as any other.
-func stateHint(err error) (hint string, short bool) {
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return "make room on that file system, then run the same command again", true
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return "allow more open files (ulimit -n), or give a smaller --jobs", true
-	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.ESTALE):
-		return "look at that disk: the kernel's log says more", true
-	case errors.Is(err, syscall.EROFS):
-		return "mount it read-write, or give another directory with --state DIR", false
+// CA returns a CA, to show or change the account there.
+func (i *Issuer) CA(server, bundle string) (*ca.CA, error) {
+	if err := i.prepare(); err != nil {
+		return nil, err
 	}
-	return "give a directory with --state DIR that this user can write", false
+	return i.ca(server, bundle)
+}
+
+// ready makes sure of an account at a CA.
+func (i *Issuer) ready(ctx context.Context, c *ca.CA) error {
+	made, err := c.Ready(ctx)
+	if made {
+		i.step(StepAccount, "", "", "made an account at "+c.Server)
+	}
+	return err
 }
 
 // dayOf writes a time for people, in their own zone.
 func dayOf(t time.Time) string { return t.Local().Format("2006-01-02") }
 
-func hostOf(server string) string {
-	u, err := url.Parse(server)
-	if err != nil {
-		return ""
-	}
-	return u.Hostname()
+// StepKind says what a Step is about.
+type StepKind string
+
+// The steps of an order in their usual sequence, and what can stand between.
+const (
+	StepAccount   StepKind = "account"   // made or found
+	StepOrder     StepKind = "order"     // ordered, or resumed
+	StepChallenge StepKind = "challenge" // authorization read, pending record written
+	StepWait      StepKind = "wait"      // for the challenge mail
+	StepAnswer    StepKind = "answer"    // the mail half replied
+	StepPost      StepKind = "post"      // POST {} to the challenge
+	StepValid     StepKind = "valid"     // the CA saw the reply
+	StepFinalize  StepKind = "finalize"  // CSR sent
+	StepIssued    StepKind = "issued"    // certificate downloaded and checked
+	StepStored    StepKind = "stored"    // files written
+	StepHook      StepKind = "hook"      // deploy hook run
+	StepNote      StepKind = "note"      // something the user should read
+	StepHint      StepKind = "hint"      // and can do something about
+	StepHTTP      StepKind = "http"      // one request; for -v
+)
+
+// Step is something that happened on the way to a certificate. It never holds a
+// key, a token or a passphrase.
+type Step struct {
+	Kind  StepKind
+	Time  time.Time
+	Name  string // the certificate's NAME; "" if it concerns none
+	Email string // the address; "" if it concerns all
+	Text  string // one printable line for people, whatever others' words are in it
 }
 
-// ctxWithTimeout bounds one order.
-func ctxWithTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	if d <= 0 {
-		d = DefaultTimeout
+// maxStep bounds the text of a step, in bytes.
+const maxStep = 2000
+
+func (i *Issuer) step(kind StepKind, name, email, text string) {
+	if i.OnStep != nil {
+		i.OnStep(Step{Kind: kind, Time: i.now(), Name: name, Email: email, Text: printable.Line(text, maxStep)})
 	}
-	return context.WithTimeout(ctx, d)
+}
+
+// explainWindow says why the CA wants a certificate renewed when it does, if it gives a
+// reason: a page for people (RFC 9773, Section 4.2).
+func (i *Issuer) explainWindow(w *store.Window, name string, emails []string) {
+	if w.Why != "" {
+		i.step(StepNote, name, "", fmt.Sprintf("the CA wants %s renewed from %s on; it explains why at %s",
+			list(emails), w.Start.Local().Format("2006-01-02 15:04"), w.Why))
+	}
 }

@@ -1,18 +1,15 @@
 package issuer
 
 import (
-	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 
 	"github.com/mholt/acmez/v3/acme"
 )
@@ -23,18 +20,18 @@ func (r *run) keep(ctx context.Context, chain []*x509.Certificate) (*Result, err
 		r.forget()
 		return newResult(r, chain[0]), nil
 	}
-	dir := r.i.certDir(r.name)
-	passphrase, err := r.req.Passphrase.resolve(dir)
+	dir := r.dir()
+	passphrase, err := r.req.Passphrase.Word(store.Passphrase(dir))
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{key: r.key, chain: chain, passphrase: passphrase, renewal: r.newRenewal(ctx, chain[0])}
-	if err := r.i.store(r.name, g); err != nil {
-		return nil, stateError(dir, err)
+	g := &store.Generation{Key: r.key, Chain: chain, Passphrase: passphrase, Renewal: r.newRenewal(ctx, chain[0])}
+	if err := r.i.disk.Put(r.name, g); err != nil {
+		return nil, store.Error(dir, err)
 	}
-	r.step(StepStored, "", "wrote %s", filepath.Join(dir, p12File))
+	r.step(StepStored, "", "wrote %s", filepath.Join(dir, store.P12File))
 	if r.req.Out != "" || r.req.DeployHook != "" {
-		if err := r.update(func(o *orderFile) { o.Stored = true }); err != nil {
+		if err := r.update(func(o *store.Order) { o.Stored = true }); err != nil {
 			return nil, err
 		}
 	}
@@ -42,134 +39,69 @@ func (r *run) keep(ctx context.Context, chain []*x509.Certificate) (*Result, err
 }
 
 // newRenewal writes down what a renewal needs.
-func (r *run) newRenewal(ctx context.Context, leaf *x509.Certificate) *renewalFile {
-	f := &renewalFile{
-		Version: fileVersion, Settings: r.req.Settings, Account: r.ca.current().acme().Location,
-		Issued: r.i.now().UTC().Truncate(time.Second), Serial: serialOf(leaf), Fingerprint: fingerprint(leaf),
+func (r *run) newRenewal(ctx context.Context, leaf *x509.Certificate) *store.Renewal {
+	f := &store.Renewal{
+		Version: store.Version, Settings: r.req.Settings, Account: r.ca.AccountURL(),
+		Issued: r.i.now().UTC().Truncate(time.Second), Serial: cert.Serial(leaf), Fingerprint: cert.Fingerprint(leaf),
 		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(),
 	}
 	if id, err := acme.ARIUniqueIdentifier(leaf); err == nil {
 		f.CertID = id
 	}
-	r.ca.firstWindow(ctx, r.name, f)
+	r.firstWindow(ctx, f)
 	return f
 }
 
 // finish does what is left after the certificate is stored: an earlier run may
 // have been killed right before.
 func (r *run) finish() (*Result, error) {
-	dir := r.i.certDir(r.name)
-	leaf, err := readLeaf(dir)
+	dir := r.dir()
+	leaf, err := store.ReadLeaf(dir)
 	if err != nil {
-		return nil, stateError(dir, err)
+		return nil, store.Error(dir, err)
 	}
 	res := newResult(r, leaf)
 	res.addPaths(dir)
 	if r.req.Out != "" {
-		if err := copyOut(res.P12, r.req.Out); err != nil {
-			err = failure.Failed("copy it from "+res.P12, "--out: %v", err)
+		if err := store.CopyOut(res.P12, r.req.Out); err != nil {
+			err = failure.In("out", failure.Failed("copy it from "+res.P12, "%v", err))
 			r.forget()
 			return res, err
 		}
 	}
 	if err := r.deploy(r.main, res); err != nil {
-		return res, errors.Join(err, r.update(func(o *orderFile) { o.HookError = err.Error() }))
+		return res, errors.Join(err, r.update(func(o *store.Order) { o.HookError = err.Error() }))
 	}
 	r.forget()
 	return res, nil
 }
 
-func readLeaf(dir string) (*x509.Certificate, error) {
-	data, err := os.ReadFile(filepath.Join(dir, certFile))
-	if err != nil {
-		return nil, err
-	}
-	chain, err := parseChain(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, certFile), err)
-	}
-	return chain[0], nil
-}
-
 func newResult(r *run, leaf *x509.Certificate) *Result {
 	return &Result{
 		Name: r.name, Emails: r.req.Emails, Server: r.req.Server, DryRun: r.req.DryRun,
-		Serial: serialOf(leaf), Fingerprint: fingerprint(leaf),
+		Serial: cert.Serial(leaf), Fingerprint: cert.Fingerprint(leaf),
 		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(),
 	}
 }
 
 func (res *Result) addPaths(dir string) {
 	res.Dir = dir
-	res.Cert, res.Chain = filepath.Join(dir, certFile), filepath.Join(dir, chainFile)
-	res.Fullchain, res.Key = filepath.Join(dir, fullchainFile), filepath.Join(dir, keyFile)
-	res.P12 = filepath.Join(dir, p12File)
-	if path := filepath.Join(dir, passphraseName); exists(path) {
+	res.Cert, res.Chain = filepath.Join(dir, store.CertFile), filepath.Join(dir, store.ChainFile)
+	res.Fullchain, res.Key = filepath.Join(dir, store.FullchainFile), filepath.Join(dir, store.KeyFile)
+	res.P12 = filepath.Join(dir, store.P12File)
+	if path := filepath.Join(dir, store.PassphraseFile); store.Exists(path) {
 		res.PassphraseFile = path
 	}
 }
 
-// NotDueError says that a certificate is there and need not be renewed.
-type NotDueError struct {
-	Name     string
-	Emails   []string
-	NotAfter time.Time
-	Days     int // that are left
-	Dir      string
-}
-
-func (e *NotDueError) Error() string {
-	return fmt.Sprintf("nothing is due: %s is valid until %s (%d %s), in %s",
-		list(e.Emails), dayOf(e.NotAfter), e.Days, plural(e.Days, "day"), e.Dir)
-}
-
-// nothingDue returns an error with exit status 2 if the certificate under a name
-// is good, from this CA, and not due.
-func (i *Issuer) nothingDue(name, server string) error {
-	dir := i.certDir(name)
-	r, err := readRenewal(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+// firstWindow asks right after issuance: a CA with short lives may want renewal
+// before we would think of asking.
+func (r *run) firstWindow(ctx context.Context, f *store.Renewal) {
+	var err error
+	if f.Window, f.AskAfter, err = r.ca.AskWindow(ctx, f.CertID); err != nil {
+		r.i.step(StepHTTP, "", "", err.Error())
 	}
-	if err != nil {
-		i.step(StepNote, name, "", err.Error())
-		return nil
+	if f.Window != nil {
+		r.i.explainWindow(f.Window, r.name, f.Emails)
 	}
-	if r.Server != server || !r.Revoked.IsZero() || i.due(r) {
-		return nil
-	}
-	return failure.NotDue("use --force to order all the same", &NotDueError{name, r.Emails, r.NotAfter, i.daysLeft(r.NotAfter), dir})
-}
-
-// fits refuses an order that would put a certificate of another kind in the place of one
-// that somebody uses.
-func (i *Issuer) fits(name string, req *Request) error {
-	r, err := readRenewal(i.certDir(name))
-	if err != nil || !r.Revoked.IsZero() || req.Force || req.DryRun {
-		return nil //nolint:nilerr // nothing is replaced, or it is wanted
-	}
-	var differ []string
-	for _, s := range []struct{ setting, word, is, wanted string }{
-		{"server", "CA", r.Server, req.Server},
-		{"profile", "profile", r.Profile, req.Profile},
-		{SettingKeyType, "key type", r.KeyType, req.KeyType},
-		{"usage", "usage", usageWords(r.Usages), usageWords(req.Usages)},
-	} {
-		if slices.Contains(req.Asked, s.setting) && s.is != s.wanted {
-			differ = append(differ, fmt.Sprintf("%s is %s, not %s", s.word, cmp.Or(s.is, "the CA's default"), cmp.Or(s.wanted, "the CA's default")))
-		}
-	}
-	if differ == nil {
-		return nil
-	}
-	return failure.Failed("--force replaces it", "there is a certificate for %s of another kind, in %s: its %s", list(req.Emails), i.certDir(name), strings.Join(differ, ", its "))
-}
-
-func usageWords(usages []string) string {
-	sorted := slices.Sorted(slices.Values(usages))
-	return strings.Join(slices.Compact(sorted), " and ")
-}
-
-func (i *Issuer) daysLeft(end time.Time) int {
-	return max(0, int(end.Sub(i.now())/(24*time.Hour)))
 }

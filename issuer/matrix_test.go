@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"postseal/internal/testca"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -79,7 +80,7 @@ func TestGreylisting(t *testing.T) {
 			return nil
 		})
 		req := w.request(alice)
-		settle := Duration(time.Hour)
+		settle := store.Duration(time.Hour)
 		req.Settle = &settle // longer than the order lives, unless the CA's word that it is valid cuts it short
 		w.obtain(req)
 	})

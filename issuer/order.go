@@ -3,18 +3,14 @@ package issuer
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"os"
-	"slices"
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
 
-	"postseal/internal/failure"
-	"postseal/internal/https"
+	"postseal/issuer/ca"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -33,18 +29,20 @@ func (r *run) place(ctx context.Context) (acme.Order, error) {
 // begin writes the order file and, before the order is sent, a record for each
 // address: a CA may mail the challenge before we have read the authorization.
 func (r *run) begin() error {
-	r.order = &orderFile{
-		Version: fileVersion, Settings: r.req.Settings, DryRun: r.req.DryRun,
+	r.order = &store.Order{
+		Version: store.Version, Settings: r.req.Settings, DryRun: r.req.DryRun,
 		Created: r.i.now().UTC().Truncate(time.Second), Replaces: r.req.replaces,
 	}
 	if r.since.IsZero() {
 		r.since = r.order.Created
 	}
 	r.order.Since = r.since
-	for _, email := range r.req.Emails {
-		r.order.Challenges = append(r.order.Challenges, &challenge{ID: rand.Text(), Email: email})
-	}
-	if err := r.save(); err != nil {
+	err := r.update(func(o *store.Order) {
+		for _, email := range r.req.Emails {
+			o.Challenges = append(o.Challenges, &store.Challenge{ID: rand.Text(), Email: email})
+		}
+	})
+	if err != nil {
 		return err
 	}
 	for _, c := range r.order.Challenges {
@@ -66,24 +64,24 @@ const recordFor = 24 * time.Hour
 
 // record writes the pending record of a challenge, in the "ordering" form while
 // the token is not known. A person who answers on their own needs none.
-func (r *run) record(c *challenge, expires time.Time) error {
+func (r *run) record(c *store.Challenge, expires time.Time) error {
 	if r.req.Interactive != nil {
 		return nil
 	}
-	thumbprint, err := r.ca.current().thumbprint()
+	thumbprint, err := r.ca.Thumbprint()
 	if err != nil {
 		return err
 	}
 	switch now := r.i.now(); {
-	case c.token == "":
+	case c.Token == "":
 		expires = now.Add(orderingFor)
 	case !expires.After(now): // or our clock is ahead of the CA's, which still waits
 		expires = now.Add(recordFor)
 	}
 	err = r.i.Store.Put(&state.Pending{
-		ID: c.ID, Email: c.name(), Server: r.ca.server, From: c.from, Token: c.token,
-		Thumbprint: thumbprint, Join: r.ca.join(r.req.TokenJoin),
-		Created: r.order.Created, Expires: expires.UTC().Truncate(time.Second), Policy: r.ca.table.Policy,
+		ID: c.ID, Email: c.Name(), Server: r.ca.Server, From: c.From, Token: c.Token,
+		Thumbprint: thumbprint, Join: r.ca.Join(r.req.TokenJoin),
+		Created: r.order.Created, Expires: expires.UTC().Truncate(time.Second), Policy: r.ca.Settings.Policy,
 	})
 	if err != nil {
 		return r.i.storeError(err)
@@ -93,152 +91,36 @@ func (r *run) record(c *challenge, expires time.Time) error {
 
 // newOrder sends the order (RFC 8555, Section 7.4; RFC 8823, Section 3, item 2).
 func (r *run) newOrder(ctx context.Context) (acme.Order, error) {
-	if err := r.checkProfile(ctx); err != nil {
-		r.forget()
-		return acme.Order{}, err
-	}
 	order := acme.Order{Profile: r.req.Profile, Replaces: r.order.Replaces}
 	kind := "email"
-	if r.compat("certbot") {
+	if r.ca.Compat(r.req.Compat, "certbot") {
 		kind = "dns"
 	}
 	for _, email := range r.req.Emails {
 		order.Identifiers = append(order.Identifiers, acme.Identifier{Type: kind, Value: email})
 	}
 	r.waitFor("the CA to take the order")
-	placed, err := r.send(ctx, order)
+	placed, err := r.ca.NewOrder(ctx, order)
 	if err != nil {
 		r.forgetUnless(ctx)
 		return placed, err
 	}
-	r.step(StepOrder, "", "ordered for %s at %s: %s", list(r.req.Emails), hostOf(r.ca.server), placed.Location)
-	return placed, r.update(func(o *orderFile) { o.URL = placed.Location })
-}
-
-// checkProfile refuses a profile that the CA does not have, in a sentence of ours.
-func (r *run) checkProfile(ctx context.Context) error {
-	if r.req.Profile == "" {
-		return nil
-	}
-	dir, err := r.ca.directory(ctx)
-	if err != nil {
-		return err
-	}
-	if _, ok := dir.Meta.Profiles[r.req.Profile]; ok {
-		return nil
-	}
-	if len(dir.Meta.Profiles) == 0 {
-		return failure.Failed("leave --profile out", "%s has no profiles, and so none named %q", hostOf(r.ca.server), r.req.Profile)
-	}
-	return failure.Failed("give one of them, or none", "%s has no profile %q, only %q", hostOf(r.ca.server), r.req.Profile, slices.Sorted(maps.Keys(dir.Meta.Profiles)))
-}
-
-// send makes the request. A CA that takes the former certificate as replaced
-// already gets the order without it (RFC 9773, Section 5); one that has forgotten
-// the account gets that again.
-func (r *run) send(ctx context.Context, order acme.Order) (placed acme.Order, err error) {
-	for range 3 {
-		err = r.ca.do(ctx, "ordering", func(ctx context.Context) error {
-			placed, err = r.ca.client.NewOrder(ctx, r.ca.current().acme(), order)
-			return err
-		})
-		switch {
-		case err == nil && !https.URL(placed.Location):
-			return placed, fault("ordering: the CA does not say where the order is, with an https URL: %s", quoted(placed.Location))
-		case order.Replaces != "" && refusesReplaces(err):
-			order.Replaces = ""
-		case isProblem(err, acme.ProblemTypeAccountDoesNotExist):
-			if err := r.ca.registerAgain(ctx); err != nil {
-				return placed, err
-			}
-		default:
-			return placed, err
-		}
-	}
-	return placed, err
-}
-
-// refusesReplaces: besides alreadyReplaced (409), CAs say in words of their own
-// that they do not know the former certificate.
-func refusesReplaces(err error) bool {
-	p, ok := problemOf(err)
-	return ok && p.Status < http.StatusInternalServerError && p.Type != acme.ProblemTypeAccountDoesNotExist
-}
-
-// registerAgain makes the account anew with the same key, where the CA has lost
-// it. The terms were agreed to.
-func (c *ca) registerAgain(ctx context.Context) error {
-	dir, err := c.directory(ctx)
-	if err != nil {
-		return err
-	}
-	a := c.current()
-	c.issuer.step(StepNote, "", "", "the CA does not know our account any more: making it anew")
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if err := c.register(ctx, a, dir.Meta.ExternalAccountRequired); err != nil {
-		return err
-	}
-	return a.save()
+	r.step(StepOrder, "", "ordered for %s at %s: %s", list(r.req.Emails), ca.Host(r.ca.Server), placed.Location)
+	return placed, r.update(func(o *store.Order) { o.URL = placed.Location })
 }
 
 // resume looks at the order of an earlier run.
 func (r *run) resume(ctx context.Context) (acme.Order, error) {
-	order := acme.Order{Location: r.order.URL}
-	err := r.ca.do(ctx, "reading the order", func(ctx context.Context) (err error) {
-		order, err = r.ca.client.GetOrder(ctx, r.ca.current().acme(), order)
-		return err
-	})
-	if p, ok := problemOf(err); ok && p.Status < http.StatusInternalServerError {
-		return order, &deadOrder{fmt.Errorf("the CA does not know the earlier order any more: %s", describeProblem(p)), true}
+	order, err := r.ca.Order(ctx, r.order.URL)
+	if p, ok := ca.ProblemOf(err); ok && p.Status < http.StatusInternalServerError {
+		return order, &deadOrder{fmt.Errorf("the CA does not know the earlier order any more: %s", ca.Describe(p)), true}
 	}
 	if err != nil {
 		return order, err
 	}
 	if order.Status == acme.StatusInvalid {
-		return order, &deadOrder{orderError(order), true}
+		return order, &deadOrder{ca.OrderError(order), true}
 	}
 	r.step(StepOrder, "", "resuming the order for %s, which is %s: %s", list(r.req.Emails), order.Status, order.Location)
 	return order, nil
-}
-
-// orderError says why an order is invalid, in the CA's words if it has any.
-func orderError(order acme.Order) error {
-	if order.Error != nil {
-		return fmt.Errorf("the order is invalid: the CA says %s", describeProblem(*order.Error))
-	}
-	return errors.New("the order is invalid, and the CA does not say why")
-}
-
-// forget removes the order and its records.
-func (r *run) forget() {
-	if r.order == nil {
-		return
-	}
-	for _, c := range r.order.Challenges {
-		r.unrecord(c)
-	}
-	if err := os.Remove(r.path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		r.note("", "an order file could not be removed: "+err.Error())
-	}
-	r.order = nil
-}
-
-// forgetUnless keeps an order whose fate is not known because the time was up.
-func (r *run) forgetUnless(ctx context.Context) {
-	if ctx.Err() == nil {
-		r.forget()
-	}
-}
-
-// unrecord ends the wait for a challenge: nobody may answer it any more.
-func (r *run) unrecord(c *challenge) {
-	if r.req.Interactive != nil {
-		return
-	}
-	for _, addr := range []string{c.Email, c.name()} {
-		if err := r.i.Store.Remove(addr, r.order.Server); err != nil {
-			r.note(c.Email, "a pending record could not be removed: "+err.Error())
-		}
-	}
 }

@@ -1,7 +1,6 @@
 package issuer
 
 import (
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,8 +9,9 @@ import (
 	"syscall"
 	"testing"
 
-	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 // mailGroupID is a group that is not root's, such as an admin gives rights to.
@@ -21,67 +21,6 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-// A container goes onto a regular file or a new name, and nowhere else.
-func TestOut(t *testing.T) {
-	dir := t.TempDir() // of a user of its own: no other can write there
-	must(t, os.Chmod(filepath.Dir(dir), 0o755))
-	at := func(name string) string { return filepath.Join(dir, name) }
-	must(t, os.WriteFile(at("from"), []byte("container"), 0o600))
-	must(t, os.WriteFile(at("file"), []byte("old"), 0o644))
-	must(t, os.WriteFile(at("target"), []byte("old"), 0o600))
-	must(t, os.Chown(at("target"), 1, mailGroupID))
-	must(t, os.Chmod(at("target"), 0o646))
-	must(t, syscall.Mkfifo(at("pipe"), 0o600))
-	must(t, os.Mkdir(at("open"), 0o700))
-	must(t, os.Chmod(at("open"), 0o1777))
-	must(t, os.Mkdir(at("theirs"), 0o755))
-	must(t, os.Mkdir(at("theirs/deep"), 0o755))
-	must(t, os.Chown(at("theirs"), 1, 1))
-	must(t, os.Mkdir(at("group"), 0o700))
-	must(t, os.Chown(at("group"), 0, mailGroupID))
-	must(t, os.Chmod(at("group"), 0o775))
-	l, err := net.Listen("unix", at("socket"))
-	must(t, err)
-	defer l.Close()
-	for link, to := range map[string]string{
-		"link": "target", "chain": "link", "newlink": at("fresh"), "nulllink": "/dev/null", "pipelink": "pipe", "dirlink": "open", "nowhere": "no/file",
-		"circle": "circle", "open/link": "../target", "theirs/deep/link": "../../target", "viaopen": "open/link", "group/link": at("target"),
-	} {
-		must(t, os.Symlink(to, at(link)))
-	}
-	for path, want := range map[string]string{
-		at("file"): "", at("new"): "", at("link"): "", at("chain"): "", at("newlink"): "",
-		"/dev/null": "is a device", at("nulllink"): "leads to a device", at("pipe"): "is a pipe", at("pipelink"): "leads to a pipe",
-		at("socket"): "is a socket", at("open"): "is a directory", at("dirlink"): "leads to a directory",
-		at("no/file"): "does not exist", at("nowhere"): "leads nowhere", at("circle"): "leads in a circle",
-		at("open/link"): "others can make one there", at("theirs/deep/link"): "they can write to " + at("theirs"), at("viaopen"): "others can make one",
-		at("group/link"): "others can make one",
-	} {
-		err := CheckOut(path)
-		if want != "" {
-			if failure.KindOf(err) != failure.KindUsage || !strings.Contains(err.Error(), want) || failure.HintOf(err) == "" {
-				t.Errorf("%s: %v, want %q", path, err, want)
-			}
-			continue
-		}
-		if err != nil {
-			t.Errorf("%s: %v", path, err)
-		}
-		must(t, copyOut(at("from"), path))
-		if got := string(mustRead(t, path)); got != "container" {
-			t.Errorf("%s: holds %q", path, got)
-		}
-	}
-	for path, want := range map[string]string{"file": "0 0 600", "new": "0 0 600", "fresh": "0 0 600", "target": "1 8 640"} {
-		if got := access(t, at(path)); got != want {
-			t.Errorf("%s: %s, want %s", path, got, want)
-		}
-	}
-	if to, err := os.Readlink(at("link")); err != nil || to != "target" {
-		t.Errorf("the link is gone: %q, %v", to, err)
 	}
 }
 
@@ -106,7 +45,7 @@ func TestRenewalKeepsGroup(t *testing.T) {
 		must(t, os.Chown(path, -1, mailGroupID))
 		must(t, os.Chmod(path, mode))
 	}
-	renewal := filepath.Join(res.Dir, renewalName)
+	renewal := filepath.Join(res.Dir, store.RenewalFile)
 	must(t, os.Chown(renewal, -1, mailGroupID))
 	must(t, os.Chmod(renewal, 0o640))
 	setACL(t, res.P12)
@@ -158,7 +97,7 @@ func TestLinkedCertificate(t *testing.T) {
 	must(t, err)
 	must(t, os.Symlink(elsewhere, w.dir.Path("certs", alice)))
 	w.moved(alice)
-	if !exists(filepath.Join(elsewhere, renewalName)) {
+	if !store.Exists(filepath.Join(elsewhere, store.RenewalFile)) {
 		t.Error("the certificate is not where the link leads")
 	}
 	if got := access(t, elsewhere); got != "0 0 750" {
@@ -187,9 +126,9 @@ func (w *world) moved(addr string) {
 	req := w.request(addr)
 	req.Force = true
 	first := w.obtain(req)
-	req.Passphrase = Passphrase{Kind: PassNone}
+	req.Passphrase = cert.Passphrase{Kind: cert.PassNone}
 	second := w.obtain(req)
-	if exists(filepath.Join(dir, passphraseName)) {
+	if store.Exists(filepath.Join(dir, store.PassphraseFile)) {
 		w.t.Error("the passphrase of the former container is there")
 	}
 	s, err := w.issuer().Status()
@@ -201,15 +140,15 @@ func (w *world) moved(addr string) {
 	if !shown {
 		w.t.Errorf("status shows %+v", s.Certificates)
 	}
-	for _, file := range []string{certFile, keyFile, p12File, passphraseName, renewalName} {
-		if !exists(w.dir.Path("certs", previousDir, addr, first.Serial, file)) {
+	for _, file := range []string{store.CertFile, store.KeyFile, store.P12File, store.PassphraseFile, store.RenewalFile} {
+		if !store.Exists(w.dir.Path("certs", store.PreviousDir, addr, first.Serial, file)) {
 			w.t.Errorf("%s of the former certificate is not kept", file)
 		}
 	}
 	if n := w.renew(w.issuer(), Renewal{Force: true, Emails: []string{addr}}); n != 1 {
 		w.t.Errorf("%d renewed", n)
 	}
-	if done, err := w.issuer().Revoke(w.t.Context(), Revocation{CertPath: filepath.Join(dir, certFile)}); err != nil || !done.Stored {
+	if done, err := w.issuer().Revoke(w.t.Context(), Revocation{CertPath: filepath.Join(dir, store.CertFile)}); err != nil || !done.Stored {
 		w.t.Errorf("%+v, %v", done, err)
 	}
 	after, err := os.Lstat(dir)

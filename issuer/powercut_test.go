@@ -18,6 +18,7 @@ import (
 
 	"postseal/internal/test/mta"
 	"postseal/internal/testca"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -124,7 +125,7 @@ func TestPowerCut(t *testing.T) {
 	for _, sub := range []string{"rollover", "revoke"} {
 		calls = append(calls, readTrace(t, w.traceFile(sub))...)
 	}
-	account := w.dir.Path("accounts", caName(w.ca.DirectoryURL))
+	account := w.accountDir()
 	for _, promise := range []struct{ dir, request string }{
 		{account, "new-account"},
 		{w.dir.Path("accounts"), "new-account"},
@@ -133,7 +134,7 @@ func TestPowerCut(t *testing.T) {
 		{w.dir.Path("pending"), "new-order"},
 		{w.dir.Path("orders"), "finalize"},
 		{account, "key-change"},
-		{w.dir.Path("certs", compromisedDir), "revoke-cert"},
+		{w.dir.Path("certs", ".compromised"), "revoke-cert"},
 		{w.dir.Path("certs"), "revoke-cert"},
 	} {
 		at := heard[promise.request]
@@ -183,9 +184,13 @@ func TestPowerCutWhileSending(t *testing.T) {
 func doChild(i *Issuer, j childJob) error {
 	switch j.Do {
 	case "rollover":
-		return i.Rollover(context.Background(), j.Settings.Server, j.Settings.CABundle)
+		c, err := i.CA(j.Settings.Server, j.Settings.CABundle)
+		if err != nil {
+			return err
+		}
+		return c.Rollover(context.Background())
 	case "revoke":
-		_, err := i.Revoke(context.Background(), Revocation{CertPath: i.Dir.Path("certs", alice, certFile), Reason: "keycompromise"})
+		_, err := i.Revoke(context.Background(), Revocation{CertPath: i.Dir.Path("certs", alice, store.CertFile), Reason: "keycompromise"})
 		return err
 	case "send":
 		p := &state.Pending{ID: "X", Email: alice, Server: "https://ca.example/", Thumbprint: "t"}

@@ -13,6 +13,8 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -67,7 +69,7 @@ func TestRenewKeepsOptions(t *testing.T) {
 	req := w.request(alice)
 	marker := filepath.Join(t.TempDir(), "hook")
 	req.Usages, req.P12, req.KeyType = []string{"digitalSignature"}, "legacy", "p384"
-	req.Passphrase = Passphrase{Kind: PassGiven, Value: "correct horse"}
+	req.Passphrase = cert.Passphrase{Kind: cert.PassGiven, Value: "correct horse"}
 	req.DeployHook = `echo "$POSTSEAL_EMAILS" >>` + marker
 	first := w.obtain(req)
 	firstKey := string(mustRead(t, first.Key))
@@ -75,7 +77,7 @@ func TestRenewKeepsOptions(t *testing.T) {
 	if n := w.renew(w.issuer(), Renewal{}); n != 1 {
 		t.Fatalf("%d renewed\n%s", n, w.transcript())
 	}
-	r, err := readRenewal(first.Dir)
+	r, err := store.ReadRenewal(first.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,17 +87,17 @@ func TestRenewKeepsOptions(t *testing.T) {
 	if key := string(mustRead(t, first.Key)); key == firstKey {
 		t.Error("the key is the old one")
 	}
-	if exists(filepath.Join(first.Dir, passphraseName)) {
+	if store.Exists(filepath.Join(first.Dir, store.PassphraseFile)) {
 		t.Error("a given passphrase was written into its own file")
 	}
 	if got := string(mustRead(t, marker)); got != alice+"\n"+alice+"\n" {
 		t.Errorf("hook: %q", got)
 	}
-	old := w.dir.Path("certs", previousDir, alice, first.Serial, keyFile)
+	old := w.dir.Path("certs", store.PreviousDir, alice, first.Serial, store.KeyFile)
 	if string(mustRead(t, old)) != firstKey {
 		t.Error("the former key is gone")
 	}
-	if left := w.entries("certs"); !slices.Equal(left, []string{previousDir, alice}) {
+	if left := w.entries("certs"); !slices.Equal(left, []string{store.PreviousDir, alice}) {
 		t.Errorf("certs: %v", left)
 	}
 
@@ -198,99 +200,17 @@ func TestRenewWaitsADay(t *testing.T) {
 func (w *world) forgetAtCA(yes bool) {
 	w.t.Helper()
 	path := w.dir.Path("orders", alice+".json")
-	o, err := readOrder(path)
+	o, err := store.ReadOrder(path)
 	if err != nil || o == nil {
 		w.t.Fatal(err)
 	}
 	if yes {
 		o.URL += "-gone"
-		if err := writeJSON(path, o); err != nil {
+		if err := store.Write(path, o); err != nil {
 			w.t.Fatal(err)
 		}
 	}
 }
-
-func TestDue(t *testing.T) {
-	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	r := renewalFile{NotBefore: start, NotAfter: start.Add(90 * day)}
-	suggest := func(from, at, to int) *window {
-		return &window{Start: start.Add(time.Duration(from) * day), At: start.Add(time.Duration(at) * day), End: start.Add(time.Duration(to) * day)}
-	}
-	tests := []struct {
-		name     string
-		window   *window
-		after    int // days from the start to Retry-After's end
-		day      int
-		due, ask bool
-	}{
-		{"never asked", nil, 0, 10, false, true},
-		{"no window, asked a moment ago", nil, 11, 10, false, false},
-		{"last third", nil, 0, 60, true, true},
-		{"expired", nil, 0, 100, true, true},
-		{"early window", suggest(5, 7, 9), 1, 8, true, true},
-		{"early window ahead", suggest(20, 21, 22), 1, 10, false, true},
-		{"a recall on the second day", suggest(-5, -4, -3), 3, 2, true, false},
-		{"late window", suggest(70, 75, 80), 1, 65, false, true},
-		{"asked a moment ago", suggest(70, 75, 80), 66, 65, false, false},
-		{"asked by a clock that was a year ahead", suggest(70, 75, 80), 400, 10, false, true},
-		{"window after the end", suggest(95, 99, 100), 1, 61, true, true},
-	}
-	for _, tc := range tests {
-		i := New(Options{Now: func() time.Time { return start.Add(time.Duration(tc.day) * day) }})
-		c := r
-		c.Window, c.AskAfter = tc.window, start.Add(time.Duration(tc.after)*day)
-		if got := i.due(&c); got != tc.due {
-			t.Errorf("%s: due %v", tc.name, got)
-		}
-		if got := i.askDue(&c); got != tc.ask {
-			t.Errorf("%s: asks %v", tc.name, got)
-		}
-	}
-}
-
-func TestParseWindow(t *testing.T) {
-	good := `{"suggestedWindow":{"start":"2026-03-01T00:00:00Z","end":"2026-03-02T00:00:00Z"},"explanationURL":"https://ca.example/why"}`
-	seen := map[time.Time]bool{}
-	for range 50 {
-		w, err := parseWindow([]byte(good))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if w.At.Before(w.Start) || !w.At.Before(w.End) || w.Why == "" {
-			t.Fatalf("%+v", w)
-		}
-		seen[w.At] = true
-	}
-	if len(seen) < 40 {
-		t.Errorf("only %d moments in 50", len(seen))
-	}
-	for _, bad := range []string{``, `{}`, `[]`, `{"suggestedWindow":{"start":"2026-03-02T00:00:00Z","end":"2026-03-01T00:00:00Z"}}`} {
-		if w, err := parseWindow([]byte(bad)); err == nil {
-			t.Errorf("%s: %+v", bad, w)
-		}
-	}
-}
-
-// Retry-After is a minute at least and a day at most, never asked before, and certificates
-// of one minute are not asked for in one minute.
-func TestAskAfter(t *testing.T) {
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	for again, least := range map[time.Duration]time.Duration{0: windowAge, time.Second: minWindowAge, 300 * day: maxWindowAge, 6 * time.Hour: 6 * time.Hour} {
-		seen := map[time.Time]bool{}
-		for range 100 {
-			at := askAfter(now, again)
-			if wait := at.Sub(now); wait < least || wait > min(least+least/10, maxWindowAge) {
-				t.Errorf("Retry-After %s: asks after %s", again, wait)
-			}
-			seen[at] = true
-		}
-		if spread := len(seen) > 50; spread != (least >= time.Hour && least < maxWindowAge) {
-			t.Errorf("Retry-After %s: %d moments in 100", again, len(seen))
-		}
-	}
-}
-
-const day = 24 * time.Hour
 
 // storeMany puts n certificates into certs/ that are not due.
 func storeMany(t testing.TB, dir *state.Dir, n int) {
@@ -305,13 +225,13 @@ func storeMany(t testing.TB, dir *state.Dir, n int) {
 		if err := os.Mkdir(path, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		r := &renewalFile{
-			Version: fileVersion, Settings: Settings{Emails: []string{email}, Server: "https://127.0.0.1:1/directory", KeyType: "p256"},
+		r := &store.Renewal{
+			Version: store.Version, Settings: store.Settings{Emails: []string{email}, Server: "https://127.0.0.1:1/directory", KeyType: "p256"},
 			Serial: fmt.Sprint(k), Fingerprint: strings.Repeat("0", 64), CertID: "x.y", NotBefore: now.Add(-day), NotAfter: now.Add(89 * day),
 		}
 		data := fmt.Appendf(nil, `{"version":1,"emails":[%q],"server":%q,"key-type":"p256","passphrase":{},"serial":%q,"sha256":%q,"cert-id":"x.y","not-before":%q,"not-after":%q,"ask-after":%q}`,
 			email, r.Server, r.Serial, r.Fingerprint, r.NotBefore.Format(time.RFC3339), r.NotAfter.Format(time.RFC3339), now.Add(time.Hour).Format(time.RFC3339))
-		if err := os.WriteFile(filepath.Join(path, renewalName), data, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(path, store.RenewalFile), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -17,6 +17,8 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/ca"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -24,7 +26,7 @@ import (
 // killed, as kill -9 would, at a step.
 type childJob struct {
 	State    string
-	Settings Settings
+	Settings store.Settings
 	Timeout  time.Duration
 	KillAt   StepKind
 	Do       string // "" for an order; see doChild
@@ -45,7 +47,7 @@ func child(job string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 3
 	}
-	i := New(Options{Dir: state.Open(j.State), Account: AccountOptions{AgreeTerms: true}, OnStep: func(s Step) {
+	i := New(Options{Dir: state.Open(j.State), Account: ca.AccountOptions{AgreeTerms: true}, OnStep: func(s Step) {
 		if s.Kind == j.KillAt {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
@@ -114,7 +116,7 @@ func TestResumeAfterKill(t *testing.T) {
 				t.Fatal("was not killed")
 			}
 			res := w.obtain(req)
-			if res.P12 == "" || !exists(res.P12) {
+			if res.P12 == "" || !store.Exists(res.P12) {
 				t.Errorf("no container: %+v", res)
 			}
 			c := w.ca.Counters()
@@ -170,12 +172,12 @@ func TestResumeDeadOrder(t *testing.T) {
 	req := w.request(alice)
 	w.leaveWaiting(req)
 	path := w.dir.Path("orders", alice+".json")
-	o, err := readOrder(path)
+	o, err := store.ReadOrder(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o.URL += "x"
-	if err := writeJSON(path, o); err != nil {
+	if err := store.Write(path, o); err != nil {
 		t.Fatal(err)
 	}
 	w.answerWith(nil)
@@ -194,11 +196,11 @@ func TestResumeForeignFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := w.dir.Path("orders", alice+".json")
-	other := &orderFile{Version: fileVersion, Settings: Settings{Emails: []string{alice}, Server: "https://other.example/dir"}}
+	other := &store.Order{Version: store.Version, Settings: store.Settings{Emails: []string{alice}, Server: "https://other.example/dir"}}
 	for name, write := range map[string]func() error{
 		"torn":       func() error { return os.WriteFile(path, []byte(`{"version":`), 0o600) },
 		"no version": func() error { return os.WriteFile(path, []byte(`{"version":0,"emails":["a@x"]}`), 0o600) },
-		"other CA":   func() error { return writeJSON(path, other) },
+		"other CA":   func() error { return store.Write(path, other) },
 	} {
 		if err := write(); err != nil {
 			t.Fatal(err)
@@ -208,7 +210,7 @@ func TestResumeForeignFiles(t *testing.T) {
 		if _, err := w.issuer().Obtain(t.Context(), req); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if exists(path) {
+		if store.Exists(path) {
 			t.Errorf("%s: the order file is still there", name)
 		}
 	}
@@ -301,7 +303,7 @@ func TestLocked(t *testing.T) {
 	if err := i.prepare(); err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := i.lockOrder(t.Context(), []string{alice}, w.ca.DirectoryURL)
+	unlock, err := i.disk.LockOrder(t.Context(), []string{alice}, w.ca.DirectoryURL, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}

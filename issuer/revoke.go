@@ -1,7 +1,6 @@
 package issuer
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto"
@@ -16,10 +15,12 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 
 	"postseal/internal/failure"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
-// Reasons are the values of --reason (RFC 5280, Section 5.3.1).
+// Reasons are why a certificate can be revoked (RFC 5280, Section 5.3.1).
 var Reasons = []string{"unspecified", "keycompromise", "affiliationchanged", "superseded", "cessationofoperation"}
 
 var reasonCodes = map[string]int{
@@ -58,7 +59,7 @@ type Revoked struct {
 func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	code, ok := reasonCodes[strings.ToLower(v.Reason)]
 	if !ok {
-		return nil, failure.Usage("use "+strings.Join(Reasons, ", "), "--reason: unknown reason %q", v.Reason)
+		return nil, failure.In("reason", failure.Usage("use "+strings.Join(Reasons, ", "), "unknown reason %q", v.Reason))
 	}
 	leaf, key, err := v.read()
 	if err != nil {
@@ -68,7 +69,7 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 		return nil, err
 	}
 	if code == acme.ReasonKeyCompromise {
-		if err := i.banKey(leaf); err != nil {
+		if err := i.disk.Ban(leaf); err != nil {
 			return nil, err
 		}
 	}
@@ -78,36 +79,21 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	if err != nil {
 		return nil, err
 	}
-	account := acme.Account{}
-	if key == nil {
-		a, err := c.existing(ctx)
-		if err != nil {
-			return nil, failure.WithHint(err, "give the certificate's key with --key-path, or the CA with --server")
-		}
-		account = a.acme()
-	}
-	what := revoking
-	if key != nil {
-		what = revokingWith
-	}
-	err = c.do(ctx, what, func(ctx context.Context) error {
-		return c.client.RevokeCertificate(ctx, account, leaf, key, code)
-	})
-	already := isProblem(err, acme.ProblemTypeAlreadyRevoked)
-	if err != nil && !already {
+	already, err := c.Revoke(ctx, leaf, key, code)
+	if err != nil {
 		return nil, err
 	}
-	emails, _, _ := leafNames(leaf) // anybody may have written the certificate
-	emails = slices.DeleteFunc(emails, func(e string) bool { return !isPlain(e) })
-	done := &Revoked{emails, serialOf(leaf), server, already, key != nil, len(known) > 0}
+	emails, _, _ := cert.Names(leaf) // anybody may have written the certificate
+	emails = slices.DeleteFunc(emails, func(e string) bool { return !cert.IsPlain(e) })
+	done := &Revoked{emails, cert.Serial(leaf), server, already, key != nil, len(known) > 0}
 	return done, errors.Join(i.markRevoked(known), v.runHook(ctx, i, leaf, emails))
 }
 
 // where returns the CA of the certificate: what the renewal.json beside it says, which
 // may be in no certs/ of ours, or one in certs/.
-func (v *Revocation) where(leaf *x509.Certificate, known []stored) (server, bundle string) {
-	if r, err := readRenewal(filepath.Dir(v.CertPath)); err == nil && r.Fingerprint == fingerprint(leaf) {
-		known = []stored{{renewalFile: r}}
+func (v *Revocation) where(leaf *x509.Certificate, known []store.Certificate) (server, bundle string) {
+	if r, err := store.ReadRenewal(filepath.Dir(v.CertPath)); err == nil && r.Fingerprint == cert.Fingerprint(leaf) {
+		known = []store.Certificate{{Renewal: r}}
 	}
 	server = v.Server
 	for _, k := range known {
@@ -121,34 +107,34 @@ func (v *Revocation) where(leaf *x509.Certificate, known []stored) (server, bund
 // revocation has ended, as the files to give to Revoke. The error, of the kind Failed,
 // says that there are none.
 func (i *Issuer) InForce(email string) (paths []string, err error) {
-	addr, err := ParseAddress(email)
+	addr, err := cert.ParseAddress(email)
 	if err != nil {
 		return nil, err
 	}
-	certs, err := i.stored([]string{addr})
+	certs, err := i.certificates([]string{addr})
 	if err != nil {
 		return nil, err
 	}
 	for _, c := range certs {
 		if c.Revoked.IsZero() && i.now().Before(c.NotAfter) {
-			paths = append(paths, filepath.Join(i.certDir(c.name), certFile))
+			paths = append(paths, filepath.Join(i.disk.CertDir(c.Name), store.CertFile))
 		}
 	}
 	if len(paths) == 0 {
-		return nil, failure.Failed("see what there is with: postseal status", "no certificate in force names %s", addr)
+		return nil, failure.Failed(failure.SeeStatus, "no certificate in force names %s", addr)
 	}
 	return paths, nil
 }
 
 // find returns the entries of certs/ that hold a certificate.
-func (i *Issuer) find(leaf *x509.Certificate) []stored {
-	all, err := i.stored(nil)
+func (i *Issuer) find(leaf *x509.Certificate) []store.Certificate {
+	all, err := i.certificates(nil)
 	if err != nil && state.Newer(err) == nil {
 		return nil
 	}
-	var found []stored
+	var found []store.Certificate
 	for _, c := range all {
-		if c.Fingerprint == fingerprint(leaf) {
+		if c.Fingerprint == cert.Fingerprint(leaf) {
 			found = append(found, c)
 		}
 	}
@@ -156,11 +142,11 @@ func (i *Issuer) find(leaf *x509.Certificate) []stored {
 }
 
 // markRevoked keeps renewals from ordering what somebody wanted gone.
-func (i *Issuer) markRevoked(certs []stored) error {
+func (i *Issuer) markRevoked(certs []store.Certificate) error {
 	for _, c := range certs {
 		c.Revoked = i.now().UTC().Truncate(time.Second)
-		if err := i.rewriteRenewal(c); err != nil {
-			return stateError(i.certDir(c.name), err)
+		if err := i.disk.Rewrite(c); err != nil {
+			return store.Error(i.disk.CertDir(c.Name), err)
 		}
 	}
 	return nil
@@ -168,66 +154,17 @@ func (i *Issuer) markRevoked(certs []stored) error {
 
 // read reads the certificate, and the key to sign with: nil for the account's.
 func (v *Revocation) read() (*x509.Certificate, crypto.Signer, error) {
-	data, err := os.ReadFile(v.CertPath)
-	if err != nil {
-		return nil, nil, failure.Config("give a certificate in PEM or PKCS#12", "--cert-path: %v", err)
+	leaf, key, err := cert.Read(v.CertPath, v.passphrases())
+	if err != nil || v.KeyPath == "" {
+		return leaf, key, err
 	}
-	leaf, key, err := v.decode(data)
-	if err != nil {
+	if key, err = cert.ReadKey(v.KeyPath); err != nil {
 		return nil, nil, err
 	}
-	if v.KeyPath != "" {
-		if key, err = readKey(v.KeyPath); err != nil {
-			return nil, nil, err
-		}
-		if !samePublicKey(leaf.PublicKey, key) {
-			return nil, nil, failure.Usage("give the key of that certificate", "--key-path: %q is not the key of %q", v.KeyPath, v.CertPath)
-		}
+	if !cert.SamePublicKey(leaf.PublicKey, key) {
+		return nil, nil, failure.In("key-path", failure.Usage("give the key of that certificate", "%q is not the key of %q", v.KeyPath, v.CertPath))
 	}
 	return leaf, key, nil
-}
-
-const certHint = "give a certificate in PEM, DER or PKCS#12"
-
-func (v *Revocation) decode(data []byte) (*x509.Certificate, crypto.Signer, error) {
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	if chain, err := parseChain(data); err == nil {
-		key, err := parseKey(data)
-		if err != nil || !samePublicKey(chain[0].PublicKey, key) {
-			return chain[0], nil, nil
-		}
-		return chain[0], key, nil
-	}
-	if cert, err := x509.ParseCertificate(data); err == nil {
-		return cert, nil, nil
-	}
-	if isContainer(data) {
-		return v.open(data)
-	}
-	if what, hint := identify(data, v.CertPath); what != "" {
-		return nil, nil, failure.Usage(cmp.Or(hint, certHint), "--cert-path: %q is %s", v.CertPath, what)
-	}
-	return nil, nil, failure.Usage(certHint, "--cert-path: %q is not a certificate in PEM, DER or PKCS#12", v.CertPath)
-}
-
-// open opens a container with the passphrases that there are.
-func (v *Revocation) open(data []byte) (*x509.Certificate, crypto.Signer, error) {
-	for _, pass := range v.passphrases() {
-		word, err := pass()
-		if err != nil {
-			return nil, nil, err
-		}
-		leaf, key, err := openContainer(data, word)
-		if errors.Is(err, errPassphrase) {
-			continue
-		}
-		if err != nil {
-			_, hint := identify(data, v.CertPath)
-			return nil, nil, failure.Usage(hint, "--cert-path: %q is a PKCS#12 container that cannot be read here: %v", v.CertPath, err)
-		}
-		return leaf, key, nil
-	}
-	return nil, nil, failure.Failed("give it with --passphrase-file", "--cert-path: the passphrase does not open %q", v.CertPath)
 }
 
 // passphrases are tried in this order: the one given, none, the one beside a
@@ -239,10 +176,10 @@ func (v *Revocation) passphrases() []func() (string, error) {
 	}
 	tries := []func() (string, error){constant("")}
 	dir := filepath.Dir(v.CertPath)
-	if data, err := os.ReadFile(filepath.Join(dir, passphraseName)); err == nil {
+	if data, err := os.ReadFile(filepath.Join(dir, store.PassphraseFile)); err == nil {
 		tries = append(tries, constant(strings.TrimSpace(string(data))))
 	}
-	if r, err := readRenewal(dir); err == nil && r.Passphrase.Kind == PassGiven {
+	if r, err := store.ReadRenewal(dir); err == nil && r.Passphrase.Kind == cert.PassGiven {
 		tries = append(tries, constant(r.Passphrase.Value))
 	}
 	if v.AskPass != nil {

@@ -9,6 +9,8 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -60,11 +62,11 @@ func TestRevoke(t *testing.T) {
 }
 
 func otherKey(t *testing.T) string {
-	key, err := newKey("p256")
+	key, err := cert.NewKey("p256")
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := marshalKey(key)
+	data, err := cert.MarshalKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,8 +129,8 @@ func TestCompromised(t *testing.T) {
 				t.Errorf("--key-path: exit %d, %v", failure.KindOf(err), err)
 			}
 			req = w.request("carol@example.test")
-			o := &orderFile{Version: fileVersion, Settings: req.Settings, Key: string(mustRead(t, burnt)), Finalizing: true, URL: w.ca.DirectoryURL}
-			if err := writeJSON(w.dir.Path("orders", "carol@example.test.json"), o); err != nil {
+			o := &store.Order{Version: store.Version, Settings: req.Settings, Key: string(mustRead(t, burnt)), Finalizing: true, URL: w.ca.DirectoryURL}
+			if err := store.Write(w.dir.Path("orders", "carol@example.test.json"), o); err != nil {
 				t.Fatal(err)
 			}
 			if got := w.obtain(req); bytes.Equal(mustRead(t, got.Key), mustRead(t, burnt)) || !w.said(StepNote, "giving up an unfinished order") {
@@ -143,7 +145,7 @@ func TestCompromised(t *testing.T) {
 
 func copied(t *testing.T, path string) string {
 	to := filepath.Join(t.TempDir(), filepath.Base(path))
-	if err := copyOut(path, to); err != nil {
+	if err := store.CopyOut(path, to); err != nil {
 		t.Fatal(err)
 	}
 	return to
@@ -174,7 +176,7 @@ func TestRevokeElsewhere(t *testing.T) {
 	w := newWorld(t, testca.Config{AlwaysReady: true})
 	res := w.obtain(w.request(alice))
 	moved := filepath.Join(t.TempDir(), "copy.p12")
-	if err := copyOut(res.P12, moved); err != nil {
+	if err := store.CopyOut(res.P12, moved); err != nil {
 		t.Fatal(err)
 	}
 	pass := strings.TrimSpace(string(mustRead(t, res.PassphraseFile)))
@@ -184,7 +186,7 @@ func TestRevokeElsewhere(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	v.CertPath = res.Cert
-	if _, err := elsewhere.issuer(func(o *Options) { o.CABundle = w.bundle }).Revoke(t.Context(), v); !strings.Contains(failure.HintOf(err), "--key-path") {
+	if _, err := elsewhere.issuer(func(o *Options) { o.CABundle = w.bundle }).Revoke(t.Context(), v); !strings.Contains(failure.HintOf(err), failure.NameKeyOrCA) {
 		t.Errorf("%v", err)
 	}
 }

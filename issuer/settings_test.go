@@ -5,18 +5,19 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 // What makes no sense is refused with the reason and a hint before any directory
 // is made.
 func TestRequestCheck(t *testing.T) {
-	minus := Duration(-time.Second)
+	minus := store.Duration(-time.Second)
 	p256 := otherKey(t)
 	for name, tc := range map[string]struct {
 		change func(*Request)
@@ -26,7 +27,7 @@ func TestRequestCheck(t *testing.T) {
 		"default key":       {change: func(r *Request) { r.KeyType = "" }},
 		"given key":         {change: func(r *Request) { r.KeyPath, r.KeyType = p256, "" }},
 		"given key, named":  {change: func(r *Request) { r.KeyPath = p256 }},
-		"given key, other":  {change: func(r *Request) { r.KeyPath, r.KeyType = p256, "rsa2048" }, text: "does not fit --key-path"},
+		"given key, other":  {change: func(r *Request) { r.KeyPath, r.KeyType = p256, "rsa2048" }, text: "does not fit the given key"},
 		"given key, usage":  {change: func(r *Request) { r.KeyPath, r.KeyType, r.Usages = p256, "", []string{"keyEncipherment"} }, text: "EC key cannot encipher"},
 		"no address":        {change: func(r *Request) { r.Emails = nil }, text: "no address"},
 		"wildcard":          {change: func(r *Request) { r.Emails = []string{"*@example.test"} }, text: "wildcard"},
@@ -40,10 +41,10 @@ func TestRequestCheck(t *testing.T) {
 		"trigger":           {change: func(r *Request) { r.Trigger = "now" }, text: "--trigger"},
 		"compat":            {change: func(r *Request) { r.Compat = []string{"serial", "x"} }, text: "--compat"},
 		"settle":            {change: func(r *Request) { r.Settle = &minus }, text: "--settle"},
-		"passphrase":        {change: func(r *Request) { r.Passphrase = Passphrase{Kind: PassGiven, Value: "pässe"} }, text: "passphrase"},
+		"passphrase":        {change: func(r *Request) { r.Passphrase = cert.Passphrase{Kind: cert.PassGiven, Value: "pässe"} }, text: "passphrase"},
 		"two usages, wrong": {change: func(r *Request) { r.Usages = []string{"digitalSignature", "keyEncipherment"} }, text: "EC key cannot encipher"},
 	} {
-		r := Request{Settings: Settings{Emails: []string{alice}, Server: "https://ca.example/dir", KeyType: "p256"}}
+		r := Request{Settings: store.Settings{Emails: []string{alice}, Server: "https://ca.example/dir", KeyType: "p256"}}
 		tc.change(&r)
 		err := r.check()
 		if tc.text == "" {
@@ -60,8 +61,8 @@ func TestRequestCheck(t *testing.T) {
 
 // A renewal runs in another directory.
 func TestAbsolute(t *testing.T) {
-	s := Settings{CABundle: "root.pem", Out: "out.p12", Passphrase: Passphrase{Kind: PassFile, Path: "pass"}}
-	if err := s.absolute(); err != nil {
+	s := store.Settings{CABundle: "root.pem", Out: "out.p12", Passphrase: cert.Passphrase{Kind: cert.PassFile, Path: "pass"}}
+	if err := s.Absolute(); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range []string{s.CABundle, s.Out, s.Passphrase.Path} {
@@ -69,23 +70,9 @@ func TestAbsolute(t *testing.T) {
 			t.Errorf("%q", p)
 		}
 	}
-	var empty Settings
-	if err := empty.absolute(); err != nil || empty.CABundle != "" || empty.Out != "" {
+	var empty store.Settings
+	if err := empty.Absolute(); err != nil || empty.CABundle != "" || empty.Out != "" {
 		t.Errorf("%+v, %v", empty, err)
-	}
-}
-
-func TestCompat(t *testing.T) {
-	for _, tc := range []struct {
-		list, table []string
-		want        bool
-	}{
-		{nil, nil, false}, {nil, []string{"serial"}, true}, {[]string{}, []string{"serial"}, false},
-		{[]string{"serial"}, nil, true}, {[]string{"certbot"}, []string{"serial"}, false},
-	} {
-		if got := compat(tc.list, tc.table, "serial"); got != tc.want {
-			t.Errorf("%v over %v: %v", tc.list, tc.table, got)
-		}
 	}
 }
 
@@ -106,7 +93,7 @@ func TestAfterStoring(t *testing.T) {
 		req := w.request(alice)
 		change(&req)
 		res, err := w.issuer().Obtain(t.Context(), req)
-		if failure.KindOf(err) != failure.KindFailed || failure.HintOf(err) == "" || res == nil || !exists(res.P12) {
+		if failure.KindOf(err) != failure.KindFailed || failure.HintOf(err) == "" || res == nil || !store.Exists(res.P12) {
 			t.Errorf("%s: %+v, %v", name, res, err)
 		}
 		if _, err := w.issuer().Obtain(t.Context(), req); failure.KindOf(err) != failure.KindNotDue {
@@ -126,7 +113,7 @@ func TestHookAgain(t *testing.T) {
 	req := w.request(alice)
 	req.DeployHook = "test -e " + marker + " && " + hook
 	bob := w.request("bob@example.test")
-	bob.Configured = []string{SettingDeployHook, SettingKeyType}
+	bob.Configured = []string{store.SettingDeployHook, store.SettingKeyType}
 	w.obtain(bob)
 	if _, err := w.issuer().Obtain(t.Context(), req); failure.KindOf(err) != failure.KindFailed {
 		t.Fatal(err)
@@ -145,7 +132,7 @@ func TestHookAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	later := func(o *Options) {
-		o.Defaults = Defaults{DeployHook: hook, KeyType: "p384"}
+		o.Defaults = store.Defaults{DeployHook: hook, KeyType: "p384"}
 		o.Now = func() time.Time { return time.Now().Add(80 * day) }
 	}
 	if n := w.renew(w.issuer(), Renewal{}); n != 1 || string(mustRead(t, marker)) != alice+"\n" {
@@ -186,7 +173,7 @@ func TestFits(t *testing.T) {
 		req := w.request(alice)
 		tc.change(&req)
 		_, err := w.issuer().Obtain(t.Context(), req)
-		if failure.KindOf(err) != tc.want || err != nil && !strings.Contains(err.Error(), tc.text) || tc.want == failure.KindFailed && !strings.Contains(failure.HintOf(err), "--force") {
+		if failure.KindOf(err) != tc.want || err != nil && !strings.Contains(err.Error(), tc.text) || tc.want == failure.KindFailed && !strings.Contains(failure.HintOf(err), failure.Force) {
 			t.Errorf("%s: exit %d: %v; hint %q", name, failure.KindOf(err), err, failure.HintOf(err))
 		}
 		if tc.want == failure.KindNone {
@@ -207,7 +194,7 @@ func TestModes(t *testing.T) {
 		t.Fatal(err)
 	}
 	res := w.obtain(req)
-	for _, path := range []string{req.Out, res.Key, res.P12, res.PassphraseFile, filepath.Join(res.Dir, renewalName)} {
+	for _, path := range []string{req.Out, res.Key, res.P12, res.PassphraseFile, filepath.Join(res.Dir, store.RenewalFile)} {
 		info, err := os.Stat(path)
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", path, info, err)
@@ -227,7 +214,7 @@ func TestResumeKinds(t *testing.T) {
 		"RSA":               func(r *Request) { r.KeyType = "rsa2048" },
 		"given key":         func(r *Request) { r.KeyPath, r.KeyType = otherKey(t), "" },
 		"usages":            func(r *Request) { r.Usages = []string{"digitalSignature"} },
-		"none":              func(r *Request) { r.Passphrase = Passphrase{Kind: PassNone} },
+		"none":              func(r *Request) { r.Passphrase = cert.Passphrase{Kind: cert.PassNone} },
 		"serial":            func(r *Request) { r.Emails, r.Compat = []string{alice, "bob@example.test"}, []string{"serial"} },
 	} {
 		for _, step := range []StepKind{StepWait, StepFinalize} {
@@ -244,23 +231,6 @@ func TestResumeKinds(t *testing.T) {
 					t.Errorf("%d orders", orders)
 				}
 			})
-		}
-	}
-}
-
-// A hint about the state directory fits what is wrong: a full disk is not cured by another
-// directory.
-func TestStateHints(t *testing.T) {
-	for errno, want := range map[syscall.Errno]struct {
-		kind failure.Kind
-		hint string
-	}{
-		syscall.ENOSPC: {failure.KindFailed, "make room"}, syscall.EDQUOT: {failure.KindFailed, "make room"}, syscall.EMFILE: {failure.KindFailed, "--jobs"},
-		syscall.EROFS: {failure.KindConfig, "read-write"}, syscall.EACCES: {failure.KindConfig, "--state"}, syscall.EIO: {failure.KindFailed, "disk"},
-	} {
-		err := stateError("/x", &os.PathError{Op: "write", Path: "/x/y", Err: errno})
-		if failure.KindOf(err) != want.kind || !strings.Contains(failure.HintOf(err), want.hint) || !strings.Contains(err.Error(), "/x/y") {
-			t.Errorf("%v: exit %d: %v; hint %q", errno, failure.KindOf(err), err, failure.HintOf(err))
 		}
 	}
 }

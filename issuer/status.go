@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -103,7 +104,7 @@ type HalfStatus struct {
 func (i *Issuer) Status() (*Status, error) {
 	s := &Status{Certificates: []CertStatus{}, Orders: []OrderStatus{}, Pending: []PendingStatus{}, Notes: []NoteStatus{}, Answers: []AnswerStatus{}, MailHalves: []HalfStatus{}}
 	if info, err := os.Stat(i.Dir.Path()); err == nil && !info.IsDir() {
-		return nil, stateError(i.Dir.Path(), errors.New("is not a directory"))
+		return nil, store.Error(i.Dir.Path(), errors.New("is not a directory"))
 	}
 	for _, read := range []func(*Status) error{i.pendingStatus, i.answerStatus, i.halfStatus} {
 		if err := read(s); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -111,15 +112,15 @@ func (i *Issuer) Status() (*Status, error) {
 		}
 	}
 	for _, read := range []func(*Status) error{i.certStatus, i.orderStatus} {
-		if err := read(s); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, stateError(i.Dir.Path(), err)
+		if err := read(s); err != nil {
+			return nil, err
 		}
 	}
 	return s, nil
 }
 
 func (i *Issuer) certStatus(s *Status) error {
-	certs, err := i.stored(nil)
+	certs, err := i.certificates(nil)
 	for _, c := range certs {
 		s.Certificates = append(s.Certificates, i.describe(c))
 	}
@@ -127,11 +128,11 @@ func (i *Issuer) certStatus(s *Status) error {
 	return err
 }
 
-func (i *Issuer) describe(c stored) CertStatus {
+func (i *Issuer) describe(c store.Certificate) CertStatus {
 	d := CertStatus{
-		Name: c.name, Emails: c.Emails, Server: c.Server, State: CertValid, Serial: c.Serial, SHA256: c.Fingerprint,
-		KeyType: c.KeyType, NotBefore: c.NotBefore, NotAfter: c.NotAfter, DaysLeft: i.daysLeft(c.NotAfter),
-		RenewAt: renewAt(c.renewalFile), RenewSource: "lifetime", Dir: i.certDir(c.name),
+		Name: c.Name, Emails: c.Emails, Server: c.Server, State: CertValid, Serial: c.Serial, SHA256: c.Fingerprint,
+		KeyType: c.KeyType, NotBefore: c.NotBefore, NotAfter: c.NotAfter, DaysLeft: daysLeft(c.NotAfter, i.now()),
+		RenewAt: c.RenewAt(), RenewSource: "lifetime", Dir: i.disk.CertDir(c.Name),
 	}
 	if c.Window != nil {
 		d.WindowStart, d.WindowEnd, d.WindowWhy = &c.Window.Start, &c.Window.End, c.Window.Why
@@ -144,7 +145,7 @@ func (i *Issuer) describe(c stored) CertStatus {
 		d.State = CertRevoked
 	case !i.now().Before(c.NotAfter):
 		d.State = CertExpired
-	case i.due(c.renewalFile):
+	case c.Due(i.now()):
 		d.State = CertDue
 	}
 	return d
@@ -201,28 +202,18 @@ func (i *Issuer) answerStatus(s *Status) error {
 }
 
 func (i *Issuer) orderStatus(s *Status) error {
-	names, err := i.orderNames()
-	for _, name := range names {
-		o, err := readOrder(i.Dir.Path("orders", name+".json"))
-		if state.Newer(err) != nil {
-			return err
-		}
-		if err != nil || o == nil {
-			if err != nil {
-				i.step(StepNote, name, "", err.Error())
-			}
-			continue
-		}
+	orders, err := i.disk.Orders(i.leftOut)
+	for _, o := range orders {
 		s.Orders = append(s.Orders, OrderStatus{
-			Name: strings.TrimSuffix(name, drySuffix), Emails: o.Emails, Server: o.Server, DryRun: o.DryRun,
-			Created: o.Created, URL: o.URL, WaitingFor: i.waitsFor(o, s.Pending), Running: i.running(o.Emails[0]),
+			Name: strings.TrimSuffix(o.Name, store.DrySuffix), Emails: o.Emails, Server: o.Server, DryRun: o.DryRun,
+			Created: o.Created, URL: o.URL, WaitingFor: i.waitsFor(o.Order, s.Pending), Running: i.disk.Running(o.Emails[0]),
 		})
 	}
 	return err
 }
 
 // waitsFor says in words what an order waits for.
-func (i *Issuer) waitsFor(o *orderFile, pending []PendingStatus) string {
+func (i *Issuer) waitsFor(o *store.Order, pending []PendingStatus) string {
 	switch {
 	case o.HookError != "":
 		return "the deploy hook to succeed: " + o.HookError
@@ -253,18 +244,4 @@ func (i *Issuer) waitsFor(o *orderFile, pending []PendingStatus) string {
 		return "the CA"
 	}
 	return strings.Join(waits, "; ")
-}
-
-// running reports whether a process holds the lock of an address, without taking it.
-func (i *Issuer) running(addr string) bool {
-	path := i.Dir.Path("orders", ".lock-"+baseName(addr))
-	if !exists(path) {
-		return false
-	}
-	unlock, err := tryLock(path)
-	if err != nil {
-		return errors.Is(err, errLocked)
-	}
-	unlock()
-	return false
 }

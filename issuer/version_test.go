@@ -11,6 +11,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -69,7 +70,7 @@ func orderAlice(_ *testing.T, w *world) error { return w.order(alice) }
 
 func (w *world) order(addr string) error {
 	_, err := w.issuer().Obtain(context.Background(), Request{
-		Settings: Settings{Emails: []string{addr}, Server: w.ca.DirectoryURL, CABundle: w.bundle, KeyType: "p256"}, Timeout: 20 * time.Second,
+		Settings: store.Settings{Emails: []string{addr}, Server: w.ca.DirectoryURL, CABundle: w.bundle, KeyType: "p256"}, Timeout: 20 * time.Second,
 	})
 	return err
 }

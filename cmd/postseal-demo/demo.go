@@ -21,6 +21,9 @@ import (
 	"postseal/internal/submit"
 	"postseal/internal/testca"
 	"postseal/issuer"
+	"postseal/issuer/ca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/milter"
 	"postseal/state"
 )
@@ -197,12 +200,12 @@ func (d *demo) order(ctx context.Context) (*issuer.Result, error) {
 func (d *demo) obtain(ctx context.Context) (*issuer.Result, error) {
 	i := issuer.New(issuer.Options{
 		Dir: d.state, OnStep: d.step,
-		Account: issuer.AccountOptions{AgreeTerms: true, Contact: []string{"admin@" + demoDomain}},
+		Account: ca.AccountOptions{AgreeTerms: true, Contact: []string{"admin@" + demoDomain}},
 	})
 	return i.Obtain(ctx, issuer.Request{
-		Settings: issuer.Settings{
+		Settings: store.Settings{
 			Emails: []string{demoAddress}, Server: d.ca.DirectoryURL, CABundle: d.ca.RootFile,
-			Out: d.container(), Passphrase: issuer.Passphrase{Kind: issuer.PassGenerated},
+			Out: d.container(), Passphrase: cert.Passphrase{Kind: cert.PassGenerated},
 		},
 		Force: true,
 	})

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"text/tabwriter"
 
-	"postseal/issuer"
+	"postseal/internal/failure"
+	"postseal/issuer/ca"
 )
 
 // accountCmd are the commands of "postseal account".
@@ -24,26 +26,44 @@ type accountUpdateCmd struct {
 }
 
 func (c *accountCmd) run(ctx context.Context, s *session, command string) error {
+	if command == "account update" && c.Update.Contact == nil && !c.Update.ResetLearned {
+		return failure.Usage("give --contact or --reset-learned", "nothing to update")
+	}
+	at, err := s.issuer.CA(s.server(), s.CABundle)
+	if err != nil {
+		return err
+	}
 	switch command {
 	case "account update":
-		u := issuer.AccountUpdate{Contact: c.Update.Contact, ResetLearned: c.Update.ResetLearned}
-		if err := s.issuer.UpdateAccount(ctx, s.server(), s.CABundle, u); err != nil {
+		if err := c.Update.run(ctx, at); err != nil {
 			return err
 		}
 		return s.tell("updated", "the account at %s was updated", s.server())
 	case "account rollover":
-		if err := s.issuer.Rollover(ctx, s.server(), s.CABundle); err != nil {
+		if err := at.Rollover(ctx); err != nil {
 			return err
 		}
 		return s.tell("rolled_over", "the account at %s has a new key", s.server())
 	case "account deactivate":
-		kept, err := s.issuer.DeactivateAccount(ctx, s.server(), s.CABundle)
+		kept, err := at.Deactivate(ctx)
 		if err != nil {
 			return err
 		}
 		return s.tell("deactivated", "the account at %s is deactivated; its files are kept in %s", s.server(), kept)
 	}
-	return c.show(ctx, s)
+	return show(ctx, s, at)
+}
+
+func (c *accountUpdateCmd) run(ctx context.Context, at *ca.CA) error {
+	if c.ResetLearned {
+		if err := at.ResetLearned(); err != nil {
+			return err
+		}
+	}
+	if c.Contact == nil {
+		return nil
+	}
+	return at.SetContact(ctx, c.Contact)
 }
 
 // accountJSON is the JSON document of what changes an account. The names are stable.
@@ -61,8 +81,8 @@ func (s *session) tell(status, format string, args ...any) error {
 	return nil
 }
 
-func (c *accountCmd) show(ctx context.Context, s *session) error {
-	info, err := s.issuer.ShowAccount(ctx, s.server(), s.CABundle)
+func show(ctx context.Context, s *session, at *ca.CA) error {
+	info, err := at.Show(ctx)
 	if err != nil {
 		return err
 	}
@@ -94,7 +114,7 @@ func (c *accountCmd) show(ctx context.Context, s *session) error {
 	if info.Learned.Settle != "" {
 		row("settle", info.Learned.Settle+learnedNote)
 	}
-	for _, name := range sorted(info.Profiles) {
+	for _, name := range slices.Sorted(maps.Keys(info.Profiles)) {
 		row("profile "+name, info.Profiles[name])
 	}
 	return w.Flush()
@@ -107,13 +127,4 @@ func yesNo(b bool) string {
 		return "yes"
 	}
 	return "no"
-}
-
-func sorted(m map[string]string) []string {
-	var names []string
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }

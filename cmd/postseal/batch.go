@@ -129,7 +129,7 @@ func (t *tally) err() error {
 	case waiting > 0:
 		return failure.Later("run the same command again: it does only what is left", "%d of %d are not done yet", waiting, t.total())
 	case t.counts[outcomeIssued] == 0:
-		return failure.NotDue("use --force to order all the same", fmt.Errorf("nothing is due: all %d certificates are valid", t.total()))
+		return failure.NotDue(failure.Force, fmt.Errorf("nothing is due: all %d certificates are valid", t.total()))
 	}
 	return nil
 }

@@ -12,6 +12,9 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/issuer"
+	"postseal/issuer/ca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 // certCmd are the flags of "postseal cert".
@@ -73,17 +76,17 @@ func (p *passFlags) check() error {
 }
 
 // choose returns how to lock a new container; nothing if the flags do not say.
-func (p *passFlags) choose() (issuer.Passphrase, error) {
+func (p *passFlags) choose() (cert.Passphrase, error) {
 	switch {
 	case p.NoPassphrase:
-		return issuer.Passphrase{Kind: issuer.PassNone}, nil
+		return cert.Passphrase{Kind: cert.PassNone}, nil
 	case p.PassphraseFile != "":
-		_, err := issuer.ReadPassphrase(p.PassphraseFile)
-		return issuer.Passphrase{Kind: issuer.PassFile, Path: p.PassphraseFile}, err
+		_, err := cert.ReadPassphrase(p.PassphraseFile)
+		return cert.Passphrase{Kind: cert.PassFile, Path: p.PassphraseFile}, err
 	case p.Passphrase != "":
-		return issuer.Passphrase{Kind: issuer.PassGiven, Value: p.Passphrase}, nil
+		return cert.Passphrase{Kind: cert.PassGiven, Value: p.Passphrase}, nil
 	}
-	return issuer.Passphrase{}, nil
+	return cert.Passphrase{}, nil
 }
 
 func (c *certCmd) run(ctx context.Context, s *session) error {
@@ -98,7 +101,7 @@ func (c *certCmd) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := s.account(issuer.AccountOptions{
+	if err := s.account(ca.AccountOptions{
 		Contact: c.Contact, AgreeTerms: c.AgreeTOS, EABKid: c.EABKid, EABKeyFile: c.EABHMACKeyFile,
 	}); err != nil {
 		return err
@@ -112,9 +115,9 @@ func (c *certCmd) run(ctx context.Context, s *session) error {
 
 // addresses returns the addresses, and whether each gets its own certificate.
 func (c *certCmd) addresses() (emails []string, each bool, err error) {
-	var typed []issuer.Typed
+	var typed []cert.Typed
 	for n, addr := range c.Email {
-		typed = append(typed, issuer.Typed{Text: addr})
+		typed = append(typed, cert.Typed{Text: addr})
 		if len(c.Email) > 1 || c.FromFile != "" {
 			typed[n].Where = fmt.Sprintf("-e number %d", n+1)
 		}
@@ -129,13 +132,13 @@ func (c *certCmd) addresses() (emails []string, each bool, err error) {
 	if len(typed) == 0 {
 		return nil, false, failure.Usage("give one with -e, or a list with --from-file", "no address is given")
 	}
-	emails, err = issuer.ParseTyped(typed)
+	emails, err = cert.ParseTyped(typed)
 	return emails, c.Each || c.FromFile != "", err
 }
 
 // readAddresses reads one address a line; blank lines and those that begin with
 // # are left out. Windows' line ends and byte order mark do no harm.
-func readAddresses(path string) ([]issuer.Typed, error) {
+func readAddresses(path string) ([]cert.Typed, error) {
 	in := io.Reader(os.Stdin)
 	if path != "-" {
 		f, err := os.Open(path)
@@ -152,12 +155,12 @@ func readAddresses(path string) ([]issuer.Typed, error) {
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) || bytes.IndexByte(data, 0) >= 0 {
 		return nil, failure.Usage("convert it: iconv -f UTF-16 -t UTF-8 FILE >NEWFILE", "--from-file: %q is text in UTF-16, or no text", path)
 	}
-	var addrs []issuer.Typed
+	var addrs []cert.Typed
 	number := 0
 	for line := range strings.Lines(strings.TrimPrefix(string(data), "\ufeff")) {
 		number++
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
-			addrs = append(addrs, issuer.Typed{Text: line, Where: fmt.Sprintf("line %d", number)})
+			addrs = append(addrs, cert.Typed{Text: line, Where: fmt.Sprintf("line %d", number)})
 		}
 	}
 	return addrs, nil
@@ -180,7 +183,7 @@ func (c *certCmd) check(s *session, each bool) error {
 		return failure.Usage("use a duration such as 30m", "--timeout must be more than nothing")
 	}
 	if c.Out != "" {
-		if err := issuer.CheckOut(c.Out); err != nil {
+		if err := store.CheckOut(c.Out); err != nil {
 			return err
 		}
 	}
@@ -193,7 +196,7 @@ func (c *certCmd) request(s *session) (issuer.Request, error) {
 		server = issuer.StagingServer
 	}
 	req := issuer.Request{
-		Settings: issuer.Settings{
+		Settings: store.Settings{
 			Server: server, CABundle: s.CABundle, Profile: c.Profile, KeyType: c.KeyType, Usages: c.Usage,
 			P12: c.P12, Out: c.Out, DeployHook: c.DeployHook, FailHook: c.FailHook,
 		},
@@ -216,8 +219,8 @@ func (c *certCmd) request(s *session) (issuer.Request, error) {
 // provenance tells what was asked for in so many words from what the configuration says of
 // all certificates.
 func (s *session) provenance(req *issuer.Request) {
-	for _, name := range []string{issuer.SettingDeployHook, issuer.SettingKeyType, issuer.SettingP12} {
-		if !s.given(name) && !(name == issuer.SettingKeyType && req.KeyPath != "") {
+	for _, name := range []string{store.SettingDeployHook, store.SettingKeyType, store.SettingP12} {
+		if !s.given(name) && !(name == store.SettingKeyType && req.KeyPath != "") {
 			req.Configured = append(req.Configured, name)
 		}
 	}
@@ -236,10 +239,10 @@ func (s *session) prose() io.Writer {
 	return os.Stdout
 }
 
-func (c *caFlags) into(settings *issuer.Settings) {
+func (c *caFlags) into(settings *store.Settings) {
 	settings.TokenJoin, settings.Trigger, settings.Compat = c.TokenJoin, c.Trigger, c.Compat
 	if c.Settle != nil {
-		settle := issuer.Duration(*c.Settle)
+		settle := store.Duration(*c.Settle)
 		settings.Settle = &settle
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"postseal/internal/cli"
 	"postseal/internal/failure"
 	"postseal/internal/hostport"
-	"postseal/issuer"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -108,12 +108,12 @@ func findingLine(f check.Finding, coloured bool) string {
 }
 
 func (c *checkCmd) options(s *session, file *cli.File) (check.Options, error) {
-	emails, err := issuer.ParseAddresses(c.Email)
+	emails, err := cert.ParseAddresses(c.Email)
 	if err != nil {
 		return check.Options{}, err
 	}
 	if c.MailTo != "" {
-		if _, err := issuer.ParseAddresses([]string{c.MailTo}); err != nil {
+		if _, err := cert.ParseAddresses([]string{c.MailTo}); err != nil {
 			return check.Options{}, err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"postseal/internal/setup"
 	"postseal/issuer"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -40,9 +41,9 @@ func (completionScript) BeforeResolve(k *kong.Kong, ctx *kong.Context) error {
 
 // flagValues are the words that flags can have. Package issuer refuses others.
 var flagValues = flagWords{
-	"key-type":   issuer.KeyTypes,
-	"usage":      issuer.Usages,
-	"p12":        issuer.Formats,
+	"key-type":   cert.KeyTypes,
+	"usage":      cert.Usages,
+	"p12":        cert.Formats,
 	"reason":     issuer.Reasons,
 	"via":        setup.Names(setup.Servers),
 	"token-join": state.TokenJoins,

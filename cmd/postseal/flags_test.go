@@ -10,6 +10,7 @@ import (
 
 	"postseal/internal/cli"
 	"postseal/issuer"
+	"postseal/issuer/cert"
 )
 
 // parse reads a command line as Main does, without running it.
@@ -67,15 +68,15 @@ func TestPassFlags(t *testing.T) {
 		code int
 	}{
 		"nothing": {passFlags{}, "", 0},
-		"given":   {passFlags{Passphrase: "x"}, issuer.PassGiven, 0},
-		"file":    {passFlags{PassphraseFile: file}, issuer.PassFile, 0},
-		"none":    {passFlags{NoPassphrase: true}, issuer.PassNone, 0},
+		"given":   {passFlags{Passphrase: "x"}, cert.PassGiven, 0},
+		"file":    {passFlags{PassphraseFile: file}, cert.PassFile, 0},
+		"none":    {passFlags{NoPassphrase: true}, cert.PassNone, 0},
 		"two":     {passFlags{Passphrase: "x", NoPassphrase: true}, "", cli.ExitUsage},
 		"three":   {passFlags{Passphrase: "x", PassphraseFile: file, NoPassphrase: true}, "", cli.ExitUsage},
 		"no file": {passFlags{PassphraseFile: file + "x"}, "", cli.ExitConfig},
 	} {
 		err := tc.p.check()
-		var got issuer.Passphrase
+		var got cert.Passphrase
 		if err == nil {
 			got, err = tc.p.choose()
 		}
@@ -91,7 +92,7 @@ func TestReadAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := readAddresses(file)
-	if want := []issuer.Typed{{Text: "a@x.test", Where: "line 2"}, {Text: "b@x.test", Where: "line 4"}}; err != nil || !slices.Equal(got, want) {
+	if want := []cert.Typed{{Text: "a@x.test", Where: "line 2"}, {Text: "b@x.test", Where: "line 4"}}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v", got, err)
 	}
 	if _, err := readAddresses(file + "x"); cli.ExitCode(err) != cli.ExitConfig {

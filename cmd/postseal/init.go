@@ -15,6 +15,7 @@ import (
 	"postseal/internal/hostport"
 	"postseal/internal/setup"
 	"postseal/issuer"
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -61,7 +62,7 @@ func (c *initCmd) options(s *session, file *cli.File) (o setup.Options, err erro
 		return o, err
 	}
 	for _, addrs := range []*[]string{&c.Email, &c.Contact} {
-		if *addrs, err = issuer.ParseAddresses(*addrs); err != nil {
+		if *addrs, err = cert.ParseAddresses(*addrs); err != nil {
 			return o, err
 		}
 	}

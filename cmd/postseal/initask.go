@@ -9,7 +9,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/setup"
-	"postseal/issuer"
+	"postseal/issuer/cert"
 )
 
 // ask completes the options: from what was found where that is clear, else from the
@@ -40,7 +40,7 @@ func (c *initCmd) ask(ctx context.Context, s *session, m *setup.Machine, o *setu
 	}
 	answer, err := s.term.ask(ctx, "An address where the CA may reach you? (Enter: none) ")
 	if err == nil && answer != "" {
-		c.Contact, err = issuer.ParseAddresses([]string{answer})
+		c.Contact, err = cert.ParseAddresses([]string{answer})
 		o.Config.Contact = c.Contact
 	}
 	return err

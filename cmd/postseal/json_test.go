@@ -10,6 +10,7 @@ import (
 	"postseal/internal/setup"
 	"postseal/internal/test/manual"
 	"postseal/issuer"
+	"postseal/issuer/ca"
 )
 
 // documents are what --json writes, by the name of their subsection in the manual.
@@ -18,7 +19,7 @@ var documents = map[string]any{
 	"cancel":                               cancelJSON{},
 	"revoke":                               revokeJSON{},
 	"status":                               issuer.Status{},
-	"account show":                         issuer.AccountInfo{},
+	"account show":                         ca.AccountInfo{},
 	"account update, rollover, deactivate": accountJSON{},
 	"check":                                checkJSON{},
 	"init":                                 setup.Plan{},

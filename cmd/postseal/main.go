@@ -13,6 +13,9 @@ import (
 	"postseal/internal/cli"
 	"postseal/internal/failure"
 	"postseal/issuer"
+	"postseal/issuer/ca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 func main() { os.Exit(Main()) }
@@ -78,7 +81,7 @@ func (f *flags) program() cli.Program {
 func Main() int {
 	_ = cli.NoDump() // keys and passphrases are for no core file; without it the modes of files still hold
 	f := new(flags)
-	return f.program().Main(f.run)
+	return f.program().Main(func(ctx context.Context, parsed *cli.Parsed) error { return hinted(f.run(ctx, parsed)) })
 }
 
 func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
@@ -127,7 +130,7 @@ func (f *flags) session(parsed *cli.Parsed) (*session, error) {
 		return nil, failure.Usage("leave one out", "--test and --server contradict each other")
 	}
 	if f.Server != "" {
-		if err := issuer.CheckServer(f.Server); err != nil {
+		if err := ca.CheckServer(f.Server); err != nil {
 			return nil, err
 		}
 	}
@@ -138,13 +141,13 @@ func (f *flags) session(parsed *cli.Parsed) (*session, error) {
 		return nil, err
 	}
 	s := &session{common: f.common, voice: newVoice(f.Verbose, f.JSON), term: newTerminal(f.NonInteractive), given: parsed.Given}
-	dir, store, err := s.openState()
+	dir, shared, err := s.openState()
 	if err != nil {
 		return nil, err
 	}
-	s.opts = issuer.Options{Dir: dir, Store: store, Version: cli.Version(), CA: caSettings(parsed.File), OnStep: s.voice.step, CABundle: s.CABundle}
-	s.opts.Defaults = issuer.Defaults{
-		DeployHook: parsed.Configured(issuer.SettingDeployHook), KeyType: parsed.Configured(issuer.SettingKeyType), P12: parsed.Configured(issuer.SettingP12),
+	s.opts = issuer.Options{Dir: dir, Store: shared, Version: cli.Version(), CA: caSettings(parsed.File), OnStep: s.voice.step, CABundle: s.CABundle}
+	s.opts.Defaults = store.Defaults{
+		DeployHook: parsed.Configured(store.SettingDeployHook), KeyType: parsed.Configured(store.SettingKeyType), P12: parsed.Configured(store.SettingP12),
 	}
 	s.issuer = issuer.New(s.opts)
 	return s, nil
@@ -162,9 +165,9 @@ func (s *session) server() string {
 }
 
 // account makes the session able to make accounts.
-func (s *session) account(a issuer.AccountOptions) error {
+func (s *session) account(a ca.AccountOptions) error {
 	var err error
-	if a.Contact, err = issuer.ParseAddresses(a.Contact); err != nil {
+	if a.Contact, err = cert.ParseAddresses(a.Contact); err != nil {
 		return err
 	}
 	if s.term != nil {
@@ -176,10 +179,10 @@ func (s *session) account(a issuer.AccountOptions) error {
 }
 
 // caSettings translates the [ca] table of the configuration file.
-func caSettings(file *cli.File) func(server string) issuer.CASettings {
-	return func(server string) issuer.CASettings {
+func caSettings(file *cli.File) func(server string) ca.Settings {
+	return func(server string) ca.Settings {
 		t := file.CAFor(server)
-		s := issuer.CASettings{TokenJoin: t.TokenJoin, Trigger: t.Trigger, Settle: t.Settle, Compat: t.Compat}
+		s := ca.Settings{TokenJoin: t.TokenJoin, Trigger: t.Trigger, Settle: t.Settle, Compat: t.Compat}
 		s.Policy.DKIM, s.Policy.AutoSubmitted = t.DKIM, t.AutoSubmitted
 		s.Policy.Unsigned, s.Policy.TrustedAuthservID = t.Unsigned, t.TrustedAuthservID
 		return s

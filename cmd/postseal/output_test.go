@@ -80,7 +80,7 @@ func TestTally(t *testing.T) {
 	}{
 		"all issued": {errs: []error{nil, nil}},
 		"some":       {errs: []error{nil, notDue}},
-		"none due":   {errs: []error{notDue, notDue}, code: cli.ExitNothingDue, text: "all 2 certificates are valid", hint: "--force"},
+		"none due":   {errs: []error{notDue, notDue}, code: cli.ExitNothingDue, text: "all 2 certificates are valid", hint: failure.Force},
 		"one failed": {errs: []error{nil, hinted, waits}, code: cli.ExitFailed, text: "1 of 3 failed, the first: no way", hint: "do this"},
 		"no hint":    {errs: []error{errors.New("x")}, code: cli.ExitFailed, text: "1 of 1 failed", hint: "only what is left"},
 		"one waits":  {errs: []error{nil, waits}, code: cli.ExitTempFail, text: "1 of 2 are not done yet", hint: "run the same command again"},

@@ -8,6 +8,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/issuer"
+	"postseal/issuer/ca"
 )
 
 // renewCmd are the flags of "postseal renew".
@@ -27,7 +28,7 @@ func (c *renewCmd) run(ctx context.Context, s *session) error {
 		return err
 	}
 	// The terms were agreed to the first time.
-	if err := s.account(issuer.AccountOptions{}); err != nil {
+	if err := s.account(ca.AccountOptions{}); err != nil {
 		return err
 	}
 	renewal := issuer.Renewal{

@@ -53,7 +53,7 @@ func newResult(emails []string, res *issuer.Result, err error) result {
 	if err == nil {
 		return r
 	}
-	r.Error, r.Hint = cli.OneLine(err.Error()), failure.HintOf(err)
+	r.Error, r.Hint = cli.OneLine(err.Error()), typed(failure.HintOf(err))
 	var notDue *issuer.NotDueError
 	switch {
 	case errors.As(err, &notDue):

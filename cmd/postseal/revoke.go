@@ -9,6 +9,7 @@ import (
 	"postseal/internal/cli"
 	"postseal/internal/failure"
 	"postseal/issuer"
+	"postseal/issuer/cert"
 )
 
 // revokeCmd are the flags of "postseal revoke".
@@ -134,7 +135,7 @@ func (c *revokeCmd) passphrase(s *session, v *issuer.Revocation) error {
 	case c.NoPassphrase:
 		v.Passphrase = new(string)
 	case c.PassphraseFile != "":
-		word, err := issuer.ReadPassphrase(c.PassphraseFile)
+		word, err := cert.ReadPassphrase(c.PassphraseFile)
 		if err != nil {
 			return err
 		}

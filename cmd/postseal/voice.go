@@ -39,6 +39,7 @@ func newVoice(verbose, asJSON bool) *voice {
 // step tells of a step of an order. What went wrong is always told; what is
 // waited for, to people; the rest on demand.
 func (v *voice) step(s issuer.Step) {
+	s.Text = typed(s.Text)
 	switch s.Kind {
 	case issuer.StepHint, issuer.StepNote:
 	case issuer.StepWait:

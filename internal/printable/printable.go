@@ -63,6 +63,11 @@ func Text(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !Is(r) })
 }
 
+// ASCII reports whether s holds no other characters than those of ASCII, and no DEL.
+func ASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r > '~' })
+}
+
 // JSON writes what is not printable in a JSON text with the escapes of JSON, so that it
 // means the same. Only strings can hold such characters.
 func JSON(text []byte) []byte {

@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"net"
 	"net/textproto"
-	"strings"
 	"time"
+
+	"postseal/internal/printable"
 )
 
 // sendTime bounds a whole submission: the mail server that hands us the challenge
@@ -92,7 +93,7 @@ func (s *Session) envelope(env Envelope) error {
 	if s.Offers("8BITMIME") {
 		mail += " BODY=8BITMIME"
 	}
-	if !isASCII(env.From) || !isASCII(env.To) {
+	if !printable.ASCII(env.From) || !printable.ASCII(env.To) {
 		if !s.Offers("SMTPUTF8") {
 			return &Error{Failed, errors.New("the SMTP server does not offer SMTPUTF8, which these addresses need")}
 		}
@@ -127,8 +128,4 @@ func (s *Session) data(raw []byte, beforeDot func() error) error {
 		return err
 	}
 	return &Error{Unknown, err}
-}
-
-func isASCII(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r > 0x7e }) < 0
 }

@@ -5,7 +5,9 @@ import (
 	"go/parser"
 	"go/token"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -26,12 +28,7 @@ func TestHints(t *testing.T) {
 	calls := 0
 	for name, p := range packages(t) {
 		for _, file := range p.GoFiles {
-			fset := token.NewFileSet()
-			parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, file), nil, 0)
-			if err != nil {
-				t.Error(err)
-				continue
-			}
+			fset, parsed := parse(t, filepath.Join(p.Dir, file))
 			ast.Inspect(parsed, func(n ast.Node) bool {
 				call, ok := n.(*ast.CallExpr)
 				if !ok {
@@ -81,4 +78,55 @@ func textOf(args []ast.Expr) string {
 		return ""
 	}
 	return args[n].(*ast.BasicLit).Value
+}
+
+// The issuing half is a library, too: it names settings as data, and the program has the
+// flags and commands for them.
+func TestIssuerKnowsNoFlags(t *testing.T) {
+	commandLine := regexp.MustCompile(`--[a-z]|\bpostseal (cert|renew|cancel|revoke|status|account|init|check)\b`)
+	for name, p := range packages(t) {
+		if name != "issuer" && !strings.HasPrefix(name, "issuer/") {
+			continue
+		}
+		for _, file := range p.GoFiles {
+			fset, parsed := parse(t, filepath.Join(p.Dir, file))
+			ast.Inspect(parsed, func(n ast.Node) bool {
+				if text, ok := n.(*ast.BasicLit); ok && commandLine.MatchString(text.Value) {
+					t.Errorf("%s: %s names a flag or a command: use failure.In or an advice", fset.Position(text.Pos()), text.Value)
+				}
+				return true
+			})
+		}
+	}
+}
+
+// Each advice is said in the words of the flags.
+func TestAdvice(t *testing.T) {
+	typed := map[string]bool{}
+	_, hints := parse(t, filepath.Join(root(t), "cmd/postseal/hints.go"))
+	ast.Inspect(hints, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok {
+			typed[s.Sel.Name] = true
+		}
+		return true
+	})
+	_, advice := parse(t, filepath.Join(root(t), "internal/failure/advice.go"))
+	for name := range advice.Scope.Objects {
+		if !typed[name] {
+			t.Errorf("failure.%s is not in cmd/postseal/hints.go", name)
+		}
+	}
+	if len(advice.Scope.Objects) < 30 {
+		t.Errorf("only %d advices were found", len(advice.Scope.Objects))
+	}
+}
+
+func parse(t *testing.T, path string) (*token.FileSet, *ast.File) {
+	t.Helper()
+	fset := token.NewFileSet()
+	parsed, err := parser.ParseFile(fset, path, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fset, parsed
 }

@@ -13,7 +13,7 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal": {"issuer", "state", "internal/check", "internal/cli", "internal/failure", "internal/hostport",
+	"cmd/postseal": {"issuer", "issuer/ca", "issuer/cert", "issuer/store", "state", "internal/check", "internal/cli", "internal/failure", "internal/hostport",
 		"internal/printable", "internal/setup", "state/redis"},
 	// What "postseal check" looks at. It belongs to neither half: it looks at the state
 	// directory, and speaks to the servers of both as they do; a reply is the mail half's to
@@ -24,13 +24,16 @@ var imports = map[string][]string{
 		"internal/submit", "state"},
 	"cmd/postseal-pipe": {"pipe", "internal/challenge", "internal/mailconf", "internal/cli", "internal/failure",
 		"state"},
-	"cmd/postseal-demo": {"issuer", "milter", "pipe", "internal/challenge", "internal/mailconf", "internal/mailhost",
+	"cmd/postseal-demo": {"issuer", "issuer/ca", "issuer/cert", "issuer/store", "milter", "pipe", "internal/challenge", "internal/mailconf", "internal/mailhost",
 		"internal/submit", "internal/testca", "internal/cli", "internal/failure", "state"},
 
 	"milter":             {"internal/challenge", "state"},
 	"pipe":               {"internal/challenge", "state"},
 	"internal/challenge": {"internal/smime", "internal/printable", "internal/resolve", "internal/submit", "state"},
-	"issuer":             {"internal/failure", "internal/https", "internal/printable", "state"},
+	"issuer":             {"issuer/ca", "issuer/cert", "issuer/store", "internal/failure", "internal/printable", "state"},
+	"issuer/ca":          {"issuer/cert", "issuer/store", "internal/failure", "internal/https", "internal/printable", "state"},
+	"issuer/cert":        {"internal/failure", "internal/printable", "state"},
+	"issuer/store":       {"issuer/cert", "internal/failure", "state"},
 
 	// What others wrote goes out of both halves through the same filter.
 	"state":          {"internal/printable"},
@@ -44,7 +47,7 @@ var imports = map[string][]string{
 	"internal/cli": {"internal/failure", "internal/hostport", "internal/printable", "state"},
 
 	// Both take addresses of servers.
-	"internal/submit":   {"internal/hostport"},
+	"internal/submit":   {"internal/hostport", "internal/printable"},
 	"internal/mailhost": {"internal/challenge", "internal/hostport"},
 
 	// What "postseal init" does and shows: the recipes, and the state directory.
@@ -63,6 +66,7 @@ var reasons = map[string]string{
 	"internal/mailhost":       "it is for the demo; real hosts have a real mail server",
 	"internal/test/machine":   "it is for tests",
 	"internal/test/mta":       "it is for tests",
+	"internal/test/certs":     "it is for tests",
 	"internal/check":          "only postseal and postseal-check talk about findings",
 	"internal/challenge":      "only the mail half reads mail, and postseal-check reads it as that does",
 	"internal/test/manual":    "it is for tests",
@@ -74,6 +78,9 @@ var reasons = map[string]string{
 	"state/redis":             "which store there is, is decided in cmd/; the halves know state.Store",
 	"internal/test/statetest": "it is for tests",
 	"internal/https":          "only the issuing half, and what looks whether it can work, ask a CA",
+	"issuer/ca":               "only the half that holds keys speaks ACME",
+	"issuer/cert":             "a room of the half that holds keys, which asks it for what is of a certificate",
+	"issuer/store":            "a room of the half that holds keys, which asks it for what is on disk",
 	"issuer":                  "the half that holds keys must not be reachable from the half that reads foreign mail",
 	"milter":                  "the two doors of the mail half do not know each other, and nobody else knows them",
 	"pipe":                    "the two doors of the mail half do not know each other, and nobody else knows them",
@@ -102,7 +109,7 @@ var bans = []ban{
 	},
 	{
 		// The issuing half. What looks at mail for it is another program, postseal-check.
-		[]string{"cmd/postseal", "internal/check", "internal/hostport", "issuer", "state", "state/redis"},
+		[]string{"cmd/postseal", "internal/check", "internal/hostport", "issuer", "issuer/ca", "issuer/cert", "issuer/store", "state", "state/redis"},
 		map[string]string{
 			"github.com/emersion":         "the half with the keys parses no foreign mail, judges no signatures, and talks to no mail server",
 			"github.com/miekg/dns":        "the half with the keys asks no DNS server for more than addresses",

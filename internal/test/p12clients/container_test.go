@@ -15,6 +15,9 @@ import (
 
 	"postseal/internal/testca"
 	"postseal/issuer"
+	"postseal/issuer/ca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -80,27 +83,27 @@ var makeContainers = sync.OnceValues(func() ([]*container, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	ca, err := testca.Start(background, testca.Config{Dir: dir, AlwaysReady: true})
+	authority, err := testca.Start(background, testca.Config{Dir: dir, AlwaysReady: true})
 	if err != nil {
 		return nil, err
 	}
-	defer ca.Close()
+	defer authority.Close()
 	var all []*container
 	for lock, pass := range map[string]string{"passphrase": passphrase, "none": ""} {
 		passFile := filepath.Join(dir, lock)
 		if err := os.WriteFile(passFile, []byte(pass+"\n"), 0o600); err != nil {
 			return nil, err
 		}
-		for _, format := range issuer.Formats {
+		for _, format := range cert.Formats {
 			for _, keyType := range []string{"rsa2048", "p256"} {
 				all = append(all, &container{
 					format: format, keyType: keyType, email: strings.Join([]string{format, keyType, lock}, "-") + "@example.test",
-					passphrase: pass, passFile: passFile, root: ca.RootFile,
+					passphrase: pass, passFile: passFile, root: authority.RootFile,
 				})
 			}
 		}
 	}
-	return all, obtain(ca, dir, all)
+	return all, obtain(authority, dir, all)
 })
 
 // usages are those of a certificate for both signing and encryption.
@@ -110,22 +113,22 @@ var usages = map[string][]string{
 }
 
 // obtain has the issuer write the containers.
-func obtain(ca *testca.CA, dir string, all []*container) error {
+func obtain(authority *testca.CA, dir string, all []*container) error {
 	var reqs []issuer.Request
 	for _, c := range all {
-		lock := issuer.Passphrase{Kind: issuer.PassGiven, Value: c.passphrase}
+		lock := cert.Passphrase{Kind: cert.PassGiven, Value: c.passphrase}
 		if c.passphrase == "" {
-			lock = issuer.Passphrase{Kind: issuer.PassNone}
+			lock = cert.Passphrase{Kind: cert.PassNone}
 		}
 		reqs = append(reqs, issuer.Request{
-			Settings: issuer.Settings{
-				Emails: []string{c.email}, Server: ca.DirectoryURL, CABundle: ca.RootFile,
+			Settings: store.Settings{
+				Emails: []string{c.email}, Server: authority.DirectoryURL, CABundle: authority.RootFile,
 				KeyType: c.keyType, Usages: usages[c.keyType], P12: c.format, Passphrase: lock,
 			},
 			Timeout: time.Minute,
 		})
 	}
-	i := issuer.New(issuer.Options{Dir: state.Open(filepath.Join(dir, "state")), Account: issuer.AccountOptions{AgreeTerms: true}})
+	i := issuer.New(issuer.Options{Dir: state.Open(filepath.Join(dir, "state")), Account: ca.AccountOptions{AgreeTerms: true}})
 	var failed error
 	i.Batch(background, reqs, 4, func(n int, res *issuer.Result, err error) {
 		if err != nil {

@@ -1,0 +1,253 @@
+package ca
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"postseal/internal/failure"
+	"postseal/internal/https"
+)
+
+// requestTimeout bounds one HTTP request from dial to the end of the body.
+const requestTimeout = 30 * time.Second
+
+// maxBody bounds an answer of the CA. A chain of certificates is some KiB.
+const maxBody = 4 << 20
+
+// userAgent is what CAs see of us (RFC 8555, Section 6.1, requires one).
+func userAgent(version string) string {
+	version = strings.Trim(version, "()")
+	if version == "" {
+		version = "devel"
+	}
+	return "postseal/" + version + " (+https://www.rfc-editor.org/rfc/rfc8823)"
+}
+
+// newHTTPClient returns a client that speaks https only, trusts the system's roots and
+// those in the files bundles ("" for none), and tells log of each request.
+func newHTTPClient(bundles []string, agent string, log func(string)) (*http.Client, error) {
+	base, err := https.NewTransport(bundles...)
+	if err != nil {
+		return nil, failure.Config("give a PEM file with certificates", "%w", err)
+	}
+	base.MaxIdleConnsPerHost = 64 // a batch runs many orders at one CA
+	return &http.Client{Timeout: requestTimeout, CheckRedirect: redirected, Transport: &transport{base: base, agent: agent, log: log}}, nil
+}
+
+// maxRedirects bounds how far a request is sent on.
+const maxRedirects = 3
+
+// redirected lets the redirect itself be the answer where there is nothing to follow: a
+// signed request is for its own URL and no other (RFC 8555, Section 6.4).
+func redirected(_ *http.Request, via []*http.Request) error {
+	if via[0].Method == http.MethodPost || len(via) > maxRedirects {
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
+// exchange is what a caller wants to know of the last HTTP answer to a call and
+// acmez does not tell.
+type exchange struct {
+	mu         sync.Mutex
+	status     int
+	retryAfter time.Duration // how long the server asks to wait; 0 if it does not
+	words      string        // why, if it puts us off
+	silent     error         // it did not answer in time
+	stop       func()        // ends the call: acmez would ask twice more at once
+}
+
+type exchangeKey struct{}
+
+// withExchange returns the exchange that the caller watches already, emptied, or
+// a new one. An answer that puts us off calls stop, if there is one.
+func withExchange(ctx context.Context, stop func()) (context.Context, *exchange) {
+	x, ok := ctx.Value(exchangeKey{}).(*exchange)
+	if !ok {
+		x = new(exchange)
+		ctx = context.WithValue(ctx, exchangeKey{}, x)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.status, x.retryAfter, x.words, x.silent, x.stop = 0, 0, "", nil, stop
+	return ctx, x
+}
+
+func (x *exchange) set(status int, wait time.Duration) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.status, x.retryAfter = status, wait
+}
+
+func (x *exchange) last() (status int, wait time.Duration) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.status, x.retryAfter
+}
+
+// Busy reports whether the last answer to a request of Poll said "not now".
+func Busy(ctx context.Context) bool {
+	x, ok := ctx.Value(exchangeKey{}).(*exchange)
+	if !ok {
+		return false
+	}
+	status, _ := x.last()
+	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
+}
+
+// putsOff reports whether an answer means "not now". A 503 without Retry-After is a
+// failure like any other.
+func putsOff(status int, wait time.Duration) bool {
+	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable && wait > 0
+}
+
+// putOff keeps the words of an answer that puts us off, and ends the call.
+func (x *exchange) putOff(resp *http.Response) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	resp.Body.Close()
+	if err != nil {
+		body = nil
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.words = wordsOf(resp, body)
+	if x.stop != nil {
+		x.stop()
+	}
+}
+
+// silentError is a server that takes connections and does not answer.
+type silentError struct{ error }
+
+func (silentError) Error() string { return "no answer within " + requestTimeout.String() }
+
+// beSilent notes that the server did not answer in time, and ends the call.
+func (x *exchange) beSilent(err error) {
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = silentError{err}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.silent = err
+	if x.stop != nil {
+		x.stop()
+	}
+}
+
+func (x *exchange) silence() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.silent
+}
+
+// why returns the words of the last answer that put us off.
+func (x *exchange) why() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.words
+}
+
+// retryAfter reads the header field Retry-After (RFC 9110, Section 10.2.3).
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil && seconds > 0 {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil && at.After(now) {
+		return at.Sub(now)
+	}
+	return 0
+}
+
+// transport sees each request and its answer.
+type transport struct {
+	base  http.RoundTripper
+	agent string
+	log   func(string)
+}
+
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if resp := cannedWindow(req); resp != nil {
+		return resp, nil
+	}
+	if req.Header.Get("User-Agent") == "" {
+		req = req.Clone(req.Context())
+		req.Header.Set("User-Agent", t.agent)
+	}
+	start := time.Now()
+	resp, err := t.base.RoundTrip(req)
+	t.tell(req, resp, err, time.Since(start))
+	x, watched := req.Context().Value(exchangeKey{}).(*exchange)
+	if err != nil {
+		var timeout net.Error
+		if watched && errors.As(err, &timeout) && timeout.Timeout() {
+			x.beSilent(err)
+		}
+		return nil, err
+	}
+	if watched {
+		wait := retryAfter(resp.Header, time.Now())
+		x.set(resp.StatusCode, wait)
+		if putsOff(resp.StatusCode, wait) {
+			x.putOff(resp)
+		}
+	}
+	if !followsLinks(req.Context()) {
+		resp.Header.Del("Link")
+	}
+	resp.Body = limitedBody{io.LimitReader(resp.Body, maxBody), resp.Body}
+	return resp, nil
+}
+
+type limitedBody struct {
+	io.Reader
+	io.Closer
+}
+
+// tell logs a request without its body: that is where tokens and keys are.
+func (t *transport) tell(req *http.Request, resp *http.Response, err error, took time.Duration) {
+	if t.log == nil {
+		return
+	}
+	outcome := fmt.Sprint(err)
+	if err == nil {
+		outcome = strconv.Itoa(resp.StatusCode)
+	}
+	t.log(fmt.Sprintf("%s %s: %s (%s)", req.Method, req.URL.Redacted(), outcome, took.Round(100*time.Microsecond)))
+}
+
+type downloadKey struct{}
+
+// forDownload keeps acmez at the one chain that it is asked for. On its own it would
+// follow each Link to other chains and to issuers, however many a CA names, and ask for
+// the renewal window, three times with pauses of seconds where the CA fails to answer. The
+// chain is whole (RFC 8555, Section 9.1), and we ask for the window when we want to know.
+func forDownload(ctx context.Context) context.Context {
+	return context.WithValue(ctx, downloadKey{}, true)
+}
+
+func followsLinks(ctx context.Context) bool { return ctx.Value(downloadKey{}) == nil }
+
+// cannedWindow answers a request for the renewal window with one that acmez takes. It is
+// the one thing that acmez gets in a download.
+func cannedWindow(req *http.Request) *http.Response {
+	if followsLinks(req.Context()) || req.Method != http.MethodGet {
+		return nil
+	}
+	body := `{"suggestedWindow":{"start":"2000-01-01T00:00:00Z","end":"2000-01-02T00:00:00Z"}}`
+	return &http.Response{
+		Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"Content-Type": {"application/json"}},
+		Body:   io.NopCloser(bytes.NewReader([]byte(body))), Request: req,
+	}
+}

@@ -1,0 +1,192 @@
+package ca
+
+import (
+	"path/filepath"
+	"time"
+
+	"postseal/issuer/store"
+
+	"github.com/rogpeppe/go-internal/lockedfile"
+)
+
+// learned is what a CA has taught us about itself, and what "after" made of it. RFC 8823
+// leaves open when the challenge mail is sent and when the CA looks for the reply, and
+// posting too early is fatal at some CAs.
+type learned struct {
+	// MailAfterPost: the mail comes only after POST {} to the challenge.
+	MailAfterPost bool `json:"mail-after-post,omitempty"`
+	// Settle is the pause between reply and POST to begin with; nil for the default.
+	Settle *store.Duration `json:"settle,omitempty"`
+	// Worked: with that pause an authorization became valid.
+	Worked bool `json:"settle-worked,omitempty"`
+	// TooShort is the last pause that was too short.
+	TooShort *tooShort `json:"too-short,omitempty"`
+	// Join is how the tokens of the last reply that the CA accepted were joined.
+	Join string `json:"join,omitempty"`
+}
+
+type tooShort struct {
+	Settle store.Duration `json:"settle"`
+	Join   string         `json:"join"` // of the reply that the CA did not see
+	At     time.Time      `json:"at"`
+}
+
+const (
+	minSettle = 100 * time.Millisecond
+	maxSettle = 2 * time.Minute
+	// tooSoon: an authorization that turns invalid so soon after the POST was
+	// looked at before the reply had arrived.
+	tooSoon = 30 * time.Second
+	// remembered is how long a longer pause is kept: mail servers are slow for a day.
+	remembered = 30 * 24 * time.Hour
+)
+
+// Outcome is how an authorization ended, and all that can be learned from.
+type Outcome struct {
+	Valid    bool
+	Reason   string        // why it is invalid, if the CA says so
+	Ordered  time.Time     // when
+	Mailed   time.Time     // when the mail half had the challenge; zero if it never came
+	Posted   time.Time     // when the CA was told to look; zero if it was not
+	Ended    time.Time     // when
+	Settle   time.Duration // the pause between reply and POST, below 0 if this run did not make it
+	Given    bool          // that pause was a setting
+	Join     string        // how the tokens were joined
+	Patience time.Duration // without a mail for so long we POST
+
+	unsure bool // a setting joins them otherwise than we would
+}
+
+// after returns what is known after an outcome. An outcome teaches only what it proves:
+//
+//   - A valid one: this join works; a pause that was waited in full is long enough; a mail
+//     that came before the POST needs none; one that came after it, and not in all our
+//     patience before it, does.
+//   - One that turned invalid within seconds of the POST, for no reason that the CA names
+//     but that it saw no reply: it looked too early. It has to be told later: after the
+//     mail, if that had not come, else after twice the pause.
+//   - Any other invalid one, and one whose join nobody knows to be right: nothing.
+func (l learned) after(o Outcome) learned {
+	l = l.at(o.Ended)
+	switch {
+	case o.Valid && !o.Mailed.IsZero():
+		return l.afterValid(o)
+	case !o.Valid && o.lookedTooEarly(l.Join):
+		return l.afterTooEarly(o)
+	}
+	return l
+}
+
+func (l learned) afterValid(o Outcome) learned {
+	if l.TooShort != nil && l.TooShort.Join != o.Join {
+		l.Settle, l.Worked, l.TooShort = nil, false, nil // it was the join, not the pause
+	}
+	l.Join = o.Join
+	switch before := o.Posted.IsZero() || !o.Mailed.After(o.Posted); {
+	case before:
+		l.MailAfterPost = false
+	case o.Posted.Sub(o.Ordered) >= o.Patience:
+		l.MailAfterPost = true
+	}
+	if !o.Posted.IsZero() && o.Settle >= 0 && !o.Given {
+		settle := store.Duration(o.Settle)
+		l.Settle, l.Worked = &settle, true
+	}
+	return l
+}
+
+func (l learned) afterTooEarly(o Outcome) learned {
+	if o.Mailed.IsZero() || o.Mailed.After(o.Posted) {
+		l.MailAfterPost = false
+		return l
+	}
+	if o.Settle >= 0 {
+		settle := store.Duration(min(max(2*o.Settle, defaultSettle), maxSettle))
+		l.Settle, l.Worked, l.TooShort = &settle, false, &tooShort{store.Duration(o.Settle), o.Join, o.Ended.UTC()}
+	}
+	return l
+}
+
+func (o Outcome) lookedTooEarly(provenJoin string) bool {
+	named := o.Reason != "" && !SawNoReply(o.Reason)
+	return !o.Posted.IsZero() && o.Ended.Sub(o.Posted) < tooSoon && !named && (!o.unsure || o.Join == provenJoin)
+}
+
+// at forgets a longer pause that was learned too long ago.
+func (l learned) at(now time.Time) learned {
+	if l.TooShort != nil && now.Sub(l.TooShort.At) > remembered {
+		l.TooShort = nil
+		if l.Settle != nil && time.Duration(*l.Settle) > defaultSettle {
+			l.Settle, l.Worked = nil, false
+		}
+	}
+	return l
+}
+
+// Settle returns the pause that is known to be long enough, else the default.
+func (l learned) settle() time.Duration {
+	if l.Settle == nil {
+		return defaultSettle
+	}
+	return time.Duration(*l.Settle)
+}
+
+// trial returns half of a pause that was long enough, for one order at a time to try; 0
+// if there is nothing to try. What was too short lately is not tried again.
+func (l learned) trial() time.Duration {
+	half := max(l.settle()/2, minSettle)
+	if !l.Worked || half >= l.settle() || l.TooShort != nil && half <= time.Duration(l.TooShort.Settle) {
+		return 0
+	}
+	return half
+}
+
+func (a *account) learned(now time.Time) learned {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.file.Learned.at(now)
+}
+
+// learn changes what is known and writes it down, on top of what other processes have
+// learned meanwhile.
+func (a *account) learn(change func(learned) learned) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	unlock, err := lockedfile.MutexAt(filepath.Join(a.dir, ".lock")).Lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	file, err := readAccountFile(a.dir)
+	if err != nil {
+		return err
+	}
+	file.Learned = change(file.Learned)
+	a.file.Learned = file.Learned
+	return store.Write(filepath.Join(a.dir, accountName), file)
+}
+
+// Learn draws the conclusions from the end of an authorization, and reports whether the CA
+// looked too early.
+func (c *CA) Learn(o Outcome) (tooEarly bool, err error) {
+	o.unsure = o.Join != c.autoJoin()
+	err = c.current().learn(func(l learned) learned {
+		tooEarly = !o.Valid && o.lookedTooEarly(l.Join)
+		return l.after(o)
+	})
+	return tooEarly, err
+}
+
+// Trial lets one order at a time halve a pause that was long enough before: what it costs if
+// that is too short is another order, and only one. The pause is 0 if this is not that order.
+func (c *CA) Trial() (pause time.Duration, end func()) {
+	a := c.current()
+	if pause = a.learned(c.now()).trial(); pause == 0 {
+		return 0, nil
+	}
+	end, err := store.TryLock(filepath.Join(a.dir, ".trial"))
+	if err != nil {
+		return 0, nil
+	}
+	return pause, end
+}

@@ -1,0 +1,230 @@
+package ca
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/internal/failure"
+	"postseal/internal/https"
+)
+
+// NewOrder sends an order (RFC 8555, Section 7.4). A CA that takes the former certificate as
+// replaced already gets the order without it (RFC 9773, Section 5); one that has forgotten
+// the account gets that again.
+func (c *CA) NewOrder(ctx context.Context, order acme.Order) (placed acme.Order, err error) {
+	if err := c.checkProfile(ctx, order.Profile); err != nil {
+		return placed, err
+	}
+	for range 3 {
+		err = c.do(ctx, "ordering", func(ctx context.Context) error {
+			placed, err = c.client.NewOrder(ctx, c.acme(), order)
+			return err
+		})
+		switch {
+		case err == nil && !https.URL(placed.Location):
+			return placed, Fault("ordering: the CA does not say where the order is, with an https URL: %s", Quoted(placed.Location))
+		case order.Replaces != "" && refusesReplaces(err):
+			order.Replaces = ""
+		case isProblem(err, acme.ProblemTypeAccountDoesNotExist):
+			if err := c.registerAgain(ctx); err != nil {
+				return placed, err
+			}
+		default:
+			return placed, err
+		}
+	}
+	return placed, err
+}
+
+// checkProfile refuses a profile that the CA does not have, in a sentence of ours.
+func (c *CA) checkProfile(ctx context.Context, name string) error {
+	if name == "" {
+		return nil
+	}
+	dir, err := c.Directory(ctx)
+	if err != nil {
+		return err
+	}
+	if _, ok := dir.Meta.Profiles[name]; ok {
+		return nil
+	}
+	if len(dir.Meta.Profiles) == 0 {
+		return failure.In("profile", failure.Failed("leave it out", "%s has no profiles, and so none named %q", Host(c.Server), name))
+	}
+	return failure.In("profile", failure.Failed("give one of them, or none", "%s has no profile %q, only %q",
+		Host(c.Server), name, slices.Sorted(maps.Keys(dir.Meta.Profiles))))
+}
+
+// refusesReplaces: besides alreadyReplaced (409), CAs say in words of their own
+// that they do not know the former certificate.
+func refusesReplaces(err error) bool {
+	p, ok := ProblemOf(err)
+	return ok && p.Status < http.StatusInternalServerError && p.Type != acme.ProblemTypeAccountDoesNotExist
+}
+
+// Order reads an order.
+func (c *CA) Order(ctx context.Context, url string) (order acme.Order, err error) {
+	order.Location = url
+	err = c.do(ctx, "reading the order", func(ctx context.Context) error {
+		order, err = c.OrderNow(ctx, order)
+		return err
+	})
+	return order, err
+}
+
+// OrderNow is Order for a caller that polls.
+func (c *CA) OrderNow(ctx context.Context, order acme.Order) (acme.Order, error) {
+	return c.client.GetOrder(ctx, c.acme(), order)
+}
+
+// Judged returns an order as soon as it is not pending any more: a CA may need a moment to
+// see that all authorizations are valid.
+func (c *CA) Judged(ctx context.Context, order acme.Order) (acme.Order, error) {
+	err := c.Poll(ctx, "reading the order", func(ctx context.Context) (err error) {
+		order, err = c.OrderNow(ctx, order)
+		if err == nil && order.Status == acme.StatusPending {
+			err = ErrPending
+		}
+		return err
+	})
+	return order, err
+}
+
+// Authorization reads one authorization (RFC 8555, Section 7.5).
+func (c *CA) Authorization(ctx context.Context, url string) (authz acme.Authorization, err error) {
+	err = c.do(ctx, "reading the authorization", func(ctx context.Context) error {
+		authz, err = c.client.GetAuthorization(ctx, c.acme(), url)
+		return err
+	})
+	return authz, err
+}
+
+// Look is Authorization for a caller that looks again: a hiccup of the CA counts as pending.
+// It returns how long the CA asks to wait.
+func (c *CA) Look(ctx context.Context, url string) (authz acme.Authorization, after time.Duration, err error) {
+	ctx, x := withExchange(ctx, nil)
+	authz, err = c.Authorization(ctx, url)
+	status, after := x.last()
+	if err != nil && ctx.Err() == nil && transient(err, status) {
+		return acme.Authorization{Status: acme.StatusPending}, after, nil
+	}
+	return authz, after, err
+}
+
+// Accept tells the CA to look at a challenge (RFC 8823, Section 3, item 7).
+func (c *CA) Accept(ctx context.Context, url string) error {
+	return c.Poll(ctx, "telling the CA to look", func(ctx context.Context) error {
+		_, err := c.client.InitiateChallenge(ctx, c.acme(), acme.Challenge{URL: url})
+		return err
+	})
+}
+
+// Finalizing is what is asked of a CA that gets a CSR.
+const Finalizing = "finalizing"
+
+// FinalizeNow sends the CSR. An order that is not ready any more was taken: any error is
+// then what acmez makes of an order not yet valid.
+func (c *CA) FinalizeNow(ctx context.Context, order acme.Order, csr []byte) (acme.Order, error) {
+	next, err := c.client.FinalizeOrder(ctx, c.acme(), order, csr)
+	if err != nil && next.Status == acme.StatusReady {
+		return next, err
+	}
+	return next, nil
+}
+
+// Download gets the certificate of an order and its chain, as the CA wrote it.
+func (c *CA) Download(ctx context.Context, order acme.Order) (text []byte, err error) {
+	err = c.Poll(forDownload(ctx), "downloading the certificate", func(ctx context.Context) error {
+		chains, err := c.client.GetCertificateChain(ctx, c.acme(), order.Certificate)
+		if err == nil && len(chains) > 0 {
+			text = chains[0].ChainPEM
+		}
+		return err
+	})
+	return text, err
+}
+
+// GiveUp tells the CA that nobody waits for the pending authorizations of an order (RFC
+// 8555, Section 7.5.2), and returns how many there were.
+func (c *CA) GiveUp(ctx context.Context, url string) (n int, err error) {
+	order, err := c.Order(ctx, url)
+	if err != nil {
+		return 0, err
+	}
+	for _, url := range order.Authorizations {
+		changed := false
+		err := c.do(ctx, "giving up an authorization", func(ctx context.Context) error {
+			authz, err := c.client.GetAuthorization(ctx, c.acme(), url)
+			if err != nil || authz.Status != acme.StatusPending {
+				return err
+			}
+			changed = true
+			_, err = c.client.DeactivateAuthorization(ctx, c.acme(), url)
+			return err
+		})
+		if err != nil {
+			return n, err
+		}
+		if changed {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// Revoke revokes a certificate (RFC 8555, Section 7.6), signed by its key or, if that is
+// nil, by the account. It reports whether it was revoked already.
+func (c *CA) Revoke(ctx context.Context, leaf *x509.Certificate, key crypto.Signer, reason int) (already bool, err error) {
+	what, signer := revokingWith, acme.Account{}
+	if key == nil {
+		if err := c.Existing(ctx); err != nil {
+			return false, failure.WithHint(err, failure.NameKeyOrCA)
+		}
+		what, signer = revoking, c.acme()
+	}
+	err = c.do(ctx, what, func(ctx context.Context) error {
+		return c.client.RevokeCertificate(ctx, signer, leaf, key, reason)
+	})
+	if isProblem(err, acme.ProblemTypeAlreadyRevoked) {
+		return true, nil
+	}
+	return false, err
+}
+
+// ChallengeType is the only one for addresses (RFC 8823, Section 5.2).
+const ChallengeType = "email-reply-00"
+
+// Challenge returns the one for mail, nil if the CA offers none.
+func Challenge(authz acme.Authorization) *acme.Challenge {
+	n := slices.IndexFunc(authz.Challenges, func(ch acme.Challenge) bool { return ch.Type == ChallengeType })
+	if n < 0 {
+		return nil
+	}
+	return &authz.Challenges[n]
+}
+
+// Problem returns why an authorization is invalid; ok is false if the CA does not say.
+func Problem(authz acme.Authorization) (p acme.Problem, ok bool) {
+	for _, ch := range authz.Challenges {
+		if ch.Error != nil {
+			p, ok = *ch.Error, true
+		}
+	}
+	return p, ok
+}
+
+// OrderError says why an order is invalid, in the CA's words if it has any.
+func OrderError(order acme.Order) error {
+	if order.Error != nil {
+		return errors.New("the order is invalid: the CA says " + Describe(*order.Error))
+	}
+	return errors.New("the order is invalid, and the CA does not say why")
+}

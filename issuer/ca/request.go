@@ -1,0 +1,148 @@
+package ca
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"postseal/internal/failure"
+	"postseal/issuer/store"
+)
+
+// patience is how long a CA is waited for that asks to wait, where nobody has set a time.
+const patience = 30 * time.Minute
+
+// do makes one request. A CA that says "not now" (429, or 503 with Retry-After) is
+// waited for as long as it says, if the deadline allows: a limit slows down and does
+// not fail. All orders at this CA wait with it, and none elsewhere.
+func (c *CA) do(ctx context.Context, what string, request func(context.Context) error) error {
+	if _, ok := ctx.Deadline(); ok {
+		return c.doUntil(ctx, what, request)
+	}
+	bounded, cancel := context.WithTimeout(ctx, patience) // a CA may ask for a pause of years
+	defer cancel()
+	err := c.doUntil(bounded, what, request)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return failure.Later("run the same command again later", "%s: the CA has not answered within %s", what, store.Duration(patience).String())
+	}
+	return err
+}
+
+// doUntil is do for a context with a deadline.
+func (c *CA) doUntil(ctx context.Context, what string, request func(context.Context) error) error {
+	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
+		if err := c.waitTurn(ctx); err != nil {
+			return err
+		}
+		callCtx, stop := context.WithCancel(ctx)
+		reqCtx, x := withExchange(callCtx, stop)
+		err := request(reqCtx)
+		stop()
+		if err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if silent := x.silence(); err != nil && silent != nil {
+			err = silent
+		}
+		status, wait := x.last()
+		if err == nil || !putsOff(status, wait) {
+			return c.Explain(what, err)
+		}
+		if wait, err = c.putOff(ctx, what, x.why(), wait, pause); err != nil {
+			return err
+		}
+		c.pause(wait)
+	}
+}
+
+// putOff returns how long to wait for a CA that says "not now", and says so in the
+// CA's words; or an error if that is too long.
+func (c *CA) putOff(ctx context.Context, what, why string, asked, pause time.Duration) (time.Duration, error) {
+	wait, how := asked, "waiting "+store.Duration(asked).String()+" as it asks"
+	if asked == 0 {
+		wait, how = pause, "it names no time: trying again in "+store.Duration(pause).String()
+	}
+	says := fmt.Sprintf("%s at %s: the CA says %s", what, Host(c.Server), why)
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
+		if asked == 0 {
+			return 0, failure.Later("run the same command again later", "%s", says)
+		}
+		return 0, failure.Later("run the same command again then", "%s; it asks to wait %s, which is longer than the timeout allows", says, store.Duration(asked).String())
+	}
+	c.options.Note(says + "; " + how)
+	return wait, nil
+}
+
+func (c *CA) pause(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if until := time.Now().Add(d); until.After(c.resume) {
+		c.resume = until
+	}
+}
+
+func (c *CA) waitTurn(ctx context.Context) error {
+	for {
+		c.mu.Lock()
+		wait := time.Until(c.resume)
+		c.mu.Unlock()
+		if wait <= 0 {
+			return ctx.Err()
+		}
+		if err := pauseFor(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// pauseFor waits for d or the end of the context.
+func pauseFor(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// ErrPending is what a poll returns while there is nothing final yet.
+var ErrPending = errors.New("still pending")
+
+// Poll asks until the answer is final: look returns ErrPending until then. The
+// first pause is 100 ms, each one half as long again up to 10 s, and never
+// shorter than the CA's Retry-After. What is transient is asked again.
+func (c *CA) Poll(ctx context.Context, what string, look func(context.Context) error) error {
+	p := NewPace()
+	for {
+		ctx, x := withExchange(ctx, nil)
+		err := c.do(ctx, what, look)
+		status, after := x.last()
+		if !errors.Is(err, ErrPending) && !(err != nil && failure.KindOf(err) != failure.KindLater && transient(err, status)) {
+			return err
+		}
+		if err := pauseFor(ctx, p.Next(after)); err != nil {
+			return err
+		}
+	}
+}
+
+// Pace is the sequence of pauses between looks at the CA.
+type Pace struct{ last, most time.Duration }
+
+const firstPoll = 100 * time.Millisecond
+
+// NewPace begins with a short pause.
+func NewPace() *Pace { return &Pace{most: 10 * time.Second} }
+
+// Next returns the next pause, at least as long as the server asked for.
+func (p *Pace) Next(atLeast time.Duration) time.Duration {
+	if p.last == 0 {
+		p.last = firstPoll
+	} else {
+		p.last = min(p.last*3/2, p.most)
+	}
+	return max(p.last, atLeast)
+}

@@ -1,0 +1,310 @@
+package ca
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/internal/failure"
+	"postseal/internal/https"
+	"postseal/internal/printable"
+)
+
+// problemHints say what to do about a problem document's type (RFC 8555,
+// Section 6.7).
+var problemHints = map[string]string{
+	acme.ProblemTypeExternalAccountRequired: failure.BindAccount,
+	acme.ProblemTypeUserActionRequired:      "the CA wants something of you first: see its site, then run the same command again",
+	acme.ProblemTypeRejectedIdentifier:      "the CA does not serve this address",
+	acme.ProblemTypeUnsupportedIdentifier:   failure.TryCertbot,
+	acme.ProblemTypeAccountDoesNotExist:     failure.ForgetAccount,
+	acme.ProblemTypeInvalidContact:          failure.OtherContact,
+	acme.ProblemTypeUnsupportedContact:      failure.OtherContact,
+	acme.ProblemTypeCAA:                     "the domain's CAA record (issuemail, RFC 9495) forbids this CA",
+	acme.ProblemTypeRateLimited:             "run the same command again later",
+	acme.ProblemTypeBadRevocationReason:     failure.OtherReason,
+	acme.ProblemTypeUnauthorized:            failure.ShowAccount,
+	acme.ProblemTypeConnection:              "the CA could not reach the mail server: look at its MX records and its log",
+	acme.ProblemTypeDNS:                     failure.CheckDNS,
+	acme.ProblemTypeServerInternal:          serverHint,
+	typeInvalidProfile:                      failure.OtherProfile,
+}
+
+// What is asked of a CA, where a hint depends on it.
+const (
+	making       = "making an account"
+	revoking     = "revoking"
+	revokingWith = "revoking with the certificate's key"
+)
+
+// hintsAt win over problemHints: the same type means something else in another place.
+// An empty one says that nobody here knows the next step.
+var hintsAt = map[string]map[string]string{
+	making: {
+		acme.ProblemTypeUnauthorized:        "",
+		acme.ProblemTypeAccountDoesNotExist: "",
+	},
+	Finalizing: {
+		acme.ProblemTypeBadCSR:       failure.OtherRequest,
+		acme.ProblemTypeBadPublicKey: failure.RevokeOldKey,
+	},
+	revoking: {
+		acme.ProblemTypeUnauthorized: failure.SignByKey,
+	},
+	revokingWith: {
+		acme.ProblemTypeUnauthorized:          failure.SignByAccount,
+		acme.ProblemTypeAccountDoesNotExist:   failure.SignByAccount,
+		acme.ProblemTypeMalformed:             failure.SignByAccount,
+		acme.ProblemTypeBadPublicKey:          failure.SignByAccount,
+		acme.ProblemTypeBadSignatureAlgorithm: failure.SignByAccount,
+	},
+}
+
+const serverHint = "the CA has trouble of its own: run the same command again later"
+
+// typeInvalidProfile is of draft-ietf-acme-profiles.
+const typeInvalidProfile = acme.ProblemTypeNamespace + "invalidProfile"
+
+// problemHint returns the next step after a refusal, "" if there is none that fits.
+func (c *CA) problemHint(what string, p acme.Problem) string {
+	if what == making && c.options.Account.EABKid != "" && p.Status < http.StatusInternalServerError &&
+		(p.Type == acme.ProblemTypeUnauthorized || p.Type == acme.ProblemTypeMalformed) {
+		return failure.CheckBinding
+	}
+	if hint, known := hintsAt[what][p.Type]; known {
+		return hint
+	}
+	if hint, known := problemHints[p.Type]; known {
+		return hint
+	}
+	if p.Status >= http.StatusInternalServerError {
+		return serverHint
+	}
+	return ""
+}
+
+// Explain turns an error of a request to the CA into one line and a hint.
+func (c *CA) Explain(what string, err error) error {
+	var own *failure.Error
+	switch {
+	case err == nil, errors.As(err, &own), errors.Is(err, ErrPending), errors.Is(err, context.Canceled):
+		return err
+	}
+	if fault := FaultOf(err); fault != nil {
+		return failure.WithHint(&requestError{fmt.Sprintf("%s at %s: %v", what, Host(c.Server), fault), err}, faultHint)
+	}
+	if p, ok := ProblemOf(err); ok {
+		return failure.WithHint(&caError{what, c.Server, p, err}, c.problemHint(what, p))
+	}
+	switch {
+	case Untrusted(err):
+		return failure.WithHint(&requestError{fmt.Sprintf("the certificate of %s is not trusted: %v", c.Server, root(err)), err},
+			failure.TrustRoot)
+	case Network(err):
+		return failure.WithHint(&requestError{fmt.Sprintf("cannot reach %s: %v", c.Server, root(err)), err},
+			failure.CheckNetwork)
+	}
+	if m := serverError.FindStringSubmatch(err.Error()); m != nil {
+		return failure.WithHint(&requestError{fmt.Sprintf("%s at %s: the CA says %s", what, Host(c.Server), printable.Line(strings.TrimSpace(m[1]), maxRaw)), err}, serverHint)
+	}
+	return failure.WithHint(&requestError{fmt.Sprintf("%s: %s does not answer like an ACME server: %s", what, c.Server, plainly(err)), err},
+		failure.CheckServer)
+}
+
+// serverError is how acmez tells of a failure without a problem document.
+var serverError = regexp.MustCompile(`(?s)(HTTP 5\d\d: .*)`)
+
+// notJSON is how acmez says that an answer has the wrong type.
+var notJSON = regexp.MustCompile(`response Content-Type is (\S*) but target container.*`)
+
+func plainly(err error) string {
+	text := strings.TrimPrefix(err.Error(), "provisioning client: ")
+	if m := notJSON.FindStringSubmatch(text); m != nil {
+		return fmt.Sprintf("the answer is %q, not JSON", m[1])
+	}
+	return printable.Line(strings.TrimSpace(text), maxRaw)
+}
+
+// requestError is a request that failed without a problem document.
+type requestError struct {
+	text string
+	err  error
+}
+
+func (e *requestError) Error() string { return e.text }
+func (e *requestError) Unwrap() error { return e.err }
+
+// caError is a refusal in the CA's own words.
+type caError struct {
+	what    string
+	server  string
+	problem acme.Problem
+	err     error
+}
+
+func (e *caError) Error() string {
+	return fmt.Sprintf("%s at %s: the CA says %s", e.what, Host(e.server), Describe(e.problem))
+}
+
+func (e *caError) Unwrap() error { return e.err }
+
+// Bounds of what is told of a problem document: its subproblems, and each word of the CA
+// in bytes.
+const (
+	maxSubproblems = 10
+	MaxWord        = 300
+	maxRaw         = 200 // what is no ACME at all
+)
+
+// Describe writes a problem document in one line, subproblems included
+// (RFC 8555, Section 6.7.1); those of a subproblem are not.
+func Describe(p acme.Problem) string {
+	text := describeOne(p)
+	for n, sub := range p.Subproblems {
+		if n == maxSubproblems {
+			text += fmt.Sprintf("; and %d more", len(p.Subproblems)-n)
+			break
+		}
+		text += "; " + printable.Line(sub.Identifier.Value, MaxWord) + " " + describeOne(sub.Problem)
+	}
+	return text
+}
+
+// wordsOf writes what an answer that is not a success says for itself in one line.
+func wordsOf(resp *http.Response, body []byte) string {
+	var p acme.Problem
+	if json.Unmarshal(body, &p) == nil && p.Detail+p.Title+p.Type != "" {
+		return Describe(p)
+	}
+	text := fmt.Sprintf("HTTP %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	plain := strings.TrimSpace(string(body))
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") && plain != "" {
+		text += ": " + Quoted(plain)
+	}
+	return text
+}
+
+// Quoted writes a word of the CA's so that it shows where it ends.
+func Quoted(word string) string { return printable.Line(strconv.Quote(word), MaxWord) }
+
+func describeOne(p acme.Problem) string {
+	kind := strings.TrimPrefix(p.Type, acme.ProblemTypeNamespace)
+	text := Quoted(cmp.Or(p.Detail, p.Title))
+	if kind != "" && kind != "about:blank" {
+		text += " (" + printable.Line(kind, MaxWord) + ")"
+	}
+	if p.Instance != "" {
+		text += "; see " + printable.Line(p.Instance, MaxWord)
+	}
+	return text
+}
+
+// caFault is an answer of the CA from which nothing can come: no other network, time or
+// option makes it better.
+type caFault struct{ text string }
+
+func (e *caFault) Error() string { return e.text }
+
+const faultHint = "that is the CA's mistake, or somebody's between: tell the CA's people what it says here"
+
+// Fault returns the error of a CA that breaks the rules in a way that was looked for.
+func Fault(format string, args ...any) error {
+	return failure.WithHint(&caFault{fmt.Sprintf(format, args...)}, faultHint)
+}
+
+// FaultOf returns what the CA did wrong, nil for all other errors.
+func FaultOf(err error) error {
+	var found *caFault
+	var clear *https.Error
+	var bad *url.Error
+	switch {
+	case errors.As(err, &found):
+		return found
+	case errors.As(err, &clear):
+		return &caFault{"the CA names a URL that is not asked: " + clear.Error()}
+	case errors.As(err, &bad) && bad.Op == "parse":
+		return &caFault{"the CA names something that is not a URL: " + printable.Line(bad.URL, MaxWord)}
+	}
+	return nil
+}
+
+// ProblemOf returns the problem document in the chain of err.
+func ProblemOf(err error) (acme.Problem, bool) {
+	var p acme.Problem
+	ok := errors.As(err, &p)
+	return p, ok
+}
+
+func isProblem(err error, kind string) bool {
+	p, ok := ProblemOf(err)
+	return ok && p.Type == kind
+}
+
+// Untrusted reports whether the certificate of a CA is not trusted.
+func Untrusted(err error) bool {
+	var verification *tls.CertificateVerificationError
+	var unknown x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &verification) || errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &invalid)
+}
+
+// Network reports whether an error is one of the network.
+func Network(err error) bool {
+	var netErr net.Error
+	return FaultOf(err) == nil && (errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF))
+}
+
+// transient reports whether the same request may succeed a moment later.
+func transient(err error, status int) bool {
+	if FaultOf(err) != nil {
+		return false
+	}
+	if p, ok := ProblemOf(err); ok {
+		return p.Status >= http.StatusInternalServerError
+	}
+	return Network(err) && !Untrusted(err) || status >= http.StatusInternalServerError
+}
+
+// root returns the innermost error: the layers above it repeat the URL.
+func root(err error) error {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err
+		}
+		err = next
+	}
+}
+
+// Hint returns the next step after a problem, "" if none of ours fits.
+func Hint(p acme.Problem) string { return problemHints[p.Type] }
+
+// What CAs write of a reply that they refused.
+var (
+	blamesSignature = regexp.MustCompile(`(?i)dkim|signature|signed|spf|dmarc`)
+	blamesDigest    = regexp.MustCompile(`(?i)digest|token|thumbprint|key ?auth|hash|response`)
+	sawNoReply      = regexp.MustCompile(`(?i)no (repl(y|ies)|response|answer|mail|email|e-mail)\b|timed? ?out|not (yet )?(been )?(received|arrived|found)`)
+)
+
+// BlamesSignature reports whether the words of a CA are about who signed the reply.
+func BlamesSignature(words string) bool { return blamesSignature.MatchString(words) }
+
+// BlamesDigest reports whether the words of a CA are about the content of the reply.
+func BlamesDigest(words string) bool { return blamesDigest.MatchString(words) }
+
+// SawNoReply reports whether a CA looked and found nothing.
+func SawNoReply(words string) bool { return sawNoReply.MatchString(words) }

@@ -1,0 +1,128 @@
+package issuer
+
+import (
+	"crypto"
+	"slices"
+	"strings"
+	"time"
+
+	"postseal/internal/failure"
+	"postseal/issuer/ca"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
+	"postseal/state"
+)
+
+// The directories that are used unless the user names one.
+const (
+	DefaultServer = "https://acme.castle.cloud/acme/directory"
+	StagingServer = "https://acme-staging.castle.cloud/acme/directory"
+)
+
+// DefaultTimeout is how long an order waits for its mail in one run.
+const DefaultTimeout = 30 * time.Minute
+
+// Request asks for one certificate.
+type Request struct {
+	store.Settings
+	KeyPath     string        // a private key to use instead of a new one
+	ReuseKey    bool          // use the key of the certificate that is replaced
+	Force       bool          // though nothing is due
+	DryRun      bool          // store nothing in certs/
+	Timeout     time.Duration // of this run; 0 means DefaultTimeout
+	Interactive *Interactive  // a person answers the mail; nil for the mail half
+	// Asked names the settings (server, profile, key-type, usage) that must be those of a
+	// certificate that is in place already; another is replaced by Force alone.
+	Asked []string
+	// AskPassphrase is called for a Passphrase without a kind, if an order is to be
+	// made. Nil means a generated one.
+	AskPassphrase func() (string, error)
+
+	key      crypto.Signer // of KeyPath or the former certificate
+	replaces string        // RFC 9773, Section 5
+	renewal  bool          // not somebody's order who reads what is said
+	queue    *queue        // of a batch; nil for a single order
+}
+
+// check refuses what makes no sense before anything is ordered, and fills in the
+// defaults that the key decides.
+func (r *Request) check() (err error) {
+	if len(r.Emails) == 0 {
+		return failure.Usage("give one with -e", "no address is given")
+	}
+	if r.Emails, err = cert.ParseAddresses(r.Emails); err != nil {
+		return err
+	}
+	if err := ca.CheckServer(r.Server); err != nil {
+		return err
+	}
+	if err := r.checkKey(); err != nil {
+		return err
+	}
+	if err := r.checkWords(); err != nil {
+		return err
+	}
+	if r.Passphrase.Kind == cert.PassGiven {
+		if err := cert.CheckPassphrase(r.Passphrase.Value); err != nil {
+			return err
+		}
+	}
+	return r.Absolute()
+}
+
+// timeout returns how long this run may take.
+func (r *Request) timeout() time.Duration {
+	if r.Timeout <= 0 {
+		return DefaultTimeout
+	}
+	return r.Timeout
+}
+
+func (r *Request) checkKey() (err error) {
+	if r.KeyPath != "" && r.key == nil {
+		if r.key, err = cert.ReadKey(r.KeyPath); err != nil {
+			return err
+		}
+	}
+	if r.key != nil {
+		actual, err := cert.KeyTypeOf(r.key)
+		if err != nil {
+			return err
+		}
+		if r.KeyType != "" && r.KeyType != actual {
+			return failure.In(store.SettingKeyType, failure.Usage("leave it out", "%s does not fit the given key, which is of type %s", r.KeyType, actual))
+		}
+		r.KeyType = actual
+	}
+	if r.KeyType == "" {
+		r.KeyType = cert.DefaultKeyType
+	}
+	if r.key == nil && !slices.Contains(cert.KeyTypes, r.KeyType) {
+		return failure.Usage("use one of "+strings.Join(cert.KeyTypes, ", "), "unknown key type %q", r.KeyType)
+	}
+	return cert.CheckUsages(r.Usages, r.KeyType)
+}
+
+func (r *Request) checkWords() error {
+	words := []struct {
+		setting string
+		values  []string
+		legal   []string
+	}{
+		{"p12", []string{r.P12}, cert.Formats},
+		{"token-join", []string{r.TokenJoin}, state.TokenJoins},
+		{"trigger", []string{r.Trigger}, state.Triggers},
+		{"compat", r.Compat, state.Compats},
+	}
+	for _, w := range words {
+		for _, v := range w.values {
+			if v != "" && !slices.Contains(w.legal, v) {
+				return failure.In(w.setting, failure.Usage("use "+strings.Join(w.legal, ", "), "unknown value %q", v))
+			}
+		}
+	}
+	if r.Settle != nil && *r.Settle < 0 {
+		return failure.In("settle", failure.Usage("use a duration such as 2s", "%s is negative", time.Duration(*r.Settle)))
+	}
+	return nil
+}

@@ -1,0 +1,263 @@
+package store
+
+import (
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"postseal/issuer/cert"
+	"postseal/state"
+)
+
+// Names of the files in certs/NAME beside renewal.json.
+const (
+	CertFile       = "cert.pem"
+	ChainFile      = "chain.pem"
+	FullchainFile  = "fullchain.pem"
+	KeyFile        = "privkey.pem"
+	P12File        = "cert.p12"
+	PassphraseFile = "passphrase"
+)
+
+// Passphrase returns the passphrase that stands beside a container, "" if none does.
+func Passphrase(dir string) string {
+	data, _ := os.ReadFile(filepath.Join(dir, PassphraseFile))
+	return strings.TrimSpace(string(data))
+}
+
+// PreviousDir keeps former generations: mail that was encrypted to an old
+// certificate can be read only with its key.
+const PreviousDir = ".previous"
+
+// Generation is the content of certs/NAME.
+type Generation struct {
+	Key        crypto.Signer
+	Chain      []*x509.Certificate
+	Passphrase string
+	Renewal    *Renewal
+}
+
+// files returns the content by file name. All are 0600: the directory is the
+// issuer's alone, and a copy of it should stay so.
+func (g *Generation) files() (map[string][]byte, error) {
+	key, err := cert.MarshalKey(g.Key)
+	if err != nil {
+		return nil, err
+	}
+	p12, err := cert.EncodeContainer(g.Renewal.P12, g.Key, g.Chain, g.Passphrase)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{
+		CertFile:      cert.MarshalChain(g.Chain[:1]),
+		ChainFile:     cert.MarshalChain(g.Chain[1:]),
+		FullchainFile: cert.MarshalChain(g.Chain),
+		KeyFile:       key,
+		P12File:       p12,
+	}
+	if k := g.Renewal.Passphrase.Kind; k == "" || k == cert.PassGenerated {
+		files[PassphraseFile] = []byte(g.Passphrase + "\n")
+	}
+	return files, nil
+}
+
+// Put replaces certs/NAME as one set. A reader that opens the directory sees
+// the old generation or the new one, and so does one who looks after a crash. Where
+// NAME is a symbolic link or a mount point, what it leads to stays, and its files are
+// replaced one by one.
+func (d *Disk) Put(name string, g *Generation) error {
+	files, err := g.files()
+	if err != nil {
+		return err
+	}
+	if files[RenewalFile], err = g.Renewal.marshal(); err != nil {
+		return err
+	}
+	if err := d.keepPrevious(name, g.Renewal.Serial); err != nil {
+		return err
+	}
+	dir := d.CertDir(name)
+	if info, err := os.Lstat(dir); err == nil && info.Mode().Type() == fs.ModeSymlink {
+		return replaceFiles(dir, files)
+	}
+	tmp, err := os.MkdirTemp(d.Path("certs"), "."+name+newInfix)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	if err := fill(tmp, dir, files); err != nil {
+		return err
+	}
+	err = replaceDir(tmp, dir)
+	if isPinned(err) {
+		return replaceFiles(dir, files)
+	}
+	return errors.Join(err, state.SyncDir(d.Path("certs")))
+}
+
+// fill writes the files into the new directory tmp, which is to take the place of dir.
+func fill(tmp, dir string, files map[string][]byte) error {
+	for file, data := range files {
+		if err := writeSynced(filepath.Join(tmp, file), data, filepath.Join(dir, file)); err != nil {
+			return err
+		}
+	}
+	f, err := os.Open(tmp)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return errors.Join(keepAccess(dir, f, false), f.Sync())
+}
+
+// replaceFiles replaces the files of a directory that has to stay, renewal.json last:
+// until that is there, the certificate is the old one, and the order is taken up again.
+func replaceFiles(dir string, files map[string][]byte) error {
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(files)), func(name string) bool { return name == RenewalFile })
+	for _, name := range append(names, RenewalFile) {
+		if err := replaceFile(filepath.Join(dir, name), files[name]); err != nil {
+			return err
+		}
+	}
+	if files[PassphraseFile] == nil { // the former container had one of its own
+		if err := os.Remove(filepath.Join(dir, PassphraseFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return state.SyncDir(dir)
+}
+
+// writeSynced writes a new file that is on disk when it returns, with the group's
+// rights of the one that it replaces. Its directory has no reader yet.
+func writeSynced(path string, data []byte, old string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, keepAccess(old, f, false), f.Sync(), f.Close())
+}
+
+// keepPrevious links the files of certs/NAME into certs/.previous/NAME/SERIAL,
+// unless a run that was killed has stored the new generation already. Links cost
+// nothing and are there before the set is exchanged; from another file system or
+// mount the files are copied.
+func (d *Disk) keepPrevious(name, serial string) error {
+	old := d.CertDir(name)
+	entries, err := os.ReadDir(old)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	label := d.Now().UTC().Format("20060102T150405Z")
+	if r, err := ReadRenewal(old); err == nil && r.Serial != "" {
+		label = r.Serial
+	}
+	if label == serial {
+		return nil
+	}
+	dir := d.Path("certs", PreviousDir, name, label)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue // a file system's lost+found
+		}
+		from, to := filepath.Join(old, e.Name()), filepath.Join(dir, e.Name())
+		err := os.Link(from, to)
+		if isPinned(err) && !Exists(to) {
+			err = copyFile(from, to)
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) && !Exists(to) {
+			return err
+		}
+	}
+	names := filepath.Dir(dir)
+	return errors.Join(state.SyncDir(dir), state.SyncDir(names), state.SyncDir(filepath.Dir(names)))
+}
+
+func copyFile(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return writeSynced(to, data, from)
+}
+
+// replaceDir makes tmp the directory path; what path was before is then tmp.
+func replaceDir(tmp, path string) error {
+	if err := state.SyncDir(tmp); err != nil {
+		return err
+	}
+	err := os.Rename(tmp, path)
+	if err == nil || !Exists(path) || isPinned(err) {
+		return err
+	}
+	if err := exchangeDirs(tmp, path); !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return replaceByRenames(tmp, path)
+}
+
+// replaceByRenames is for file systems that cannot exchange: for a moment there is
+// no such name.
+func replaceByRenames(tmp, path string) error {
+	aside := tmp + ".old"
+	if err := os.Rename(path, aside); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return os.RemoveAll(aside)
+}
+
+// newInfix marks a directory of certs/ that is being written.
+const newInfix = ".new-"
+
+// abandoned is the age at which a directory that is being written has lost its
+// writer: writing takes milliseconds.
+const abandoned = time.Hour
+
+// Sweep removes what killed processes left in certs/.
+func (d *Disk) Sweep() error {
+	entries, err := os.ReadDir(d.Path("certs"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name()[0] != '.' || !strings.Contains(e.Name(), newInfix) {
+			continue
+		}
+		if info, err := e.Info(); err == nil && d.Now().Sub(info.ModTime()) > abandoned {
+			if err := os.RemoveAll(d.Path("certs", e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ReadLeaf reads the certificate in a directory of certs/.
+func ReadLeaf(dir string) (*x509.Certificate, error) {
+	data, err := os.ReadFile(filepath.Join(dir, CertFile))
+	if err != nil {
+		return nil, err
+	}
+	chain, err := cert.ParseChain(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, CertFile), err)
+	}
+	return chain[0], nil
+}

@@ -1,0 +1,195 @@
+package store
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"postseal/internal/test/certs"
+	"postseal/issuer/cert"
+	"postseal/state"
+)
+
+const alice = "alice@example.test"
+
+func newDisk(t *testing.T) *Disk {
+	t.Helper()
+	d := &Disk{Dir: state.Open(filepath.Join(t.TempDir(), "state")), Now: time.Now}
+	if _, err := d.Dir.Create(); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func newGeneration(t *testing.T, serial string) *Generation {
+	t.Helper()
+	key := certs.Key(t)
+	leaf := certs.SelfSigned(t, key, func(*x509.Certificate) {})
+	return &Generation{Key: key, Chain: []*x509.Certificate{leaf}, Passphrase: serial, Renewal: &Renewal{
+		Version: Version, Settings: Settings{Emails: []string{alice}, Server: "https://ca.example/dir", KeyType: "p256"},
+		Serial: serial, Fingerprint: cert.Fingerprint(leaf), NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
+	}}
+}
+
+// One that reads while certs/NAME is replaced sees files of one Generation: it
+// holds the directory, not the name.
+func TestStoreIsOneSet(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	if err := d.Put(alice, newGeneration(t, "0")); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := readSet(d.CertDir(alice)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for n := range 30 {
+		if err := d.Put(alice, newGeneration(t, fmt.Sprint(n+1))); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	readers.Wait()
+	entries, err := os.ReadDir(d.Path("certs", PreviousDir, alice))
+	if err != nil || len(entries) != 30 {
+		t.Errorf("%d former generations, %v", len(entries), err)
+	}
+}
+
+// readSet opens the directory and wants passphrase and renewal.json to agree. The
+// set may be removed under its feet, never mixed.
+func readSet(dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err // the name is always there
+	}
+	defer root.Close()
+	pass, err := root.ReadFile(PassphraseFile)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	renewal, err := root.ReadFile(RenewalFile)
+	if err == nil && !strings.Contains(string(renewal), fmt.Sprintf(`"serial": %q`, strings.TrimSpace(string(pass)))) {
+		return fmt.Errorf("a mix: passphrase of %s", pass)
+	}
+	return nil
+}
+
+func TestReplaceWithoutExchange(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	for _, d := range []string{a, b} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(d, filepath.Base(d)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := replaceByRenames(a, b); err != nil {
+		t.Fatal(err)
+	}
+	if !Exists(filepath.Join(b, "a")) || Exists(a) || Exists(a+".old") {
+		t.Error("not replaced")
+	}
+}
+
+// What killed processes left is removed once it is old.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	for name, age := range map[string]time.Duration{".x.new-1": 2 * time.Hour, ".x.new-2": 0, "kept": 2 * time.Hour, ".previous": 2 * time.Hour} {
+		path := d.Path("certs", name)
+		if err := os.Mkdir(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		when := time.Now().Add(-age)
+		if err := os.Chtimes(path, when, when); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	entries, err := os.ReadDir(d.Path("certs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if !slices.Equal(left, []string{".previous", ".x.new-2", "kept"}) {
+		t.Errorf("%v", left)
+	}
+}
+
+// A certificate directory of unknown content is left alone.
+func TestNameOfUnknown(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	if err := os.MkdirAll(filepath.Join(d.CertDir(alice), "something"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if name, err := d.PickName([]string{alice}); err != nil || name != alice+"-2" {
+		t.Errorf("%q, %v", name, err)
+	}
+}
+
+func TestTryLock(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lock")
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	inside, most := 0, 0
+	for range 8 {
+		wg.Go(func() {
+			for range 200 {
+				unlock, err := TryLock(path)
+				if errors.Is(err, ErrLocked) {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				inside++
+				most = max(most, inside)
+				mu.Unlock()
+				mu.Lock()
+				inside--
+				mu.Unlock()
+				unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if most != 1 || Exists(path) {
+		t.Errorf("%d at once; the file is there: %v", most, Exists(path))
+	}
+}

@@ -1,0 +1,111 @@
+// Package store is what lies on the issuer's disk, in accounts/, orders/ and certs/ of the
+// state directory: orders in flight, certificates and their former generations, the keys
+// that are never certified again, and the locks that keep two processes apart. See package
+// issuer for the files and for what is there when.
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	"postseal/internal/failure"
+	"postseal/state"
+)
+
+// Version is that of the files in orders/, accounts/ and certs/.
+const Version = state.Version
+
+// Disk is the issuer's part of a state directory.
+type Disk struct {
+	Dir *state.Dir
+	Now func() time.Time
+}
+
+// Path returns the path of something in the state directory.
+func (d *Disk) Path(elem ...string) string { return d.Dir.Path(elem...) }
+
+// CertDir returns the directory of a certificate.
+func (d *Disk) CertDir(name string) string { return d.Path("certs", name) }
+
+// Error is the error of a file of the state directory.
+func Error(path string, err error) error {
+	if newer := state.Newer(err); newer != nil {
+		return failure.Config(failure.NewerPostseal, "%w", newer)
+	}
+	hint, short := stateHint(err)
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
+		path = pathErr.Path
+	}
+	if short {
+		return failure.Failed(hint, "state directory: %q: %v", path, err)
+	}
+	return failure.Config(hint, "state directory: %q: %v", path, err)
+}
+
+// stateHint says what to do about the state directory, and whether the machine is short of
+// something, so that the directory is as good as any other.
+func stateHint(err error) (hint string, short bool) {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "make room on that file system, then run the same command again", true
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return failure.FewerOrders, true
+	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.ESTALE):
+		return "look at that disk: the kernel's log says more", true
+	case errors.Is(err, syscall.EROFS):
+		return failure.MountState, false
+	}
+	return failure.OtherState, false
+}
+
+// Read reads a record, which is whole after it was decoded, or not one of ours.
+func Read(path string, record any, whole func() bool) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, record); err != nil || !whole() {
+		return notOurs(path, data, err)
+	}
+	return nil
+}
+
+// notOurs returns the error for a file that is not a record of this version; err says
+// why it cannot be decoded, if that is so.
+//
+// A record of a newer version ends what was asked for (see state.NewerError): to go on
+// without it would mean to order again what is there, or not to renew it.
+func notOurs(path string, data []byte, err error) error {
+	version := state.VersionOf(data)
+	switch {
+	case version > Version:
+		return &state.NewerError{Path: path, Version: version}
+	case err != nil:
+		return fmt.Errorf("%s: no whole record: %w", path, err)
+	case version == Version:
+		return fmt.Errorf("%s: the addresses are missing", path)
+	}
+	return fmt.Errorf("%s: version %d, and this is postseal for version %d", path, version, Version)
+}
+
+// Write writes a record.
+func Write(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return state.WriteFile(path, append(data, '\n'), 0o600)
+}
+
+// Exists reports whether there is something of that name, be it a link to nowhere.
+func Exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

@@ -1,0 +1,99 @@
+package store
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"postseal/internal/failure"
+)
+
+func fuzzFile(t *testing.T, name string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// What is read as an order and written again reads the same.
+func FuzzReadOrder(f *testing.F) {
+	f.Add([]byte(`{"version":1,"emails":["alice@example.test"],"server":"https://ca.example/dir","settle":"2s","challenges":[{"id":"X","email":"alice@example.test"}]}`))
+	f.Add([]byte(`{"version":99}`))
+	f.Add([]byte(`{`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := fuzzFile(t, "order.json", data)
+		o, err := ReadOrder(path)
+		if err != nil || o == nil {
+			return
+		}
+		if err := Write(path, o); err != nil {
+			return // a time that JSON cannot have
+		}
+		again, err := ReadOrder(path)
+		if err != nil || len(again.Challenges) != len(o.Challenges) || !reflect.DeepEqual(again.Emails, o.Emails) {
+			t.Errorf("%+v became %+v, %v", o, again, err)
+		}
+	})
+}
+
+func FuzzReadRenewal(f *testing.F) {
+	f.Add([]byte(`{"version":1,"emails":["alice@example.test"],"server":"https://ca.example/dir","not-after":"2027-01-01T00:00:00Z","window":{"start":"2026-01-01T00:00:00Z"}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := fuzzFile(t, RenewalFile, data)
+		r, err := ReadRenewal(filepath.Dir(path))
+		if err != nil {
+			return
+		}
+		r.Due(time.Unix(0, 0))
+		r.AskDue(time.Unix(0, 0))
+	})
+}
+
+func TestDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{`"2s"`: 2 * time.Second, `"1m30s"`: 90 * time.Second, `"0s"`: 0} {
+		var d Duration
+		if err := json.Unmarshal([]byte(text), &d); err != nil || time.Duration(d) != want {
+			t.Errorf("%s: %v, %v", text, d, err)
+		}
+		if back, err := json.Marshal(d); err != nil || string(back) != text {
+			t.Errorf("%s became %s, %v", text, back, err)
+		}
+	}
+	for _, bad := range []string{`2`, `"soon"`, `""`} {
+		if err := json.Unmarshal([]byte(bad), new(Duration)); err == nil {
+			t.Errorf("%s is a duration", bad)
+		}
+	}
+}
+
+// A hint about the state directory fits what is wrong: a full disk is not cured by another
+// directory.
+func TestStateHints(t *testing.T) {
+	for errno, want := range map[syscall.Errno]struct {
+		kind failure.Kind
+		hint string
+	}{
+		syscall.ENOSPC: {failure.KindFailed, "make room"}, syscall.EDQUOT: {failure.KindFailed, "make room"}, syscall.EMFILE: {failure.KindFailed, failure.FewerOrders},
+		syscall.EROFS: {failure.KindConfig, "read-write"}, syscall.EACCES: {failure.KindConfig, failure.OtherState}, syscall.EIO: {failure.KindFailed, "disk"},
+	} {
+		err := Error("/x", &os.PathError{Op: "write", Path: "/x/y", Err: errno})
+		if failure.KindOf(err) != want.kind || !strings.Contains(failure.HintOf(err), want.hint) || !strings.Contains(err.Error(), "/x/y") {
+			t.Errorf("%v: exit %d: %v; hint %q", errno, failure.KindOf(err), err, failure.HintOf(err))
+		}
+	}
+}
+
+func TestDurationForPeople(t *testing.T) {
+	for d, want := range map[time.Duration]string{30 * time.Minute: "30m", time.Hour: "1h", 90 * time.Second: "1m30s", 20 * time.Second: "20s", 150 * time.Minute: "2h30m"} {
+		if got := Duration(d).String(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}

@@ -1,0 +1,222 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"postseal/internal/failure"
+	"postseal/issuer/cert"
+	"postseal/state"
+)
+
+// maxName bounds a NAME in bytes; a longer one becomes a digest. File systems
+// stop at 255, and prefixes and suffixes of ours come to it.
+const maxName = 200
+
+// maxSets bounds how many certificates may share their first address.
+const maxSets = 99
+
+// BaseName returns the NAME of a first address: the address itself, with %XX for
+// what cannot stand in a file name or would hide it.
+func BaseName(addr string) string {
+	var b strings.Builder
+	for i, c := range []byte(state.Key(addr)) {
+		if c <= ' ' || c == 0x7f || c == '/' || c == '%' || c == '\\' || c == '.' && i == 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+			continue
+		}
+		b.WriteByte(c)
+	}
+	if b.Len() > maxName {
+		sum := sha256.Sum256([]byte(b.String()))
+		return "sha256-" + hex.EncodeToString(sum[:])
+	}
+	return b.String()
+}
+
+// PickName returns the NAME for a set of addresses: that under which the set is
+// known, else the first that is free. The caller holds the lock of the base.
+func (d *Disk) PickName(emails []string) (string, error) {
+	base := BaseName(emails[0])
+	for n := 1; n <= maxSets; n++ {
+		name := base
+		if n > 1 {
+			name = fmt.Sprintf("%s-%d", base, n)
+		}
+		known, taken, err := d.addressesOf(name)
+		if err != nil {
+			return "", Error(name, err)
+		}
+		if !taken || cert.SameAddresses(known, emails) {
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("%d certificates begin with %s", maxSets, emails[0])
+}
+
+// addressesOf tells which addresses a NAME stands for, and whether it is taken. The
+// error means that a newer postseal knows.
+func (d *Disk) addressesOf(name string) (emails []string, taken bool, err error) {
+	if Exists(d.CertDir(name)) {
+		r, err := ReadRenewal(d.CertDir(name))
+		if state.Newer(err) != nil {
+			return nil, true, err
+		}
+		switch {
+		case err == nil:
+			return r.Emails, true, nil
+		case !d.isPrepared(name):
+			return nil, true, nil // nobody knows what it is: leave it alone
+		}
+	}
+	for _, dry := range []bool{false, true} {
+		o, err := ReadOrder(d.OrderPath(name, dry))
+		if state.Newer(err) != nil {
+			return nil, true, err
+		}
+		if err == nil && o != nil {
+			return o.Emails, true, nil
+		}
+	}
+	return nil, false, nil
+}
+
+// isPrepared reports whether certs/NAME is an empty directory: an admin's link or mount
+// that is to have a certificate.
+func (d *Disk) isPrepared(name string) bool {
+	entries, err := os.ReadDir(d.CertDir(name))
+	return err == nil && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != "lost+found" })
+}
+
+// ErrLocked means that another process holds a lock.
+var ErrLocked = errors.New("is locked")
+
+// TryLock takes the lock at path without waiting. The file goes with the lock:
+// thousands of addresses must not leave thousands of files.
+//
+// lockedfile of go-internal can only wait, and has no context.
+func TryLock(path string) (unlock func(), err error) { return lock(path, syscall.LOCK_NB) }
+
+func lock(path string, how int) (unlock func(), err error) {
+	for {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|how)
+		if err == nil && sameFile(f, path) {
+			return func() { os.Remove(path); f.Close() }, nil
+		}
+		f.Close()
+		if err == nil || errors.Is(err, syscall.EINTR) {
+			continue // the file was removed, or a signal came
+		}
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, ErrLocked
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// sameFile reports whether path still names f: whoever held the lock before removes
+// the file, and a lock on a removed file excludes nobody.
+func sameFile(f *os.File, path string) bool {
+	a, errA := f.Stat()
+	b, errB := os.Lstat(path)
+	return errA == nil && errB == nil && os.SameFile(a, b)
+}
+
+// LockWait takes the lock at path as soon as whoever has it lets go or dies: the kernel
+// wakes us. "before" is called once if that has to be waited for.
+func LockWait(ctx context.Context, path string, before func()) (unlock func(), err error) {
+	if unlock, err = TryLock(path); !errors.Is(err, ErrLocked) {
+		return unlock, err
+	}
+	before()
+	type result struct {
+		unlock func()
+		err    error
+	}
+	got := make(chan result, 1)
+	go func() {
+		unlock, err := lock(path, 0)
+		got <- result{unlock, err}
+	}()
+	select {
+	case r := <-got:
+		return r.unlock, r.err
+	case <-ctx.Done():
+		go func() { // a flock cannot be called off: let go of it when it comes
+			if r := <-got; r.err == nil {
+				r.unlock()
+			}
+		}()
+		return nil, ctx.Err()
+	}
+}
+
+func (d *Disk) lockPath(addr string) string { return d.Path("orders", ".lock-"+BaseName(addr)) }
+
+// LockName makes this process the only one that works on certificates whose first address
+// is addr, or fails with ErrLocked.
+func (d *Disk) LockName(addr string) (unlock func(), err error) { return TryLock(d.lockPath(addr)) }
+
+// LockOrder waits until no other order, of this process or another, stands in the way of
+// one: none for certificates with the same first address, since those share their
+// names, and none for one of its addresses at the same CA, since there is one record for
+// an address and a CA, and whose mail came could not be told.
+//
+// The name comes first, then the addresses in their order, so that no two orders can wait
+// for each other. "before" is called once if another one has to be waited for.
+func (d *Disk) LockOrder(ctx context.Context, emails []string, server string, before func()) (unlock func(), err error) {
+	var held []func()
+	unlock = func() {
+		for _, f := range slices.Backward(held) {
+			f()
+		}
+	}
+	before = sync.OnceFunc(before)
+	paths := []string{d.lockPath(emails[0])}
+	for _, addr := range cert.AddressKeys(emails) {
+		sum := sha256.Sum256([]byte(addr + "\n" + server))
+		paths = append(paths, d.Path("orders", ".lock-"+hex.EncodeToString(sum[:])))
+	}
+	for _, path := range paths {
+		f, err := LockWait(ctx, path, before)
+		if err == nil {
+			held = append(held, f)
+			continue
+		}
+		unlock()
+		if ctx.Err() != nil {
+			return nil, failure.Later(failure.WaitOrSee, "another postseal is still working on an order for %s", strings.Join(emails, ", "))
+		}
+		return nil, Error(path, err)
+	}
+	return unlock, nil
+}
+
+// Running reports whether a process holds the lock of an address, without taking it.
+func (d *Disk) Running(addr string) bool {
+	path := d.lockPath(addr)
+	if !Exists(path) {
+		return false
+	}
+	unlock, err := TryLock(path)
+	if err != nil {
+		return errors.Is(err, ErrLocked)
+	}
+	unlock()
+	return false
+}

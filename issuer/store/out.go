@@ -1,0 +1,195 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/google/renameio/v2"
+
+	"postseal/internal/failure"
+	"postseal/state"
+)
+
+// Where a file may be written to that the admin named, or that stands where
+// an admin has put a link, a mount or rights of a group:
+//
+//  1. Only a regular file is replaced, by a rename; nothing is written into what is
+//     there, so that no device or pipe is handed a key, and no hard link leads elsewhere.
+//  2. A symbolic link is followed only if nobody else can have put it there.
+//  3. Owner, group and the group's rights stay where they count; others never get any.
+
+// CheckOut refuses a file that the container cannot be written to: kind Usage, before
+// anything is ordered.
+func CheckOut(path string) error {
+	_, err := outTarget(path)
+	return err
+}
+
+const outHint = "give the name of a file, new or regular"
+
+func badOut(hint, format string, args ...any) error {
+	return failure.In("out", failure.Usage(hint, format, args...))
+}
+
+// outTarget returns the file that path stands for.
+func outTarget(path string) (string, error) {
+	bad := func(format string, args ...any) (string, error) {
+		return "", badOut(outHint, "%q "+format, append([]any{path}, args...)...)
+	}
+	link, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if dir, err := os.Stat(filepath.Dir(path)); err != nil || !dir.IsDir() {
+			return bad("would be in a directory that does not exist")
+		}
+		return path, nil
+	case err != nil:
+		return bad("cannot be looked at: %w", errors.Unwrap(err))
+	case link.Mode().IsRegular():
+		return path, nil
+	case link.Mode().Type() != fs.ModeSymlink:
+		return bad("is %s", typeOf(link.Mode()))
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return bad("leads to %s", typeOf(info.Mode()))
+	}
+	target, err := followTrusted(path)
+	if err != nil {
+		return "", err
+	}
+	if dir, err := os.Stat(filepath.Dir(target)); err != nil || !dir.IsDir() {
+		return bad("is a symbolic link that leads nowhere")
+	}
+	return target, nil
+}
+
+func typeOf(mode fs.FileMode) string {
+	switch mode.Type() {
+	case fs.ModeDir:
+		return "a directory"
+	case fs.ModeNamedPipe:
+		return "a pipe"
+	case fs.ModeSocket:
+		return "a socket"
+	}
+	return "a device"
+}
+
+// followTrusted follows a symbolic link, and those that it leads to, as long as each
+// lies where nobody else can make one.
+func followTrusted(path string) (string, error) {
+	for range 40 { // as many as Linux follows
+		if info, err := os.Lstat(path); err != nil || info.Mode().Type() != fs.ModeSymlink {
+			return path, nil //nolint:nilerr // a new name
+		}
+		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+		if err == nil {
+			dir, err = filepath.Abs(dir)
+		}
+		if err != nil {
+			return "", badOut(outHint, "%w", err)
+		}
+		if open := openTo(dir); open != "" {
+			return "", badOut("give the file that it leads to", "%q is a symbolic link, and others can make one there: they can write to %s", path, open)
+		}
+		to, err := os.Readlink(path)
+		if err != nil {
+			return "", badOut(outHint, "%w", err)
+		}
+		if path = to; !filepath.IsAbs(to) {
+			path = filepath.Join(dir, to)
+		}
+	}
+	return "", badOut(outHint, "%q leads in a circle", path)
+}
+
+// openTo returns the directory, dir or one above it, in which somebody else than this
+// user and root can make or rename names; "" if nobody can. The sticky bit keeps others
+// from renaming a directory, but not from making a link.
+func openTo(dir string) string {
+	for sticky := fs.FileMode(0); ; sticky = fs.ModeSticky {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return dir
+		}
+		owner, ok := info.Sys().(*syscall.Stat_t)
+		theirs := ok && owner.Uid != 0 && int(owner.Uid) != os.Geteuid()
+		open := info.Mode().Perm()&0o002 != 0 || info.Mode().Perm()&0o020 != 0 && ok && int(owner.Gid) != os.Getegid()
+		if theirs || open && info.Mode()&sticky == 0 {
+			return dir
+		}
+		if dir == filepath.Dir(dir) {
+			return ""
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// CopyOut writes the container where the admin wants it, too.
+func CopyOut(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	target, err := outTarget(to)
+	if err != nil {
+		return err
+	}
+	if target == to {
+		return state.WriteFile(to, data, 0o600)
+	}
+	return replaceFile(target, data)
+}
+
+// replaceFile replaces the content of a file of ours by a rename. Owner, group and the
+// group's rights stay, others have none; a new file is 0600.
+func replaceFile(path string, data []byte) error {
+	t, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return err
+	}
+	defer t.Cleanup()
+	if _, err := t.Write(data); err != nil {
+		return err
+	}
+	if err := keepAccess(path, t.File, true); err != nil {
+		return err
+	}
+	return t.CloseAtomicallyReplace()
+}
+
+// keepAccess gives f, whose mode is for its owner alone, the group of the file or
+// directory old and the rights of the group there; with owner, the owner too. What
+// cannot be given is left out, so that nobody gets rights who had none before. An old
+// that does not exist gives nothing.
+func keepAccess(old string, f *os.File, owner bool) error {
+	info, err := os.Lstat(old)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	was, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.IsDir() && !info.Mode().IsRegular() {
+		return nil
+	}
+	uid := -1
+	if owner {
+		uid = int(was.Uid)
+	}
+	if err := f.Chown(uid, int(was.Gid)); err != nil {
+		return nil //nolint:nilerr // only root may, or a member of the group: it stays the owner's alone
+	}
+	if err := copyACL(old, f); err != nil {
+		return nil //nolint:nilerr // the group's bits are then the mask of a list that f does not have
+	}
+	mode := info.Mode().Perm()&0o770 | 0o600
+	if info.IsDir() {
+		mode |= 0o100 | info.Mode()&fs.ModeSetgid
+	}
+	return f.Chmod(mode)
+}

@@ -1,0 +1,166 @@
+package store
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"postseal/state"
+)
+
+// RenewalFile is the file in certs/NAME that makes a certificate renewable.
+const RenewalFile = "renewal.json"
+
+// Renewal is renewal.json: the options of the order and what is known of the certificate,
+// so that deciding whether it is due needs no other file.
+type Renewal struct {
+	Version int `json:"version"`
+	Settings
+	Account     string    `json:"account"` // URL
+	Issued      time.Time `json:"issued"`
+	Serial      string    `json:"serial"`
+	Fingerprint string    `json:"sha256"`
+	NotBefore   time.Time `json:"not-before"`
+	NotAfter    time.Time `json:"not-after"`
+	CertID      string    `json:"cert-id,omitempty"`  // RFC 9773, Section 4.1
+	Window      *Window   `json:"window,omitempty"`   // what the CA suggests, as last asked
+	AskAfter    time.Time `json:"ask-after,omitzero"` // not to be asked again before
+	Revoked     time.Time `json:"revoked,omitzero"`
+}
+
+// Window is when the CA wants a certificate to be renewed (RFC 9773, Section
+// 4.2), as it said when it was last asked.
+type Window struct {
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"`
+	At    time.Time `json:"at"`                    // a random moment in it: ours
+	Why   string    `json:"explanation,omitempty"` // a URL
+}
+
+// Same reports whether the CA has not changed its mind, so that the moment chosen
+// before stays.
+func (w *Window) Same(other *Window) bool {
+	return w != nil && other != nil && w.Start.Equal(other.Start) && w.End.Equal(other.End)
+}
+
+// ReadRenewal reads the renewal.json of a directory in certs/.
+func ReadRenewal(dir string) (*Renewal, error) {
+	r := new(Renewal)
+	err := Read(filepath.Join(dir, RenewalFile), r, func() bool { return r.Version == Version && len(r.Emails) > 0 })
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Renewal) marshal() ([]byte, error) {
+	data, err := json.MarshalIndent(r, "", "  ")
+	return append(data, '\n'), err
+}
+
+// Due reports whether a certificate should be renewed, by what is on disk alone.
+func (r *Renewal) Due(now time.Time) bool { return !now.Before(r.RenewAt()) }
+
+// RenewAt is when a certificate is due: at a moment in the CA's window, else at
+// the beginning of the last third of its lifetime. A window that would let it
+// expire is not believed.
+func (r *Renewal) RenewAt() time.Time {
+	if r.Window == nil || !r.Window.At.Before(r.NotAfter) {
+		return r.NotAfter.Add(-r.NotAfter.Sub(r.NotBefore) / 3)
+	}
+	return r.Window.At
+}
+
+// MaxAskAfter is how long a CA is not asked for its window at most.
+const MaxAskAfter = 24 * time.Hour
+
+// AskDue reports whether the CA should be asked for the window: once its Retry-After is
+// over, from the first day on. An incident at the CA spares no certificate for being
+// young (RFC 9773, Section 4.3). A moment to ask that lies further ahead than any is
+// chosen was written by a clock that was wrong.
+func (r *Renewal) AskDue(now time.Time) bool {
+	wait := r.AskAfter.Sub(now)
+	return wait <= 0 || wait > MaxAskAfter
+}
+
+// Certificate is a directory in certs/.
+type Certificate struct {
+	Name string
+	*Renewal
+}
+
+// Certificates reads certs/, and tells damaged of what cannot be read. One may be a symbolic
+// link to a directory elsewhere. With the error of one that a newer postseal wrote come
+// those that can be read.
+func (d *Disk) Certificates(damaged func(name string, err error)) ([]Certificate, error) {
+	entries, err := os.ReadDir(d.Path("certs"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, Error(d.Path("certs"), err)
+	}
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
+		return !e.IsDir() && e.Type() != fs.ModeSymlink || e.Name()[0] == '.'
+	})
+	all := make([]Certificate, len(entries))
+	errs := make([]error, len(entries))
+	parallel(len(entries), func(n int) {
+		name := entries[n].Name()
+		if all[n].Renewal, errs[n] = ReadRenewal(d.CertDir(name)); errs[n] == nil {
+			all[n].Name = name
+		}
+	})
+	err = nil
+	for n, bad := range errs {
+		if bad == nil {
+			continue
+		}
+		name := entries[n].Name()
+		switch _, gone := os.Stat(d.CertDir(name)); {
+		case state.Newer(bad) != nil:
+			err = cmp.Or(err, Error(d.Path("certs"), bad))
+		case gone != nil:
+			damaged(name, errors.New(d.CertDir(name)+" leads nowhere: is what it leads to mounted?"))
+		case !errors.Is(bad, fs.ErrNotExist):
+			damaged(name, bad)
+		}
+	}
+	return slices.DeleteFunc(all, func(c Certificate) bool { return c.Renewal == nil }), err
+}
+
+// parallel calls f for 0 to n-1 on all cores.
+func parallel(n int, f func(int)) {
+	var wg sync.WaitGroup
+	workers := min(n, runtime.GOMAXPROCS(0))
+	for w := range workers {
+		wg.Go(func() {
+			for k := w; k < n; k += workers {
+				f(k)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Rewrite changes renewal.json, unless the certificate was replaced meanwhile.
+func (d *Disk) Rewrite(c Certificate) error {
+	unlock, err := TryLock(d.lockPath(c.Emails[0]))
+	if err != nil {
+		return nil //nolint:nilerr // the other process knows better
+	}
+	defer unlock()
+	now, err := ReadRenewal(d.CertDir(c.Name))
+	if err != nil || now.Fingerprint != c.Fingerprint {
+		return err
+	}
+	data, err := c.marshal()
+	if err != nil {
+		return err
+	}
+	return replaceFile(filepath.Join(d.CertDir(c.Name), RenewalFile), data)
+}

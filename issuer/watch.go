@@ -1,0 +1,399 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"postseal/internal/failure"
+	"postseal/issuer/ca"
+	"postseal/issuer/store"
+	"postseal/state"
+)
+
+// watcher is the wait for one authorization to become valid: for the mail half's
+// answer, for the moment to POST, and for the CA.
+type watcher struct {
+	r       *run
+	c       *store.Challenge
+	trigger string
+	pace    *ca.Pace
+
+	settle      time.Duration
+	settleGiven bool   // it is a setting
+	waited      bool   // it was waited in full
+	endTrial    func() // nil unless the pause is shorter than is known to be enough
+
+	answer *state.Answer // the last one; nil while the mail has not come
+
+	poll    *time.Timer // look at the CA
+	alone   *time.Timer // no mail half was ever seen: say so
+	nag     *time.Timer // no mail yet: say so
+	early   *time.Timer // no mail for long: POST
+	settled *time.Timer // the reply had time to arrive: POST
+	doubt   *time.Timer // the reply probably never left: give up
+}
+
+// watch returns when the authorization is valid, dead, or the context ends.
+func (r *run) watch(ctx context.Context, c *store.Challenge) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	v := &watcher{r: r, c: c, trigger: r.ca.Trigger(r.req.Trigger), pace: ca.NewPace()}
+	v.settle, v.settleGiven = r.ca.Settle(r.req.Settle)
+	defer func() {
+		if v.endTrial != nil {
+			v.endTrial()
+		}
+	}()
+	v.startTimers()
+	defer v.stopTimers()
+	r.announce(c)
+	answers := make(chan *state.Answer)
+	failed := make(chan error, 1)
+	go func() { failed <- r.answers(ctx, c, answers) }()
+	notes := make(chan *state.Note)
+	go r.notes(ctx, c, notes)
+	if v.trigger == "post" && c.Posted.IsZero() {
+		if err := v.post(ctx); err != nil {
+			return err
+		}
+	}
+	return v.loop(ctx, answers, notes, failed)
+}
+
+func (r *run) announce(c *store.Challenge) {
+	what := fmt.Sprintf("the challenge mail from %s to %s", orUnknown(c.From), c.Email)
+	r.waitFor(what)
+	if r.req.Interactive == nil {
+		r.step(StepWait, c.Email, "waiting for %s; up to %s", what, store.Duration(r.req.timeout()))
+	}
+}
+
+func (v *watcher) startTimers() {
+	t := v.r.i.Timing
+	v.poll = time.NewTimer(t.Slow)
+	v.alone = time.NewTimer(t.Alone)
+	v.nag, v.early = time.NewTimer(t.Hint), time.NewTimer(v.untilEarly())
+	v.settled, v.doubt = stopped(), stopped()
+	byHand := v.r.req.Interactive != nil
+	if !v.c.Posted.IsZero() || v.trigger != "auto" || byHand {
+		v.early.Stop()
+	}
+	if !v.c.Posted.IsZero() || byHand {
+		v.alone.Stop()
+		v.nag.Stop()
+	}
+}
+
+// afterResume is how long a run waits at least before it POSTs without a mail: an
+// answer that came while nobody waited is read meanwhile.
+const afterResume = time.Second
+
+// untilEarly counts the patience from the order: it is not to begin anew with each run
+// of a command that is not given as long.
+func (v *watcher) untilEarly() time.Duration {
+	waited := max(0, v.r.i.now().Sub(v.r.order.Created))
+	return max(afterResume, v.r.i.Timing.Post-waited)
+}
+
+func stopped() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}
+
+func (v *watcher) stopTimers() {
+	for _, t := range []*time.Timer{v.poll, v.alone, v.nag, v.early, v.settled, v.doubt} {
+		t.Stop()
+	}
+}
+
+func (v *watcher) loop(ctx context.Context, answers <-chan *state.Answer, notes <-chan *state.Note, failed <-chan error) error {
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err = <-failed:
+			if err == nil {
+				failed = nil
+			}
+		case a := <-answers:
+			v.answered(ctx, a)
+		case n := <-notes:
+			v.noted(n)
+		case <-v.alone.C:
+			v.missHalf()
+		case <-v.nag.C:
+			v.complain()
+		case <-v.early.C:
+			v.r.note(v.c.Email, "no challenge mail so far: telling the CA that it may look, since some mail only then")
+			err = v.post(ctx)
+		case <-v.settled.C:
+			v.waited = true
+			err = v.post(ctx)
+		case <-v.doubt.C:
+			return v.giveUp(ctx)
+		case <-v.poll.C:
+			var done bool
+			if done, err = v.look(ctx); done {
+				return err
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// answers passes on what the mail half, or the person at the terminal, did.
+func (r *run) answers(ctx context.Context, c *store.Challenge, to chan<- *state.Answer) error {
+	if r.req.Interactive != nil {
+		return r.askPerson(ctx, c, to)
+	}
+	var seen *state.Answer
+	for {
+		a, err := r.i.Store.WaitAnswer(ctx, c.ID, seen)
+		if state.Newer(err) != nil {
+			return r.i.storeError(err)
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case to <- a:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if a.Phase == state.Sent {
+			return nil
+		}
+		seen = a
+	}
+}
+
+// answered goes on after the mail half's answer. A failure is told at once; the
+// wait goes on, since a later delivery may try again.
+func (v *watcher) answered(ctx context.Context, a *state.Answer) {
+	switch a.Phase {
+	case state.Failed:
+		v.r.note(v.c.Email, fmt.Sprintf("the reply for %s was refused by the mail server: %s", v.c.Email, a.Reason))
+		v.r.hint(v.c.Email, "put that right; a repeated challenge mail is answered again")
+		return
+	case state.Unknown:
+		v.r.note(v.c.Email, fmt.Sprintf("whether the reply for %s was sent is not known (%s): asking the CA", v.c.Email, a.Reason))
+	default:
+		v.r.step(StepAnswer, v.c.Email, "the reply for %s was sent", v.c.Email)
+	}
+	v.answer = a
+	v.r.waitFor("the CA to look at the reply for " + v.c.Email)
+	v.alone.Stop()
+	v.nag.Stop()
+	v.early.Stop()
+	v.hurry()
+	switch {
+	case v.c.Posted.IsZero():
+		v.tryShorter()
+		v.settled.Reset(v.settle)
+	case a.Phase == state.Unknown:
+		v.doubtUntil(ctx, v.c.Posted)
+	}
+}
+
+// tryShorter tries whether half of a pause that was long enough before is, too.
+func (v *watcher) tryShorter() {
+	if v.settleGiven || v.answer.Phase != state.Sent {
+		return
+	}
+	if pause, end := v.r.ca.Trial(); end != nil {
+		v.endTrial, v.settle = end, pause
+	}
+}
+
+// notes passes on what the mail half refused or put off, each time that it says something
+// else. The wait goes on without them.
+func (r *run) notes(ctx context.Context, c *store.Challenge, to chan<- *state.Note) {
+	var seen *state.Note
+	for r.req.Interactive == nil {
+		n, err := r.i.Store.WaitNote(ctx, c.ID, seen)
+		if err != nil {
+			return
+		}
+		select {
+		case to <- n:
+		case <-ctx.Done():
+			return
+		}
+		seen = n
+	}
+}
+
+// noted tells of a mail that was refused or put off. Anybody may have sent it.
+func (v *watcher) noted(n *state.Note) {
+	if v.answer != nil {
+		return
+	}
+	v.alone.Stop()
+	if n.Verdict == "later" {
+		v.r.note(v.c.Email, fmt.Sprintf("a challenge mail for %s was put off: %s", v.c.Email, n.Reason))
+		v.r.hint(v.c.Email, "put that right; the mail is delivered again after some minutes")
+		return
+	}
+	v.r.note(v.c.Email, fmt.Sprintf("a challenge mail for %s was not answered but delivered: %s", v.c.Email, n.Reason))
+	v.r.hint(v.c.Email, failure.AnswerByHand)
+}
+
+// missHalf says, once for all orders, that nobody was ever seen who could answer.
+func (v *watcher) missHalf() {
+	store := v.r.i.Store
+	halves, err := store.MailHalves()
+	if err != nil || len(halves) > 0 {
+		return
+	}
+	if answers, err := store.Answers(1); err != nil || len(answers) > 0 {
+		return
+	}
+	if notes, err := store.Notes(v.r.challengeIDs()); err != nil || len(notes) > 0 {
+		return
+	}
+	v.r.i.alone.Do(func() {
+		v.r.note(v.c.Email, "nothing that could answer was ever seen here: no postseal-milter runs with this state, and postseal-pipe had no challenge yet")
+		v.r.hint(v.c.Email, failure.CheckMailHalf)
+	})
+}
+
+func (r *run) challengeIDs() (ids []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.order.Challenges {
+		ids = append(ids, c.ID)
+	}
+	return ids
+}
+
+// hurry begins to look at the CA often.
+func (v *watcher) hurry() {
+	v.pace = ca.NewPace()
+	v.poll.Reset(v.pace.Next(0))
+}
+
+func (v *watcher) complain() {
+	v.r.note(v.c.Email, fmt.Sprintf("no challenge mail for %s after %s", v.c.Email, store.Duration(v.r.i.Timing.Hint)))
+	v.r.hint(v.c.Email, failure.TriggerPost)
+}
+
+// post tells the CA to look (RFC 8823, Section 3, item 7), once.
+func (v *watcher) post(ctx context.Context) error {
+	if !v.c.Posted.IsZero() {
+		return nil
+	}
+	v.early.Stop()
+	posted := v.r.i.now().UTC() // before: the mail may come before the CA's answer
+	err := v.r.ca.Accept(ctx, v.c.URL)
+	if p, ok := ca.ProblemOf(err); ok && p.Status < 500 {
+		// It may be valid or invalid already: looking tells.
+		v.r.note(v.c.Email, "the CA did not take the POST: "+ca.Describe(p))
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	v.r.step(StepPost, v.c.Email, "told the CA to look at the reply for %s", v.c.Email)
+	if v.answer != nil {
+		v.hurry()
+		if v.answer.Phase == state.Unknown {
+			v.doubtUntil(ctx, posted)
+		}
+	}
+	return v.r.update(func(*store.Order) { v.c.Posted = posted })
+}
+
+// look asks the CA how the authorization stands.
+func (v *watcher) look(ctx context.Context) (done bool, err error) {
+	authz, after, err := v.r.ca.Look(ctx, v.c.Authz)
+	v.poll.Reset(v.nextLook(after))
+	switch {
+	case err != nil:
+		return true, err
+	case authz.Status == acme.StatusPending:
+		return false, nil
+	case authz.Status == acme.StatusValid:
+		return true, v.valid()
+	}
+	reason := ""
+	if problem, said := ca.Problem(authz); said {
+		reason = ca.Describe(problem)
+	}
+	tooEarly := v.learn(false, reason)
+	err = v.r.authzError(v.c, authz)
+	var dead *deadOrder
+	if errors.As(err, &dead) && v.answer != nil && (v.answer.Phase == state.Unknown || v.endTrial != nil && tooEarly) {
+		dead.again = true // the reply never arrived, or we were too quick on purpose
+	}
+	return true, err
+}
+
+// nextLook: while no mail has come there is no hurry; a reply that somebody sent
+// by hand shows only at the CA.
+func (v *watcher) nextLook(after time.Duration) time.Duration {
+	if v.answer == nil {
+		return max(v.r.i.Timing.Slow, after)
+	}
+	return v.pace.Next(after)
+}
+
+func (v *watcher) valid() error {
+	v.learn(true, "")
+	v.r.step(StepValid, v.c.Email, "the CA accepted the reply for %s", v.c.Email)
+	v.r.mu.Lock()
+	defer v.r.mu.Unlock()
+	v.c.Valid = true
+	v.r.unrecord(v.c)
+	return nil
+}
+
+// doubtShare is the part of the time left that a reply in doubt may take: another
+// order, with its mail, has to fit into the rest.
+const doubtShare = 3
+
+// doubtUntil gives a reply that may never have left some time to arrive. It counts
+// from the POST, whichever run of the program made that.
+func (v *watcher) doubtUntil(ctx context.Context, posted time.Time) {
+	patience := v.r.i.Timing.Doubt - max(0, v.r.i.now().Sub(posted))
+	if end, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(end)/doubtShare)
+	}
+	v.doubt.Reset(max(0, patience))
+}
+
+// giveUp ends an order whose reply has not arrived, unless the CA says now that it has.
+func (v *watcher) giveUp(ctx context.Context) error {
+	if done, err := v.look(ctx); done || err != nil {
+		return err
+	}
+	return &deadOrder{fmt.Errorf("the reply for %s was lost: %s", v.c.Email, v.answer.Reason), true}
+}
+
+// learn tells the CA's account how an authorization ended, and reports whether the CA looked
+// too early. That it cannot be written down is not a reason to fail an order.
+func (v *watcher) learn(valid bool, reason string) (tooEarly bool) {
+	r := v.r
+	o := ca.Outcome{
+		Valid: valid, Reason: reason, Ordered: r.order.Created, Posted: v.c.Posted, Ended: r.i.now(),
+		Settle: -1, Given: v.settleGiven, Join: r.ca.Join(r.req.TokenJoin), Patience: r.i.Timing.Post,
+	}
+	if v.answer != nil {
+		o.Mailed = v.answer.Claimed
+	}
+	if v.waited {
+		o.Settle = v.settle
+	}
+	tooEarly, err := r.ca.Learn(o)
+	if err != nil {
+		r.note("", fmt.Sprintf("what this CA taught could not be written down: %v", err))
+	}
+	return tooEarly
+}
