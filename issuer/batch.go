@@ -18,22 +18,14 @@ import (
 // no new one after the context ended, nor at a CA at which an account could not be
 // had.
 func (i *Issuer) Batch(ctx context.Context, reqs []Request, jobs int, done func(n int, res *Result, err error)) {
-	var queues sync.WaitGroup
 	var telling sync.Mutex
-	for _, numbers := range byCA(len(reqs), func(n int) caKey { return caKey{reqs[n].Server, reqs[n].CABundle} }) {
-		q := &queue{numbers: numbers}
-		for range min(jobs, len(numbers)) {
-			queues.Go(func() {
-				for n := q.next(); n >= 0; n = q.next() {
-					res, err := i.obtainOne(ctx, q, reqs[n])
-					telling.Lock()
-					done(n, res, err)
-					telling.Unlock()
-				}
-			})
-		}
-	}
-	queues.Wait()
+	at := func(n int) caKey { return caKey{reqs[n].Server, reqs[n].CABundle} }
+	atEachCA(ctx, len(reqs), jobs, at, func(_ context.Context, q *queue, n int) {
+		res, err := i.obtainOne(ctx, q, reqs[n])
+		telling.Lock()
+		defer telling.Unlock()
+		done(n, res, err)
+	})
 }
 
 func (i *Issuer) obtainOne(ctx context.Context, q *queue, req Request) (*Result, error) {
@@ -44,34 +36,46 @@ func (i *Issuer) obtainOne(ctx context.Context, q *queue, req Request) (*Result,
 	return i.Obtain(ctx, req)
 }
 
-// byCA splits the numbers from 0 to n-1 by their CA; each part keeps its order.
-func byCA(n int, at func(n int) caKey) map[caKey][]int {
-	parts := map[caKey][]int{}
-	for k := range n {
-		parts[at(k)] = append(parts[at(k)], k)
-	}
-	return parts
-}
-
 // queue is the part of a batch that goes to one CA.
 type queue struct {
-	mu      sync.Mutex
-	numbers []int // of the requests that are left
+	numbers []int  // of the requests
+	stop    func() // there is no use in asking this CA again
 
 	account sync.Mutex // held while one order makes sure of the account
 	none    error      // why there is no account
 }
 
-// next returns the number of the next request, -1 after the last.
-func (q *queue) next() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.numbers) == 0 {
-		return -1
+// atEachCA splits the numbers from 0 to n-1 by their CA, and does each: at most jobs at a
+// time at a CA, in their order. The context of a CA ends when its queue is stopped.
+func atEachCA(ctx context.Context, n, jobs int, at func(n int) caKey, do func(ctx context.Context, q *queue, n int)) {
+	queues := map[caKey]*queue{}
+	for k := range n {
+		q := queues[at(k)]
+		if q == nil {
+			q = new(queue)
+			queues[at(k)] = q
+		}
+		q.numbers = append(q.numbers, k)
 	}
-	n := q.numbers[0]
-	q.numbers = q.numbers[1:]
-	return n
+	var workers sync.WaitGroup
+	for _, q := range queues {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		q.stop = stop
+		next := make(chan int, len(q.numbers))
+		for _, k := range q.numbers {
+			next <- k
+		}
+		close(next)
+		for range min(jobs, len(q.numbers)) {
+			workers.Go(func() {
+				for k := range next {
+					do(ctx, q, k)
+				}
+			})
+		}
+	}
+	workers.Wait()
 }
 
 // ready makes sure of the account, for all orders of the queue at once: those that wait

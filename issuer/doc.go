@@ -32,6 +32,13 @@
 // An order whose CSR was refused keeps the CA's words, and is given up if the CA shows it
 // as alive for a minute more. Cancel gives up any.
 //
+// # Rooms
+//
+// The walk along the table is in obtain.go, order.go, authz.go, watch.go, finalize.go and
+// keep.go, in this order; what all of them need of a run is in run.go. It goes through rooms
+// that know of no run: issuer/store is the issuer's disk, issuer/ca one CA over ACME,
+// issuer/cert what a certificate is made of. The order's file is written by run.update alone.
+//
 // # Files
 //
 //	accounts/CA/             account.json, key.pem; CA is the directory's URL with + for /
@@ -58,5 +65,5 @@
 // # Several CAs
 //
 // A failure stays with its CA: see Issuer.Batch. Orders for one address at one CA follow
-// each other, of whatever processes: see Issuer.lockOrder.
+// each other, of whatever processes: see store.Disk.LockOrder.
 package issuer

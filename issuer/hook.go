@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"os"
@@ -64,17 +65,13 @@ func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certific
 		return nil
 	}
 	dir, err := os.MkdirTemp("", "postseal-revoked-")
-	if err != nil {
-		return failure.Config("make room in the directory for temporary files, or name another with TMPDIR; then run the same command again", "revoke hook: %v", err)
-	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, store.CertFile)
-	if err := os.WriteFile(path, cert.MarshalChain([]*x509.Certificate{leaf}), 0o600); err != nil {
-		return failure.Config("make room in the directory for temporary files, or name another with TMPDIR; then run the same command again", "revoke hook: %v", err)
+	if err == nil {
+		err = os.WriteFile(path, cert.MarshalChain([]*x509.Certificate{leaf}), 0o600)
 	}
-	reason := strings.ToLower(v.Reason)
-	if reason == "" {
-		reason = Reasons[0]
+	if err != nil {
+		return failure.Config("make room in the directory for temporary files, or name another with TMPDIR; then run the same command again", "revoke hook: %v", err)
 	}
 	i.step(StepHook, "", "", "running the revoke hook")
 	err = hook(ctx, v.Hook,
@@ -82,7 +79,7 @@ func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certific
 		"POSTSEAL_CERT="+path,
 		"HOOK_KIND=",
 		"HOOK_SERIAL="+cert.Serial(leaf),
-		"HOOK_REASON="+reason,
+		"HOOK_REASON="+cmp.Or(strings.ToLower(v.Reason), Reasons[0]),
 	)
 	if err != nil {
 		return failure.Failed("the certificate is revoked; run the same command again once the hook works", "revoke hook %q: %v", v.Hook, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"postseal/internal/failure"
@@ -124,59 +123,41 @@ func (i *Issuer) dueOf(ctx context.Context, certs []store.Certificate, o Renewal
 // refreshWindows asks for each certificate at its own CA. One CA that cannot be reached
 // or trusted is not asked again in this run, and leaves the others alone.
 func (i *Issuer) refreshWindows(ctx context.Context, certs []store.Certificate) {
-	at := func(k int) caKey { return caKey{certs[k].Server, certs[k].CABundle} }
-	var cas sync.WaitGroup
-	for key, numbers := range byCA(len(certs), at) {
-		cas.Go(func() {
-			ctx, gone := context.WithCancel(ctx)
-			defer gone()
-			q := &queue{numbers: numbers}
-			var askers sync.WaitGroup
-			for range min(askersAtOnce, len(numbers)) {
-				askers.Go(func() {
-					for k := q.next(); k >= 0 && ctx.Err() == nil; k = q.next() {
-						i.refreshWindow(ctx, gone, key, certs[k])
-					}
-				})
-			}
-			askers.Wait()
-		})
-	}
-	cas.Wait()
+	at := func(n int) caKey { return caKey{certs[n].Server, certs[n].CABundle} }
+	atEachCA(ctx, len(certs), askersAtOnce, at, func(ctx context.Context, q *queue, n int) {
+		if ctx.Err() == nil && i.refreshWindow(ctx, certs[n]) != nil {
+			q.stop()
+		}
+	})
 }
 
-// refreshWindow asks the CA and writes the answer down. A CA that does not answer
-// leaves what was known before.
-func (i *Issuer) refreshWindow(ctx context.Context, gone func(), key caKey, c store.Certificate) {
-	w, again, err := i.askWindow(ctx, key, c.CertID)
-	var refused ca.RefusedWindow
+// refreshWindow asks the CA and writes the answer down. A CA that does not answer leaves
+// what was known before, and need not be asked for another certificate: that is the error.
+func (i *Issuer) refreshWindow(ctx context.Context, old store.Certificate) error {
+	c, err := i.ca(old.Server, old.CABundle)
+	if err != nil {
+		return err
+	}
+	w, again, err := c.AskWindow(ctx, old.CertID)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return
+		return err
 	case err != nil:
-		i.step(StepHTTP, c.Name, "", "renewal window of "+c.Name+": "+err.Error())
-		if !errors.As(err, &refused) {
-			gone()
-			return
+		i.step(StepHTTP, old.Name, "", "renewal window of "+old.Name+": "+err.Error())
+		if !errors.As(err, new(ca.RefusedWindow)) {
+			return err
 		}
-	case w != nil && w.Same(c.Window):
-		w.At = c.Window.At
+	case w != nil && w.Same(old.Window):
+		w.At = old.Window.At
 	case w != nil:
-		i.explainWindow(w, c.Name, c.Emails)
+		i.explainWindow(w, old.Name, old.Emails)
 	}
-	c.AskAfter = again
+	old.AskAfter = again
 	if w != nil {
-		c.Window = w
+		old.Window = w
 	}
-	if err := i.disk.Rewrite(c); err != nil {
-		i.step(StepNote, c.Name, "", "the renewal window could not be written down: "+err.Error())
+	if err := i.disk.Rewrite(old); err != nil {
+		i.step(StepNote, old.Name, "", "the renewal window could not be written down: "+err.Error())
 	}
-}
-
-func (i *Issuer) askWindow(ctx context.Context, key caKey, certID string) (*store.Window, time.Time, error) {
-	c, err := i.ca(key.server, key.bundle)
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	return c.AskWindow(ctx, certID)
+	return nil
 }

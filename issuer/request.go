@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"cmp"
 	"crypto"
 	"slices"
 	"strings"
@@ -48,26 +49,15 @@ type Request struct {
 // defaults that the key decides.
 func (r *Request) check() (err error) {
 	if len(r.Emails) == 0 {
-		return failure.Usage("give one with -e", "no address is given")
+		return failure.Usage("give one", "no address is given")
 	}
 	if r.Emails, err = cert.ParseAddresses(r.Emails); err != nil {
 		return err
 	}
-	if err := ca.CheckServer(r.Server); err != nil {
-		return err
-	}
-	if err := r.checkKey(); err != nil {
-		return err
-	}
-	if err := r.checkWords(); err != nil {
-		return err
-	}
 	if r.Passphrase.Kind == cert.PassGiven {
-		if err := cert.CheckPassphrase(r.Passphrase.Value); err != nil {
-			return err
-		}
+		err = cert.CheckPassphrase(r.Passphrase.Value)
 	}
-	return r.Absolute()
+	return cmp.Or(ca.CheckServer(r.Server), r.checkKey(), r.checkWords(), err, r.Absolute())
 }
 
 // timeout returns how long this run may take.

@@ -119,18 +119,22 @@ func appendForeign(path string) (*os.File, error) {
 }
 
 func notAFile(info fs.FileInfo) error {
-	kind := "a device"
-	switch mode := info.Mode(); {
-	case mode.IsDir():
-		kind = "a directory"
-	case mode&fs.ModeSymlink != 0:
-		kind = "a symbolic link"
-	case mode&fs.ModeNamedPipe != 0:
-		kind = "a named pipe"
-	case mode&fs.ModeSocket != 0:
-		kind = "a socket"
+	return damage{errors.New(TypeOf(info.Mode()) + ", not a file")}
+}
+
+// TypeOf says what something is that is not a file.
+func TypeOf(mode fs.FileMode) string {
+	switch mode.Type() {
+	case fs.ModeDir:
+		return "a directory"
+	case fs.ModeSymlink:
+		return "a symbolic link"
+	case fs.ModeNamedPipe:
+		return "a named pipe"
+	case fs.ModeSocket:
+		return "a socket"
 	}
-	return damage{errors.New(kind + ", not a file")}
+	return "a device"
 }
 
 // damage is the error for a file that is not a record.

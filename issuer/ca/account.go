@@ -240,7 +240,7 @@ func writeNewKey(path string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return key, state.WriteFile(path, data, 0o600)
+	return key, state.WriteDurable(path, data, 0o600)
 }
 
 // agree returns the URL of the terms that were agreed to, "" if there are none.
@@ -249,17 +249,12 @@ func (c *CA) agree(terms string) (string, error) {
 	if terms == "" || o.AgreeTerms {
 		return terms, nil
 	}
-	agreed := false
 	if o.Ask != nil {
-		var err error
-		if agreed, err = o.Ask(terms); err != nil {
-			return "", err
+		if agreed, err := o.Ask(terms); agreed || err != nil {
+			return terms, err
 		}
 	}
-	if !agreed {
-		return "", failure.Failed(failure.AgreeToTerms, "the CA's terms of service are not agreed to: %s", terms)
-	}
-	return terms, nil
+	return "", failure.Failed(failure.AgreeToTerms, "the CA's terms of service are not agreed to: %s", terms)
 }
 
 func (c *CA) register(ctx context.Context, a *account, needsEAB bool) error {
@@ -323,15 +318,10 @@ func mailURLs(addrs []string) []string {
 	return urls
 }
 
-// errNoAccount says that there is nothing to show or change.
-func (c *CA) errNoAccount() error {
-	return failure.Failed("the first order makes one", "there is no account at %s", c.Server)
-}
-
 // onDisk fails if there is no account.
 func (c *CA) onDisk() error {
 	if !store.Exists(filepath.Join(c.accountDir(), accountName)) {
-		return c.errNoAccount()
+		return failure.Failed("the first order makes one", "there is no account at %s", c.Server)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@
 package ca
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -115,13 +116,8 @@ func (c *CA) Directory(ctx context.Context) (*acme.Directory, error) {
 
 // Join returns how this CA joins the two parts of a token.
 func (c *CA) Join(setting string) string {
-	for _, s := range []string{setting, c.Settings.TokenJoin} {
-		if s == "string" || s == "bytes" {
-			return s
-		}
-		if s == "auto" {
-			break
-		}
+	if how := cmp.Or(setting, c.Settings.TokenJoin, "auto"); how != "auto" {
+		return how
 	}
 	return c.autoJoin()
 }
@@ -133,21 +129,14 @@ func (c *CA) autoJoin() string {
 	return "string"
 }
 
-// Trigger returns when to POST: the setting, else the CA's table, else what this
+// Trigger returns when to POST: the setting, else that of the configuration, else what this
 // CA has taught.
 func (c *CA) Trigger(setting string) string {
-	for _, s := range []string{setting, c.Settings.Trigger} {
-		if s == "reply" || s == "post" {
-			return s
-		}
-		if s == "auto" {
-			break
-		}
-	}
-	if c.account.learned(c.now()).MailAfterPost {
+	when := cmp.Or(setting, c.Settings.Trigger, "auto")
+	if when == "auto" && c.account.learned(c.now()).MailAfterPost {
 		return "post"
 	}
-	return "auto"
+	return when
 }
 
 // defaultSettle is the pause between our reply and the POST at a CA that has

@@ -14,7 +14,6 @@ import (
 	"postseal/internal/failure"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
-	"postseal/state"
 
 	"github.com/mholt/acmez/v3/acme"
 )
@@ -154,16 +153,9 @@ func (c *CA) Rollover(ctx context.Context) error {
 		return err
 	}
 	a := c.current()
-	key, err := cert.NewKey("p256")
-	if err != nil {
-		return err
-	}
-	data, err := cert.MarshalKey(key)
-	if err != nil {
-		return err
-	}
 	// Both keys are on disk before the CA decides: one of them is the account's.
-	if err := state.WriteDurable(filepath.Join(a.dir, nextKey), data, 0o600); err != nil {
+	key, err := writeNewKey(filepath.Join(a.dir, nextKey))
+	if err != nil {
 		return store.Error(a.dir, err)
 	}
 	err = c.do(ctx, "changing the account key", func(ctx context.Context) error {

@@ -55,15 +55,26 @@ func redirected(_ *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// exchange is what a caller wants to know of the last HTTP answer to a call and
-// acmez does not tell.
+// answer is what a caller wants to know of the last HTTP answer to a call and acmez does not
+// tell.
+type answer struct {
+	status int
+	wait   time.Duration // how long the server asks to wait; 0 if it does not
+	words  string        // why, if it puts us off
+	silent error         // it did not answer in time
+}
+
+// putsOff reports whether an answer means "not now". A 503 without Retry-After is a
+// failure like any other.
+func (a answer) putsOff() bool {
+	return a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable && a.wait > 0
+}
+
+// exchange is a call that is watched.
 type exchange struct {
-	mu         sync.Mutex
-	status     int
-	retryAfter time.Duration // how long the server asks to wait; 0 if it does not
-	words      string        // why, if it puts us off
-	silent     error         // it did not answer in time
-	stop       func()        // ends the call: acmez would ask twice more at once
+	mu   sync.Mutex
+	last answer
+	stop func() // ends the call: acmez would ask twice more at once
 }
 
 type exchangeKey struct{}
@@ -78,20 +89,25 @@ func withExchange(ctx context.Context, stop func()) (context.Context, *exchange)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.status, x.retryAfter, x.words, x.silent, x.stop = 0, 0, "", nil, stop
+	x.last, x.stop = answer{}, stop
 	return ctx, x
 }
 
-func (x *exchange) set(status int, wait time.Duration) {
+// answer returns the last one.
+func (x *exchange) answer() answer {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.status, x.retryAfter = status, wait
+	return x.last
 }
 
-func (x *exchange) last() (status int, wait time.Duration) {
+// set keeps an answer, and ends the call if that puts us off or did not come in time.
+func (x *exchange) set(a answer) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.status, x.retryAfter
+	x.last = a
+	if x.stop != nil && (a.silent != nil || a.putsOff()) {
+		x.stop()
+	}
 }
 
 // Busy reports whether the last answer to a request of Poll said "not now".
@@ -100,30 +116,20 @@ func Busy(ctx context.Context) bool {
 	if !ok {
 		return false
 	}
-	status, _ := x.last()
+	status := x.answer().status
 	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
 }
 
-// putsOff reports whether an answer means "not now". A 503 without Retry-After is a
-// failure like any other.
-func putsOff(status int, wait time.Duration) bool {
-	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable && wait > 0
-}
-
-// putOff keeps the words of an answer that puts us off, and ends the call.
-func (x *exchange) putOff(resp *http.Response) {
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
-	resp.Body.Close()
-	if err != nil {
-		body = nil
+// answerOf reads what a caller wants to know, and the words of one that puts us off.
+func answerOf(resp *http.Response) answer {
+	a := answer{status: resp.StatusCode, wait: retryAfter(resp.Header, time.Now())}
+	if a.putsOff() {
+		body, _ := io.ReadAll(resp.Body) // as far as it comes
+		resp.Body.Close()
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+		a.words = wordsOf(resp, body)
 	}
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.words = wordsOf(resp, body)
-	if x.stop != nil {
-		x.stop()
-	}
+	return a
 }
 
 // silentError is a server that takes connections and does not answer.
@@ -131,30 +137,15 @@ type silentError struct{ error }
 
 func (silentError) Error() string { return "no answer within " + requestTimeout.String() }
 
-// beSilent notes that the server did not answer in time, and ends the call.
-func (x *exchange) beSilent(err error) {
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = silentError{err}
+func silence(err error) error {
+	var timeout net.Error
+	switch {
+	case !errors.As(err, &timeout) || !timeout.Timeout():
+		return nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return silentError{err}
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.silent = err
-	if x.stop != nil {
-		x.stop()
-	}
-}
-
-func (x *exchange) silence() error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.silent
-}
-
-// why returns the words of the last answer that put us off.
-func (x *exchange) why() string {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.words
+	return err
 }
 
 // retryAfter reads the header field Retry-After (RFC 9110, Section 10.2.3).
@@ -189,23 +180,18 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	t.tell(req, resp, err, time.Since(start))
 	x, watched := req.Context().Value(exchangeKey{}).(*exchange)
 	if err != nil {
-		var timeout net.Error
-		if watched && errors.As(err, &timeout) && timeout.Timeout() {
-			x.beSilent(err)
+		if silent := silence(err); watched && silent != nil {
+			x.set(answer{silent: silent})
 		}
 		return nil, err
 	}
+	resp.Body = limitedBody{io.LimitReader(resp.Body, maxBody), resp.Body}
 	if watched {
-		wait := retryAfter(resp.Header, time.Now())
-		x.set(resp.StatusCode, wait)
-		if putsOff(resp.StatusCode, wait) {
-			x.putOff(resp)
-		}
+		x.set(answerOf(resp))
 	}
 	if !followsLinks(req.Context()) {
 		resp.Header.Del("Link")
 	}
-	resp.Body = limitedBody{io.LimitReader(resp.Body, maxBody), resp.Body}
 	return resp, nil
 }
 

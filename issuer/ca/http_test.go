@@ -60,8 +60,8 @@ func TestTransport(t *testing.T) {
 	if err != nil || len(body) != maxBody || !strings.HasPrefix(string(body), "postseal/devel (+https://") {
 		t.Errorf("%d bytes, %.60q, %v", len(body), body, err)
 	}
-	if status, wait := x.last(); status != 200 || wait != 7*time.Second {
-		t.Errorf("%d, %s", status, wait)
+	if last := x.answer(); last.status != 200 || last.wait != 7*time.Second {
+		t.Errorf("%+v", last)
 	}
 	if len(logged) != 1 || !strings.Contains(logged[0], "POST "+server.URL+"/path: 200") || strings.Contains(logged[0], "secret") {
 		t.Errorf("%q", logged)

@@ -112,11 +112,11 @@ func (c *CA) Authorization(ctx context.Context, url string) (authz acme.Authoriz
 func (c *CA) Look(ctx context.Context, url string) (authz acme.Authorization, after time.Duration, err error) {
 	ctx, x := withExchange(ctx, nil)
 	authz, err = c.Authorization(ctx, url)
-	status, after := x.last()
-	if err != nil && ctx.Err() == nil && transient(err, status) {
-		return acme.Authorization{Status: acme.StatusPending}, after, nil
+	last := x.answer()
+	if err != nil && ctx.Err() == nil && transient(err, last.status) {
+		return acme.Authorization{Status: acme.StatusPending}, last.wait, nil
 	}
-	return authz, after, err
+	return authz, last.wait, err
 }
 
 // Accept tells the CA to look at a challenge (RFC 8823, Section 3, item 7).

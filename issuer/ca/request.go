@@ -42,14 +42,15 @@ func (c *CA) doUntil(ctx context.Context, what string, request func(context.Cont
 		if err != nil && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if silent := x.silence(); err != nil && silent != nil {
-			err = silent
+		last := x.answer()
+		if err != nil && last.silent != nil {
+			err = last.silent
 		}
-		status, wait := x.last()
-		if err == nil || !putsOff(status, wait) {
+		if err == nil || !last.putsOff() {
 			return c.Explain(what, err)
 		}
-		if wait, err = c.putOff(ctx, what, x.why(), wait, pause); err != nil {
+		wait, err := c.putOff(ctx, what, last.words, last.wait, pause)
+		if err != nil {
 			return err
 		}
 		c.pause(wait)
@@ -119,11 +120,11 @@ func (c *CA) Poll(ctx context.Context, what string, look func(context.Context) e
 	for {
 		ctx, x := withExchange(ctx, nil)
 		err := c.do(ctx, what, look)
-		status, after := x.last()
-		if !errors.Is(err, ErrPending) && !(err != nil && failure.KindOf(err) != failure.KindLater && transient(err, status)) {
+		last := x.answer()
+		if !errors.Is(err, ErrPending) && !(err != nil && failure.KindOf(err) != failure.KindLater && transient(err, last.status)) {
 			return err
 		}
-		if err := pauseFor(ctx, p.Next(after)); err != nil {
+		if err := pauseFor(ctx, p.Next(last.wait)); err != nil {
 			return err
 		}
 	}

@@ -60,8 +60,9 @@ func (c *CA) AskWindow(ctx context.Context, certID string) (w *store.Window, aga
 	if err != nil {
 		return nil, again, err
 	}
-	now, wait := c.now(), retryAfter(resp.Header, c.now())
-	if putsOff(resp.StatusCode, wait) {
+	now := c.now()
+	wait := retryAfter(resp.Header, now)
+	if (answer{status: resp.StatusCode, wait: wait}).putsOff() {
 		return nil, again, errors.New("renewal information: " + wordsOf(resp, body))
 	}
 	if resp.StatusCode != http.StatusOK {

@@ -87,41 +87,37 @@ func (c *CA) problemHint(what string, p acme.Problem) string {
 	if hint, known := hintsAt[what][p.Type]; known {
 		return hint
 	}
-	if hint, known := problemHints[p.Type]; known {
-		return hint
-	}
-	if p.Status >= http.StatusInternalServerError {
+	if problemHints[p.Type] == "" && p.Status >= http.StatusInternalServerError {
 		return serverHint
 	}
-	return ""
+	return problemHints[p.Type]
 }
 
 // Explain turns an error of a request to the CA into one line and a hint.
 func (c *CA) Explain(what string, err error) error {
+	say := func(hint, format string, args ...any) error {
+		return failure.WithHint(&requestError{fmt.Sprintf(format, args...), err}, hint)
+	}
 	var own *failure.Error
-	switch {
-	case err == nil, errors.As(err, &own), errors.Is(err, ErrPending), errors.Is(err, context.Canceled):
+	if err == nil || errors.As(err, &own) || errors.Is(err, ErrPending) || errors.Is(err, context.Canceled) {
 		return err
 	}
+	at := what + " at " + Host(c.Server)
 	if fault := FaultOf(err); fault != nil {
-		return failure.WithHint(&requestError{fmt.Sprintf("%s at %s: %v", what, Host(c.Server), fault), err}, faultHint)
+		return say(faultHint, "%s: %v", at, fault)
 	}
 	if p, ok := ProblemOf(err); ok {
-		return failure.WithHint(&caError{what, c.Server, p, err}, c.problemHint(what, p))
+		return say(c.problemHint(what, p), "%s: the CA says %s", at, Describe(p))
 	}
-	switch {
+	switch m := serverError.FindStringSubmatch(err.Error()); {
 	case Untrusted(err):
-		return failure.WithHint(&requestError{fmt.Sprintf("the certificate of %s is not trusted: %v", c.Server, root(err)), err},
-			failure.TrustRoot)
+		return say(failure.TrustRoot, "the certificate of %s is not trusted: %v", c.Server, root(err))
 	case Network(err):
-		return failure.WithHint(&requestError{fmt.Sprintf("cannot reach %s: %v", c.Server, root(err)), err},
-			failure.CheckNetwork)
+		return say(failure.CheckNetwork, "cannot reach %s: %v", c.Server, root(err))
+	case m != nil:
+		return say(serverHint, "%s: the CA says %s", at, printable.Line(strings.TrimSpace(m[1]), maxRaw))
 	}
-	if m := serverError.FindStringSubmatch(err.Error()); m != nil {
-		return failure.WithHint(&requestError{fmt.Sprintf("%s at %s: the CA says %s", what, Host(c.Server), printable.Line(strings.TrimSpace(m[1]), maxRaw)), err}, serverHint)
-	}
-	return failure.WithHint(&requestError{fmt.Sprintf("%s: %s does not answer like an ACME server: %s", what, c.Server, plainly(err)), err},
-		failure.CheckServer)
+	return say(failure.CheckServer, "%s: %s does not answer like an ACME server: %s", what, c.Server, plainly(err))
 }
 
 // serverError is how acmez tells of a failure without a problem document.
@@ -138,7 +134,7 @@ func plainly(err error) string {
 	return printable.Line(strings.TrimSpace(text), maxRaw)
 }
 
-// requestError is a request that failed without a problem document.
+// requestError is a request that failed, in words for people.
 type requestError struct {
 	text string
 	err  error
@@ -146,20 +142,6 @@ type requestError struct {
 
 func (e *requestError) Error() string { return e.text }
 func (e *requestError) Unwrap() error { return e.err }
-
-// caError is a refusal in the CA's own words.
-type caError struct {
-	what    string
-	server  string
-	problem acme.Problem
-	err     error
-}
-
-func (e *caError) Error() string {
-	return fmt.Sprintf("%s at %s: the CA says %s", e.what, Host(e.server), Describe(e.problem))
-}
-
-func (e *caError) Unwrap() error { return e.err }
 
 // Bounds of what is told of a problem document: its subproblems, and each word of the CA
 // in bytes.

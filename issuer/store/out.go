@@ -51,10 +51,10 @@ func outTarget(path string) (string, error) {
 	case link.Mode().IsRegular():
 		return path, nil
 	case link.Mode().Type() != fs.ModeSymlink:
-		return bad("is %s", typeOf(link.Mode()))
+		return bad("is %s", state.TypeOf(link.Mode()))
 	}
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return bad("leads to %s", typeOf(info.Mode()))
+		return bad("leads to %s", state.TypeOf(info.Mode()))
 	}
 	target, err := followTrusted(path)
 	if err != nil {
@@ -64,18 +64,6 @@ func outTarget(path string) (string, error) {
 		return bad("is a symbolic link that leads nowhere")
 	}
 	return target, nil
-}
-
-func typeOf(mode fs.FileMode) string {
-	switch mode.Type() {
-	case fs.ModeDir:
-		return "a directory"
-	case fs.ModeNamedPipe:
-		return "a pipe"
-	case fs.ModeSocket:
-		return "a socket"
-	}
-	return "a device"
 }
 
 // followTrusted follows a symbolic link, and those that it leads to, as long as each

@@ -58,7 +58,7 @@ func TestOut(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		at("file"): "", at("new"): "", at("link"): "", at("chain"): "", at("newlink"): "",
-		"/dev/null": "is a device", at("nulllink"): "leads to a device", at("pipe"): "is a pipe", at("pipelink"): "leads to a pipe",
+		"/dev/null": "is a device", at("nulllink"): "leads to a device", at("pipe"): "is a named pipe", at("pipelink"): "leads to a named pipe",
 		at("socket"): "is a socket", at("open"): "is a directory", at("dirlink"): "leads to a directory",
 		at("no/file"): "does not exist", at("nowhere"): "leads nowhere", at("circle"): "leads in a circle",
 		at("open/link"): "others can make one there", at("theirs/deep/link"): "they can write to " + at("theirs"), at("viaopen"): "others can make one",
