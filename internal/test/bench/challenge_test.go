@@ -142,7 +142,7 @@ func deliver(socket string, fields, text []byte) error {
 		return err
 	}
 	defer c.Close()
-	send := packet('R', "<"+alice+">\x00")
+	var send []byte
 	for _, field := range bytes.Split(bytes.ReplaceAll(fields, []byte("\r\n "), []byte("\n ")), []byte("\r\n")) {
 		name, value, _ := bytes.Cut(field, []byte(":"))
 		send = append(send, packet('L', string(name)+"\x00"+string(value)+"\x00")...)

@@ -63,7 +63,7 @@ func (x *behind) round(b *testing.B, file string, count bool) {
 	}
 }
 
-func startPostseal(b *testing.B, socket, dir string) *process {
+func startPostseal(b testing.TB, socket, dir string) *process {
 	return start(b, socket, program(b, "postseal-milter"), "--listen", "unix:"+socket, "--state", dir, "--socket-mode", "0666")
 }
 

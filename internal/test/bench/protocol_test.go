@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"postseal/internal/test/mta"
 )
 
 // Packets as Postfix sends them, up to where it waits for each reply.
@@ -24,9 +26,9 @@ func packet(code byte, data string) []byte {
 	return append(append(b, code), data...)
 }
 
-// header is a recipient and 25 fields with the given Subject, and their end.
-func header(subject string) []byte {
-	b := packet('R', "<alice@example.test>\x00")
+// header is 25 fields with the given Subject, and their end. No recipient is among them:
+// the milters have said that they need none.
+func header(subject string) (b []byte) {
 	for i := range 24 {
 		b = append(b, packet('L', fmt.Sprintf("X-Field-%d\x00 some value of an ordinary length, folded once\n\tlike this\x00", i))...)
 	}
@@ -167,9 +169,9 @@ func newSpoken(name string, p *process) *spoken {
 	return &spoken{name, p, map[bool][]float64{}, map[bool][]float64{}}
 }
 
-func newSocket(b *testing.B) string { return filepath.Join(shortDir(b, inMemory), "s") }
+func newSocket(b testing.TB) string { return filepath.Join(shortDir(b, inMemory), "s") }
 
-func startC(b *testing.B, args ...string) *process {
+func startC(b testing.TB, args ...string) *process {
 	socket := newSocket(b)
 	return start(b, socket, program(b, "accept"), append([]string{"unix:" + socket}, args...)...)
 }
@@ -194,4 +196,18 @@ func (x *spoken) crowd(b *testing.B) float64 {
 		defer c.Close()
 	}
 	return x.milter.rss(b)
+}
+
+// The load that BenchmarkProtocol measures is what these milters expect.
+func TestLoad(t *testing.T) {
+	mta.NotShort(t)
+	for name, p := range map[string]*process{
+		"C":                          startC(t, "fields"),
+		"postseal-milter":            startPostseal(t, newSocket(t), stateWith(t, inMemory, 0).Path()),
+		"postseal-milter, 1 pending": startPostseal(t, newSocket(t), stateWith(t, inMemory, 1).Path()),
+	} {
+		if err := load(p.socket, 8, true); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

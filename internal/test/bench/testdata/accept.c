@@ -8,14 +8,12 @@
 static int fields;
 
 static sfsistat envfrom(SMFICTX *ctx, char **argv) { return fields ? SMFIS_CONTINUE : SMFIS_ACCEPT; }
-static sfsistat envrcpt(SMFICTX *ctx, char **argv) { return SMFIS_NOREPLY; }
 static sfsistat header(SMFICTX *ctx, char *name, char *value) { return SMFIS_NOREPLY; }
 static sfsistat eoh(SMFICTX *ctx) { return SMFIS_ACCEPT; }
 
 static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsigned long f2, unsigned long f3,
                           unsigned long *pf0, unsigned long *pf1, unsigned long *pf2, unsigned long *pf3) {
-	unsigned long rest = fields ? SMFIP_NR_RCPT | SMFIP_NR_HDR | SMFIP_HDR_LEADSPC
-	                            : SMFIP_NORCPT | SMFIP_NOHDRS | SMFIP_NOEOH;
+	unsigned long rest = SMFIP_NORCPT | (fields ? SMFIP_NR_HDR | SMFIP_HDR_LEADSPC : SMFIP_NOHDRS | SMFIP_NOEOH);
 	*pf0 = 0;
 	*pf1 = f1 & (AWAY | rest);
 	*pf2 = *pf3 = 0;
@@ -23,8 +21,7 @@ static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsi
 }
 
 static struct smfiDesc milter = { .xxfi_name = "accept", .xxfi_version = SMFI_VERSION, .xxfi_envfrom = envfrom,
-                                  .xxfi_envrcpt = envrcpt, .xxfi_header = header, .xxfi_eoh = eoh,
-                                  .xxfi_negotiate = negotiate };
+                                  .xxfi_header = header, .xxfi_eoh = eoh, .xxfi_negotiate = negotiate };
 
 int main(int argc, char **argv) {
 	fields = argc > 2;
