@@ -28,6 +28,7 @@ import (
 	"postseal/internal/failure"
 	"postseal/internal/printable"
 	"postseal/internal/test/certs"
+	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 	"postseal/issuer/ca"
 	"postseal/issuer/cert"
@@ -468,6 +469,7 @@ const crowd = 96
 // hangs or grows, no foreign control character gets anywhere, no request goes out in
 // clear text, and no certificate is stored but the one that was ordered.
 func TestHostileCA(t *testing.T) {
+	mta.NotShort(t)
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 		t.Setenv("TMPDIR", "/dev/shm") // it is about thousands of orders, not about the disk
 	}

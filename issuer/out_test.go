@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
@@ -36,6 +37,7 @@ func access(t *testing.T, path string) string {
 // What an admin gave the directory and the files to a group is there after renewals and
 // when renewal.json is written anew; rights of others and files without any are not.
 func TestRenewalKeepsGroup(t *testing.T) {
+	mta.NotShort(t)
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true})
 	res := w.obtain(w.request(alice))
@@ -89,6 +91,7 @@ func aclOf(t *testing.T, path string) string {
 // certs/NAME is a symbolic link to a directory elsewhere, prepared by an admin or made of
 // one that was there: it shows, is renewed and revoked, and stays a link.
 func TestLinkedCertificate(t *testing.T) {
+	mta.NotShort(t)
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true})
 	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
@@ -160,6 +163,7 @@ func (w *world) moved(addr string) {
 
 // certs/NAME is a mount point: of a file system of its own, and of a directory elsewhere.
 func TestMountedCertificate(t *testing.T) {
+	mta.NotShort(t)
 	if os.Getenv("POSTSEAL_TEST_MOUNTS") == "" {
 		cmd := exec.Command("unshare", "--mount", "--propagation", "private", os.Args[0], "-test.run=^TestMountedCertificate$", "-test.v")
 		cmd.Env = append(os.Environ(), "POSTSEAL_TEST_MOUNTS=1")

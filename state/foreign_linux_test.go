@@ -7,12 +7,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"postseal/internal/test/mta"
 )
 
 // Every user can mount a file system of his own on a file of his (fusermount(1)), and then
 // nobody else may even look at it, root included. It is left out like anything that is no
 // record, and named.
 func TestOwnMount(t *testing.T) {
+	mta.NotShort(t)
 	var named []string
 	d := Open(filepath.Join(t.TempDir(), "state"))
 	d.Damaged = func(path string, _ error) { named = append(named, filepath.Base(path)) }

@@ -7,12 +7,15 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"postseal/internal/test/mta"
 )
 
 // A state directory that root made before there was a group of the mail half is put right
 // once there is one; a group that somebody chose stays. The group is only in a mount
 // namespace of the test.
 func TestRepair(t *testing.T) {
+	mta.NotShort(t)
 	const inside, gid = "POSTSEAL_TEST_GROUP", 54321
 	if os.Getenv(inside) == "" {
 		group := filepath.Join(t.TempDir(), "group")

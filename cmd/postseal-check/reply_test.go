@@ -23,7 +23,12 @@ var foreignMail = map[string]func(path, secret string) error{
 		}
 		return err
 	},
-	"a device":              func(path, _ string) error { return syscall.Mknod(path, syscall.S_IFCHR|0o666, 1<<8|5) }, // /dev/zero
+	"a device": func(path, _ string) error {
+		if os.Geteuid() != 0 { // who cannot make one
+			return os.Symlink("/dev/zero", path)
+		}
+		return syscall.Mknod(path, syscall.S_IFCHR|0o666, 1<<8|5) // the same
+	},
 	"a link to nothing":     func(path, _ string) error { return os.Symlink(path+"-nothing", path) },
 	"a link to itself":      func(path, _ string) error { return os.Symlink(path, path) },
 	"a link to a secret":    func(path, secret string) error { return os.Symlink(secret, path) },

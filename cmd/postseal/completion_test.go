@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"postseal/internal/test/mta"
 )
 
 // program has a little of everything: commands within commands, flags of all
@@ -48,6 +50,7 @@ func writeScript(t *testing.T, shell string) string {
 }
 
 func TestCompletion(t *testing.T) {
+	mta.NotShort(t)
 	dir := t.TempDir()
 	t.Chdir(dir)
 	for _, name := range []string{"a file", "b"} {
@@ -100,6 +103,7 @@ func TestCompletionForUnknownShell(t *testing.T) {
 
 // What people type at the program itself.
 func TestCompletionOfPostseal(t *testing.T) {
+	mta.NotShort(t)
 	for _, shell := range []string{"bash", "zsh", "fish"} {
 		t.Run(shell, func(t *testing.T) {
 			script := filepath.Join(t.TempDir(), "script")

@@ -34,6 +34,7 @@ const errorsFile = "testdata/errors.golden"
 // with the next step where one fits the cause; with the exit status of the contract, and
 // no secret.
 func TestErrors(t *testing.T) {
+	mta.NotShort(t)
 	t.Parallel()
 	site := newBrokenSite(t)
 	golden, err := os.ReadFile(errorsFile)

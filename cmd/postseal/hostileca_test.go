@@ -29,6 +29,7 @@ const hostileText = "x\x1b[2J\u009b31m\r\npostseal: error: y\u202ez\u2066\x07\x7
 // Whatever a CA says in a place that is shown, nothing but printable text comes out of the
 // program: not on a terminal, not as JSON, and not later, from what was written down.
 func TestHostileWords(t *testing.T) {
+	mta.NotShort(t)
 	var sites sync.WaitGroup // all at once: most of what they do is wait
 	defer sites.Wait()
 	for name, place := range map[string]struct{ resource, path string }{

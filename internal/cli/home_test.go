@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"postseal/internal/test/mta"
 	"postseal/state"
 )
 
@@ -39,6 +40,7 @@ func asUser(t *testing.T, env ...string) (config, state string) {
 // What the environment leads to counts only if it is the user's own, whatever somebody
 // else has put there.
 func TestOwn(t *testing.T) {
+	mta.NotShort(t)
 	if os.Getenv(ownChild) != "" {
 		os.Stdout.WriteString(UserConfig() + "\n" + DefaultMailState() + "\n")
 		os.Exit(0)

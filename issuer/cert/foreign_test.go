@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"postseal/internal/failure"
+	"postseal/internal/test/mta"
 )
 
 // yard is a directory with a key, its certificate, and what other programs make of them.
@@ -122,6 +123,7 @@ func TestForeignKeys(t *testing.T) {
 
 // So are certificates, and containers whatever wrote them: what holds the key gives it.
 func TestForeignContainers(t *testing.T) {
+	mta.NotShort(t)
 	y := newYard(t)
 	t.Chdir(y.dir)
 	want, _, err := Read("cert.pem", nil)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"postseal/internal/failure"
+	"postseal/internal/test/mta"
 )
 
 const mailGroupID = 8 // not root's
@@ -30,6 +31,7 @@ func mustRead(t testing.TB, path string) []byte {
 
 // A container goes onto a regular file or a new name, and nowhere else.
 func TestOut(t *testing.T) {
+	mta.NotShort(t)
 	dir := t.TempDir() // of a user of its own: no other can write there
 	must(t, os.Chmod(filepath.Dir(dir), 0o755))
 	at := func(name string) string { return filepath.Join(dir, name) }

@@ -23,8 +23,8 @@ func TestURLs(t *testing.T) {
 		{"redis://a:26379?master_name=mail&addr=b:26379&password=hunter2", "redis://a:26379", ""},
 		{"redis://mail:hunter2@a:7000?addr=b:7000&addr=c:7000", "redis://a:7000", ""},
 
-		{"redis://mail:hun/ter2@mx.example", "", "no URL"},
-		{"redis://mail:hun%ter2@mx.example", "", "no URL"},
+		{"redis://mail:hun/ter2@mx.example", "", "not a URL"},
+		{"redis://mail:hun%ter2@mx.example", "", "not a URL"},
 		{"redis://mail:hunter2@mx.example/no", "", "database number"},
 		{"redis://mail:hunter2@mx.example/1/2", "", "path"},
 		{"redis://mail:hunter2@mx.example?prefx=a", "", "prefx"},
@@ -42,7 +42,7 @@ func TestURLs(t *testing.T) {
 		{"redis://a?master_name=m&replica_only=true", "", "replicas"},
 		{"redis://a?addr=b:1&read_only=true", "", "replicas"},
 		{"redis://a?addr=hunter", "", "addr"},
-		{"http://mail:hunter2@mx.example", "", "no URL"},
+		{"http://mail:hunter2@mx.example", "", "not a URL"},
 	} {
 		s, err := Open(c.url)
 		switch {

@@ -15,6 +15,7 @@ func TestGuard(t *testing.T) {
 		os.Stdout.WriteString("dir " + StartPostfix(t, Postfix{}).Dir + "\n")
 		os.Exit(0) // without any Cleanup
 	}
+	needRoot(t)
 	t.Parallel()
 	child := exec.Command(os.Args[0], "-test.run=^TestGuard$")
 	child.Env = append(os.Environ(), variable+"=1")

@@ -89,6 +89,7 @@ func StartSink(t testing.TB) *Sink {
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() {
 		server.Close()
+		l.Close() // a server that has not begun to serve does not know it
 		<-done
 	})
 	return sink

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 )
 
@@ -35,6 +36,7 @@ func knobs() []string {
 // stays; --trigger post tells the CA to look, which ends it, and the next run makes
 // another.
 func TestThreeMX(t *testing.T) {
+	mta.NotShort(t)
 	if !inNetwork(t) {
 		return
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 	"postseal/issuer"
 	"postseal/issuer/ca"
@@ -32,6 +33,7 @@ var packages = map[string]string{
 // silence says nothing.
 func need(t testing.TB, programs ...string) {
 	t.Helper()
+	mta.NotShort(t)
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Fatalf("%s is not installed (Debian package %s); run: make deps", program, packages[program])

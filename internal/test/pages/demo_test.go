@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"postseal/internal/test/mta"
 )
 
 // accident matches what differs from one run of the demo to the next.
@@ -30,9 +32,7 @@ func TestDemoOutput(t *testing.T) {
 			shown = b.text
 		}
 	}
-	bin, err := kit.Path()
-	must(t, err)
-	cmd := exec.Command(filepath.Join(bin, "postseal-demo"))
+	cmd := exec.Command(filepath.Join(mta.Build(t, "postseal-demo"), "postseal-demo"))
 	cmd.Dir = t.TempDir()
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

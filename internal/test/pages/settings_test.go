@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 )
 
@@ -35,8 +36,7 @@ const exampleDirectory = "https://acme.example.org/directory"
 // orderWith orders at a CA with these settings.
 func orderWith(t *testing.T, settings string, config testca.Config) {
 	t.Helper()
-	bin, err := kit.Path()
-	must(t, err)
+	bin := mta.Build(t, "postseal", "postseal-pipe")
 	dir := t.TempDir()
 	file := filepath.Join(dir, "postseal.toml")
 	run := func(stdin []byte, program string, args ...string) (string, error) {
