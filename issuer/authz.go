@@ -3,8 +3,6 @@ package issuer
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/mholt/acmez/v3/acme"
@@ -14,7 +12,6 @@ import (
 	"postseal/issuer/ca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
-	"postseal/state"
 )
 
 // authorize brings all authorizations of an order to "valid" and returns the
@@ -126,18 +123,6 @@ func (r *run) readAuthz(ctx context.Context, url string) (*store.Challenge, erro
 // maxToken bounds token-part2, in characters. RFC 8823, Section 3, item 4, wants 22.
 const maxToken = 256
 
-// challengeFor finds the address in the form in which the CA returned it, which goes into
-// the reply and into the CSR: it is one plain address, too.
-func (r *run) challengeFor(id acme.Identifier) *store.Challenge {
-	n := slices.IndexFunc(r.order.Challenges, func(c *store.Challenge) bool {
-		return state.Key(c.Email) == state.Key(id.Value)
-	})
-	if n < 0 || !cert.IsPlain(id.Value) {
-		return nil
-	}
-	return r.order.Challenges[n]
-}
-
 // takeChallenge completes the pending record.
 func (r *run) takeChallenge(c *store.Challenge, authz acme.Authorization) error {
 	found := ca.Challenge(authz)
@@ -165,13 +150,6 @@ func (r *run) takeChallenge(c *store.Challenge, authz acme.Authorization) error 
 	return nil
 }
 
-func orUnknown(from string) string {
-	if from == "" {
-		return "an address it does not tell"
-	}
-	return from
-}
-
 func challengeTypes(authz acme.Authorization) []string {
 	var types []string
 	for _, c := range authz.Challenges {
@@ -181,42 +159,4 @@ func challengeTypes(authz acme.Authorization) []string {
 		types = []string{"none at all"}
 	}
 	return types[:min(len(types), 10)]
-}
-
-// authzError is the end of an order whose authorization failed.
-func (r *run) authzError(c *store.Challenge, authz acme.Authorization) error {
-	if authz.Status != acme.StatusInvalid {
-		return &deadOrder{fmt.Errorf("the authorization for %s is %s", c.Email, printable.Line(authz.Status, ca.MaxWord)), true}
-	}
-	says := "the CA does not say why"
-	problem, said := ca.Problem(authz)
-	if said {
-		says = "the CA says " + ca.Describe(problem)
-	}
-	return &deadOrder{failure.Failed(r.authzHint(c, problem), "the authorization for %s is invalid: %s", c.Email, says), false}
-}
-
-// authzHint returns the next step that the CA's reason points at; "" where it points at
-// none of ours.
-func (r *run) authzHint(c *store.Challenge, p acme.Problem) string {
-	a, err := r.i.Store.Answer(c.ID)
-	known := err == nil && a != nil
-	answered := known && a.Phase == state.Sent || r.req.Interactive != nil
-	tooEarly := p.Detail == "" || ca.SawNoReply(p.Detail)
-	switch {
-	case ca.BlamesSignature(p.Detail):
-		return failure.CheckSignature
-	case tooEarly && r.ca.Trigger(r.req.Trigger) == "post" && (!known || a.Claimed.After(c.Posted)):
-		return failure.TriggerReply
-	case !answered:
-		return failure.SeeWhatCame
-	case ca.SawNoReply(p.Detail):
-		return "the reply may have been late: order again, and the wait before the CA is told is longer"
-	case p.Detail == "" || ca.BlamesDigest(p.Detail):
-		if r.ca.Join(r.req.TokenJoin) == "bytes" {
-			return failure.JoinString
-		}
-		return failure.JoinBytes
-	}
-	return ca.Hint(p)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 
 	"postseal/internal/failure"
+	"postseal/internal/printable"
 	"postseal/issuer/ca"
 	"postseal/issuer/store"
 	"postseal/state"
@@ -396,4 +397,42 @@ func (v *watcher) learn(valid bool, reason string) (tooEarly bool) {
 		r.note("", fmt.Sprintf("what this CA taught could not be written down: %v", err))
 	}
 	return tooEarly
+}
+
+// authzError is the end of an order whose authorization failed.
+func (r *run) authzError(c *store.Challenge, authz acme.Authorization) error {
+	if authz.Status != acme.StatusInvalid {
+		return &deadOrder{fmt.Errorf("the authorization for %s is %s", c.Email, printable.Line(authz.Status, ca.MaxWord)), true}
+	}
+	says := "the CA does not say why"
+	problem, said := ca.Problem(authz)
+	if said {
+		says = "the CA says " + ca.Describe(problem)
+	}
+	return &deadOrder{failure.Failed(r.authzHint(c, problem), "the authorization for %s is invalid: %s", c.Email, says), false}
+}
+
+// authzHint returns the next step that the CA's reason points at; "" where it points at
+// none of ours.
+func (r *run) authzHint(c *store.Challenge, p acme.Problem) string {
+	a, err := r.i.Store.Answer(c.ID)
+	known := err == nil && a != nil
+	answered := known && a.Phase == state.Sent || r.req.Interactive != nil
+	tooEarly := p.Detail == "" || ca.SawNoReply(p.Detail)
+	switch {
+	case ca.BlamesSignature(p.Detail):
+		return failure.CheckSignature
+	case tooEarly && r.ca.Trigger(r.req.Trigger) == "post" && (!known || a.Claimed.After(c.Posted)):
+		return failure.TriggerReply
+	case !answered:
+		return failure.SeeWhatCame
+	case ca.SawNoReply(p.Detail):
+		return "the reply may have been late: order again, and the wait before the CA is told is longer"
+	case p.Detail == "" || ca.BlamesDigest(p.Detail):
+		if r.ca.Join(r.req.TokenJoin) == "bytes" {
+			return failure.JoinString
+		}
+		return failure.JoinBytes
+	}
+	return ca.Hint(p)
 }

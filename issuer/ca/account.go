@@ -337,6 +337,37 @@ func (c *CA) Existing(ctx context.Context) error {
 	return nil
 }
 
+// take makes the next key the account's.
+func (a *account) take(key crypto.Signer) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.key = key
+	return os.Rename(filepath.Join(a.dir, nextKey), filepath.Join(a.dir, accountKey))
+}
+
+// finishRollover finds out which key the CA knows after a rollover that was
+// killed.
+func (c *CA) finishRollover(ctx context.Context, a *account) error {
+	next, err := readAccountKey(filepath.Join(a.dir, nextKey))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = c.do(ctx, "looking for the account", func(ctx context.Context) error {
+		_, err := c.client.GetAccount(ctx, acme.Account{PrivateKey: next})
+		return err
+	})
+	if isProblem(err, acme.ProblemTypeAccountDoesNotExist) {
+		return os.Remove(filepath.Join(a.dir, nextKey))
+	}
+	if err != nil {
+		return err
+	}
+	return a.take(next)
+}
+
 // LockSerial makes an order the only one whose challenges are looked at by the CA (compat
 // "serial"), among all processes on this state directory.
 func (c *CA) LockSerial(ctx context.Context) (unlock func(), err error) {
