@@ -351,16 +351,8 @@ func (r *run) prepareKey() {
 	case r.req.key != nil:
 		r.newKey = func() (crypto.Signer, error) { return r.req.key, nil }
 	default:
-		type result struct {
-			key crypto.Signer
-			err error
-		}
-		done := make(chan result, 1)
-		go func() {
-			key, err := cert.NewKey(r.req.KeyType)
-			done <- result{key, err}
-		}()
-		r.newKey = sync.OnceValues(func() (crypto.Signer, error) { res := <-done; return res.key, res.err })
+		r.newKey = sync.OnceValues(func() (crypto.Signer, error) { return cert.NewKey(r.req.KeyType) })
+		go r.newKey()
 	}
 }
 

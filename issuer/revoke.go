@@ -132,13 +132,7 @@ func (i *Issuer) find(leaf *x509.Certificate) []store.Certificate {
 	if err != nil && state.Newer(err) == nil {
 		return nil
 	}
-	var found []store.Certificate
-	for _, c := range all {
-		if c.Fingerprint == cert.Fingerprint(leaf) {
-			found = append(found, c)
-		}
-	}
-	return found
+	return slices.DeleteFunc(all, func(c store.Certificate) bool { return c.Fingerprint != cert.Fingerprint(leaf) })
 }
 
 // markRevoked keeps renewals from ordering what somebody wanted gone.
