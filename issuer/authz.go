@@ -24,7 +24,7 @@ func (r *run) authorize(ctx context.Context, order acme.Order) (acme.Order, erro
 	if r.ca.Compat(r.req.Compat, "serial") {
 		err = r.oneByOne(ctx, order)
 	} else {
-		err = r.allAtOnce(ctx, order)
+		err = r.allAtOnce(ctx, order.Authorizations...)
 	}
 	if err != nil {
 		return order, err
@@ -33,9 +33,9 @@ func (r *run) authorize(ctx context.Context, order acme.Order) (acme.Order, erro
 }
 
 // allAtOnce reads every authorization, then waits for all mails together.
-func (r *run) allAtOnce(ctx context.Context, order acme.Order) error {
+func (r *run) allAtOnce(ctx context.Context, urls ...string) error {
 	var open []*store.Challenge
-	for _, url := range order.Authorizations {
+	for _, url := range urls {
 		c, err := r.readAuthz(ctx, url)
 		if err != nil {
 			return err
@@ -79,14 +79,8 @@ func (r *run) oneByOne(ctx context.Context, order acme.Order) error {
 	}
 	defer unlock()
 	for _, url := range order.Authorizations {
-		c, err := r.readAuthz(ctx, url)
-		if err != nil {
+		if err := r.allAtOnce(ctx, url); err != nil {
 			return err
-		}
-		if !c.Valid {
-			if err := r.watch(ctx, c); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

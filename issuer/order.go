@@ -65,7 +65,9 @@ func (r *run) newOrder(ctx context.Context) (acme.Order, error) {
 	r.waitFor("the CA to take the order")
 	placed, err := r.ca.NewOrder(ctx, order)
 	if err != nil {
-		r.forgetUnless(ctx)
+		if ctx.Err() == nil { // else its fate is not known
+			r.forget()
+		}
 		return placed, err
 	}
 	r.step(StepOrder, "", "ordered for %s at %s: %s", list(r.req.Emails), ca.Host(r.ca.Server), placed.Location)

@@ -129,13 +129,6 @@ func (r *run) forget() {
 	r.order = nil
 }
 
-// forgetUnless keeps an order whose fate is not known because the time was up.
-func (r *run) forgetUnless(ctx context.Context) {
-	if ctx.Err() == nil {
-		r.forget()
-	}
-}
-
 // unrecord ends the wait for a challenge: nobody may answer it any more.
 func (r *run) unrecord(c *store.Challenge) {
 	if r.req.Interactive != nil {

@@ -56,7 +56,9 @@ func (r *run) watch(ctx context.Context, c *store.Challenge) error {
 	failed := make(chan error, 1)
 	go func() { failed <- r.answers(ctx, c, answers) }()
 	notes := make(chan *state.Note)
-	go r.notes(ctx, c, notes)
+	if r.req.Interactive == nil { // what is refused or put off; the wait goes on without it
+		go follow(ctx, c.ID, r.i.Store.WaitNote, notes, func(*state.Note) bool { return false })
+	}
 	if v.trigger == "post" && c.Posted.IsZero() {
 		if err := v.post(ctx); err != nil {
 			return err
@@ -155,24 +157,31 @@ func (r *run) answers(ctx context.Context, c *store.Challenge, to chan<- *state.
 	if r.req.Interactive != nil {
 		return r.askPerson(ctx, c, to)
 	}
-	var seen *state.Answer
+	err := follow(ctx, c.ID, r.i.Store.WaitAnswer, to, func(a *state.Answer) bool { return a.Phase == state.Sent })
+	if state.Newer(err) != nil {
+		return r.i.storeError(err)
+	}
+	return err
+}
+
+// follow passes on what the mail half writes about a challenge, each time that it says
+// something else, to the last.
+func follow[T any](ctx context.Context, id string, wait func(context.Context, string, *T) (*T, error), to chan<- *T, last func(*T) bool) error {
+	var seen *T
 	for {
-		a, err := r.i.Store.WaitAnswer(ctx, c.ID, seen)
-		if state.Newer(err) != nil {
-			return r.i.storeError(err)
-		}
+		said, err := wait(ctx, id, seen)
 		if err != nil {
 			return err
 		}
 		select {
-		case to <- a:
+		case to <- said:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if a.Phase == state.Sent {
+		if last(said) {
 			return nil
 		}
-		seen = a
+		seen = said
 	}
 }
 
@@ -211,24 +220,6 @@ func (v *watcher) tryShorter() {
 	}
 	if pause, end := v.r.ca.Trial(); end != nil {
 		v.endTrial, v.settle = end, pause
-	}
-}
-
-// notes passes on what the mail half refused or put off, each time that it says something
-// else. The wait goes on without them.
-func (r *run) notes(ctx context.Context, c *store.Challenge, to chan<- *state.Note) {
-	var seen *state.Note
-	for r.req.Interactive == nil {
-		n, err := r.i.Store.WaitNote(ctx, c.ID, seen)
-		if err != nil {
-			return
-		}
-		select {
-		case to <- n:
-		case <-ctx.Done():
-			return
-		}
-		seen = n
 	}
 }
 
