@@ -156,7 +156,8 @@ func (v *Revocation) read() (*x509.Certificate, crypto.Signer, error) {
 		return nil, nil, err
 	}
 	if !cert.SamePublicKey(leaf.PublicKey, key) {
-		return nil, nil, failure.In("key-path", failure.Usage("give the key of that certificate", "%q is not the key of %q", v.KeyPath, v.CertPath))
+		return nil, nil, failure.In("key-path", failure.Usage("give the key of that certificate",
+			"%q is not the key of %q", v.KeyPath, v.CertPath))
 	}
 	return leaf, key, nil
 }

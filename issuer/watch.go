@@ -166,7 +166,8 @@ func (r *run) answers(ctx context.Context, c *store.Challenge, to chan<- *state.
 
 // follow passes on what the mail half writes about a challenge, each time that it says
 // something else, to the last.
-func follow[T any](ctx context.Context, id string, wait func(context.Context, string, *T) (*T, error), to chan<- *T, last func(*T) bool) error {
+func follow[T any](ctx context.Context, id string, wait func(context.Context, string, *T) (*T, error),
+	to chan<- *T, last func(*T) bool) error {
 	var seen *T
 	for {
 		said, err := wait(ctx, id, seen)

@@ -208,7 +208,9 @@ func (c *CA) createAccount(ctx context.Context, dir *acme.Directory) (*account, 
 		return nil, err
 	}
 	a := &account{dir: c.accountDir()}
-	a.file = accountFile{Version: store.Version, Server: c.Server, Contact: o.Contact, Terms: terms, EABKid: o.EABKid, Created: c.now().UTC()}
+	a.file = accountFile{
+		Version: store.Version, Server: c.Server, Contact: o.Contact, Terms: terms, EABKid: o.EABKid, Created: c.now().UTC(),
+	}
 	if a.key, err = keepKey(filepath.Join(a.dir, accountKey)); err != nil {
 		return nil, err
 	}
@@ -293,7 +295,8 @@ func (c *CA) bind(ctx context.Context, request *acme.Account, required bool) err
 	}
 	mac, err := decodeHMACKey(string(data))
 	if err != nil {
-		return failure.In(settingEABKey, failure.Config("the file holds the key in base64url, as the CA issued it", "%q: %v", o.EABKeyFile, err))
+		return failure.In(settingEABKey, failure.Config("the file holds the key in base64url, as the CA issued it",
+			"%q: %v", o.EABKeyFile, err))
 	}
 	return request.SetExternalAccountBinding(ctx, c.client, acme.EAB{KeyID: o.EABKid, MACKey: mac})
 }
