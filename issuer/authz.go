@@ -8,9 +8,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 
 	"postseal/internal/failure"
-	"postseal/internal/printable"
 	"postseal/issuer/ca"
-	"postseal/issuer/cert"
 	"postseal/issuer/store"
 )
 
@@ -114,24 +112,11 @@ func (r *run) readAuthz(ctx context.Context, url string) (*store.Challenge, erro
 	return nil, r.authzError(c, authz)
 }
 
-// maxToken bounds token-part2, in characters. RFC 8823, Section 3, item 4, wants 22.
-const maxToken = 256
-
 // takeChallenge completes the pending record.
 func (r *run) takeChallenge(c *store.Challenge, authz acme.Authorization) error {
-	found := ca.Challenge(authz)
-	if found == nil {
-		return &deadOrder{failure.Failed("this CA cannot give certificates for mail over ACME",
-			"the CA offers no %s challenge for %s, only %s", ca.ChallengeType, c.Email, list(challengeTypes(authz))), false}
-	}
-	if found.Token == "" {
-		return ca.Fault("the %s challenge for %s has no token", ca.ChallengeType, c.Email)
-	}
-	if !tokenForm.MatchString(found.Token) || len(found.Token) > maxToken {
-		return ca.Fault("the token of the %s challenge for %s is not base64url of at most %d characters", ca.ChallengeType, c.Email, maxToken)
-	}
-	if !cert.IsPlain(found.From) {
-		return ca.Fault("the CA names no plain address from which it mails the challenge to %s: %s", c.Email, ca.Quoted(found.From))
+	found, err := ca.Challenge(authz, c.Email)
+	if err != nil {
+		return &deadOrder{err, false}
 	}
 	c.URL, c.From, c.Token = found.URL, found.From, found.Token
 	if found.Status == acme.StatusProcessing && c.Posted.IsZero() {
@@ -142,15 +127,4 @@ func (r *run) takeChallenge(c *store.Challenge, authz acme.Authorization) error 
 	}
 	r.step(StepChallenge, c.Email, "the CA mails a challenge from %s to %s", orUnknown(c.From), c.Email)
 	return nil
-}
-
-func challengeTypes(authz acme.Authorization) []string {
-	var types []string
-	for _, c := range authz.Challenges {
-		types = append(types, printable.Line(c.Type, ca.MaxWord))
-	}
-	if types == nil {
-		types = []string{"none at all"}
-	}
-	return types[:min(len(types), 10)]
 }

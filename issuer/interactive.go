@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"postseal/issuer/ca"
 	"postseal/issuer/store"
 	"postseal/state"
 )
@@ -74,8 +75,6 @@ func (p *Interactive) askToken(ctx context.Context) (string, error) {
 	}
 }
 
-var tokenForm = regexp.MustCompile(`^[A-Za-z0-9_-]+=*$`)
-
 // minPart1 is the length of 128 bits in base64url (RFC 8823, Section 3.1, item 1).
 const minPart1 = 22
 
@@ -95,7 +94,7 @@ func parseSubject(line string) (string, error) {
 	// RFC 8823, Section 3.1, item 1: white space from folding is ignored.
 	part1 := strings.Join(strings.Fields(rest), "")
 	switch {
-	case !tokenForm.MatchString(part1):
+	case !ca.IsToken(part1):
 		return "", errors.New("the token has characters that are not base64url")
 	case len(strings.TrimRight(part1, "=")) < minPart1:
 		return "", errors.New("the token is shorter than 128 bits")
