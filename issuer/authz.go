@@ -3,18 +3,13 @@ package issuer
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/mholt/acmez/v3/acme"
 
 	"postseal/internal/failure"
-	"postseal/internal/printable"
 	"postseal/issuer/ca"
-	"postseal/issuer/cert"
 	"postseal/issuer/store"
-	"postseal/state"
 )
 
 // authorize brings all authorizations of an order to "valid" and returns the
@@ -27,7 +22,7 @@ func (r *run) authorize(ctx context.Context, order acme.Order) (acme.Order, erro
 	if r.ca.Compat(r.req.Compat, "serial") {
 		err = r.oneByOne(ctx, order)
 	} else {
-		err = r.allAtOnce(ctx, order)
+		err = r.allAtOnce(ctx, order.Authorizations...)
 	}
 	if err != nil {
 		return order, err
@@ -36,9 +31,9 @@ func (r *run) authorize(ctx context.Context, order acme.Order) (acme.Order, erro
 }
 
 // allAtOnce reads every authorization, then waits for all mails together.
-func (r *run) allAtOnce(ctx context.Context, order acme.Order) error {
+func (r *run) allAtOnce(ctx context.Context, urls ...string) error {
 	var open []*store.Challenge
-	for _, url := range order.Authorizations {
+	for _, url := range urls {
 		c, err := r.readAuthz(ctx, url)
 		if err != nil {
 			return err
@@ -82,14 +77,8 @@ func (r *run) oneByOne(ctx context.Context, order acme.Order) error {
 	}
 	defer unlock()
 	for _, url := range order.Authorizations {
-		c, err := r.readAuthz(ctx, url)
-		if err != nil {
+		if err := r.allAtOnce(ctx, url); err != nil {
 			return err
-		}
-		if !c.Valid {
-			if err := r.watch(ctx, c); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -123,36 +112,11 @@ func (r *run) readAuthz(ctx context.Context, url string) (*store.Challenge, erro
 	return nil, r.authzError(c, authz)
 }
 
-// maxToken bounds token-part2, in characters. RFC 8823, Section 3, item 4, wants 22.
-const maxToken = 256
-
-// challengeFor finds the address in the form in which the CA returned it, which goes into
-// the reply and into the CSR: it is one plain address, too.
-func (r *run) challengeFor(id acme.Identifier) *store.Challenge {
-	n := slices.IndexFunc(r.order.Challenges, func(c *store.Challenge) bool {
-		return state.Key(c.Email) == state.Key(id.Value)
-	})
-	if n < 0 || !cert.IsPlain(id.Value) {
-		return nil
-	}
-	return r.order.Challenges[n]
-}
-
 // takeChallenge completes the pending record.
 func (r *run) takeChallenge(c *store.Challenge, authz acme.Authorization) error {
-	found := ca.Challenge(authz)
-	if found == nil {
-		return &deadOrder{failure.Failed("this CA cannot give certificates for mail over ACME",
-			"the CA offers no %s challenge for %s, only %s", ca.ChallengeType, c.Email, list(challengeTypes(authz))), false}
-	}
-	if found.Token == "" {
-		return ca.Fault("the %s challenge for %s has no token", ca.ChallengeType, c.Email)
-	}
-	if !tokenForm.MatchString(found.Token) || len(found.Token) > maxToken {
-		return ca.Fault("the token of the %s challenge for %s is not base64url of at most %d characters", ca.ChallengeType, c.Email, maxToken)
-	}
-	if !cert.IsPlain(found.From) {
-		return ca.Fault("the CA names no plain address from which it mails the challenge to %s: %s", c.Email, ca.Quoted(found.From))
+	found, err := ca.Challenge(authz, c.Email)
+	if err != nil {
+		return &deadOrder{err, false}
 	}
 	c.URL, c.From, c.Token = found.URL, found.From, found.Token
 	if found.Status == acme.StatusProcessing && c.Posted.IsZero() {
@@ -163,60 +127,4 @@ func (r *run) takeChallenge(c *store.Challenge, authz acme.Authorization) error 
 	}
 	r.step(StepChallenge, c.Email, "the CA mails a challenge from %s to %s", orUnknown(c.From), c.Email)
 	return nil
-}
-
-func orUnknown(from string) string {
-	if from == "" {
-		return "an address it does not tell"
-	}
-	return from
-}
-
-func challengeTypes(authz acme.Authorization) []string {
-	var types []string
-	for _, c := range authz.Challenges {
-		types = append(types, printable.Line(c.Type, ca.MaxWord))
-	}
-	if types == nil {
-		types = []string{"none at all"}
-	}
-	return types[:min(len(types), 10)]
-}
-
-// authzError is the end of an order whose authorization failed.
-func (r *run) authzError(c *store.Challenge, authz acme.Authorization) error {
-	if authz.Status != acme.StatusInvalid {
-		return &deadOrder{fmt.Errorf("the authorization for %s is %s", c.Email, printable.Line(authz.Status, ca.MaxWord)), true}
-	}
-	says := "the CA does not say why"
-	problem, said := ca.Problem(authz)
-	if said {
-		says = "the CA says " + ca.Describe(problem)
-	}
-	return &deadOrder{failure.Failed(r.authzHint(c, problem), "the authorization for %s is invalid: %s", c.Email, says), false}
-}
-
-// authzHint returns the next step that the CA's reason points at; "" where it points at
-// none of ours.
-func (r *run) authzHint(c *store.Challenge, p acme.Problem) string {
-	a, err := r.i.Store.Answer(c.ID)
-	known := err == nil && a != nil
-	answered := known && a.Phase == state.Sent || r.req.Interactive != nil
-	tooEarly := p.Detail == "" || ca.SawNoReply(p.Detail)
-	switch {
-	case ca.BlamesSignature(p.Detail):
-		return failure.CheckSignature
-	case tooEarly && r.ca.Trigger(r.req.Trigger) == "post" && (!known || a.Claimed.After(c.Posted)):
-		return failure.TriggerReply
-	case !answered:
-		return failure.SeeWhatCame
-	case ca.SawNoReply(p.Detail):
-		return "the reply may have been late: order again, and the wait before the CA is told is longer"
-	case p.Detail == "" || ca.BlamesDigest(p.Detail):
-		if r.ca.Join(r.req.TokenJoin) == "bytes" {
-			return failure.JoinString
-		}
-		return failure.JoinBytes
-	}
-	return ca.Hint(p)
 }

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"postseal/issuer/ca"
 	"postseal/issuer/store"
 	"postseal/state"
 )
@@ -74,40 +75,31 @@ func (p *Interactive) askToken(ctx context.Context) (string, error) {
 	}
 }
 
-var tokenForm = regexp.MustCompile(`^[A-Za-z0-9_-]+=*$`)
-
 // minPart1 is the length of 128 bits in base64url (RFC 8823, Section 3.1, item 1).
 const minPart1 = 22
 
+// pasted is a Subject as people paste it.
+var pasted = regexp.MustCompile(`(?is)^(?:subject:)?\s*(re:)?(.*)$`)
+
 // parseSubject returns token-part1 of a Subject as people paste it.
 func parseSubject(line string) (string, error) {
-	line = strings.TrimSpace(line)
-	if rest, ok := cutLabel(line, "subject:"); ok {
-		line = strings.TrimSpace(rest)
-	}
-	if _, isReply := cutLabel(line, "re:"); isReply {
+	parts := pasted.FindStringSubmatch(strings.TrimSpace(line))
+	if parts[1] != "" {
 		return "", errors.New(`it is a reply ("Re:")`)
 	}
-	rest, ok := strings.CutPrefix(line, "ACME:")
+	rest, ok := strings.CutPrefix(parts[2], "ACME:")
 	if !ok {
 		return "", errors.New(`it begins with "ACME:"`)
 	}
 	// RFC 8823, Section 3.1, item 1: white space from folding is ignored.
 	part1 := strings.Join(strings.Fields(rest), "")
 	switch {
-	case !tokenForm.MatchString(part1):
+	case !ca.IsToken(part1):
 		return "", errors.New("the token has characters that are not base64url")
 	case len(strings.TrimRight(part1, "=")) < minPart1:
 		return "", errors.New("the token is shorter than 128 bits")
 	}
 	return part1, nil
-}
-
-func cutLabel(s, label string) (string, bool) {
-	if len(s) < len(label) || !strings.EqualFold(s[:len(label)], label) {
-		return s, false
-	}
-	return s[len(label):], true
 }
 
 // responseDigest is what the reply carries: the digest of the key authorization

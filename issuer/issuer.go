@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,15 +40,10 @@ type Timing struct {
 }
 
 func (t Timing) withDefaults() Timing {
-	for _, d := range []struct {
-		p   *time.Duration
-		def time.Duration
-	}{{&t.Alone, 10 * time.Second}, {&t.Hint, time.Minute}, {&t.Post, 10 * time.Minute}, {&t.Doubt, time.Minute}, {&t.Stuck, time.Minute}, {&t.Slow, 30 * time.Second}} {
-		if *d.p == 0 {
-			*d.p = d.def
-		}
+	return Timing{
+		Alone: cmp.Or(t.Alone, 10*time.Second), Hint: cmp.Or(t.Hint, time.Minute), Post: cmp.Or(t.Post, 10*time.Minute),
+		Doubt: cmp.Or(t.Doubt, time.Minute), Stuck: cmp.Or(t.Stuck, time.Minute), Slow: cmp.Or(t.Slow, 30*time.Second),
 	}
-	return t
 }
 
 // Issuer orders, renews and revokes certificates from one state directory.

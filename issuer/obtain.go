@@ -89,13 +89,14 @@ func (r *run) obtain(ctx context.Context) (*Result, error) {
 // maxOrders bounds how often one command orders anew.
 const maxOrders = 3
 
-// certificate brings an order to its end. One that died through no fault of the
-// challenge is replaced by another.
-func (r *run) certificate(ctx context.Context) (chain []*x509.Certificate, err error) {
+// certificate brings an order to its end. One that died through no fault of the challenge is
+// replaced by another. An order at a CA that breaks the rules is dead, too: going on with it
+// in the next run would meet the same answer.
+func (r *run) certificate(ctx context.Context) ([]*x509.Certificate, error) {
 	for n := 1; ; n++ {
-		chain, err = r.attempt(ctx)
-		var dead *deadOrder
-		if !errors.As(err, &dead) {
+		chain, err := r.seeThrough(ctx)
+		dead := &deadOrder{err, false}
+		if !errors.As(err, &dead) && ca.FaultOf(err) == nil {
 			return chain, err
 		}
 		r.forget()
@@ -104,16 +105,6 @@ func (r *run) certificate(ctx context.Context) (chain []*x509.Certificate, err e
 		}
 		r.note("", "ordering anew: "+dead.err.Error())
 	}
-}
-
-// attempt sees one order through. An order at a CA that breaks the rules is dead: going
-// on with it in the next run would meet the same answer.
-func (r *run) attempt(ctx context.Context) ([]*x509.Certificate, error) {
-	chain, err := r.seeThrough(ctx)
-	if ca.FaultOf(err) != nil && !errors.As(err, new(*deadOrder)) {
-		err = &deadOrder{err, false}
-	}
-	return chain, err
 }
 
 func (r *run) seeThrough(ctx context.Context) ([]*x509.Certificate, error) {
@@ -253,7 +244,8 @@ func (r *run) nothingDue() error {
 	if f == nil || !f.Revoked.IsZero() || r.req.Force || r.req.DryRun || f.Server != r.req.Server || f.Due(r.i.now()) {
 		return nil
 	}
-	return failure.NotDue(failure.Force, &NotDueError{r.name, f.Emails, f.NotAfter, daysLeft(f.NotAfter, r.i.now()), r.dir()})
+	days := daysLeft(f.NotAfter, r.i.now())
+	return failure.NotDue(failure.Force, &NotDueError{r.name, f.Emails, f.NotAfter, days, r.dir()})
 }
 
 // fits refuses an order that would put a certificate of another kind in the place of one
@@ -351,16 +343,8 @@ func (r *run) prepareKey() {
 	case r.req.key != nil:
 		r.newKey = func() (crypto.Signer, error) { return r.req.key, nil }
 	default:
-		type result struct {
-			key crypto.Signer
-			err error
-		}
-		done := make(chan result, 1)
-		go func() {
-			key, err := cert.NewKey(r.req.KeyType)
-			done <- result{key, err}
-		}()
-		r.newKey = sync.OnceValues(func() (crypto.Signer, error) { res := <-done; return res.key, res.err })
+		r.newKey = sync.OnceValues(func() (crypto.Signer, error) { return cert.NewKey(r.req.KeyType) })
+		go r.newKey()
 	}
 }
 

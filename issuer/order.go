@@ -11,7 +11,6 @@ import (
 
 	"postseal/issuer/ca"
 	"postseal/issuer/store"
-	"postseal/state"
 )
 
 // place returns the order at the CA: the one on disk as it stands now, else a new
@@ -53,42 +52,6 @@ func (r *run) begin() error {
 	return r.promise()
 }
 
-// orderingFor is how long a record may wait for its order to be read back: that takes
-// seconds, but the clock may be put right by an hour meanwhile.
-const orderingFor = 3 * time.Hour
-
-// recordFor is how long a record waits if the CA does not say how long the
-// authorization lives. A random value lives 24 h at most (CA/B Forum S/MIME BR,
-// Section 3.2.2.2).
-const recordFor = 24 * time.Hour
-
-// record writes the pending record of a challenge, in the "ordering" form while
-// the token is not known. A person who answers on their own needs none.
-func (r *run) record(c *store.Challenge, expires time.Time) error {
-	if r.req.Interactive != nil {
-		return nil
-	}
-	thumbprint, err := r.ca.Thumbprint()
-	if err != nil {
-		return err
-	}
-	switch now := r.i.now(); {
-	case c.Token == "":
-		expires = now.Add(orderingFor)
-	case !expires.After(now): // or our clock is ahead of the CA's, which still waits
-		expires = now.Add(recordFor)
-	}
-	err = r.i.Store.Put(&state.Pending{
-		ID: c.ID, Email: c.Name(), Server: r.ca.Server, From: c.From, Token: c.Token,
-		Thumbprint: thumbprint, Join: r.ca.Join(r.req.TokenJoin),
-		Created: r.order.Created, Expires: expires.UTC().Truncate(time.Second), Policy: r.ca.Settings.Policy,
-	})
-	if err != nil {
-		return r.i.storeError(err)
-	}
-	return nil
-}
-
 // newOrder sends the order (RFC 8555, Section 7.4; RFC 8823, Section 3, item 2).
 func (r *run) newOrder(ctx context.Context) (acme.Order, error) {
 	order := acme.Order{Profile: r.req.Profile, Replaces: r.order.Replaces}
@@ -102,7 +65,9 @@ func (r *run) newOrder(ctx context.Context) (acme.Order, error) {
 	r.waitFor("the CA to take the order")
 	placed, err := r.ca.NewOrder(ctx, order)
 	if err != nil {
-		r.forgetUnless(ctx)
+		if ctx.Err() == nil { // else its fate is not known
+			r.forget()
+		}
 		return placed, err
 	}
 	r.step(StepOrder, "", "ordered for %s at %s: %s", list(r.req.Emails), ca.Host(r.ca.Server), placed.Location)

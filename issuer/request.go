@@ -80,7 +80,8 @@ func (r *Request) checkKey() (err error) {
 			return err
 		}
 		if r.KeyType != "" && r.KeyType != actual {
-			return failure.In(store.SettingKeyType, failure.Usage("leave it out", "%s does not fit the given key, which is of type %s", r.KeyType, actual))
+			return failure.In(store.SettingKeyType, failure.Usage("leave it out",
+				"%s does not fit the given key, which is of type %s", r.KeyType, actual))
 		}
 		r.KeyType = actual
 	}

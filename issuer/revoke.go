@@ -132,13 +132,7 @@ func (i *Issuer) find(leaf *x509.Certificate) []store.Certificate {
 	if err != nil && state.Newer(err) == nil {
 		return nil
 	}
-	var found []store.Certificate
-	for _, c := range all {
-		if c.Fingerprint == cert.Fingerprint(leaf) {
-			found = append(found, c)
-		}
-	}
-	return found
+	return slices.DeleteFunc(all, func(c store.Certificate) bool { return c.Fingerprint != cert.Fingerprint(leaf) })
 }
 
 // markRevoked keeps renewals from ordering what somebody wanted gone.
@@ -162,7 +156,8 @@ func (v *Revocation) read() (*x509.Certificate, crypto.Signer, error) {
 		return nil, nil, err
 	}
 	if !cert.SamePublicKey(leaf.PublicKey, key) {
-		return nil, nil, failure.In("key-path", failure.Usage("give the key of that certificate", "%q is not the key of %q", v.KeyPath, v.CertPath))
+		return nil, nil, failure.In("key-path", failure.Usage("give the key of that certificate",
+			"%q is not the key of %q", v.KeyPath, v.CertPath))
 	}
 	return leaf, key, nil
 }

@@ -7,11 +7,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/mholt/acmez/v3/acme"
+
 	"postseal/issuer/ca"
+	"postseal/issuer/cert"
 	"postseal/issuer/store"
 	"postseal/state"
 )
@@ -63,6 +67,54 @@ func (r *run) update(change func(*store.Order)) error {
 	return nil
 }
 
+// orderingFor is how long a record may wait for its order to be read back: that takes
+// seconds, but the clock may be put right by an hour meanwhile.
+const orderingFor = 3 * time.Hour
+
+// recordFor is how long a record waits if the CA does not say how long the
+// authorization lives. A random value lives 24 h at most (CA/B Forum S/MIME BR,
+// Section 3.2.2.2).
+const recordFor = 24 * time.Hour
+
+// record writes the pending record of a challenge, in the "ordering" form while
+// the token is not known. A person who answers on their own needs none.
+func (r *run) record(c *store.Challenge, expires time.Time) error {
+	if r.req.Interactive != nil {
+		return nil
+	}
+	thumbprint, err := r.ca.Thumbprint()
+	if err != nil {
+		return err
+	}
+	switch now := r.i.now(); {
+	case c.Token == "":
+		expires = now.Add(orderingFor)
+	case !expires.After(now): // or our clock is ahead of the CA's, which still waits
+		expires = now.Add(recordFor)
+	}
+	err = r.i.Store.Put(&state.Pending{
+		ID: c.ID, Email: c.Name(), Server: r.ca.Server, From: c.From, Token: c.Token,
+		Thumbprint: thumbprint, Join: r.ca.Join(r.req.TokenJoin),
+		Created: r.order.Created, Expires: expires.UTC().Truncate(time.Second), Policy: r.ca.Settings.Policy,
+	})
+	if err != nil {
+		return r.i.storeError(err)
+	}
+	return nil
+}
+
+// challengeFor finds the address in the form in which the CA returned it, which goes into
+// the reply and into the CSR: it is one plain address, too.
+func (r *run) challengeFor(id acme.Identifier) *store.Challenge {
+	n := slices.IndexFunc(r.order.Challenges, func(c *store.Challenge) bool {
+		return state.Key(c.Email) == state.Key(id.Value)
+	})
+	if n < 0 || !cert.IsPlain(id.Value) {
+		return nil
+	}
+	return r.order.Challenges[n]
+}
+
 // forget removes the order and its records.
 func (r *run) forget() {
 	if r.order == nil {
@@ -75,13 +127,6 @@ func (r *run) forget() {
 		r.note("", "an order file could not be removed: "+err.Error())
 	}
 	r.order = nil
-}
-
-// forgetUnless keeps an order whose fate is not known because the time was up.
-func (r *run) forgetUnless(ctx context.Context) {
-	if ctx.Err() == nil {
-		r.forget()
-	}
 }
 
 // unrecord ends the wait for a challenge: nobody may answer it any more.
@@ -115,6 +160,13 @@ func (r *run) dir() string { return r.i.disk.CertDir(r.name) }
 
 func (r *run) waitsForOther() {
 	r.i.step(StepNote, "", "", "waiting for another postseal that orders for "+list(r.req.Emails))
+}
+
+func orUnknown(from string) string {
+	if from == "" {
+		return "an address it does not tell"
+	}
+	return from
 }
 
 func plural(n int, noun string) string {

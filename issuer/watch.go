@@ -9,6 +9,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 
 	"postseal/internal/failure"
+	"postseal/internal/printable"
 	"postseal/issuer/ca"
 	"postseal/issuer/store"
 	"postseal/state"
@@ -55,7 +56,9 @@ func (r *run) watch(ctx context.Context, c *store.Challenge) error {
 	failed := make(chan error, 1)
 	go func() { failed <- r.answers(ctx, c, answers) }()
 	notes := make(chan *state.Note)
-	go r.notes(ctx, c, notes)
+	if r.req.Interactive == nil { // what is refused or put off; the wait goes on without it
+		go follow(ctx, c.ID, r.i.Store.WaitNote, notes, func(*state.Note) bool { return false })
+	}
 	if v.trigger == "post" && c.Posted.IsZero() {
 		if err := v.post(ctx); err != nil {
 			return err
@@ -154,24 +157,32 @@ func (r *run) answers(ctx context.Context, c *store.Challenge, to chan<- *state.
 	if r.req.Interactive != nil {
 		return r.askPerson(ctx, c, to)
 	}
-	var seen *state.Answer
+	err := follow(ctx, c.ID, r.i.Store.WaitAnswer, to, func(a *state.Answer) bool { return a.Phase == state.Sent })
+	if state.Newer(err) != nil {
+		return r.i.storeError(err)
+	}
+	return err
+}
+
+// follow passes on what the mail half writes about a challenge, each time that it says
+// something else, to the last.
+func follow[T any](ctx context.Context, id string, wait func(context.Context, string, *T) (*T, error),
+	to chan<- *T, last func(*T) bool) error {
+	var seen *T
 	for {
-		a, err := r.i.Store.WaitAnswer(ctx, c.ID, seen)
-		if state.Newer(err) != nil {
-			return r.i.storeError(err)
-		}
+		said, err := wait(ctx, id, seen)
 		if err != nil {
 			return err
 		}
 		select {
-		case to <- a:
+		case to <- said:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if a.Phase == state.Sent {
+		if last(said) {
 			return nil
 		}
-		seen = a
+		seen = said
 	}
 }
 
@@ -210,24 +221,6 @@ func (v *watcher) tryShorter() {
 	}
 	if pause, end := v.r.ca.Trial(); end != nil {
 		v.endTrial, v.settle = end, pause
-	}
-}
-
-// notes passes on what the mail half refused or put off, each time that it says something
-// else. The wait goes on without them.
-func (r *run) notes(ctx context.Context, c *store.Challenge, to chan<- *state.Note) {
-	var seen *state.Note
-	for r.req.Interactive == nil {
-		n, err := r.i.Store.WaitNote(ctx, c.ID, seen)
-		if err != nil {
-			return
-		}
-		select {
-		case to <- n:
-		case <-ctx.Done():
-			return
-		}
-		seen = n
 	}
 }
 
@@ -396,4 +389,42 @@ func (v *watcher) learn(valid bool, reason string) (tooEarly bool) {
 		r.note("", fmt.Sprintf("what this CA taught could not be written down: %v", err))
 	}
 	return tooEarly
+}
+
+// authzError is the end of an order whose authorization failed.
+func (r *run) authzError(c *store.Challenge, authz acme.Authorization) error {
+	if authz.Status != acme.StatusInvalid {
+		return &deadOrder{fmt.Errorf("the authorization for %s is %s", c.Email, printable.Line(authz.Status, ca.MaxWord)), true}
+	}
+	says := "the CA does not say why"
+	problem, said := ca.Problem(authz)
+	if said {
+		says = "the CA says " + ca.Describe(problem)
+	}
+	return &deadOrder{failure.Failed(r.authzHint(c, problem), "the authorization for %s is invalid: %s", c.Email, says), false}
+}
+
+// authzHint returns the next step that the CA's reason points at; "" where it points at
+// none of ours.
+func (r *run) authzHint(c *store.Challenge, p acme.Problem) string {
+	a, err := r.i.Store.Answer(c.ID)
+	known := err == nil && a != nil
+	answered := known && a.Phase == state.Sent || r.req.Interactive != nil
+	tooEarly := p.Detail == "" || ca.SawNoReply(p.Detail)
+	switch {
+	case ca.BlamesSignature(p.Detail):
+		return failure.CheckSignature
+	case tooEarly && r.ca.Trigger(r.req.Trigger) == "post" && (!known || a.Claimed.After(c.Posted)):
+		return failure.TriggerReply
+	case !answered:
+		return failure.SeeWhatCame
+	case ca.SawNoReply(p.Detail):
+		return "the reply may have been late: order again, and the wait before the CA is told is longer"
+	case p.Detail == "" || ca.BlamesDigest(p.Detail):
+		if r.ca.Join(r.req.TokenJoin) == "bytes" {
+			return failure.JoinString
+		}
+		return failure.JoinBytes
+	}
+	return ca.Hint(p)
 }

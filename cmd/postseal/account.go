@@ -10,6 +10,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/issuer/ca"
+	"postseal/issuer/cert"
 )
 
 // accountCmd are the commands of "postseal account".
@@ -26,8 +27,10 @@ type accountUpdateCmd struct {
 }
 
 func (c *accountCmd) run(ctx context.Context, s *session, command string) error {
-	if command == "account update" && c.Update.Contact == nil && !c.Update.ResetLearned {
-		return failure.Usage("give --contact or --reset-learned", "nothing to update")
+	if command == "account update" {
+		if err := c.Update.check(); err != nil {
+			return err
+		}
 	}
 	at, err := s.issuer.CA(s.server(), s.CABundle)
 	if err != nil {
@@ -52,6 +55,14 @@ func (c *accountCmd) run(ctx context.Context, s *session, command string) error 
 		return s.tell("deactivated", "the account at %s is deactivated; its files are kept in %s", s.server(), kept)
 	}
 	return show(ctx, s, at)
+}
+
+func (c *accountUpdateCmd) check() error {
+	if c.Contact == nil && !c.ResetLearned {
+		return failure.Usage("give --contact or --reset-learned", "nothing to update")
+	}
+	_, err := cert.ParseAddresses(c.Contact)
+	return err
 }
 
 func (c *accountUpdateCmd) run(ctx context.Context, at *ca.CA) error {

@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 
@@ -16,6 +17,8 @@ import (
 	"postseal/issuer/ca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
+	"postseal/state"
+	"postseal/state/redis"
 )
 
 func main() { os.Exit(Main()) }
@@ -187,4 +190,32 @@ func caSettings(file *cli.File) func(server string) ca.Settings {
 		s.Policy.Unsigned, s.Policy.TrustedAuthservID = t.Unsigned, t.TrustedAuthservID
 		return s
 	}
+}
+
+// openState returns the state directory, and where the two halves meet if that is not
+// there but in Redis.
+func (s *session) openState() (*state.Dir, state.Store, error) {
+	if !cli.IsURL(s.State) {
+		dir := state.Open(s.State)
+		dir.Damaged = s.voice.damaged
+		return dir, dir, nil
+	}
+	if cli.PasswordInArgs(os.Args[1:]) {
+		s.voice.step(issuer.Step{Kind: issuer.StepHint, Text: cli.PasswordWarning})
+	}
+	shared, err := redis.Open(s.State)
+	if err != nil {
+		return nil, nil, cli.StateError(err)
+	}
+	dir := state.Open(cmp.Or(shared.Dir(), cli.DefaultState()))
+	shared.Damaged, dir.Damaged = s.voice.damaged, s.voice.damaged
+	return dir, shared, nil
+}
+
+// redisURL returns the --state if it is that of Redis.
+func (s *session) redisURL() string {
+	if cli.IsURL(s.State) {
+		return s.State
+	}
+	return ""
 }

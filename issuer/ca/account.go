@@ -208,7 +208,9 @@ func (c *CA) createAccount(ctx context.Context, dir *acme.Directory) (*account, 
 		return nil, err
 	}
 	a := &account{dir: c.accountDir()}
-	a.file = accountFile{Version: store.Version, Server: c.Server, Contact: o.Contact, Terms: terms, EABKid: o.EABKid, Created: c.now().UTC()}
+	a.file = accountFile{
+		Version: store.Version, Server: c.Server, Contact: o.Contact, Terms: terms, EABKid: o.EABKid, Created: c.now().UTC(),
+	}
 	if a.key, err = keepKey(filepath.Join(a.dir, accountKey)); err != nil {
 		return nil, err
 	}
@@ -293,7 +295,8 @@ func (c *CA) bind(ctx context.Context, request *acme.Account, required bool) err
 	}
 	mac, err := decodeHMACKey(string(data))
 	if err != nil {
-		return failure.In(settingEABKey, failure.Config("the file holds the key in base64url, as the CA issued it", "%q: %v", o.EABKeyFile, err))
+		return failure.In(settingEABKey, failure.Config("the file holds the key in base64url, as the CA issued it",
+			"%q: %v", o.EABKeyFile, err))
 	}
 	return request.SetExternalAccountBinding(ctx, c.client, acme.EAB{KeyID: o.EABKid, MACKey: mac})
 }
@@ -335,6 +338,37 @@ func (c *CA) Existing(ctx context.Context) error {
 		return fmt.Errorf("account: %w", err)
 	}
 	return nil
+}
+
+// take makes the next key the account's.
+func (a *account) take(key crypto.Signer) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.key = key
+	return os.Rename(filepath.Join(a.dir, nextKey), filepath.Join(a.dir, accountKey))
+}
+
+// finishRollover finds out which key the CA knows after a rollover that was
+// killed.
+func (c *CA) finishRollover(ctx context.Context, a *account) error {
+	next, err := readAccountKey(filepath.Join(a.dir, nextKey))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = c.do(ctx, "looking for the account", func(ctx context.Context) error {
+		_, err := c.client.GetAccount(ctx, acme.Account{PrivateKey: next})
+		return err
+	})
+	if isProblem(err, acme.ProblemTypeAccountDoesNotExist) {
+		return os.Remove(filepath.Join(a.dir, nextKey))
+	}
+	if err != nil {
+		return err
+	}
+	return a.take(next)
 }
 
 // LockSerial makes an order the only one whose challenges are looked at by the CA (compat

@@ -4,12 +4,9 @@
 package ca
 
 import (
-	"cmp"
 	"context"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -75,16 +72,7 @@ func New(server string, bundles []string, settings Settings, o Options) (*CA, er
 
 func (c *CA) now() time.Time { return c.options.Disk.Now() }
 
-// Host returns the name of a CA for people.
-func Host(server string) string {
-	u, err := url.Parse(server)
-	if err != nil {
-		return ""
-	}
-	return u.Hostname()
-}
-
-// CheckServer refuses what is not an https URL of a directory.
+// CheckServer refuses what is not the https URL of a directory.
 func CheckServer(server string) error {
 	if !https.URL(server) {
 		return failure.In("server", failure.Usage("give the https URL of an ACME directory", "%q is not an https URL", server))
@@ -112,46 +100,6 @@ func (c *CA) Directory(ctx context.Context) (*acme.Directory, error) {
 	}
 	c.dir = &dir
 	return c.dir, nil
-}
-
-// Join returns how this CA joins the two parts of a token.
-func (c *CA) Join(setting string) string {
-	if how := cmp.Or(setting, c.Settings.TokenJoin, "auto"); how != "auto" {
-		return how
-	}
-	return c.autoJoin()
-}
-
-func (c *CA) autoJoin() string {
-	if host := Host(c.Server); host == "castle.cloud" || strings.HasSuffix(host, ".castle.cloud") {
-		return "bytes"
-	}
-	return "string"
-}
-
-// Trigger returns when to POST: the setting, else that of the configuration, else what this
-// CA has taught.
-func (c *CA) Trigger(setting string) string {
-	when := cmp.Or(setting, c.Settings.Trigger, "auto")
-	if when == "auto" && c.account.learned(c.now()).MailAfterPost {
-		return "post"
-	}
-	return when
-}
-
-// defaultSettle is the pause between our reply and the POST at a CA that has
-// taught nothing.
-const defaultSettle = 2 * time.Second
-
-// Settle returns that pause, and whether it is a setting.
-func (c *CA) Settle(setting *store.Duration) (pause time.Duration, given bool) {
-	if setting != nil {
-		return time.Duration(*setting), true
-	}
-	if d, err := time.ParseDuration(c.Settings.Settle); err == nil {
-		return d, true
-	}
-	return c.account.learned(c.now()).settle(), false
 }
 
 // Compat reports whether a workaround is asked for, by an order's list or else by the

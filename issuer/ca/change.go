@@ -2,9 +2,6 @@ package ca
 
 import (
 	"context"
-	"crypto"
-	"errors"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -169,37 +166,6 @@ func (c *CA) Rollover(ctx context.Context) error {
 		return err
 	}
 	return a.take(key)
-}
-
-// take makes the next key the account's.
-func (a *account) take(key crypto.Signer) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.key = key
-	return os.Rename(filepath.Join(a.dir, nextKey), filepath.Join(a.dir, accountKey))
-}
-
-// finishRollover finds out which key the CA knows after a rollover that was
-// killed.
-func (c *CA) finishRollover(ctx context.Context, a *account) error {
-	next, err := readAccountKey(filepath.Join(a.dir, nextKey))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	err = c.do(ctx, "looking for the account", func(ctx context.Context) error {
-		_, err := c.client.GetAccount(ctx, acme.Account{PrivateKey: next})
-		return err
-	})
-	if isProblem(err, acme.ProblemTypeAccountDoesNotExist) {
-		return os.Remove(filepath.Join(a.dir, nextKey))
-	}
-	if err != nil {
-		return err
-	}
-	return a.take(next)
 }
 
 func (c *CA) refuseInFlight() error {

@@ -107,9 +107,6 @@ func TestExplain(t *testing.T) {
 	if c.Explain("x", nil) != nil || !errors.Is(c.Explain("x", ErrPending), ErrPending) {
 		t.Error("explained what is not an error")
 	}
-	if failure.KindOf(nil) != failure.KindNone || failure.KindOf(errors.New("x")) != failure.KindFailed || failure.HintOf(nil) != "" {
-		t.Error("kinds")
-	}
 }
 
 func TestPace(t *testing.T) {

@@ -1,7 +1,9 @@
 package ca
 
 import (
+	"cmp"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"postseal/issuer/store"
@@ -164,6 +166,46 @@ func (a *account) learn(change func(learned) learned) error {
 	file.Learned = change(file.Learned)
 	a.file.Learned = file.Learned
 	return store.Write(filepath.Join(a.dir, accountName), file)
+}
+
+// Join returns how this CA joins the two parts of a token.
+func (c *CA) Join(setting string) string {
+	if how := cmp.Or(setting, c.Settings.TokenJoin, "auto"); how != "auto" {
+		return how
+	}
+	return c.autoJoin()
+}
+
+func (c *CA) autoJoin() string {
+	if host := Host(c.Server); host == "castle.cloud" || strings.HasSuffix(host, ".castle.cloud") {
+		return "bytes"
+	}
+	return "string"
+}
+
+// Trigger returns when to POST: the setting, else that of the configuration, else what this
+// CA has taught.
+func (c *CA) Trigger(setting string) string {
+	when := cmp.Or(setting, c.Settings.Trigger, "auto")
+	if when == "auto" && c.account.learned(c.now()).MailAfterPost {
+		return "post"
+	}
+	return when
+}
+
+// defaultSettle is the pause between our reply and the POST at a CA that has
+// taught nothing.
+const defaultSettle = 2 * time.Second
+
+// Settle returns that pause, and whether it is a setting.
+func (c *CA) Settle(setting *store.Duration) (pause time.Duration, given bool) {
+	if setting != nil {
+		return time.Duration(*setting), true
+	}
+	if d, err := time.ParseDuration(c.Settings.Settle); err == nil {
+		return d, true
+	}
+	return c.account.learned(c.now()).settle(), false
 }
 
 // Learn draws the conclusions from the end of an authorization, and reports whether the CA

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/mholt/acmez/v3/acme"
 
@@ -98,35 +97,6 @@ func (c *CA) Judged(ctx context.Context, order acme.Order) (acme.Order, error) {
 	return order, err
 }
 
-// Authorization reads one authorization (RFC 8555, Section 7.5).
-func (c *CA) Authorization(ctx context.Context, url string) (authz acme.Authorization, err error) {
-	err = c.do(ctx, "reading the authorization", func(ctx context.Context) error {
-		authz, err = c.client.GetAuthorization(ctx, c.acme(), url)
-		return err
-	})
-	return authz, err
-}
-
-// Look is Authorization for a caller that looks again: a hiccup of the CA counts as pending.
-// It returns how long the CA asks to wait.
-func (c *CA) Look(ctx context.Context, url string) (authz acme.Authorization, after time.Duration, err error) {
-	ctx, x := withExchange(ctx, nil)
-	authz, err = c.Authorization(ctx, url)
-	last := x.answer()
-	if err != nil && ctx.Err() == nil && transient(err, last.status) {
-		return acme.Authorization{Status: acme.StatusPending}, last.wait, nil
-	}
-	return authz, last.wait, err
-}
-
-// Accept tells the CA to look at a challenge (RFC 8823, Section 3, item 7).
-func (c *CA) Accept(ctx context.Context, url string) error {
-	return c.Poll(ctx, "telling the CA to look", func(ctx context.Context) error {
-		_, err := c.client.InitiateChallenge(ctx, c.acme(), acme.Challenge{URL: url})
-		return err
-	})
-}
-
 // Finalizing is what is asked of a CA that gets a CSR.
 const Finalizing = "finalizing"
 
@@ -197,28 +167,6 @@ func (c *CA) Revoke(ctx context.Context, leaf *x509.Certificate, key crypto.Sign
 		return true, nil
 	}
 	return false, err
-}
-
-// ChallengeType is the only one for addresses (RFC 8823, Section 5.2).
-const ChallengeType = "email-reply-00"
-
-// Challenge returns the one for mail, nil if the CA offers none.
-func Challenge(authz acme.Authorization) *acme.Challenge {
-	n := slices.IndexFunc(authz.Challenges, func(ch acme.Challenge) bool { return ch.Type == ChallengeType })
-	if n < 0 {
-		return nil
-	}
-	return &authz.Challenges[n]
-}
-
-// Problem returns why an authorization is invalid; ok is false if the CA does not say.
-func Problem(authz acme.Authorization) (p acme.Problem, ok bool) {
-	for _, ch := range authz.Challenges {
-		if ch.Error != nil {
-			p, ok = *ch.Error, true
-		}
-	}
-	return p, ok
 }
 
 // OrderError says why an order is invalid, in the CA's words if it has any.

@@ -93,6 +93,15 @@ func (c *CA) problemHint(what string, p acme.Problem) string {
 	return problemHints[p.Type]
 }
 
+// Host returns the name of a CA for people.
+func Host(server string) string {
+	u, err := url.Parse(server)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
 // Explain turns an error of a request to the CA into one line and a hint.
 func (c *CA) Explain(what string, err error) error {
 	say := func(hint, format string, args ...any) error {
@@ -148,7 +157,7 @@ func (e *requestError) Unwrap() error { return e.err }
 const (
 	maxSubproblems = 10
 	MaxWord        = 300
-	maxRaw         = 200 // what is no ACME at all
+	maxRaw         = 200 // an answer that is not ACME
 )
 
 // Describe writes a problem document in one line, subproblems included

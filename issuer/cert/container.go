@@ -112,7 +112,7 @@ func openContainer(data []byte, passphrase string) (*x509.Certificate, crypto.Si
 	case err != nil && (strings.HasSuffix(err.Error(), "private key missing") || strings.HasSuffix(err.Error(), "certificate missing")):
 		return nil, nil, errors.New("it does not hold both a certificate and its key")
 	case err != nil:
-		return nil, nil, errPassphrase // what is decrypted with a wrong one is no ASN.1
+		return nil, nil, errPassphrase // a wrong one decrypts to something other than ASN.1
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {

@@ -102,6 +102,7 @@ func parseDER(der []byte) (crypto.Signer, error) {
 	return signer, nil
 }
 
+// MarshalKey writes a key as PKCS#8 in PEM.
 func MarshalKey(key crypto.Signer) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {

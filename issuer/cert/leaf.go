@@ -76,6 +76,7 @@ func ParseChain(data []byte) ([]*x509.Certificate, error) {
 	return chain, nil
 }
 
+// MarshalChain writes certificates in PEM.
 func MarshalChain(chain []*x509.Certificate) []byte {
 	var b bytes.Buffer
 	for _, cert := range chain {
@@ -131,7 +132,7 @@ func (w Wanted) checkTime(leaf *x509.Certificate) error {
 	return nil
 }
 
-// checkPurpose: a certificate for mail is no CA and is for no server, code or time. It may
+// checkPurpose: a certificate for mail is not a CA's, and not for servers, code or time. It may
 // log in its owner (clientAuth), or do what we know no name of. CAs leave
 // emailProtection out of some that only sign.
 func (w Wanted) checkPurpose(leaf *x509.Certificate) error {
@@ -196,6 +197,7 @@ func (w Wanted) checkSubject(leaf *x509.Certificate) error {
 	return nil
 }
 
+// Names returns the addresses and the DNS names of a certificate.
 func Names(leaf *x509.Certificate) (emails, dns []string, err error) {
 	for _, ext := range leaf.Extensions {
 		if ext.Id.Equal(oidSubjectAltName) {
@@ -205,9 +207,11 @@ func Names(leaf *x509.Certificate) (emails, dns []string, err error) {
 	return nil, nil, errors.New("it has no subjectAltName")
 }
 
+// Fingerprint returns the SHA-256 of a certificate, in hexadecimal.
 func Fingerprint(cert *x509.Certificate) string {
 	sum := sha256.Sum256(cert.Raw)
 	return hex.EncodeToString(sum[:])
 }
 
+// Serial returns the serial number of a certificate, in hexadecimal.
 func Serial(cert *x509.Certificate) string { return fmt.Sprintf("%x", cert.SerialNumber) }

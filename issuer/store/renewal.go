@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"postseal/issuer/cert"
 	"postseal/state"
 )
 
@@ -163,4 +165,61 @@ func (d *Disk) Rewrite(c Certificate) error {
 		return err
 	}
 	return replaceFile(filepath.Join(d.CertDir(c.Name), RenewalFile), data)
+}
+
+// maxSets bounds how many certificates may share their first address.
+const maxSets = 99
+
+// PickName returns the NAME for a set of addresses: that under which the set is
+// known, else the first that is free. The caller holds the lock of the base.
+func (d *Disk) PickName(emails []string) (string, error) {
+	base := BaseName(emails[0])
+	for n := 1; n <= maxSets; n++ {
+		name := base
+		if n > 1 {
+			name = fmt.Sprintf("%s-%d", base, n)
+		}
+		known, taken, err := d.addressesOf(name)
+		if err != nil {
+			return "", Error(name, err)
+		}
+		if !taken || cert.SameAddresses(known, emails) {
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("%d certificates begin with %s", maxSets, emails[0])
+}
+
+// addressesOf tells which addresses a NAME stands for, and whether it is taken. The
+// error means that a newer postseal knows.
+func (d *Disk) addressesOf(name string) (emails []string, taken bool, err error) {
+	if Exists(d.CertDir(name)) {
+		r, err := ReadRenewal(d.CertDir(name))
+		if state.Newer(err) != nil {
+			return nil, true, err
+		}
+		switch {
+		case err == nil:
+			return r.Emails, true, nil
+		case !d.isPrepared(name):
+			return nil, true, nil // nobody knows what it is: leave it alone
+		}
+	}
+	for _, dry := range []bool{false, true} {
+		o, err := ReadOrder(d.OrderPath(name, dry))
+		if state.Newer(err) != nil {
+			return nil, true, err
+		}
+		if err == nil && o != nil {
+			return o.Emails, true, nil
+		}
+	}
+	return nil, false, nil
+}
+
+// isPrepared reports whether certs/NAME is an empty directory: an admin's link or mount
+// that is to have a certificate.
+func (d *Disk) isPrepared(name string) bool {
+	entries, err := os.ReadDir(d.CertDir(name))
+	return err == nil && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != "lost+found" })
 }
