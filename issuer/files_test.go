@@ -71,9 +71,7 @@ func TestAuthorizations(t *testing.T) {
 		"deactivated":       {r.authzError(ch, acme.Authorization{Status: acme.StatusDeactivated}), "is deactivated", true},
 	} {
 		var dead *deadOrder
-		if ca.FaultOf(tc.err) != nil {
-			dead = &deadOrder{tc.err, false} // as attempt makes of it
-		} else if !errors.As(tc.err, &dead) {
+		if !errors.As(tc.err, &dead) {
 			t.Fatalf("%s: %v", name, tc.err)
 		}
 		if dead.again != tc.again || !strings.Contains(tc.err.Error(), tc.text) {

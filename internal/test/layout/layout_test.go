@@ -125,6 +125,16 @@ var bans = []ban{
 		},
 	},
 	{
+		// Its corridor and its rooms: they are given values and return values.
+		[]string{"issuer", "issuer/ca", "issuer/cert", "issuer/store"},
+		map[string]string{
+			"github.com/alecthomas/kong":       "flags are those of cmd/postseal",
+			"github.com/schollz/progressbar":   "what is shown meanwhile is decided in cmd/postseal",
+			"golang.org/x/term":                "who is asked, and where, is decided in cmd/postseal",
+			"github.com/coreos/go-systemd/v22": "where the log goes is decided in cmd/; a room has none",
+		},
+	},
+	{
 		// What looks at mail, mail servers and the DNS for "postseal check".
 		[]string{"cmd/postseal-check"},
 		map[string]string{
