@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 	"postseal/issuer/ca"
 	"postseal/issuer/store"
@@ -172,6 +173,7 @@ func silentPort(t *testing.T) string {
 // Five CAs, of which one is dead, one not trusted, one silent and one slow: a failure
 // stays with its CA, in cert --each and in renew, whichever comes first.
 func TestOneCALeavesTheOthersAlone(t *testing.T) {
+	mta.NotShort(t)
 	t.Parallel()
 	w := newWorld(t, testca.Config{ARIDue: true})
 	start := func(cfg testca.Config) *testca.CA {

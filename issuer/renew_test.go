@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
@@ -163,6 +164,7 @@ func TestRenewFinishesOrders(t *testing.T) {
 // A renewal that has waited for a day has failed, however often its order was replaced
 // meanwhile; the order goes on. Somebody's own order just waits.
 func TestRenewWaitsADay(t *testing.T) {
+	mta.NotShort(t)
 	t.Parallel()
 	w := newWorld(t, testca.Config{MailDelay: time.Hour})
 	c := new(clock)
