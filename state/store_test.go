@@ -11,6 +11,10 @@ import (
 )
 
 func TestStore(t *testing.T) {
+	many := 100_000
+	if testing.Short() {
+		many = 1000 // the files of more take a quarter of a minute
+	}
 	statetest.Run(t, func(t *testing.T) *statetest.World {
 		path := filepath.Join(t.TempDir(), "state")
 		if _, err := state.Open(path).Create(); err != nil {
@@ -37,7 +41,7 @@ func TestStore(t *testing.T) {
 					write("pending", state.PendingName(p.Email), data)
 				}
 			},
-			Many: 100_000,
+			Many: many,
 		}
 	})
 }
