@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"postseal/internal/test/mta"
 )
 
 // An early attempt that failed is kept as long as a later one that was sent: a gap
@@ -40,6 +42,7 @@ func TestForgetLeavesNoGap(t *testing.T) {
 
 // However much lies there, a command looks at a part, and those that follow at the rest.
 func TestForgetIsBounded(t *testing.T) {
+	mta.NotShort(t)
 	d := newDir(t)
 	for n := range mostForgotten + 2 {
 		if err := os.WriteFile(d.Path("answers", fmt.Sprintf("%d.json", n)), nil, 0o666); err != nil {

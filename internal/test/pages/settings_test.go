@@ -16,6 +16,7 @@ import (
 // With the settings that contrib/cas.md gives for acme2certifier, an order ends well at a
 // CA with the same habits: those of before 0.45.1, and those since.
 func TestSettingsForAcme2certifier(t *testing.T) {
+	mta.NotShort(t)
 	t.Parallel()
 	var settings []string
 	for _, b := range readPage(t, filepath.Join(root, "contrib", "cas.md")).blocks {
