@@ -44,6 +44,7 @@ var flagValues = flagWords{
 	"key-type":   cert.KeyTypes,
 	"usage":      cert.Usages,
 	"p12":        cert.Formats,
+	"format":     cert.Exports,
 	"reason":     issuer.Reasons,
 	"via":        setup.Names(setup.Servers),
 	"token-join": state.TokenJoins,
