@@ -63,13 +63,13 @@ func EncodeProfile(owner string, all []*Identity) ([]byte, error) {
 	var parts []payload
 	var cas []*x509.Certificate
 	for _, id := range all {
-		chain := slices.DeleteFunc(slices.Clone(id.Chain), isRoot)
-		p12, err := EncodeContainer("legacy", id.Key, chain, id.Passphrase)
+		between := slices.DeleteFunc(slices.Clone(id.Chain[1:]), isRoot)
+		p12, err := EncodeContainer("legacy", id.Key, append(id.Chain[:1:1], between...), id.Passphrase)
 		if err != nil {
 			return nil, err
 		}
 		parts = append(parts, newPayload("com.apple.security.pkcs12", id.Label+".key", id.Label, p12))
-		cas = append(cas, chain[1:]...)
+		cas = append(cas, between...)
 	}
 	seen := map[string]bool{}
 	for _, c := range cas {
