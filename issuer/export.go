@@ -19,7 +19,7 @@ type Export struct {
 	To         string          // a file, or a directory
 	Format     string          // one of cert.Exports
 	Former     bool            // the earlier keys, too: old mail needs them
-	Passphrase cert.Passphrase // without a kind: that of each certificate
+	Passphrase cert.Passphrase // without a kind: that of each certificate; PEM has none
 }
 
 // Exported is a certificate whose key was exported. Several can be in one file.
@@ -62,7 +62,7 @@ func (i *Issuer) Export(x Export) ([]Exported, error) {
 		return nil, err
 	}
 	for n := range done {
-		done[n].File = files[min(n, len(files)-1)].path
+		done[n].File = files[min(n, len(files)-1)].path // a profile has all
 	}
 	return done, writeOut(files)
 }
@@ -70,15 +70,10 @@ func (i *Issuer) Export(x Export) ([]Exported, error) {
 // check returns the address.
 func (x *Export) check() (string, error) {
 	addr, err := cert.ParseAddress(x.Email)
-	switch kind := x.Passphrase.Kind; {
-	case err != nil:
-		return "", err
-	case !slices.Contains(cert.Exports, x.Format):
-		return "", failure.In("format", failure.Usage("use "+strings.Join(cert.Exports, ", "), "unknown format %q", x.Format))
-	case x.Format == "pem" && kind != "" && kind != cert.PassNone:
-		return "", failure.In("format", failure.Usage(failure.OtherFormat, "a PEM file has no passphrase"))
+	if err == nil && !slices.Contains(cert.Exports, x.Format) {
+		err = failure.In("format", failure.Usage("use "+strings.Join(cert.Exports, ", "), "unknown format %q", x.Format))
 	}
-	return addr, nil
+	return addr, err
 }
 
 // exportables reads the certificates of an address that are in force, and with former
@@ -92,23 +87,23 @@ func (i *Issuer) exportables(addr string, former bool) (all []exportable, err er
 	names := []string{store.BaseName(addr)} // it may be damaged, and the earlier ones not
 	for _, c := range certs {
 		names = append(names, c.Name)
-		all = i.addExportable(all, exportable{name: c.Name, dir: i.disk.CertDir(c.Name), former: !c.InForce(i.now())})
+		if inForce := c.InForce(i.now()); inForce || former {
+			all = i.addExportable(all, exportable{name: c.Name, dir: i.disk.CertDir(c.Name), former: !inForce})
+		}
 	}
 	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		dirs, err := i.disk.Previous(name)
-		if err != nil {
-			return nil, err
-		}
-		for _, dir := range dirs {
-			if former {
+	if former {
+		for _, name := range slices.Compact(names) {
+			dirs, err := i.disk.Previous(name)
+			if err != nil {
+				return nil, err
+			}
+			for _, dir := range dirs {
 				all = i.addExportable(all, exportable{name: name, dir: dir, former: true})
 			}
 		}
 	}
-	all = slices.DeleteFunc(all, func(e exportable) bool {
-		return e.former && !former || !cert.NamesOneOf(e.Renewal.Emails, []string{addr})
-	})
+	all = slices.DeleteFunc(all, func(e exportable) bool { return !cert.NamesOneOf(e.Renewal.Emails, []string{addr}) })
 	slices.SortStableFunc(all, func(a, b exportable) int { return b.Renewal.NotBefore.Compare(a.Renewal.NotBefore) })
 	switch {
 	case len(all) == 0 && !former:
@@ -203,7 +198,8 @@ func (x *Export) place(files []outFile) (err error) {
 	info, statErr := os.Stat(x.To)
 	isDir := statErr == nil && info.IsDir()
 	if !isDir && len(files) > 1 {
-		return failure.In("to", failure.Usage("give a directory that exists", "%q is not a directory, and there are %d files to write", x.To, len(files)))
+		return failure.In("to", failure.Usage("give a directory that exists",
+			"%q is not a directory, and there are %d files to write", x.To, len(files)))
 	}
 	for n := range files {
 		f := &files[n]

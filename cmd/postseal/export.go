@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/internal/printable"
 	"postseal/issuer"
 )
@@ -39,6 +40,9 @@ type exportJSON struct {
 func (c *exportCmd) run(s *session) error {
 	if err := c.check(); err != nil {
 		return err
+	}
+	if c.Format == "pem" && (s.given("passphrase") || s.given("passphrase-file")) { // the file's are for containers
+		return failure.Usage("use another --format, or leave the passphrase out", "a PEM file has no passphrase")
 	}
 	lock, err := c.choose()
 	if err != nil {

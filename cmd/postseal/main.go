@@ -1,4 +1,4 @@
-// Command postseal orders, renews and revokes S/MIME certificates over ACME.
+// Command postseal orders, renews, exports and revokes S/MIME certificates over ACME.
 //
 // It is the issuing half: it holds the keys and never looks at mail. The
 // challenge mails are answered by postseal-milter or postseal-pipe, and what
