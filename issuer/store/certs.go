@@ -68,10 +68,14 @@ func readGeneration(dir string) (*Generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cert.Fingerprint(chain[0]) != r.Fingerprint || !cert.SamePublicKey(chain[0].PublicKey, key) {
+	g := &Generation{key, chain, Passphrase(dir), r}
+	if r, err = ReadRenewal(dir); err != nil {
+		return nil, err
+	}
+	if cert.Fingerprint(chain[0]) != r.Fingerprint || r.Fingerprint != g.Renewal.Fingerprint || !cert.SamePublicKey(chain[0].PublicKey, key) {
 		return nil, fmt.Errorf("%s: key, certificate and %s do not belong together", dir, RenewalFile)
 	}
-	return &Generation{key, chain, Passphrase(dir), r}, nil
+	return g, nil
 }
 
 func parseFile[T any](path string, parse func([]byte) (T, error)) (parsed T, err error) {
