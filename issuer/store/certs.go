@@ -72,7 +72,8 @@ func readGeneration(dir string) (*Generation, error) {
 	if r, err = ReadRenewal(dir); err != nil {
 		return nil, err
 	}
-	if cert.Fingerprint(chain[0]) != r.Fingerprint || r.Fingerprint != g.Renewal.Fingerprint || !cert.SamePublicKey(chain[0].PublicKey, key) {
+	leaf := cert.Fingerprint(chain[0])
+	if leaf != r.Fingerprint || leaf != g.Renewal.Fingerprint || !cert.SamePublicKey(chain[0].PublicKey, key) {
 		return nil, fmt.Errorf("%s: key, certificate and %s do not belong together", dir, RenewalFile)
 	}
 	return g, nil
