@@ -116,7 +116,7 @@ func (i *Issuer) InForce(email string) (paths []string, err error) {
 		return nil, err
 	}
 	for _, c := range certs {
-		if c.Revoked.IsZero() && i.now().Before(c.NotAfter) {
+		if c.InForce(i.now()) {
 			paths = append(paths, filepath.Join(i.disk.CertDir(c.Name), store.CertFile))
 		}
 	}

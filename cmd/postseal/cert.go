@@ -183,7 +183,7 @@ func (c *certCmd) check(s *session, each bool) error {
 		return failure.Usage("use a duration such as 30m", "--timeout must be more than nothing")
 	}
 	if c.Out != "" {
-		if err := store.CheckOut(c.Out); err != nil {
+		if err := failure.In("out", store.CheckOut(c.Out)); err != nil {
 			return err
 		}
 	}

@@ -44,6 +44,7 @@ var flagValues = flagWords{
 	"key-type":   cert.KeyTypes,
 	"usage":      cert.Usages,
 	"p12":        cert.Formats,
+	"format":     cert.Exports,
 	"reason":     issuer.Reasons,
 	"via":        setup.Names(setup.Servers),
 	"token-join": state.TokenJoins,
@@ -154,7 +155,7 @@ func newFlag(f *kong.Flag, values flagWords) shellFlag {
 		made.Kind = "none"
 	case len(made.Words) > 0:
 		made.Kind = "words"
-	case f.PlaceHolder == "FILE" || f.PlaceHolder == "PATH":
+	case slices.Contains([]string{"FILE", "FILE|DIR", "PATH"}, f.PlaceHolder):
 		made.Kind = "files"
 	case f.PlaceHolder == "DIR" || f.Name == "dir":
 		made.Kind = "dirs"

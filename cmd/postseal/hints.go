@@ -28,6 +28,7 @@ var inFlags = map[string]string{
 	failure.OrderOne:       "order one with: postseal cert -e ADDR",
 	failure.EmptyPass:      "use --no-passphrase for an empty one",
 	failure.GivePass:       "give it with --passphrase-file",
+	failure.ExportFormer:   `"postseal status" shows what there is; --former exports keys of certificates that are revoked or expired, too`,
 	failure.OtherReason:    "give another --reason, or none",
 	failure.SignByKey:      "another account ordered it: sign with the certificate's key, --key-path FILE",
 	failure.SignByAccount:  "sign with the account that ordered it: give the certificate alone, as PEM, without --key-path",

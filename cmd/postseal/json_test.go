@@ -16,6 +16,7 @@ import (
 // documents are what --json writes, by the name of their subsection in the manual.
 var documents = map[string]any{
 	"cert and renew":                       results{},
+	"export":                               exportJSON{},
 	"cancel":                               cancelJSON{},
 	"revoke":                               revokeJSON{},
 	"status":                               issuer.Status{},

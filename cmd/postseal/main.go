@@ -1,4 +1,4 @@
-// Command postseal orders, renews and revokes S/MIME certificates over ACME.
+// Command postseal orders, renews, exports and revokes S/MIME certificates over ACME.
 //
 // It is the issuing half: it holds the keys and never looks at mail. The
 // challenge mails are answered by postseal-milter or postseal-pipe, and what
@@ -29,6 +29,7 @@ type flags struct {
 
 	Cert       certCmd       `cmd:"" help:"Order a certificate."`
 	Renew      renewCmd      `cmd:"" help:"Renew what is due."`
+	Export     exportCmd     `cmd:"" help:"Write the keys of an address to files for mail programs."`
 	Cancel     cancelCmd     `cmd:"" help:"Give up an order in flight."`
 	Revoke     revokeCmd     `cmd:"" help:"Revoke a certificate."`
 	Status     statusCmd     `cmd:"" help:"Show certificates, orders in flight, and challenges that are waited for."`
@@ -42,6 +43,7 @@ type flags struct {
 var examples = map[string]string{
 	"cert":               "postseal cert -e alice@example.org --agree-tos",
 	"renew":              "postseal renew -n --jitter 1h",
+	"export":             "postseal export -e alice@example.org --to alice.mobileconfig --format mobileconfig --former",
 	"cancel":             "postseal cancel -e alice@example.org",
 	"revoke":             "postseal revoke --cert-path alice.p12 --reason keycompromise",
 	"status":             "postseal status --json",
@@ -102,6 +104,8 @@ func (f *flags) command(ctx context.Context, s *session, parsed *cli.Parsed) err
 		return f.Cert.run(ctx, s)
 	case "renew":
 		return f.Renew.run(ctx, s)
+	case "export":
+		return f.Export.run(s)
 	case "cancel":
 		return f.Cancel.run(ctx, s)
 	case "revoke":

@@ -30,7 +30,7 @@ var Keys = []string{
 	"email", "each", "from-file", "jobs", "contact", "agree-tos", "eab-kid", "eab-hmac-key-file", "profile",
 	"key-type", "key-path", "usage", "passphrase", "passphrase-file", "no-passphrase", "p12", "out", "force",
 	"dry-run", "timeout", "settle", "token-join", "trigger", "compat", "interactive", "deploy-hook", "revoke-hook", "fail-hook",
-	"reuse-key", "cert-path", "reason", "mail-to", "jitter", "reset-learned",
+	"reuse-key", "to", "format", "former", "cert-path", "reason", "mail-to", "jitter", "reset-learned",
 	"milter", "postfix-config", "mail-user", "mailbox", "message",
 	// postseal-pipe
 	"print", "passthrough", "answered-exit", "explain",

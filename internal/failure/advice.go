@@ -26,6 +26,7 @@ const (
 	EmptyPass      = "ask for no passphrase if it is to be empty"
 	GivePass       = "give the passphrase"
 	OtherReason    = "give another reason, or none"
+	ExportFormer   = "export the earlier keys, too, for one that is revoked or expired"
 	SignByKey      = "another account ordered it: sign with the certificate's key"
 	SignByAccount  = "sign with the account that ordered it: give the certificate alone, without its key"
 	NameKeyOrCA    = "give the certificate's key, or the CA"

@@ -45,6 +45,64 @@ type Generation struct {
 	Renewal    *Renewal
 }
 
+// ReadGeneration reads a directory that Put has written, this time or a former one. A
+// renewal may replace it meanwhile, so what does not fit together is read once more.
+func ReadGeneration(dir string) (*Generation, error) {
+	g, err := readGeneration(dir)
+	if err != nil {
+		g, err = readGeneration(dir)
+	}
+	return g, err
+}
+
+func readGeneration(dir string) (*Generation, error) {
+	r, err := ReadRenewal(dir)
+	if err != nil {
+		return nil, err
+	}
+	key, err := parseFile(filepath.Join(dir, KeyFile), cert.ParseKey)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := parseFile(filepath.Join(dir, FullchainFile), cert.ParseChain)
+	if err != nil {
+		return nil, err
+	}
+	g := &Generation{key, chain, Passphrase(dir), r}
+	if r, err = ReadRenewal(dir); err != nil {
+		return nil, err
+	}
+	leaf := cert.Fingerprint(chain[0])
+	if leaf != r.Fingerprint || leaf != g.Renewal.Fingerprint || !cert.SamePublicKey(chain[0].PublicKey, key) {
+		return nil, fmt.Errorf("%s: key, certificate and %s do not belong together", dir, RenewalFile)
+	}
+	return g, nil
+}
+
+func parseFile[T any](path string, parse func([]byte) (T, error)) (parsed T, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return parsed, err
+	}
+	if parsed, err = parse(data); err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return parsed, err
+}
+
+// Previous returns the directories of the former generations of certs/NAME.
+func (d *Disk) Previous(name string) (dirs []string, err error) {
+	at := d.Path("certs", PreviousDir, name)
+	entries, err := os.ReadDir(at)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, Error(at, err)
+	}
+	for _, e := range entries {
+		dirs = append(dirs, filepath.Join(at, e.Name()))
+	}
+	return dirs, nil
+}
+
 // files returns the content by file name. All are 0600: the directory is the
 // issuer's alone, and a copy of it should stay so.
 func (g *Generation) files() (map[string][]byte, error) {
@@ -251,13 +309,9 @@ func (d *Disk) Sweep() error {
 
 // ReadLeaf reads the certificate in a directory of certs/.
 func ReadLeaf(dir string) (*x509.Certificate, error) {
-	data, err := os.ReadFile(filepath.Join(dir, CertFile))
+	chain, err := parseFile(filepath.Join(dir, CertFile), cert.ParseChain)
 	if err != nil {
 		return nil, err
-	}
-	chain, err := cert.ParseChain(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, CertFile), err)
 	}
 	return chain[0], nil
 }

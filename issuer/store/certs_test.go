@@ -60,6 +60,9 @@ func TestStoreIsOneSet(t *testing.T) {
 					t.Error(err)
 					return
 				}
+				if g, err := ReadGeneration(d.CertDir(alice)); err == nil && g.Passphrase != g.Renewal.Serial {
+					t.Errorf("the passphrase of %s with the key of %s", g.Passphrase, g.Renewal.Serial)
+				}
 			}
 		})
 	}

@@ -21,8 +21,8 @@ import (
 //  2. A symbolic link is followed only if nobody else can have put it there.
 //  3. Owner, group and the group's rights stay where they count; others never get any.
 
-// CheckOut refuses a file that the container cannot be written to: kind Usage, before
-// anything is ordered.
+// CheckOut refuses a file that a container cannot be written to: kind Usage. It is asked
+// before anything is ordered or written.
 func CheckOut(path string) error {
 	_, err := outTarget(path)
 	return err
@@ -30,14 +30,10 @@ func CheckOut(path string) error {
 
 const outHint = "give the name of a file, new or regular"
 
-func badOut(hint, format string, args ...any) error {
-	return failure.In("out", failure.Usage(hint, format, args...))
-}
-
 // outTarget returns the file that path stands for.
 func outTarget(path string) (string, error) {
 	bad := func(format string, args ...any) (string, error) {
-		return "", badOut(outHint, "%q "+format, append([]any{path}, args...)...)
+		return "", failure.Usage(outHint, "%q "+format, append([]any{path}, args...)...)
 	}
 	link, err := os.Lstat(path)
 	switch {
@@ -78,20 +74,20 @@ func followTrusted(path string) (string, error) {
 			dir, err = filepath.Abs(dir)
 		}
 		if err != nil {
-			return "", badOut(outHint, "%w", err)
+			return "", failure.Usage(outHint, "%w", err)
 		}
 		if open := openTo(dir); open != "" {
-			return "", badOut("give the file that it leads to", "%q is a symbolic link, and others can make one there: they can write to %s", path, open)
+			return "", failure.Usage("give the file that it leads to", "%q is a symbolic link, and others can make one there: they can write to %s", path, open)
 		}
 		to, err := os.Readlink(path)
 		if err != nil {
-			return "", badOut(outHint, "%w", err)
+			return "", failure.Usage(outHint, "%w", err)
 		}
 		if path = to; !filepath.IsAbs(to) {
 			path = filepath.Join(dir, to)
 		}
 	}
-	return "", badOut(outHint, "%q leads in a circle", path)
+	return "", failure.Usage(outHint, "%q leads in a circle", path)
 }
 
 // openTo returns the directory, dir or one above it, in which somebody else than this
@@ -122,6 +118,11 @@ func CopyOut(from, to string) error {
 	if err != nil {
 		return err
 	}
+	return WriteOut(to, data)
+}
+
+// WriteOut writes a file that is for its owner alone where the admin wants it.
+func WriteOut(to string, data []byte) error {
 	target, err := outTarget(to)
 	if err != nil {
 		return err

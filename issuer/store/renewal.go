@@ -67,6 +67,9 @@ func (r *Renewal) marshal() ([]byte, error) {
 	return append(data, '\n'), err
 }
 
+// InForce reports whether neither time nor a revocation has ended a certificate.
+func (r *Renewal) InForce(now time.Time) bool { return r.Revoked.IsZero() && now.Before(r.NotAfter) }
+
 // Due reports whether a certificate should be renewed, by what is on disk alone.
 func (r *Renewal) Due(now time.Time) bool { return !now.Before(r.RenewAt()) }
 

@@ -83,7 +83,7 @@ func textOf(args []ast.Expr) string {
 // The issuing half is a library, too: it names settings as data, and the program has the
 // flags and commands for them.
 func TestIssuerKnowsNoFlags(t *testing.T) {
-	commandLine := regexp.MustCompile(`--[a-z]|\bpostseal (cert|renew|cancel|revoke|status|account|init|check)\b`)
+	commandLine := regexp.MustCompile(`--[a-z]|\bpostseal (cert|renew|export|cancel|revoke|status|account|init|check)\b`)
 	for name, p := range packages(t) {
 		if name != "issuer" && !strings.HasPrefix(name, "issuer/") {
 			continue

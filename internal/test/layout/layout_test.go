@@ -178,6 +178,7 @@ var modules = map[string]string{
 	"golang.org/x/net":                    "IDNA, the public suffix list, DNS messages",
 	"golang.org/x/sys":                    "file locks, inotify",
 	"golang.org/x/term":                   "passphrase prompts",
+	"howett.net/plist":                    "profiles for iOS and macOS",
 	"software.sslmate.com/src/go-pkcs12":  "PKCS#12",
 }
 

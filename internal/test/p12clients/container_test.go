@@ -26,7 +26,7 @@ import (
 var packages = map[string]string{
 	"openssl": "openssl", "pk12util": "libnss3-tools", "certutil": "libnss3-tools", "cmsutil": "libnss3-tools",
 	"keytool": "openjdk-17-jre-headless", "gpgsm": "gpgsm", "gpgconf": "gpgconf", "gpg-agent": "gpg-agent",
-	"slapd": "slapd", "ldapmodify": "ldap-utils", "ldapsearch": "ldap-utils", "ldapadd": "ldap-utils",
+	"plistutil": "libplist-utils", "slapd": "slapd", "ldapmodify": "ldap-utils", "ldapsearch": "ldap-utils", "ldapadd": "ldap-utils",
 }
 
 // need ends the test if a program is not installed: a check that is left out in

@@ -19,10 +19,11 @@ type gnupg struct {
 func newGnuPG(t *testing.T, root string) *gnupg {
 	t.Helper()
 	// Not t.TempDir: see TestMain about the length of its name.
-	g := &gnupg{t, filepath.Join(shared, "gnupg")}
-	if err := os.Mkdir(g.home, 0o700); err != nil {
+	home, err := os.MkdirTemp(shared, "g")
+	if err != nil {
 		t.Fatal(err)
 	}
+	g := &gnupg{t, home}
 	// Without a count the agent measures for seconds how many rounds take 100 ms.
 	write(t, filepath.Join(g.home, "gpg-agent.conf"), "allow-loopback-pinentry\ns2k-count 65536\n")
 	write(t, filepath.Join(g.home, "gpgsm.conf"), "disable-dirmngr\ndisable-crl-checks\n")

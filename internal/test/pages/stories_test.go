@@ -109,6 +109,24 @@ postseal cert --non-interactive -e you@example.org`}},
 			"journalctl POSTSEAL_ADDRESS=alice@example.org                 # one address, both halves": "challenge answered",
 		},
 	},
+	"handing-out": {
+		page:  "contrib/handing-out.md",
+		first: milterAdded, setup: postfix,
+		hands: map[string]hand{
+			"install -d -m 700 /root/handout": {"For admins who give owners their keys",
+				"echo >/etc/postseal/postseal.toml" + signing + "\nsystemctl restart postseal-milter; postseal cert -n -e alice@example.org"},
+			"postseal export -e alice@example.org --to /root/handout/alice.p12 --passphrase-file /root/handout/chosen": {
+				"types a passphrase into the file `chosen`", "echo 'correct horse' >/root/handout/chosen"},
+			"rm -r /root/handout": {"names the files and never the passphrase", `cd /root/handout
+openssl pkcs12 -in alice@example.org.p12 -noout -passin "pass:$(sed -n 's/^alice@example.org\t//p' letters)"
+[ "$(jq -r .exported[0].file list)" = /root/handout/alice@example.org.p12 ]
+openssl pkcs12 -in alice.p12 -noout -passin 'pass:correct horse'
+plistutil -i alice@example.org.mobileconfig >/dev/null`},
+		},
+		wants: map[string]string{
+			"postseal export -e alice@example.org --to /root/handout": "passphrase in /var/lib/postseal/certs/alice@example.org/passphrase",
+		},
+	},
 	"postfix-milter": {
 		page:  "contrib/postfix-milter/README.md",
 		first: []chapter{theUser}, setup: postfix,

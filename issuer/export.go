@@ -1,0 +1,221 @@
+package issuer
+
+import (
+	"cmp"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"postseal/internal/failure"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
+)
+
+// Export asks for the keys of an address as files for the mail programs of its owner.
+type Export struct {
+	Email      string
+	To         string          // a file, or a directory
+	Format     string          // one of cert.Exports
+	Former     bool            // the earlier keys, too: old mail needs them
+	Passphrase cert.Passphrase // without a kind: that of each certificate; PEM has none
+}
+
+// Exported is a certificate whose key was exported. Several can be in one file.
+type Exported struct {
+	File           string
+	Name           string // below certs/
+	Serial         string
+	NotAfter       time.Time
+	Former         bool
+	PassphraseFile string // "" if the passphrase is in none, or there is none
+}
+
+// exportable is one that may be exported.
+type exportable struct {
+	name, dir string
+	former    bool
+	*store.Generation
+}
+
+// Export writes the keys of an address. It changes nothing in the state directory.
+// Generations that are damaged are named and left out.
+func (i *Issuer) Export(x Export) ([]Exported, error) {
+	addr, err := x.check()
+	if err != nil {
+		return nil, err
+	}
+	all, err := i.exportables(addr, x.Former)
+	if err != nil {
+		return nil, err
+	}
+	ids, done, err := x.identities(addr, all)
+	if err != nil {
+		return nil, err
+	}
+	files, err := x.encode(addr, ids)
+	if err != nil {
+		return nil, err
+	}
+	if err := x.place(files); err != nil {
+		return nil, err
+	}
+	for n := range done {
+		done[n].File = files[min(n, len(files)-1)].path // a profile has all
+	}
+	return done, writeOut(files)
+}
+
+// check returns the address.
+func (x *Export) check() (string, error) {
+	addr, err := cert.ParseAddress(x.Email)
+	if err == nil && !slices.Contains(cert.Exports, x.Format) {
+		err = failure.In("format", failure.Usage("use "+strings.Join(cert.Exports, ", "), "unknown format %q", x.Format))
+	}
+	return addr, err
+}
+
+// exportables reads the certificates of an address that are in force, and with former
+// the earlier ones, the newest first. One that is revoked or expired is an earlier one,
+// wherever it lies.
+func (i *Issuer) exportables(addr string, former bool) (all []exportable, err error) {
+	certs, err := i.certificates([]string{addr})
+	if err != nil {
+		return nil, err
+	}
+	names := []string{store.BaseName(addr)} // it may be damaged, and the earlier ones not
+	for _, c := range certs {
+		names = append(names, c.Name)
+		if inForce := c.InForce(i.now()); inForce || former {
+			all = i.addExportable(all, exportable{name: c.Name, dir: i.disk.CertDir(c.Name), former: !inForce})
+		}
+	}
+	slices.Sort(names)
+	if former {
+		for _, name := range slices.Compact(names) {
+			dirs, err := i.disk.Previous(name)
+			if err != nil {
+				return nil, err
+			}
+			for _, dir := range dirs {
+				all = i.addExportable(all, exportable{name: name, dir: dir, former: true})
+			}
+		}
+	}
+	all = slices.DeleteFunc(all, func(e exportable) bool { return !cert.NamesOneOf(e.Renewal.Emails, []string{addr}) })
+	slices.SortStableFunc(all, func(a, b exportable) int { return b.Renewal.NotBefore.Compare(a.Renewal.NotBefore) })
+	switch {
+	case len(all) == 0 && !former:
+		return nil, failure.Failed(failure.ExportFormer, "no certificate in force names %s", addr)
+	case len(all) == 0:
+		return nil, failure.Failed(failure.SeeStatus, "no certificate names %s", addr)
+	}
+	return all, nil
+}
+
+// addExportable reads one, unless it is there already: a run that was killed leaves the
+// certificate in force among the former ones.
+func (i *Issuer) addExportable(all []exportable, e exportable) []exportable {
+	var err error
+	if e.Generation, err = store.ReadGeneration(e.dir); err != nil {
+		i.leftOut(e.name, err)
+		return all
+	}
+	if slices.ContainsFunc(all, func(o exportable) bool { return o.Renewal.Fingerprint == e.Renewal.Fingerprint }) {
+		return all
+	}
+	return append(all, e)
+}
+
+// identities gives each its label and its passphrase.
+func (x *Export) identities(addr string, all []exportable) (ids []*cert.Identity, done []Exported, err error) {
+	inForce := 0
+	for _, e := range all {
+		if !e.former {
+			inForce++
+		}
+	}
+	for _, e := range all {
+		id := &cert.Identity{Label: store.BaseName(addr), Key: e.Key, Chain: e.Chain}
+		if e.former || inForce > 1 {
+			id.Label += "." + cert.Serial(e.Chain[0])
+		}
+		d := Exported{Name: e.name, Serial: e.Renewal.Serial, NotAfter: e.Renewal.NotAfter, Former: e.former}
+		if x.Format != "pem" {
+			if id.Passphrase, d.PassphraseFile, err = x.lock(e); err != nil {
+				return nil, nil, err
+			}
+		}
+		ids, done = append(ids, id), append(done, d)
+	}
+	return ids, done, nil
+}
+
+// lock returns a passphrase, and the file that it is in.
+func (x *Export) lock(e exportable) (word, file string, err error) {
+	p := x.Passphrase
+	if p.Kind == "" {
+		p = e.Renewal.Passphrase
+	}
+	if p.Kind == "" || p.Kind == cert.PassGenerated {
+		file = filepath.Join(e.dir, store.PassphraseFile)
+		if e.Passphrase == "" {
+			return "", "", failure.Failed(failure.GivePass, "the passphrase of %s is not in %s", e.name, file)
+		}
+		return e.Passphrase, file, nil
+	}
+	word, err = p.Word("")
+	return word, p.Path, err
+}
+
+// outFile is a file to be written.
+type outFile struct {
+	name, path string
+	data       []byte
+}
+
+// encode makes the files: a profile for all, or one for each.
+func (x *Export) encode(addr string, ids []*cert.Identity) ([]outFile, error) {
+	if x.Format == "mobileconfig" {
+		owner := store.BaseName(addr)
+		data, err := cert.EncodeProfile(owner, ids)
+		return []outFile{{name: owner + ".mobileconfig", data: data}}, err
+	}
+	var files []outFile
+	for _, id := range ids {
+		data, err := id.Encode(x.Format)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, outFile{name: id.Label + "." + strings.TrimSuffix(x.Format, "-legacy"), data: data})
+	}
+	return files, nil
+}
+
+// place says where each file goes. It refuses before anything is written.
+func (x *Export) place(files []outFile) (err error) {
+	info, statErr := os.Stat(x.To)
+	isDir := statErr == nil && info.IsDir()
+	if !isDir && len(files) > 1 {
+		return failure.In("to", failure.Usage("give a directory that exists",
+			"%q is not a directory, and there are %d files to write", x.To, len(files)))
+	}
+	for n := range files {
+		f := &files[n]
+		if f.path = x.To; isDir {
+			f.path = filepath.Join(x.To, f.name)
+		}
+		err = cmp.Or(err, store.CheckOut(f.path))
+	}
+	return failure.In("to", err)
+}
+
+func writeOut(files []outFile) error {
+	for _, f := range files {
+		if err := store.WriteOut(f.path, f.data); err != nil {
+			return failure.In("to", failure.Failed("give a place that this user can write to", "%w", err))
+		}
+	}
+	return nil
+}
