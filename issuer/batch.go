@@ -8,13 +8,13 @@ import (
 	"postseal/issuer/ca"
 )
 
-// What ends one order ends no other, with one exception: without an account at a CA
+// The end of one order ends no other, with one exception: without an account at a CA
 // there are no orders at that CA. Every CA of a batch has workers of its own, so that
 // one that is dead, silent, not trusted or rate-limited holds up nobody else's order,
 // and no order waits with a context that another's end would cancel.
 
 // Batch obtains many certificates, at most jobs at a time at each CA, and tells done
-// what came of each, one call at a time and in the order in which they end. It begins
+// the outcome of each, one call at a time and in the order in which they end. It begins
 // no new one after the context ended, nor at a CA at which an account could not be
 // had.
 func (i *Issuer) Batch(ctx context.Context, reqs []Request, jobs int, done func(n int, res *Result, err error)) {

@@ -96,7 +96,7 @@ func (i *Issuer) cancelOne(ctx context.Context, named store.Named, bundle string
 	return done, nil
 }
 
-// deactivate tells the CA that nobody waits for the pending authorizations of an order.
+// deactivate deactivates the pending authorizations of an order at the CA.
 func (i *Issuer) deactivate(ctx context.Context, o *store.Order, bundle string) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
 	defer cancel()

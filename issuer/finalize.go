@@ -167,7 +167,7 @@ func (r *run) finalError(err error) error {
 	return dead
 }
 
-// download gets the certificate and checks that it is the one ordered, before
+// download fetches the certificate and checks that it is the one ordered, before
 // anything on disk is replaced.
 func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certificate, error) {
 	text, err := r.ca.Download(ctx, order)

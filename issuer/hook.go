@@ -42,7 +42,7 @@ func (r *run) deploy(ctx context.Context, res *Result) error {
 const maxHookError = 4000
 
 // failed runs the fail hook if an order ended without a certificate, and nothing is
-// left that another run would resume. What the hook itself has to say changes nothing.
+// left that another run would resume. The hook's own output changes nothing.
 func (r *run) failed(res *Result, err error) {
 	if r.req.FailHook == "" || r.req.DryRun || failure.KindOf(err) != failure.KindFailed || res != nil || r.order != nil {
 		return
@@ -97,8 +97,8 @@ func hook(ctx context.Context, command string, variables ...string) error {
 }
 
 // hookEnvironment leaves out what is ours: passwords and passphrases are not for the
-// eyes of hooks, and a variable that one kind of hook does not get must not come from
-// whoever started us.
+// eyes of hooks, and a variable that one kind of hook does not have must not come from
+// the caller's environment.
 func hookEnvironment(env []string) []string {
 	return slices.DeleteFunc(slices.Clone(env), func(entry string) bool {
 		return strings.HasPrefix(entry, "POSTSEAL_") || strings.HasPrefix(entry, "HOOK_")

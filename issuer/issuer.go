@@ -184,7 +184,7 @@ func dayOf(t time.Time) string { return t.Local().Format("2006-01-02") }
 // StepKind says what a Step is about.
 type StepKind string
 
-// The steps of an order in their usual sequence, and what can stand between.
+// The steps of an order in their usual sequence, and those that can come between.
 const (
 	StepAccount   StepKind = "account"   // made or found
 	StepOrder     StepKind = "order"     // ordered, or resumed

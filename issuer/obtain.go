@@ -39,8 +39,8 @@ type Result struct {
 	PassphraseFile                        string // "" unless it was generated
 }
 
-// Obtain gets one certificate: it resumes the order that is on disk, or orders. It goes
-// along the table in doc.go, whose lines stand behind its calls and those of what it calls.
+// Obtain brings one certificate: it resumes the order that is on disk, or orders. It goes
+// along the table in doc.go; the numbers of the lines are behind the calls.
 func (i *Issuer) Obtain(ctx context.Context, req Request) (*Result, error) {
 	if err := req.check(); err != nil {
 		return nil, err
@@ -279,7 +279,7 @@ func usageWords(usages []string) string {
 
 func daysLeft(end, now time.Time) int { return max(0, int(end.Sub(now)/(24*time.Hour))) }
 
-// askPassphrase asks before the wait begins, so that nobody has to stay for it.
+// askPassphrase asks before the wait begins, so that the user need not stay.
 func (r *run) askPassphrase() error {
 	if r.req.Passphrase.Kind != "" || r.req.AskPassphrase == nil || r.req.DryRun {
 		return nil

@@ -13,7 +13,7 @@ import (
 	"postseal/issuer/store"
 )
 
-// place returns the order at the CA: the one on disk as it stands now, else a new
+// place returns the order at the CA: the one on disk in its present state, else a new
 // one.
 func (r *run) place(ctx context.Context) (acme.Order, error) {
 	if r.order != nil && r.order.URL != "" {

@@ -129,7 +129,7 @@ func (r *run) forget() {
 	r.order = nil
 }
 
-// unrecord ends the wait for a challenge: nobody may answer it any more.
+// unrecord ends the wait for a challenge, which is not answered any more.
 func (r *run) unrecord(c *store.Challenge) {
 	if r.req.Interactive != nil {
 		return

@@ -92,7 +92,7 @@ func (v *watcher) startTimers() {
 }
 
 // afterResume is how long a run waits at least before it POSTs without a mail: an
-// answer that came while nobody waited is read meanwhile.
+// answer that came between two runs is read meanwhile.
 const afterResume = time.Second
 
 // untilEarly counts the patience from the order: it is not to begin anew with each run
@@ -239,7 +239,7 @@ func (v *watcher) noted(n *state.Note) {
 	v.r.hint(v.c.Email, failure.AnswerByHand)
 }
 
-// missHalf says, once for all orders, that nobody was ever seen who could answer.
+// missHalf says, once for all orders, that no mail half was ever seen.
 func (v *watcher) missHalf() {
 	store := v.r.i.Store
 	halves, err := store.MailHalves()
@@ -304,7 +304,7 @@ func (v *watcher) post(ctx context.Context) error {
 	return v.r.update(func(*store.Order) { v.c.Posted = posted })
 }
 
-// look asks the CA how the authorization stands.
+// look asks the CA for the state of the authorization.
 func (v *watcher) look(ctx context.Context) (done bool, err error) {
 	authz, after, err := v.r.ca.Look(ctx, v.c.Authz)
 	v.poll.Reset(v.nextLook(after))
@@ -371,7 +371,7 @@ func (v *watcher) giveUp(ctx context.Context) error {
 }
 
 // learn tells the CA's account how an authorization ended, and reports whether the CA looked
-// too early. That it cannot be written down is not a reason to fail an order.
+// too early. An error in writing it down does not fail an order.
 func (v *watcher) learn(valid bool, reason string) (tooEarly bool) {
 	r := v.r
 	o := ca.Outcome{

@@ -62,7 +62,7 @@ func (c *checker) mailUser() *identity {
 	return id
 }
 
-// What may be done with a file, as in the last three bits of a mode.
+// The rights to a file, as in the last three bits of a mode.
 const (
 	mayRead   fs.FileMode = 4
 	mayWrite  fs.FileMode = 2

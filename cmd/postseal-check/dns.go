@@ -63,7 +63,7 @@ func (c *checker) checkDNS(ctx context.Context, r *report) {
 	}
 }
 
-// checkMX looks whether mail to the domain, the challenge for example, gets anywhere.
+// checkMX looks whether mail to the domain, the challenge for example, can arrive.
 func (c *checker) checkMX(ctx context.Context, r *report, domain string) {
 	const hint = "without it the challenge mail does not arrive"
 	records, err := c.resolver().Records(ctx, domain+".", dnsmessage.TypeMX)

@@ -72,7 +72,7 @@ func international(s *submit.Session) string {
 	return "no SMTPUTF8: only for ASCII addresses"
 }
 
-// recipient returns who would get a reply: where a challenge is waited for, the CA's
+// recipient returns who would receive a reply: where a challenge is waited for, the CA's
 // address. Otherwise only the CA's host is known, and known is false.
 func (c *checker) recipient() (addr string, known bool) {
 	var records []*state.Pending

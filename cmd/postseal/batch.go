@@ -123,7 +123,7 @@ func (t *tally) summary(total int) {
 	}
 }
 
-// err is the exit status of a batch: what failed counts most, then what waits.
+// err is the exit status of a batch: a failure counts most, then a wait.
 func (t *tally) err() error {
 	failed, waiting := t.counts[outcomeFailed], t.counts[outcomeWaiting]
 	switch {
@@ -173,7 +173,7 @@ func newBar(w io.Writer, total int) *bar {
 		progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish())}
 }
 
-// draw shows the bar as it stands. The terminal may be gone; the batch goes on.
+// draw shows the bar. The terminal may be gone; the batch goes on.
 func (b *bar) draw() {
 	if b == nil {
 		return

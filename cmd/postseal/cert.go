@@ -113,7 +113,7 @@ func (c *certCmd) run(ctx context.Context, s *session) error {
 	return s.one(ctx, req)
 }
 
-// addresses returns the addresses, and whether each gets its own certificate.
+// addresses returns the addresses, and whether each has its own certificate.
 func (c *certCmd) addresses() (emails []string, each bool, err error) {
 	var typed []cert.Typed
 	for n, addr := range c.Email {

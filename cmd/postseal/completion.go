@@ -30,7 +30,7 @@ type completionCmd struct {
 type completionScript struct{}
 
 // BeforeResolve is called by kong before the configuration file is looked at:
-// whoever completes command lines need not be allowed to read it.
+// the user at the shell need not be allowed to read it.
 func (completionScript) BeforeResolve(k *kong.Kong, ctx *kong.Context) error {
 	err := writeCompletion(k.Stdout, ctx.Selected().Name, k.Model, flagValues)
 	if err == nil {

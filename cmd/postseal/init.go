@@ -51,7 +51,7 @@ func (c *initCmd) run(ctx context.Context, s *session, file *cli.File) error {
 	return c.check(ctx, s)
 }
 
-// options reads the flags. What they cannot be is refused before anything is asked.
+// options reads the flags. Invalid ones are refused before anything is asked.
 func (c *initCmd) options(s *session, file *cli.File) (o setup.Options, err error) {
 	o = setup.Options{Personal: os.Geteuid() != 0, State: s.opts.Dir, Redis: cli.IsURL(s.State), Bin: programs(), DryRun: c.DryRun}
 	if o.Personal && s.State == state.SystemDir { // of the machine's configuration

@@ -23,8 +23,8 @@ import (
 // libexec is where packages put programs that only other programs start.
 var libexec = "/usr/libexec/postseal"
 
-// look has postseal-check look at everything, and tells each finding. What the program
-// has to know, a password among it, goes to its standard input and nowhere else.
+// look has postseal-check look at everything, and tells each finding. The options,
+// a password among them, go to its standard input and nowhere else.
 func look(ctx context.Context, o check.Options, tell func(check.Finding)) error {
 	program, err := findProgram("postseal-check")
 	if err != nil {
@@ -83,7 +83,7 @@ func findProgram(name string) (string, error) {
 	return "", failure.Config("install it there; it is a part of postseal", "%s is neither in %s nor in %s", name, dirs[0], dirs[1])
 }
 
-// What postseal-check may say: it reads mail, so what it says is not trusted either.
+// Bounds of postseal-check's output: it reads mail, so it is not trusted either.
 const (
 	maxFinding  = 64 << 10
 	maxFindings = 10_000

@@ -15,7 +15,7 @@ import (
 	"postseal/issuer"
 )
 
-// What became of a certificate, in JSON and in the summary of a batch.
+// The outcomes of an order, in JSON and in the summary of a batch.
 const (
 	outcomeIssued  = "issued"
 	outcomeNotDue  = "not_due"

@@ -36,7 +36,7 @@ func newVoice(verbose, asJSON bool) *voice {
 	return v
 }
 
-// step tells of a step of an order. What went wrong is always told; what is
+// step tells of a step of an order. Failures are always told; what is
 // waited for, to people; the rest on demand.
 func (v *voice) step(s issuer.Step) {
 	s.Text = typed(s.Text)

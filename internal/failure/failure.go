@@ -18,7 +18,7 @@ const (
 	KindFailed      // it did not work, and will not by itself
 	KindNotDue      // there is nothing to do
 	KindLater       // not yet: the same call later goes on
-	KindUsage       // what was asked for makes no sense
+	KindUsage       // the request makes no sense
 	KindConfig      // a file or directory that the caller named is not usable
 )
 

@@ -41,7 +41,7 @@ type Plan struct {
 	Notes    []string `json:"notes"`    // what to know, one line each
 }
 
-// Lines is text for a file of somebody else.
+// Lines is text for a file of another program.
 type Lines struct {
 	File  string `json:"file"`
 	Place Place  `json:"place"`

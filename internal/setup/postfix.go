@@ -45,7 +45,7 @@ func (s settings) expanded(name string) string {
 }
 
 // missing returns those lines of a recipe that a main.cf does not have yet, and where
-// they go: the recipe's value stands behind the one that is there.
+// they go: the recipe's value goes behind the one that is there.
 func (s settings) missing(recipe string) (text string, place Place) {
 	place = AtEnd
 	for _, one := range parseSettings(recipe) {

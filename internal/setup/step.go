@@ -120,7 +120,7 @@ func (m *Machine) stateStep(dir *state.Dir, redis bool) Step {
 }
 
 // socketStep makes the directory in which the milter, as the mail half's user, makes its
-// socket. What is made in it belongs to the group of the mail server.
+// socket. Files made in it belong to the group of the mail server.
 func (m *Machine) socketStep(dir, group string) Step {
 	return newStep(dir, "for the milter's socket", exists(m.at(dir)),
 		func() error { return run("install", "-d", "-o", state.Group, "-g", group, "-m", "2750", dir) })

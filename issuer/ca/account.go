@@ -36,7 +36,7 @@ type AccountOptions struct {
 	EABKeyFile string
 }
 
-// accountFile is accounts/CA/account.json; key.pem stands beside it.
+// accountFile is accounts/CA/account.json; key.pem is beside it.
 type accountFile struct {
 	Version int       `json:"version"`
 	Server  string    `json:"server"`

@@ -1,6 +1,6 @@
 // Package ca is one CA over ACME (RFC 8555, RFC 8823), and our account there: it asks, waits
-// as long as the CA asks to, and puts the CA's words into errors. What a CA has taught about
-// itself stands with the account.
+// as long as the CA asks to, and puts the CA's words into errors. The lessons about a CA
+// are with its account.
 package ca
 
 import (
@@ -23,7 +23,7 @@ type Options struct {
 	Disk    *store.Disk
 	Version string // of the program, for User-Agent
 	Account AccountOptions
-	Note    func(text string) // told what somebody may want to know
+	Note    func(text string) // told what a user may want to know
 	Trace   func(text string) // told of each request
 }
 
@@ -53,7 +53,7 @@ type CA struct {
 	resume  time.Time // no request before it: the CA asked for a pause
 }
 
-// New returns the CA with that directory, which nobody has asked for anything yet. Its
+// New returns the CA with that directory, without a request to it. Its
 // roots are the system's and those in bundles, which add up, since each may be the one that
 // a CA needs; "" adds none.
 func New(server string, bundles []string, settings Settings, o Options) (*CA, error) {

@@ -33,7 +33,7 @@ type AccountInfo struct {
 	Learned    LearnedInfo       `json:"learned"`
 }
 
-// LearnedInfo is what the CA has taught. What it has not is empty.
+// LearnedInfo is what the CA has taught; the rest is empty.
 type LearnedInfo struct {
 	MailAfterPost bool   `json:"mail_after_post,omitempty"`
 	Settle        string `json:"settle,omitempty"` // a duration

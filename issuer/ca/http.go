@@ -225,7 +225,7 @@ func forDownload(ctx context.Context) context.Context {
 func followsLinks(ctx context.Context) bool { return ctx.Value(downloadKey{}) == nil }
 
 // cannedWindow answers a request for the renewal window with one that acmez takes. It is
-// the one thing that acmez gets in a download.
+// the one thing that acmez downloads.
 func cannedWindow(req *http.Request) *http.Response {
 	if followsLinks(req.Context()) || req.Method != http.MethodGet {
 		return nil

@@ -134,7 +134,7 @@ func (l learned) settle() time.Duration {
 }
 
 // trial returns half of a pause that was long enough, for one order at a time to try; 0
-// if there is nothing to try. What was too short lately is not tried again.
+// if there is nothing to try. A pause that was too short lately is not tried again.
 func (l learned) trial() time.Duration {
 	half := max(l.settle()/2, minSettle)
 	if !l.Worked || half >= l.settle() || l.TooShort != nil && half <= time.Duration(l.TooShort.Settle) {

@@ -97,7 +97,7 @@ func (c *CA) Judged(ctx context.Context, order acme.Order) (acme.Order, error) {
 	return order, err
 }
 
-// Finalizing is what is asked of a CA that gets a CSR.
+// Finalizing is the request that hands a CA the CSR.
 const Finalizing = "finalizing"
 
 // FinalizeNow sends the CSR. An order that is not ready any more was taken: any error is
@@ -110,7 +110,7 @@ func (c *CA) FinalizeNow(ctx context.Context, order acme.Order, csr []byte) (acm
 	return next, nil
 }
 
-// Download gets the certificate of an order and its chain, as the CA wrote it.
+// Download fetches the certificate of an order and its chain, as the CA wrote it.
 func (c *CA) Download(ctx context.Context, order acme.Order) (text []byte, err error) {
 	err = c.Poll(forDownload(ctx), "downloading the certificate", func(ctx context.Context) error {
 		chains, err := c.client.GetCertificateChain(ctx, c.acme(), order.Certificate)
@@ -122,7 +122,7 @@ func (c *CA) Download(ctx context.Context, order acme.Order) (text []byte, err e
 	return text, err
 }
 
-// GiveUp tells the CA that nobody waits for the pending authorizations of an order (RFC
+// GiveUp deactivates the pending authorizations of an order at the CA (RFC
 // 8555, Section 7.5.2), and returns how many there were.
 func (c *CA) GiveUp(ctx context.Context, url string) (n int, err error) {
 	order, err := c.Order(ctx, url)

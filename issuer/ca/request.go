@@ -10,7 +10,7 @@ import (
 	"postseal/issuer/store"
 )
 
-// patience is how long a CA is waited for that asks to wait, where nobody has set a time.
+// patience is how long to wait for a CA that asks to wait, where no setting says it.
 const patience = 30 * time.Minute
 
 // do makes one request. A CA that says "not now" (429, or 503 with Retry-After) is
@@ -114,7 +114,7 @@ var ErrPending = errors.New("still pending")
 
 // Poll asks until the answer is final: look returns ErrPending until then. The
 // first pause is 100 ms, each one half as long again up to 10 s, and never
-// shorter than the CA's Retry-After. What is transient is asked again.
+// shorter than the CA's Retry-After. Transient failures are tried again.
 func (c *CA) Poll(ctx context.Context, what string, look func(context.Context) error) error {
 	p := NewPace()
 	for {

@@ -43,7 +43,7 @@ var problemHints = map[string]string{
 	typeInvalidProfile:                      failure.OtherProfile,
 }
 
-// What is asked of a CA, where a hint depends on it.
+// The requests to a CA that a hint depends on.
 const (
 	making       = "making an account"
 	revoking     = "revoking"

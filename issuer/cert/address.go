@@ -89,17 +89,17 @@ const byteOrderMark = '\ufeff'
 
 // isUnseen reports whether a character leaves nothing on a screen. Two addresses that
 // differ in one look the same, and a certificate for the wrong one is of no use to
-// anybody: so it is refused wherever it stands. That is all but letters, marks, digits,
+// anybody: so it is refused anywhere. That is all but letters, marks, digits,
 // punctuation, symbols and the space, and those few among them that are drawn as
 // nothing (Unicode's default ignorable code points, and selectors of variants).
 func isUnseen(r rune) bool {
 	return !unicode.IsPrint(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// Typed is an address as somebody wrote it, and where, such as "line 3".
+// Typed is an address as typed, and where, such as "line 3".
 type Typed struct{ Text, Where string }
 
-// ParseTyped reads several addresses. An address that stands twice, if only in another
+// ParseTyped reads several addresses. An address that occurs twice, if only in another
 // case, is one. One error, of the kind Usage, names the places of all that are no
 // address, so that a list is put right at once: the first twenty of them.
 func ParseTyped(list []Typed) ([]string, error) {

@@ -44,7 +44,7 @@ const (
 )
 
 // Passphrase says how a container is locked. A given one is remembered for
-// renewals in renewal.json, which is 0600 and stands beside the private key in
+// renewals in renewal.json, which is 0600 and beside the private key in
 // the clear: it opens nothing there that is not open already.
 type Passphrase struct {
 	Kind  string `json:"kind,omitempty"`
@@ -97,7 +97,7 @@ var errPassphrase = errors.New("the passphrase does not open it")
 
 // openContainer reads a PKCS#12 file, whoever wrote it: NSS (Thunderbird, Firefox) writes
 // BER, and some write no MAC. The certificate is the one that the key is for, wherever
-// it stands. The error is errPassphrase, or says why the container cannot be read.
+// it is. The error is errPassphrase, or says why the container cannot be read.
 func openContainer(data []byte, passphrase string) (*x509.Certificate, crypto.Signer, error) {
 	key, first, rest, err := pkcs12.DecodeChain(data, passphrase)
 	if err != nil && !errors.Is(err, pkcs12.ErrIncorrectPassword) {

@@ -66,7 +66,7 @@ func KeyTypeOf(key crypto.Signer) (string, error) {
 
 var errNoKey = errors.New("holds no private key")
 
-// ParseKey finds the first private key in PEM text, where certificates may stand
+// ParseKey finds the first private key in PEM text, where certificates may be
 // beside it, or reads one in DER. The error is errNoKey if there is none that is not
 // encrypted.
 func ParseKey(data []byte) (crypto.Signer, error) {

@@ -57,7 +57,7 @@ func ReadChain(text []byte) ([]*x509.Certificate, error) {
 }
 
 // ParseChain reads the certificates in PEM text that somebody here has written, the leaf
-// first; keys and explanations may stand beside them.
+// first; keys and explanations may be beside them.
 func ParseChain(data []byte) ([]*x509.Certificate, error) {
 	var chain []*x509.Certificate
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
@@ -108,7 +108,7 @@ func (w Wanted) Check(leaf *x509.Certificate) error {
 }
 
 // maxLifetime is the longest that a certificate lives. The CA/B Forum allows 825 days, and
-// a CA of one's own may be more generous; what has no end is not a certificate for mail.
+// a CA of one's own may be more generous; a certificate without an end is not one for mail.
 const maxLifetime = 10 * 366 * 24 * time.Hour
 
 func (w Wanted) checkLifetime(leaf *x509.Certificate) error {

@@ -17,7 +17,7 @@ import (
 const keyHint = "use a file with an RSA key of 2048 bits or more, P-256 or P-384: PEM or DER, not encrypted"
 
 // ReadKey reads a private key for a certificate: PKCS#8, PKCS#1 or SEC 1, in PEM or DER.
-// What people have besides is called by its name, with a command that converts it.
+// Other files are called by their name, with a command that converts them.
 func ReadKey(path string) (crypto.Signer, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -88,8 +88,8 @@ func open(path string, data []byte, passphrases []func() (string, error)) (*x509
 	return nil, nil, badCert(failure.Failed(failure.GivePass, "the passphrase does not open %q", path))
 }
 
-// identify says what a file is that is not read here, and a command that makes one of it
-// that is; both are "" if it is unknown. name is that of the file.
+// identify names a kind of file that is not read here, and a command that converts it;
+// both are "" for an unknown one. name is that of the file.
 func identify(data []byte, name string) (what, hint string) {
 	name = shellWord(name)
 	block, _ := pem.Decode(data)

@@ -27,7 +27,7 @@ const (
 	PassphraseFile = "passphrase"
 )
 
-// Passphrase returns the passphrase that stands beside a container, "" if none does.
+// Passphrase returns the passphrase beside a container, "" if there is none.
 func Passphrase(dir string) string {
 	data, _ := os.ReadFile(filepath.Join(dir, PassphraseFile))
 	return strings.TrimSpace(string(data))

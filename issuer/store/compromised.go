@@ -38,7 +38,7 @@ func (d *Disk) compromisedPath(pub crypto.PublicKey) (string, error) {
 }
 
 // Ban makes sure that the key of a certificate is not certified again, power cut or
-// not. It comes before the CA is told: whoever says that a key is in other hands is
+// not. It comes before the CA is told: a user who says that a key is in other hands is
 // believed even if the CA cannot be reached.
 func (d *Disk) Ban(leaf *x509.Certificate) error {
 	path, err := d.compromisedPath(leaf.PublicKey)
@@ -57,7 +57,7 @@ func (d *Disk) Ban(leaf *x509.Certificate) error {
 	return nil
 }
 
-// Banned reports whether a key was revoked for keycompromise. What stands in the file does
+// Banned reports whether a key was revoked for keycompromise. The content of the file does
 // not matter, only that it is there; where that cannot be known, the key counts as banned.
 func (d *Disk) Banned(key crypto.Signer) bool {
 	if key == nil {

@@ -22,7 +22,7 @@ import (
 const maxName = 200
 
 // BaseName returns the NAME of a first address: the address itself, with %XX for
-// what cannot stand in a file name or would hide it.
+// characters that are invalid in a file name or would hide it.
 func BaseName(addr string) string {
 	var b strings.Builder
 	for i, c := range []byte(state.Key(addr)) {
@@ -114,7 +114,7 @@ func (d *Disk) lockPath(addr string) string { return d.Path("orders", ".lock-"+B
 // is addr, or fails with ErrLocked.
 func (d *Disk) LockName(addr string) (unlock func(), err error) { return TryLock(d.lockPath(addr)) }
 
-// LockOrder waits until no other order, of this process or another, stands in the way of
+// LockOrder waits until no other order, of this process or another, is in the way of
 // one: none for certificates with the same first address, since those share their
 // names, and none for one of its addresses at the same CA, since there is one record for
 // an address and a CA, and whose mail came could not be told.

@@ -40,8 +40,8 @@ type Refusal struct {
 	Ours bool      `json:"ours,omitempty"` // the request is at fault (4xx), not the server
 }
 
-// Challenge is one address of an order. What the CA tells is not written down: it
-// is asked again by a run that resumes.
+// Challenge is one address of an order. The CA's answers are not written down: a run that
+// resumes asks again.
 type Challenge struct {
 	ID     string    `json:"id"`    // of the pending record
 	Email  string    `json:"email"` // as ordered

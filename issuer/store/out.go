@@ -30,7 +30,7 @@ func CheckOut(path string) error {
 
 const outHint = "give the name of a file, new or regular"
 
-// outTarget returns the file that path stands for.
+// outTarget returns the file that path leads to.
 func outTarget(path string) (string, error) {
 	bad := func(format string, args ...any) (string, error) {
 		return "", failure.Usage(outHint, "%q "+format, append([]any{path}, args...)...)

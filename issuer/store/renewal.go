@@ -193,7 +193,7 @@ func (d *Disk) PickName(emails []string) (string, error) {
 	return "", fmt.Errorf("%d certificates begin with %s", maxSets, emails[0])
 }
 
-// addressesOf tells which addresses a NAME stands for, and whether it is taken. The
+// addressesOf returns the addresses of a NAME, and whether it is taken. The
 // error means that a newer postseal knows.
 func (d *Disk) addressesOf(name string) (emails []string, taken bool, err error) {
 	if Exists(d.CertDir(name)) {
