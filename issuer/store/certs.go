@@ -230,7 +230,7 @@ const newInfix = ".new-"
 // writer: writing takes milliseconds.
 const abandoned = time.Hour
 
-// Sweep removes what killed processes left in certs/.
+// Sweep removes what killed processes left in certs/, and old histories.
 func (d *Disk) Sweep() error {
 	entries, err := os.ReadDir(d.Path("certs"))
 	if err != nil {
@@ -246,6 +246,7 @@ func (d *Disk) Sweep() error {
 			}
 		}
 	}
+	d.sweepHistories()
 	return nil
 }
 
