@@ -43,6 +43,7 @@ type CertStatus struct {
 	Serial      string     `json:"serial"`
 	SHA256      string     `json:"sha256"`
 	KeyType     string     `json:"key_type"`
+	Issued      time.Time  `json:"issued"` // to us, by our clock
 	NotBefore   time.Time  `json:"not_before"`
 	NotAfter    time.Time  `json:"not_after"`
 	DaysLeft    int        `json:"days_left"`
@@ -161,7 +162,7 @@ func (i *Issuer) certStatus(s *Status) error {
 func (i *Issuer) describe(c store.Certificate) CertStatus {
 	d := CertStatus{
 		Name: c.Name, Emails: c.Emails, Server: c.Server, State: CertValid, Serial: c.Serial, SHA256: c.Fingerprint,
-		KeyType: c.KeyType, NotBefore: c.NotBefore, NotAfter: c.NotAfter, DaysLeft: daysLeft(c.NotAfter, i.now()),
+		KeyType: c.KeyType, Issued: c.Issued, NotBefore: c.NotBefore, NotAfter: c.NotAfter, DaysLeft: daysLeft(c.NotAfter, i.now()),
 		RenewAt: c.RenewAt(), RenewSource: "lifetime", Dir: i.disk.CertDir(c.Name),
 	}
 	if c.Window != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"postseal/internal/cli"
+	"postseal/internal/failure"
 	"postseal/internal/printable"
 	"postseal/issuer"
 	"postseal/issuer/cert"
@@ -19,9 +20,14 @@ import (
 type statusCmd struct {
 	Email  []string `short:"e" placeholder:"ADDR" help:"What concerns one of these, with the history of their orders."`
 	Failed bool     `help:"Only addresses whose last order failed, and why."`
+
+	Prometheus bool `help:"Write metrics for a textfile collector."`
 }
 
 func (c *statusCmd) run(s *session) error {
+	if c.Prometheus && (s.JSON || c.Failed) {
+		return failure.Usage("leave the others out", "--prometheus goes with neither --json nor --failed")
+	}
 	emails, err := cert.ParseAddresses(c.Email)
 	if err != nil {
 		return err
@@ -39,6 +45,10 @@ func (c *statusCmd) run(s *session) error {
 	}
 	if s.JSON {
 		return printJSON(status)
+	}
+	if c.Prometheus {
+		writeMetrics(os.Stdout, status)
+		return nil
 	}
 	if c.Failed && len(status.Failed) == 0 {
 		fmt.Println("No address has an order that failed last.")
