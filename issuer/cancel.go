@@ -86,7 +86,7 @@ func (i *Issuer) cancelOne(ctx context.Context, named store.Named, bundle string
 	}
 	done := &Cancelled{Name: name, Emails: o.Emails, Server: o.Server, DryRun: o.DryRun, Finalizing: o.Finalizing && !o.Stored}
 	r := &run{i: i, req: Request{Settings: o.Settings}, name: name, path: path, order: o}
-	r.forget()
+	r.giveUp("cancelled")
 	if store.Exists(path) {
 		return nil, store.Error(path, os.ErrPermission)
 	}

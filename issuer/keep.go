@@ -29,6 +29,7 @@ func (r *run) keep(ctx context.Context, chain []*x509.Certificate) (*Result, err
 	if err := r.i.disk.Put(r.name, g); err != nil {
 		return nil, store.Error(dir, err)
 	}
+	r.tell(store.EventIssued, g.Renewal.Serial, "")
 	r.step(StepStored, "", "wrote %s", filepath.Join(dir, store.P12File))
 	if r.req.Out != "" || r.req.DeployHook != "" {
 		if err := r.update(func(o *store.Order) { o.Stored = true }); err != nil {

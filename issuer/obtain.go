@@ -58,6 +58,7 @@ func (i *Issuer) Obtain(ctx context.Context, req Request) (*Result, error) {
 	defer unlock()
 	res, err := r.obtain(ctx)
 	err = r.patience(r.lastWords(ctx, err))
+	r.tellFailure(res, err)
 	r.failed(res, err)
 	return res, err
 }
@@ -72,6 +73,7 @@ func (r *run) obtain(ctx context.Context) (*Result, error) {
 	if err := r.askPassphrase(); err != nil {
 		return nil, err
 	}
+	r.begun = true
 	if err := r.req.queue.ready(ctx, r.i, r.ca); err != nil { // 2
 		return nil, err
 	}
@@ -103,6 +105,7 @@ func (r *run) certificate(ctx context.Context) ([]*x509.Certificate, error) {
 		if !dead.again || n == maxOrders {
 			return nil, dead.err
 		}
+		r.tell(store.EventFailed, "", dead.err.Error())
 		r.note("", "ordering anew: "+dead.err.Error())
 	}
 }
@@ -173,7 +176,7 @@ func (r *run) loadOrder() error {
 	if o.Server != r.req.Server || !cert.SameAddresses(o.Emails, r.req.Emails) {
 		r.note("", "giving up an unfinished order at "+o.Server)
 		r.order = o
-		r.forget()
+		r.giveUp("another order took its place")
 		return nil
 	}
 	r.order, r.since = o, o.Since
@@ -182,7 +185,7 @@ func (r *run) loadOrder() error {
 	}
 	if key, err := cert.ParseKey([]byte(o.Key)); err == nil && r.i.disk.Banned(key) {
 		r.note("", "giving up an unfinished order: its key was revoked for keycompromise")
-		r.forget()
+		r.giveUp("its key was revoked for keycompromise")
 		return nil
 	}
 	r.adopt()

@@ -71,6 +71,7 @@ func (r *run) newOrder(ctx context.Context) (acme.Order, error) {
 		return placed, err
 	}
 	r.step(StepOrder, "", "ordered for %s at %s: %s", list(r.req.Emails), ca.Host(r.ca.Server), placed.Location)
+	r.tell(store.EventOrdered, "", "")
 	return placed, r.update(func(o *store.Order) { o.URL = placed.Location })
 }
 

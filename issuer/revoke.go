@@ -86,7 +86,7 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	emails, _, _ := cert.Names(leaf) // anybody may have written the certificate
 	emails = slices.DeleteFunc(emails, func(e string) bool { return !cert.IsPlain(e) })
 	done := &Revoked{emails, cert.Serial(leaf), server, already, key != nil, len(known) > 0}
-	return done, errors.Join(i.markRevoked(known), v.runHook(ctx, i, leaf, emails))
+	return done, errors.Join(i.markRevoked(known, cmp.Or(strings.ToLower(v.Reason), Reasons[0])), v.runHook(ctx, i, leaf, emails))
 }
 
 // where returns the CA of the certificate: what the renewal.json beside it says, which
@@ -136,8 +136,9 @@ func (i *Issuer) find(leaf *x509.Certificate) []store.Certificate {
 }
 
 // markRevoked keeps renewals from ordering what somebody wanted gone.
-func (i *Issuer) markRevoked(certs []store.Certificate) error {
+func (i *Issuer) markRevoked(certs []store.Certificate, reason string) error {
 	for _, c := range certs {
+		i.tell(c.Name, store.Event{What: store.EventRevoked, Emails: c.Emails, Server: c.Server, Serial: c.Serial, Reason: reason})
 		c.Revoked = i.now().UTC().Truncate(time.Second)
 		if err := i.disk.Rewrite(c); err != nil {
 			return store.Error(i.disk.CertDir(c.Name), err)

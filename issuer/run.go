@@ -29,6 +29,8 @@ type run struct {
 	path string          // of the order file
 	main context.Context // without the order's timeout, for the hook
 
+	begun bool // a certificate is due, and nothing that the caller did forbids it
+
 	former *store.Renewal // of the certificate that is there; nil for none
 
 	mu      sync.Mutex // guards order and its file

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"postseal/issuer/cert"
 	"postseal/issuer/store"
 	"postseal/state"
 )
@@ -21,6 +22,8 @@ type Status struct {
 	Notes        []NoteStatus    `json:"notes"`
 	Answers      []AnswerStatus  `json:"answers"`
 	MailHalves   []HalfStatus    `json:"mail_halves"`
+	Failed       []FailedStatus  `json:"failed"`
+	History      []HistoryStatus `json:"history"`
 }
 
 // The states of a certificate.
@@ -40,6 +43,7 @@ type CertStatus struct {
 	Serial      string     `json:"serial"`
 	SHA256      string     `json:"sha256"`
 	KeyType     string     `json:"key_type"`
+	Issued      time.Time  `json:"issued"` // to us, by our clock
 	NotBefore   time.Time  `json:"not_before"`
 	NotAfter    time.Time  `json:"not_after"`
 	DaysLeft    int        `json:"days_left"`
@@ -99,10 +103,17 @@ type HalfStatus struct {
 	Seen time.Time `json:"seen"`
 }
 
+func newStatus() *Status {
+	return &Status{
+		Certificates: []CertStatus{}, Orders: []OrderStatus{}, Pending: []PendingStatus{}, Notes: []NoteStatus{}, Answers: []AnswerStatus{},
+		MailHalves: []HalfStatus{}, Failed: []FailedStatus{}, History: []HistoryStatus{},
+	}
+}
+
 // Status reads the state directory and what is shared with the mail half. It asks
 // no CA and changes nothing.
 func (i *Issuer) Status() (*Status, error) {
-	s := &Status{Certificates: []CertStatus{}, Orders: []OrderStatus{}, Pending: []PendingStatus{}, Notes: []NoteStatus{}, Answers: []AnswerStatus{}, MailHalves: []HalfStatus{}}
+	s := newStatus()
 	if info, err := os.Stat(i.Dir.Path()); err == nil && !info.IsDir() {
 		return nil, store.Error(i.Dir.Path(), errors.New("is not a directory"))
 	}
@@ -116,7 +127,27 @@ func (i *Issuer) Status() (*Status, error) {
 			return nil, err
 		}
 	}
+	i.historyStatus(s)
 	return s, nil
+}
+
+// Only leaves what concerns one of the addresses, and the mail halves, which concern all.
+func (s *Status) Only(emails []string) {
+	other := func(email string) bool { return !cert.NamesOneOf([]string{email}, emails) }
+	s.Certificates = slices.DeleteFunc(s.Certificates, func(c CertStatus) bool { return !cert.NamesOneOf(c.Emails, emails) })
+	s.Orders = slices.DeleteFunc(s.Orders, func(o OrderStatus) bool { return !cert.NamesOneOf(o.Emails, emails) })
+	s.Pending = slices.DeleteFunc(s.Pending, func(p PendingStatus) bool { return other(p.Email) })
+	s.Notes = slices.DeleteFunc(s.Notes, func(n NoteStatus) bool { return other(n.Email) })
+	s.Answers = slices.DeleteFunc(s.Answers, func(a AnswerStatus) bool { return other(a.Email) })
+	s.Failed = slices.DeleteFunc(s.Failed, func(f FailedStatus) bool { return !cert.NamesOneOf(f.Emails, emails) })
+	s.History = slices.DeleteFunc(s.History, func(h HistoryStatus) bool { return !cert.NamesOneOf(h.Emails, emails) })
+}
+
+// OnlyFailed leaves the addresses whose last order failed.
+func (s *Status) OnlyFailed() {
+	failed := s.Failed
+	*s = *newStatus()
+	s.Failed = failed
 }
 
 func (i *Issuer) certStatus(s *Status) error {
@@ -131,7 +162,7 @@ func (i *Issuer) certStatus(s *Status) error {
 func (i *Issuer) describe(c store.Certificate) CertStatus {
 	d := CertStatus{
 		Name: c.Name, Emails: c.Emails, Server: c.Server, State: CertValid, Serial: c.Serial, SHA256: c.Fingerprint,
-		KeyType: c.KeyType, NotBefore: c.NotBefore, NotAfter: c.NotAfter, DaysLeft: daysLeft(c.NotAfter, i.now()),
+		KeyType: c.KeyType, Issued: c.Issued, NotBefore: c.NotBefore, NotAfter: c.NotAfter, DaysLeft: daysLeft(c.NotAfter, i.now()),
 		RenewAt: c.RenewAt(), RenewSource: "lifetime", Dir: i.disk.CertDir(c.Name),
 	}
 	if c.Window != nil {

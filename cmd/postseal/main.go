@@ -46,7 +46,7 @@ var examples = map[string]string{
 	"export":             "postseal export -e alice@example.org --to alice.mobileconfig --format mobileconfig --former",
 	"cancel":             "postseal cancel -e alice@example.org",
 	"revoke":             "postseal revoke --cert-path alice.p12 --reason keycompromise",
-	"status":             "postseal status --json",
+	"status":             "postseal status -e alice@example.org",
 	"account":            "postseal account show",
 	"account show":       "postseal account show --test",
 	"account update":     "postseal account update --contact postmaster@example.org",

@@ -23,6 +23,8 @@ func TestWriteStatus(t *testing.T) {
 		Orders:  []issuer.OrderStatus{{Name: "d@x.test", Created: at, Server: "https://ca.example/dir", WaitingFor: "the CA", DryRun: true}, {Name: "e@x.test", Created: at, WaitingFor: "the CA", Running: true}},
 		Pending: []issuer.PendingStatus{{Email: "d@x.test", From: "ca@ca.example", State: "pending", Expires: at}},
 		Answers: []issuer.AnswerStatus{{Email: "d@x.test", Time: at, Phase: "failed", Reason: "550 5.7.26\nnot authenticated"}},
+		Failed:  []issuer.FailedStatus{{Emails: []string{"f@x.test"}, Server: "https://ca.example/dir", Time: at, Since: at.AddDate(0, 0, -2), Reason: "the CA refused\tit"}},
+		History: []issuer.HistoryStatus{{Emails: []string{"f@x.test"}, Server: "https://ca.example/dir", Time: at, Event: "issued", Serial: "0a"}},
 	}
 	var out bytes.Buffer
 	writeStatus(&out, s)
@@ -39,6 +41,12 @@ d@x.test       ca@ca.example  pending  2026-11-22 12:00  ` + `
 
 ANSWER FOR  TIME              PHASE   REASON
 d@x.test    2026-11-22 12:00  failed  550 5.7.26 not authenticated
+
+FAILED FOR  LAST              SINCE             CA          REASON
+f@x.test    2026-11-22 12:00  2026-11-20 12:00  ca.example  the CA refused it
+
+HISTORY OF  TIME              EVENT   CA          SERIAL  REASON
+f@x.test    2026-11-22 12:00  issued  ca.example  0a      ` + `
 
 `
 	if got := out.String(); got != want {

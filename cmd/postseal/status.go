@@ -10,27 +10,56 @@ import (
 	"time"
 
 	"postseal/internal/cli"
+	"postseal/internal/failure"
 	"postseal/internal/printable"
 	"postseal/issuer"
+	"postseal/issuer/cert"
 )
 
-// statusCmd has no flags of its own.
-type statusCmd struct{}
+// statusCmd are the flags of "postseal status".
+type statusCmd struct {
+	Email  []string `short:"e" placeholder:"ADDR" help:"What concerns one of these, with the history of their orders."`
+	Failed bool     `help:"Only addresses whose last order failed, and why."`
 
-func (statusCmd) run(s *session) error {
+	Prometheus bool `help:"Write metrics for a textfile collector."`
+}
+
+func (c *statusCmd) run(s *session) error {
+	if c.Prometheus && (s.JSON || c.Failed) {
+		return failure.Usage("leave the others out", "--prometheus goes with neither --json nor --failed")
+	}
+	emails, err := cert.ParseAddresses(c.Email)
+	if err != nil {
+		return err
+	}
 	status, err := s.issuer.Status()
 	if err != nil {
 		return err
 	}
+	status.Only(emails)
+	if c.Failed {
+		status.OnlyFailed()
+	}
+	if len(emails) == 0 {
+		status.History = []issuer.HistoryStatus{} // of thousands of addresses nobody reads it
+	}
 	if s.JSON {
 		return printJSON(status)
+	}
+	if c.Prometheus {
+		writeMetrics(os.Stdout, status)
+		return nil
+	}
+	if c.Failed && len(status.Failed) == 0 {
+		fmt.Println("No address has an order that failed last.")
+		return nil
 	}
 	writeStatus(os.Stdout, status)
 	return nil
 }
 
 func writeStatus(out io.Writer, s *issuer.Status) {
-	if len(s.Certificates)+len(s.Orders)+len(s.Pending)+len(s.Answers) == 0 {
+	if len(s.Certificates)+len(s.Orders)+len(s.Pending)+len(s.Answers)+len(s.Failed)+len(s.History) == 0 {
 		fmt.Fprintln(out, "There are no certificates and no orders.")
 	}
 	section(out, "CERTIFICATE\tADDRESSES\tEXPIRES\tDAYS\tRENEWAL\tSTATE\tCA", len(s.Certificates), func(w io.Writer, n int) {
@@ -61,6 +90,14 @@ func writeStatus(out io.Writer, s *issuer.Status) {
 	section(out, "ANSWER FOR\tTIME\tPHASE\tREASON", len(s.Answers), func(w io.Writer, n int) {
 		a := s.Answers[n]
 		cells(w, a.Email, moment(a.Time), a.Phase, a.Reason)
+	})
+	section(out, "FAILED FOR\tLAST\tSINCE\tCA\tREASON", len(s.Failed), func(w io.Writer, n int) {
+		f := s.Failed[n]
+		cells(w, strings.Join(f.Emails, " "), moment(f.Time), moment(f.Since), host(f.Server), f.Reason)
+	})
+	section(out, "HISTORY OF\tTIME\tEVENT\tCA\tSERIAL\tREASON", len(s.History), func(w io.Writer, n int) {
+		h := s.History[n]
+		cells(w, strings.Join(h.Emails, " "), moment(h.Time), h.Event, host(h.Server), h.Serial, h.Reason)
 	})
 	section(out, "MAIL HALF ON\tLAST SEEN", len(s.MailHalves), func(w io.Writer, n int) {
 		h := s.MailHalves[n]

@@ -288,7 +288,7 @@ const newInfix = ".new-"
 // writer: writing takes milliseconds.
 const abandoned = time.Hour
 
-// Sweep removes what killed processes left in certs/.
+// Sweep removes what killed processes left in certs/, and old histories.
 func (d *Disk) Sweep() error {
 	entries, err := os.ReadDir(d.Path("certs"))
 	if err != nil {
@@ -304,6 +304,7 @@ func (d *Disk) Sweep() error {
 			}
 		}
 	}
+	d.sweepHistories()
 	return nil
 }
 

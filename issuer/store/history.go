@@ -1,0 +1,128 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"postseal/state"
+)
+
+// historyDir has in certs/ what came of the last orders for each NAME, for people: no run
+// depends on it. A file goes a year after its last entry.
+const historyDir = ".history"
+
+const (
+	maxHistory  = 32 // entries for a NAME
+	historyKept = 365 * 24 * time.Hour
+)
+
+// What an Event can be.
+const (
+	EventOrdered = "ordered"
+	EventIssued  = "issued"
+	EventFailed  = "failed"
+	EventGivenUp = "given up"
+	EventRevoked = "revoked"
+)
+
+// Event is something that came of an order. A NAME may have served several sets of
+// addresses, so each has its own.
+type Event struct {
+	Time   time.Time `json:"time"`
+	What   string    `json:"what"`
+	Emails []string  `json:"emails"`
+	Server string    `json:"server"`
+	Serial string    `json:"serial,omitempty"`
+	Reason string    `json:"reason,omitempty"` // one printable line
+}
+
+// History is certs/.history/NAME.json, the oldest event first.
+type History struct {
+	Version int     `json:"version"`
+	Events  []Event `json:"events"`
+}
+
+func (d *Disk) historyPath(name string) string { return d.Path("certs", historyDir, name+".json") }
+
+// Record adds an event to the history of a NAME. The same event of the same certificate is
+// recorded once: a run that was killed comes by here again. A damaged history begins anew.
+func (d *Disk) Record(name string, e Event) error {
+	path := d.historyPath(name)
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	unlock, err := lock(filepath.Join(dir, ".lock-"+name), 0) // held for one write
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	h, err := readHistory(path)
+	if state.Newer(err) != nil {
+		return err
+	}
+	same := func(old Event) bool { return e.Serial != "" && old.Serial == e.Serial && old.What == e.What }
+	if slices.ContainsFunc(h.Events, same) {
+		return nil
+	}
+	h.Version, h.Events = Version, append(h.Events, e)
+	h.Events = h.Events[max(0, len(h.Events)-maxHistory):]
+	return Write(path, h)
+}
+
+// readHistory returns an empty history with an error.
+func readHistory(path string) (*History, error) {
+	h := new(History)
+	if err := Read(path, h, func() bool { return h.Version == Version }); err != nil {
+		return new(History), err
+	}
+	return h, nil
+}
+
+// Histories reads all histories, by NAME, and tells damaged of what cannot be read.
+func (d *Disk) Histories(damaged func(name string, err error)) map[string]*History {
+	names, err := d.historyNames()
+	if err != nil {
+		damaged(historyDir, err)
+	}
+	histories, errs := make([]*History, len(names)), make([]error, len(names))
+	parallel(len(names), func(n int) { histories[n], errs[n] = readHistory(d.historyPath(names[n])) })
+	all := map[string]*History{}
+	for n, name := range names {
+		if errs[n] != nil {
+			damaged(name, errs[n])
+		} else {
+			all[name] = histories[n]
+		}
+	}
+	return all
+}
+
+func (d *Disk) historyNames() (names []string, err error) {
+	entries, err := os.ReadDir(d.Path("certs", historyDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ".json"); ok && e.Name()[0] != '.' {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// sweepHistories removes those that have had their time. What cannot be removed harms nobody.
+func (d *Disk) sweepHistories() {
+	names, _ := d.historyNames()
+	for _, name := range names {
+		info, err := os.Stat(d.historyPath(name))
+		if err == nil && d.Now().Sub(info.ModTime()) > historyKept {
+			os.Remove(d.historyPath(name))
+		}
+	}
+}
