@@ -80,7 +80,7 @@ func findProgram(name string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", failure.Config("install it there; it is a part of postseal", "%s is neither in %s nor in %s", name, dirs[0], dirs[1])
+	return "", failure.Config("install it from the same release, beside postseal", "%s is neither in %s nor in %s", name, dirs[0], dirs[1])
 }
 
 // Bounds of postseal-check's output: it reads mail, so it is not trusted either.

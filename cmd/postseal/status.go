@@ -51,7 +51,7 @@ func (c *statusCmd) run(s *session) error {
 		return nil
 	}
 	if c.Failed && len(status.Failed) == 0 {
-		fmt.Println("No address has an order that failed last.")
+		fmt.Println("No failed orders.")
 		return nil
 	}
 	writeStatus(os.Stdout, status)
