@@ -227,7 +227,8 @@ func mustRead(t testing.TB, path string) []byte {
 	return data
 }
 
-// entries lists the names in a directory of the state, those of locks left out.
+// entries lists the names in a directory of the state; locks and the histories, which outlive
+// what they tell of, are left out.
 func (w *world) entries(elem ...string) []string {
 	w.t.Helper()
 	list, err := os.ReadDir(w.dir.Path(elem...))
@@ -236,7 +237,7 @@ func (w *world) entries(elem ...string) []string {
 	}
 	var names []string
 	for _, e := range list {
-		if !strings.HasPrefix(e.Name(), ".lock-") {
+		if !strings.HasPrefix(e.Name(), ".lock-") && e.Name() != ".history" {
 			names = append(names, e.Name())
 		}
 	}

@@ -86,7 +86,8 @@
 // next run then tells makes up for it: account.json (the same key finds the account), the
 // URL of an order (it is ordered anew), a record's token (the authorization is read
 // again), that an answer was claimed (nothing was sent) or sent ("sending" without a
-// process means unknown), renewal windows, what a CA has taught. A batch writes thousands of
+// process means unknown), renewal windows, what a CA has taught. The last
+// events of a history are lost, which people alone read. A batch writes thousands of
 // files, and each sync of a directory waits for the disk.
 //
 // What cannot be read as a whole record of a known version is damaged: it

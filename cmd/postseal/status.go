@@ -28,6 +28,9 @@ func (c *statusCmd) run(s *session) error {
 	if c.Prometheus && (s.JSON || c.Failed) {
 		return failure.Usage("leave the others out", "--prometheus goes with neither --json nor --failed")
 	}
+	if !s.given("email") { // the file's is whom to order for
+		c.Email = nil
+	}
 	emails, err := cert.ParseAddresses(c.Email)
 	if err != nil {
 		return err

@@ -39,7 +39,7 @@ var Keys = []string{
 }
 
 // notInFile are flags that make no sense in a file.
-var notInFile = []string{"help", "config", "version", "via", "dkim-key", "check"}
+var notInFile = []string{"help", "config", "version", "via", "dkim-key", "check", "failed", "prometheus"}
 
 // secretKeys make a file unfit for the eyes of others.
 var secretKeys = []string{"smtp-password", "passphrase"}
