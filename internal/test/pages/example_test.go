@@ -13,7 +13,7 @@ import (
 // onCommandLines are keys that the example leaves out: postseal.toml(5) says that they
 // are better given on a command line, or where a secret is better put.
 var onCommandLines = []string{
-	"email", "each", "from-file", "key-path", "out", "force", "dry-run", "interactive", "cert-path", "reason", "mail-to",
+	"email", "each", "from-file", "key-path", "out", "to", "format", "former", "force", "dry-run", "interactive", "cert-path", "reason", "mail-to",
 	"reset-learned", "mailbox", "message", "print", "passthrough", "explain",
 	"passphrase", "smtp-password", // in files of their own
 	"settle", "token-join", "trigger", "compat", // in a [ca] table
