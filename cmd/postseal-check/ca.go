@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"postseal/internal/check"
+	"postseal/internal/failure"
 	"postseal/internal/https"
 )
 
@@ -97,7 +98,7 @@ func explainCA(r *report, url string, err error) {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		r.fail("look at this machine's clock first", "the certificate of %s: %v", url, invalid)
 	case errors.As(err, &verification):
-		r.fail("if this is your own CA, give its root with --ca-bundle FILE", "the certificate of %s is not trusted: %v", url, root(err))
+		r.fail("if this is your own CA, give its root with --ca-bundle FILE", "the certificate of %s is not trusted: %v", url, failure.Root(err))
 	case errors.Is(err, context.DeadlineExceeded):
 		r.fail("check --server, the network, and HTTPS_PROXY", "%s does not answer within %s", url, directoryTime)
 	case errors.As(err, new(*https.BundleError)):
@@ -110,7 +111,7 @@ func explainCA(r *report, url string, err error) {
 // withoutURL returns the cause of a failed request: the URL is in our own text.
 func withoutURL(err error) error {
 	if failed := (*url.Error)(nil); errors.As(err, &failed) {
-		return root(err)
+		return failure.Root(err)
 	}
 	return err
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/emersion/go-milter"
 
+	"postseal/internal/failure"
 	"postseal/internal/hostport"
 )
 
@@ -97,7 +98,7 @@ func explainDial(r *report, addr string, err error) {
 			"(2750 postseal:postfix); or run this as root",
 			"user %s may not connect to %s: %s", me(), addr, describe(at))
 	default:
-		r.fail(start, "%s: %v", addr, root(err))
+		r.fail(start, "%s: %v", addr, failure.Root(err))
 	}
 }
 
@@ -184,15 +185,4 @@ func silence(err error) error {
 		return errors.New("it says nothing")
 	}
 	return err
-}
-
-// root returns the innermost error: the layers above it repeat the address.
-func root(err error) error {
-	for {
-		next := errors.Unwrap(err)
-		if next == nil {
-			return err
-		}
-		err = next
-	}
 }

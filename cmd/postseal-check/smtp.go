@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/internal/hostport"
 	"postseal/internal/submit"
 	"postseal/state"
@@ -174,7 +175,7 @@ func words(err error) string {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, net.ErrClosed):
 		return fmt.Sprintf("no answer within %s", oneCheck.Round(time.Second))
 	case errors.As(err, &op):
-		return root(err).Error()
+		return failure.Root(err).Error()
 	}
 	return strings.Replace(silence(err).Error(), "the SMTP server", "it", 1)
 }

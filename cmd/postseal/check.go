@@ -6,19 +6,17 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"postseal/internal/check"
 	"postseal/internal/cli"
 	"postseal/internal/failure"
 	"postseal/internal/hostport"
+	"postseal/issuer/ca"
 	"postseal/issuer/cert"
-	"postseal/state"
 )
 
 // checkCmd are the flags of "postseal check".
@@ -127,7 +125,7 @@ func (c *checkCmd) options(s *session, file *cli.File) (check.Options, error) {
 	}
 	return check.Options{
 		Config: c.config(s, file), State: s.opts.Dir.Path(), Redis: s.redisURL(), MailUser: c.MailUser, Version: cli.Version(),
-		Server: s.server(), Account: accountAt(s.opts.Dir, s.server()), CABundle: s.CABundle, Emails: emails, Resolver: c.Resolver,
+		Server: s.server(), Account: ca.KnownAccount(s.opts.Dir, s.server()), CABundle: s.CABundle, Emails: emails, Resolver: c.Resolver,
 		PostfixConfig: c.PostfixConfig, Milter: cmp.Or(c.Milter, c.Listen),
 		SMTP: c.SMTP, Helo: c.Helo, SMTPCA: c.SMTPCA, SMTPPassword: c.password(file),
 		MailTo: c.MailTo, Mailbox: c.Mailbox, Message: c.Message,
@@ -160,18 +158,6 @@ func (c *checkCmd) config(s *session, file *cli.File) check.Config {
 		conf.DKIM = append(conf.DKIM, key)
 	}
 	return conf
-}
-
-// accountAt returns the URL of the account at a CA, as it is on disk; "" for none.
-func accountAt(dir *state.Dir, server string) string {
-	paths, _ := filepath.Glob(dir.Path("accounts", "[^.]*", "account.json"))
-	for _, path := range paths {
-		var a struct{ Server, URL string }
-		if data, err := os.ReadFile(path); err == nil && json.Unmarshal(data, &a) == nil && a.Server == server {
-			return a.URL
-		}
-	}
-	return ""
 }
 
 // publicHalf returns that of a DKIM key, in the forms that the mail half takes, or what is

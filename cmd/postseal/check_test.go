@@ -357,9 +357,9 @@ var checkCases = []checkCase{
 
 	// CA and clock.
 	{"account", inState(func(w *world, dir string) {
-		path := filepath.Join(dir, "accounts", "x")
+		path := filepath.Join(dir, "accounts", strings.ReplaceAll(strings.TrimPrefix(w.ca.DirectoryURL, "https://"), "/", "+"))
 		w.must(os.Mkdir(path, 0o700))
-		w.must(os.WriteFile(filepath.Join(path, "account.json"), fmt.Appendf(nil, "{\"server\": %q, \"url\": \"https://x.test/1\"}", w.ca.DirectoryURL), 0o600))
+		w.must(os.WriteFile(filepath.Join(path, "account.json"), fmt.Appendf(nil, "{\"version\": 1, \"server\": %q, \"url\": \"https://x.test/1\"}", w.ca.DirectoryURL), 0o600))
 	}), []string{"ok       ca: there is an account: https://x.test/1"}, 0},
 	{"external account", func(w *world) []string {
 		ca, err := testca.Start(context.Background(), testca.Config{Dir: w.t.TempDir(), RequireEAB: true, NoTerms: true, NoARI: true,

@@ -122,3 +122,12 @@ func first(err error, field func(*Error) string) string {
 		err = e.Err
 	}
 }
+
+// Root returns the innermost error of a chain: the layers above one of the network repeat
+// the address.
+func Root(err error) error {
+	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
+		err = next
+	}
+	return err
+}

@@ -73,7 +73,18 @@ func caName(server string) string {
 	return s
 }
 
-func (c *CA) accountDir() string { return c.options.Disk.Path("accounts", caName(c.Server)) }
+func (c *CA) accountDir() string { return accountDir(c.options.Disk.Dir, c.Server) }
+
+func accountDir(dir *state.Dir, server string) string { return dir.Path("accounts", caName(server)) }
+
+// KnownAccount returns the URL of the account at a CA, as it is on disk; "" for none.
+func KnownAccount(dir *state.Dir, server string) string {
+	file, err := readAccountFile(accountDir(dir, server))
+	if err != nil {
+		return ""
+	}
+	return file.URL
+}
 
 // acme returns the account in the form that acmez takes.
 func (a *account) acme() acme.Account {

@@ -120,9 +120,9 @@ func (c *CA) Explain(what string, err error) error {
 	}
 	switch m := serverError.FindStringSubmatch(err.Error()); {
 	case Untrusted(err):
-		return say(failure.TrustRoot, "the certificate of %s is not trusted: %v", c.Server, root(err))
+		return say(failure.TrustRoot, "the certificate of %s is not trusted: %v", c.Server, failure.Root(err))
 	case Network(err):
-		return say(failure.CheckNetwork, "cannot reach %s: %v", c.Server, root(err))
+		return say(failure.CheckNetwork, "cannot reach %s: %v", c.Server, failure.Root(err))
 	case m != nil:
 		return say(serverHint, "%s: the CA says %s", at, printable.Line(strings.TrimSpace(m[1]), maxRaw))
 	}
@@ -268,17 +268,6 @@ func transient(err error, status int) bool {
 		return p.Status >= http.StatusInternalServerError
 	}
 	return Network(err) && !Untrusted(err) || status >= http.StatusInternalServerError
-}
-
-// root returns the innermost error: the layers above it repeat the URL.
-func root(err error) error {
-	for {
-		next := errors.Unwrap(err)
-		if next == nil {
-			return err
-		}
-		err = next
-	}
 }
 
 // Hint returns the next step after a problem, "" if none of ours fits.

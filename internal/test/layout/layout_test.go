@@ -18,7 +18,7 @@ var imports = map[string][]string{
 	// What "postseal check" looks at. It belongs to neither half: it looks at the state
 	// directory, and speaks to the servers of both as they do; a reply is the mail half's to
 	// write. Which mail servers there are, and what each needs, "postseal init" knows.
-	"cmd/postseal-check": {"internal/challenge", "internal/check", "internal/cli", "internal/hostport", "internal/https",
+	"cmd/postseal-check": {"internal/challenge", "internal/check", "internal/cli", "internal/failure", "internal/hostport", "internal/https",
 		"internal/printable", "internal/resolve", "internal/setup", "internal/submit", "state", "state/redis"},
 	"cmd/postseal-milter": {"milter", "internal/challenge", "internal/mailconf", "internal/cli", "internal/failure", "internal/hostport",
 		"internal/submit", "state"},
