@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -108,7 +107,7 @@ func (id *identity) blocked(path string, want fs.FileMode) (at string, err error
 func describe(path string) string {
 	info, err := os.Stat(path)
 	if err != nil {
-		return fmt.Sprintf("%s: %v", path, cause(err))
+		return fmt.Sprintf("%s: %v", path, state.Cause(err))
 	}
 	return fmt.Sprintf("%s is %s:%s %04o", path, userName(stat(info).Uid), groupName(stat(info).Gid), modeBits(info.Mode()))
 }
@@ -143,15 +142,6 @@ func modeBits(mode fs.FileMode) fs.FileMode {
 		}
 	}
 	return bits
-}
-
-// cause drops the path from file errors: it is in our own text.
-func cause(err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		return pathErr.Err
-	}
-	return err
 }
 
 // me returns the name of who runs this program.

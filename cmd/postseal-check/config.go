@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"postseal/internal/check"
+	"postseal/state"
 )
 
 // checkConfig looks at the configuration file and the files that it names. What is
@@ -37,7 +38,7 @@ func (c *checker) configFile(r *report) {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		r.fail("", "configuration file %q: %v", path, cause(err))
+		r.fail("", "configuration file %q: %v", path, state.Cause(err))
 	case info.Mode().Perm()&0o022 != 0:
 		r.fail("run: chmod go-w "+path, "others than its owner may change the configuration: %s", describe(path))
 	case c.unreadable(r, "configuration", path):
@@ -89,7 +90,7 @@ func (c *checker) secret(r *report, what, path string) bool {
 		r.unseen(fmt.Sprintf("%s %q", what, path), err)
 		return false
 	case err != nil:
-		r.fail("correct the path, or make the file", "%s %q: %v", what, path, cause(err))
+		r.fail("correct the path, or make the file", "%s %q: %v", what, path, state.Cause(err))
 		return false
 	case info.Mode().Perm()&0o007 != 0:
 		r.fail("run: chmod o= "+path, "everybody may use the %s: %s", what, describe(path))
@@ -131,7 +132,7 @@ func (c *checker) smimeRoots(r *report, path string) {
 	data, err := os.ReadFile(path)
 	switch {
 	case err != nil:
-		r.fail(hint, "roots of S/MIME signers %q: %v", path, cause(err))
+		r.fail(hint, "roots of S/MIME signers %q: %v", path, state.Cause(err))
 	case !x509.NewCertPool().AppendCertsFromPEM(data):
 		r.fail(hint, "roots of S/MIME signers: %q holds no certificate", path)
 	case !c.unreadable(r, "roots of S/MIME signers", path):

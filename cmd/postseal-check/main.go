@@ -26,6 +26,7 @@ import (
 	"postseal/internal/check"
 	"postseal/internal/cli"
 	"postseal/internal/printable"
+	"postseal/state"
 )
 
 func main() {
@@ -72,7 +73,7 @@ func (r *report) fail(hint, format string, args ...any) { r.add(check.Failure, h
 
 // unseen reports what this user may not look at.
 func (r *report) unseen(what string, err error) {
-	r.warn("run this as root", "%s cannot be looked at by %s: %v", what, me(), cause(err))
+	r.warn("run this as root", "%s cannot be looked at by %s: %v", what, me(), state.Cause(err))
 }
 
 func (r *report) add(s check.Status, hint, format string, args []any) {

@@ -42,7 +42,7 @@ func (c *checker) checkReply(ctx context.Context, r *report) {
 func (c *checker) judgeFile(ctx context.Context, r *report) {
 	data, err := readBounded(c.Message)
 	if err != nil {
-		r.fail("give a file with one message", "--message %q: %v", c.Message, cause(err))
+		r.fail("give a file with one message", "--message %q: %v", c.Message, state.Cause(err))
 		return
 	}
 	c.judge(ctx, r, fmt.Sprintf("--message %q", c.Message), data)
@@ -72,7 +72,7 @@ func (c *checker) sendSample(ctx context.Context, r *report) {
 	var box *mailbox
 	if c.Mailbox != "" {
 		if box, err = openMailbox(c.Mailbox); err != nil {
-			r.fail("give a Maildir or an mbox file that "+me()+" may read", "--mailbox %q: %v", c.Mailbox, cause(err))
+			r.fail("give a Maildir or an mbox file that "+me()+" may read", "--mailbox %q: %v", c.Mailbox, state.Cause(err))
 			return
 		}
 	}
