@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -101,7 +100,7 @@ func (m *Machine) fileStep(path, detail, content string, mode fs.FileMode) Step 
 // stateStep makes the state directory. One that an earlier "postseal cert" has made
 // without the group of the mail half is put right.
 func (m *Machine) stateStep(dir *state.Dir, redis bool) Step {
-	detail, names := "the state directory", []string{"", "accounts", "orders", "certs", "pending", "answers"}
+	detail := "the state directory"
 	makeIt := func() error {
 		if _, err := dir.Create(); err != nil {
 			return err
@@ -109,9 +108,12 @@ func (m *Machine) stateStep(dir *state.Dir, redis bool) Step {
 		return dir.Repair()
 	}
 	if redis {
-		detail, names, makeIt = "accounts, orders and certificates; the rest is in Redis", names[:4], dir.CreatePrivate
+		detail, makeIt = "accounts, orders and certificates; the rest is in Redis", dir.CreatePrivate
 	}
-	done := !slices.ContainsFunc(names, func(name string) bool { return !exists(m.at(dir.Path(name))) })
+	done := exists(m.at(dir.Path()))
+	for _, sub := range state.Subdirs {
+		done = done && (redis && sub.Shared || exists(m.at(dir.Path(sub.Name))))
+	}
 	if wrong := dir.Misplaced(); done && !redis && len(wrong) > 0 {
 		done = false
 		detail += ", which the mail half cannot use as it is: " + strings.Join(wrong, ", ")
