@@ -107,13 +107,13 @@ func (r *run) readAuthz(ctx context.Context, url string) (*store.Challenge, erro
 		r.step(StepValid, c.Email, "%s is authorized already: no mail comes", c.Email)
 		return c, nil
 	case acme.StatusPending:
-		return c, r.takeChallenge(c, authz)
+		return c, r.takeChallenge(ctx, c, authz)
 	}
 	return nil, r.authzError(c, authz)
 }
 
 // takeChallenge completes the pending record.
-func (r *run) takeChallenge(c *store.Challenge, authz acme.Authorization) error {
+func (r *run) takeChallenge(ctx context.Context, c *store.Challenge, authz acme.Authorization) error {
 	found, err := ca.Challenge(authz, c.Email)
 	if err != nil {
 		return &deadOrder{err, false}
@@ -122,7 +122,7 @@ func (r *run) takeChallenge(c *store.Challenge, authz acme.Authorization) error 
 	if found.Status == acme.StatusProcessing && c.Posted.IsZero() {
 		c.Posted = r.i.now().UTC() // an earlier run was killed right after posting
 	}
-	if err := r.record(c, authz.Expires); err != nil {
+	if err := r.record(ctx, c, authz.Expires); err != nil {
 		return err
 	}
 	r.step(StepChallenge, c.Email, "the CA mails a challenge from %s to %s", orUnknown(c.From), c.Email)

@@ -17,6 +17,7 @@ import (
 type Cancelled struct {
 	Name        string
 	Emails      []string
+	Kind        string
 	Server      string
 	DryRun      bool
 	Deactivated int   // authorizations at the CA
@@ -29,12 +30,13 @@ type Cancelled struct {
 // whether the CA hears of it or not.
 const cancelTimeout = 30 * time.Second
 
-// Cancel gives up the orders in flight that name one of the addresses: their files and
+// Cancel gives up the orders in flight that name one of the addresses, of the kinds that
+// are given or of any: their files and
 // records go, and their pending authorizations are deactivated at the CA (RFC 8555,
 // Section 7.5.2), so that no mail for them is answered there either. An order that a
 // process works on is left to it; the error's Kind is Later then, and NotDue if there is
 // no order.
-func (i *Issuer) Cancel(ctx context.Context, addrs []string, bundle string) ([]*Cancelled, error) {
+func (i *Issuer) Cancel(ctx context.Context, addrs, kinds []string, bundle string) ([]*Cancelled, error) {
 	emails, err := cert.ParseAddresses(addrs)
 	if err != nil {
 		return nil, err
@@ -48,7 +50,7 @@ func (i *Issuer) Cancel(ctx context.Context, addrs []string, bundle string) ([]*
 	}
 	var all []*Cancelled
 	for _, o := range orders {
-		if !cert.NamesOneOf(o.Emails, emails) {
+		if !cert.NamesOneOf(o.Emails, emails) || !isOneOf(o.Kind, kinds) {
 			continue
 		}
 		done, err := i.cancelOne(ctx, o, bundle)
@@ -60,7 +62,7 @@ func (i *Issuer) Cancel(ctx context.Context, addrs []string, bundle string) ([]*
 		}
 	}
 	if len(all) == 0 {
-		return nil, failure.NotDue("", fmt.Errorf("no order for %s is in flight", list(emails)))
+		return nil, failure.NotDue("", fmt.Errorf("no order for %s is in flight", list(emails)+ofKind(kinds)))
 	}
 	return all, nil
 }
@@ -68,7 +70,7 @@ func (i *Issuer) Cancel(ctx context.Context, addrs []string, bundle string) ([]*
 // cancelOne returns nil if the order ends meanwhile.
 func (i *Issuer) cancelOne(ctx context.Context, named store.Named, bundle string) (*Cancelled, error) {
 	name, path := named.Name, i.Dir.Path("orders", named.Name+".json")
-	unlock, err := i.disk.LockName(named.Emails[0])
+	unlock, err := i.disk.LockName(named.Emails[0], named.Kind)
 	if errors.Is(err, store.ErrLocked) {
 		return nil, failure.Later("end that process first, then run the same command again",
 			"another postseal is working on the order for %s", list(named.Emails))
@@ -84,7 +86,7 @@ func (i *Issuer) cancelOne(ctx context.Context, named store.Named, bundle string
 	if o == nil {
 		return nil, nil
 	}
-	done := &Cancelled{Name: name, Emails: o.Emails, Server: o.Server, DryRun: o.DryRun, Finalizing: o.Finalizing && !o.Stored}
+	done := &Cancelled{Name: name, Emails: o.Emails, Kind: o.Kind, Server: o.Server, DryRun: o.DryRun, Finalizing: o.Finalizing && !o.Stored}
 	r := &run{i: i, req: Request{Settings: o.Settings}, name: name, path: path, order: o}
 	r.giveUp("cancelled")
 	if store.Exists(path) {

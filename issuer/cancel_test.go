@@ -16,16 +16,16 @@ import (
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
-	if _, err := w.issuer().Cancel(t.Context(), []string{alice}, ""); failure.KindOf(err) != failure.KindNotDue {
+	if _, err := w.issuer().Cancel(t.Context(), []string{alice}, nil, ""); failure.KindOf(err) != failure.KindNotDue {
 		t.Errorf("nothing in flight: %v", err)
 	}
 	w.answerWith(func(*world, *state.Pending, string, string, string) error { return nil })
 	w.leaveWaiting(w.request(alice, "bob@example.test"))
 	w.leaveWaiting(w.request("carol@example.test"))
-	if _, err := w.issuer().Cancel(t.Context(), []string{"nobody@example.test"}, ""); failure.KindOf(err) != failure.KindNotDue {
+	if _, err := w.issuer().Cancel(t.Context(), []string{"nobody@example.test"}, nil, ""); failure.KindOf(err) != failure.KindNotDue {
 		t.Errorf("an order of others: %v", err)
 	}
-	done, err := w.issuer().Cancel(t.Context(), []string{"BOB@example.test"}, "")
+	done, err := w.issuer().Cancel(t.Context(), []string{"BOB@example.test"}, nil, "")
 	if err != nil || len(done) != 1 || done[0].Deactivated != 2 || done[0].Untold != nil || !slices.Equal(done[0].Emails, []string{alice, "bob@example.test"}) {
 		t.Fatalf("%+v, %v", done, err)
 	}
@@ -36,7 +36,7 @@ func TestCancel(t *testing.T) {
 	w.obtain(w.request(alice, "bob@example.test"))
 
 	w.ca.Close()
-	done, err = w.issuer().Cancel(t.Context(), []string{"carol@example.test"}, "")
+	done, err = w.issuer().Cancel(t.Context(), []string{"carol@example.test"}, nil, "")
 	if err != nil || len(done) != 1 || done[0].Untold == nil || !strings.Contains(done[0].Untold.Error(), "cannot reach") {
 		t.Errorf("the CA is away: %+v, %v", done, err)
 	}
@@ -57,7 +57,7 @@ func TestCancelWhileRunning(t *testing.T) {
 	})
 	first := w.child(childJob{State: w.dir.Path(), Settings: w.request(alice).Settings, Timeout: time.Minute, KillAt: "none"})
 	<-came
-	if _, err := w.issuer().Cancel(t.Context(), []string{alice}, ""); failure.KindOf(err) != failure.KindLater {
+	if _, err := w.issuer().Cancel(t.Context(), []string{alice}, nil, ""); failure.KindOf(err) != failure.KindLater {
 		t.Errorf("%v", err)
 	}
 	close(held)
@@ -111,7 +111,7 @@ func TestRefusedAndProcessing(t *testing.T) {
 	if _, err := w.issuer().Obtain(ctx, req); failure.KindOf(err) != failure.KindLater {
 		t.Error(err)
 	}
-	if done, err := w.issuer().Cancel(t.Context(), []string{alice}, ""); err != nil || !done[0].Finalizing || len(w.entries("orders")) != 0 {
+	if done, err := w.issuer().Cancel(t.Context(), []string{alice}, nil, ""); err != nil || !done[0].Finalizing || len(w.entries("orders")) != 0 {
 		t.Errorf("cancel: %+v, %v", done, err)
 	}
 }

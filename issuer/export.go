@@ -16,6 +16,7 @@ import (
 // Export asks for the keys of an address as files for the mail programs of its owner.
 type Export struct {
 	Email      string
+	Kinds      []string        // nil for all
 	To         string          // a file, or a directory
 	Format     string          // one of cert.Exports
 	Former     bool            // the earlier keys, too: old mail needs them
@@ -26,6 +27,7 @@ type Export struct {
 type Exported struct {
 	File           string
 	Name           string // below certs/
+	Kind           string
 	Serial         string
 	NotAfter       time.Time
 	Former         bool
@@ -46,7 +48,7 @@ func (i *Issuer) Export(x Export) ([]Exported, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := i.exportables(addr, x.Former)
+	all, err := i.exportables(addr, x)
 	if err != nil {
 		return nil, err
 	}
@@ -76,42 +78,54 @@ func (x *Export) check() (string, error) {
 	return addr, err
 }
 
-// exportables reads the certificates of an address that are in force, and with former
+// exportables reads the certificates of an address that are in force, and with Former
 // the earlier ones, the newest first. One that is revoked or expired is an earlier one,
 // wherever it lies.
-func (i *Issuer) exportables(addr string, former bool) (all []exportable, err error) {
-	certs, err := i.certificates([]string{addr})
+func (i *Issuer) exportables(addr string, x Export) (all []exportable, err error) {
+	certs, err := i.certificates([]string{addr}, x.Kinds)
 	if err != nil {
 		return nil, err
 	}
-	names := []string{store.BaseName(addr)} // it may be damaged, and the earlier ones not
 	for _, c := range certs {
-		names = append(names, c.Name)
-		if inForce := c.InForce(i.now()); inForce || former {
+		if inForce := c.InForce(i.now()); inForce || x.Former {
 			all = i.addExportable(all, exportable{name: c.Name, dir: i.disk.CertDir(c.Name), former: !inForce})
 		}
 	}
-	slices.Sort(names)
-	if former {
-		for _, name := range slices.Compact(names) {
-			dirs, err := i.disk.Previous(name)
-			if err != nil {
-				return nil, err
-			}
-			for _, dir := range dirs {
-				all = i.addExportable(all, exportable{name: name, dir: dir, former: true})
-			}
+	if x.Former {
+		if all, err = i.addFormer(all, addr, certs); err != nil {
+			return nil, err
 		}
 	}
-	all = slices.DeleteFunc(all, func(e exportable) bool { return !cert.NamesOneOf(e.Renewal.Emails, []string{addr}) })
+	all = slices.DeleteFunc(all, func(e exportable) bool {
+		return !cert.NamesOneOf(e.Renewal.Emails, []string{addr}) || !isOneOf(e.Renewal.Kind, x.Kinds)
+	})
 	slices.SortStableFunc(all, func(a, b exportable) int { return b.Renewal.NotBefore.Compare(a.Renewal.NotBefore) })
 	switch {
-	case len(all) == 0 && !former:
-		return nil, failure.Failed(failure.ExportFormer, "no certificate in force names %s", addr)
+	case len(all) == 0 && !x.Former:
+		return nil, failure.Failed(failure.ExportFormer, "no certificate in force names %s", addr+ofKind(x.Kinds))
 	case len(all) == 0:
-		return nil, failure.Failed(failure.SeeStatus, "no certificate names %s", addr)
+		return nil, failure.Failed(failure.SeeStatus, "no certificate names %s", addr+ofKind(x.Kinds))
 	}
 	return all, nil
+}
+
+// addFormer adds the earlier generations of certificates, and those of others that begin
+// with the address: what took their place may be damaged.
+func (i *Issuer) addFormer(all []exportable, addr string, certs []store.Certificate) ([]exportable, error) {
+	names, err := i.disk.PreviousNames(store.BaseName(addr))
+	for _, c := range certs {
+		if !slices.Contains(names, c.Name) {
+			names = append(names, c.Name)
+		}
+	}
+	for _, name := range names {
+		dirs, dirErr := i.disk.Previous(name)
+		err = cmp.Or(err, dirErr)
+		for _, dir := range dirs {
+			all = i.addExportable(all, exportable{name: name, dir: dir, former: true})
+		}
+	}
+	return all, err
 }
 
 // addExportable reads one, unless it is there already: a run that was killed leaves the
@@ -130,18 +144,22 @@ func (i *Issuer) addExportable(all []exportable, e exportable) []exportable {
 
 // identities gives each its label and its passphrase.
 func (x *Export) identities(addr string, all []exportable) (ids []*cert.Identity, done []Exported, err error) {
-	inForce := 0
+	inForce := map[string]int{} // by kind
 	for _, e := range all {
 		if !e.former {
-			inForce++
+			inForce[e.Renewal.Kind]++
 		}
 	}
 	for _, e := range all {
+		kind := e.Renewal.Kind
 		id := &cert.Identity{Label: store.BaseName(addr), Key: e.Key, Chain: e.Chain}
-		if e.former || inForce > 1 {
+		if kind != "" {
+			id.Label += "." + kind
+		}
+		if e.former || inForce[kind] > 1 {
 			id.Label += "." + cert.Serial(e.Chain[0])
 		}
-		d := Exported{Name: e.name, Serial: e.Renewal.Serial, NotAfter: e.Renewal.NotAfter, Former: e.former}
+		d := Exported{Name: e.name, Kind: kind, Serial: e.Renewal.Serial, NotAfter: e.Renewal.NotAfter, Former: e.former}
 		if x.Format != "pem" {
 			if id.Passphrase, d.PassphraseFile, err = x.lock(e); err != nil {
 				return nil, nil, err

@@ -53,6 +53,7 @@ func (r *run) tellFailure(res *Result, err error) {
 type HistoryStatus struct {
 	Name   string    `json:"name"`
 	Emails []string  `json:"emails"`
+	Kind   string    `json:"kind"`
 	Server string    `json:"server"`
 	Time   time.Time `json:"time"`
 	Event  string    `json:"event"`
@@ -64,6 +65,7 @@ type HistoryStatus struct {
 type FailedStatus struct {
 	Name   string    `json:"name"`
 	Emails []string  `json:"emails"`
+	Kind   string    `json:"kind"`
 	Server string    `json:"server"`
 	Time   time.Time `json:"time"`
 	Since  time.Time `json:"since"` // of the first failure after the last success, as far as known
@@ -72,13 +74,13 @@ type FailedStatus struct {
 
 func (i *Issuer) historyStatus(s *Status) {
 	for name, h := range i.disk.Histories(i.leftOut) {
-		failed := map[string]*FailedStatus{}
+		failed, kind := map[string]*FailedStatus{}, store.KindOf(name)
 		for _, e := range h.Events {
-			s.History = append(s.History, HistoryStatus{name, e.Emails, e.Server, e.Time, e.What, e.Serial, e.Reason})
+			s.History = append(s.History, HistoryStatus{name, e.Emails, kind, e.Server, e.Time, e.What, e.Serial, e.Reason})
 			set := strings.Join(cert.AddressKeys(e.Emails), " ")
 			switch e.What {
 			case store.EventFailed:
-				f := &FailedStatus{name, e.Emails, e.Server, e.Time, e.Time, e.Reason}
+				f := &FailedStatus{name, e.Emails, kind, e.Server, e.Time, e.Time, e.Reason}
 				if before := failed[set]; before != nil {
 					f.Since = before.Since
 				}

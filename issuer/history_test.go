@@ -54,7 +54,7 @@ func TestHistory(t *testing.T) {
 	if len(w.status().Failed) != 1 {
 		t.Error("an order that waits has not succeeded yet")
 	}
-	if _, err := w.issuer().Cancel(t.Context(), []string{alice}, ""); err != nil {
+	if _, err := w.issuer().Cancel(t.Context(), []string{alice}, nil, ""); err != nil {
 		t.Fatal(err)
 	}
 	w.answerWith(nil)

@@ -28,7 +28,7 @@ func (r *run) deploy(ctx context.Context, res *Result) error {
 		"POSTSEAL_CERT="+res.Cert,
 		"POSTSEAL_KEY="+res.Key,
 		"POSTSEAL_CHAIN="+res.Chain,
-		"HOOK_KIND=",
+		"HOOK_KIND="+res.Kind,
 		"HOOK_SERIAL="+res.Serial,
 		"HOOK_PASSPHRASE_FILE="+res.PassphraseFile,
 	)
@@ -50,7 +50,7 @@ func (r *run) failed(res *Result, err error) {
 	r.step(StepHook, "", "running the fail hook")
 	hookErr := hook(r.main, r.req.FailHook,
 		"POSTSEAL_EMAILS="+strings.Join(r.req.Emails, " "),
-		"HOOK_KIND=",
+		"HOOK_KIND="+r.req.Kind,
 		"HOOK_ERROR="+printable.Line(strings.Join(strings.Fields(err.Error()), " "), maxHookError),
 	)
 	if hookErr != nil {
@@ -60,7 +60,7 @@ func (r *run) failed(res *Result, err error) {
 
 // runHook runs the revoke hook. It runs for what was revoked already, too: so it can be
 // run again after it failed. Its certificate is a copy, for CertPath may name a container.
-func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certificate, emails []string) error {
+func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certificate, done *Revoked) error {
 	if v.Hook == "" {
 		return nil
 	}
@@ -75,9 +75,9 @@ func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certific
 	}
 	i.step(StepHook, "", "", "running the revoke hook")
 	err = hook(ctx, v.Hook,
-		"POSTSEAL_EMAILS="+strings.Join(emails, " "),
+		"POSTSEAL_EMAILS="+strings.Join(done.Emails, " "),
 		"POSTSEAL_CERT="+path,
-		"HOOK_KIND=",
+		"HOOK_KIND="+done.Kind,
 		"HOOK_SERIAL="+cert.Serial(leaf),
 		"HOOK_REASON="+cmp.Or(strings.ToLower(v.Reason), Reasons[0]),
 	)

@@ -24,6 +24,7 @@ type Options struct {
 	CA       func(server string) ca.Settings // how to deal with a CA; may be nil
 	OnStep   func(Step)                      // told what happens, from several goroutines; may be nil
 	Defaults store.Defaults                  // of the configuration
+	Kinds    map[string]*Kind                // of the configuration, by name
 	Account  ca.AccountOptions               // for a CA where there is no account yet
 	Now      func() time.Time                // nil for the clock
 	Timing   Timing                          // zero for the default
@@ -178,8 +179,10 @@ func (i *Issuer) ready(ctx context.Context, c *ca.CA) error {
 	return err
 }
 
-// dayOf writes a time for people, in their own zone.
+// dayOf and momentOf write times for people, in their own zone.
 func dayOf(t time.Time) string { return t.Local().Format("2006-01-02") }
+
+func momentOf(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
 
 // StepKind says what a Step is about.
 type StepKind string
@@ -226,6 +229,6 @@ func (i *Issuer) step(kind StepKind, name, email, text string) {
 func (i *Issuer) explainWindow(w *store.Window, name string, emails []string) {
 	if w.Why != "" {
 		i.step(StepNote, name, "", fmt.Sprintf("the CA wants %s renewed from %s on; it explains why at %s",
-			list(emails), w.Start.Local().Format("2006-01-02 15:04"), w.Why))
+			list(emails), momentOf(w.Start), w.Why))
 	}
 }

@@ -79,7 +79,7 @@ func (r *run) finish() (*Result, error) {
 
 func newResult(r *run, leaf *x509.Certificate) *Result {
 	return &Result{
-		Name: r.name, Emails: r.req.Emails, Server: r.req.Server, DryRun: r.req.DryRun,
+		Name: r.name, Emails: r.req.Emails, Kind: r.req.Kind, Server: r.req.Server, DryRun: r.req.DryRun,
 		Serial: cert.Serial(leaf), Fingerprint: cert.Fingerprint(leaf),
 		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(),
 	}

@@ -28,6 +28,7 @@ import (
 type Result struct {
 	Name        string
 	Emails      []string
+	Kind        string
 	Server      string
 	DryRun      bool
 	Serial      string
@@ -51,7 +52,7 @@ func (i *Issuer) Obtain(ctx context.Context, req Request) (*Result, error) {
 	r := &run{i: i, req: req, main: ctx}
 	ctx, cancel := context.WithTimeout(ctx, req.timeout())
 	defer cancel()
-	unlock, err := i.disk.LockOrder(ctx, req.Emails, req.Server, r.waitsForOther) // 1
+	unlock, err := r.lock(ctx) // 1
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +130,7 @@ func (r *run) seeThrough(ctx context.Context) ([]*x509.Certificate, error) {
 // takeUp finds out what is there: the name, the former certificate and an order that an
 // earlier run has left.
 func (r *run) takeUp() (err error) {
-	if r.name, err = r.i.disk.PickName(r.req.Emails); err != nil {
+	if r.name, err = r.i.disk.PickName(r.req.Emails, r.req.Kind); err != nil {
 		return err
 	}
 	r.path = r.i.disk.OrderPath(r.name, r.req.DryRun)
@@ -139,8 +140,14 @@ func (r *run) takeUp() (err error) {
 	if r.i.disk.Banned(r.req.key) {
 		return failure.In("key-path", store.ErrBanned(fmt.Sprintf("the key in %q", r.req.KeyPath)))
 	}
+	if err := r.ownKey(); err != nil {
+		return err
+	}
 	if err := r.loadOrder(); err != nil {
 		return err
+	}
+	if r.order == nil && r.req.resume {
+		return failure.NotDue("", errors.New("the order has ended"))
 	}
 	r.former, err = store.ReadRenewal(r.dir())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -159,6 +166,20 @@ func (r *run) takeUp() (err error) {
 	return nil
 }
 
+// ownKey refuses the key of a kind for the certificates of two owners.
+func (r *run) ownKey() error {
+	if r.req.Kind == "" || r.req.KeyPath == "" {
+		return nil
+	}
+	certs, err := r.i.certificates(nil, []string{r.req.Kind})
+	for _, c := range certs {
+		if c.Name != r.name && c.InForce(r.i.now()) {
+			return failure.Config("leave it out there", "key-path of the kind %s is for one certificate, and %s has it", r.req.Kind, list(c.Emails))
+		}
+	}
+	return err
+}
+
 // loadOrder takes up the order of an earlier run, if it is one for the same
 // thing. One at another CA is given up.
 func (r *run) loadOrder() error {
@@ -173,7 +194,7 @@ func (r *run) loadOrder() error {
 	if o == nil {
 		return nil
 	}
-	if o.Server != r.req.Server || !cert.SameAddresses(o.Emails, r.req.Emails) {
+	if o.Server != r.req.Server || o.Kind != r.req.Kind || !cert.SameAddresses(o.Emails, r.req.Emails) {
 		r.note("", "giving up an unfinished order at "+o.Server)
 		r.order = o
 		r.giveUp("another order took its place")
@@ -251,8 +272,8 @@ func (r *run) nothingDue() error {
 	return failure.NotDue(failure.Force, &NotDueError{r.name, f.Emails, f.NotAfter, days, r.dir()})
 }
 
-// fits refuses an order that would put a certificate of another kind in the place of one
-// that somebody uses.
+// fits refuses an order that would put another certificate in the place of one that
+// somebody uses.
 func (r *run) fits() error {
 	if r.former == nil || !r.former.Revoked.IsZero() || r.req.Force || r.req.DryRun {
 		return nil
@@ -271,7 +292,7 @@ func (r *run) fits() error {
 	if differ == nil {
 		return nil
 	}
-	return failure.Failed(failure.Force, "there is a certificate for %s of another kind, in %s: its %s",
+	return failure.Failed(failure.ReplaceOrKeep, "there is another certificate for %s, in %s: its %s",
 		list(r.req.Emails), r.dir(), strings.Join(differ, ", its "))
 }
 
@@ -301,7 +322,7 @@ func (r *run) askPassphrase() error {
 // replaces prepares an order that replaces a certificate: its key, if that is to be used
 // again, and its name at the CA (RFC 9773, Section 5).
 func (r *run) replaces(ctx context.Context) error {
-	if r.req.ReuseKey {
+	if (r.req.ReuseKey || r.req.KeepKey) && r.former != nil {
 		if err := r.reuseKey(); err != nil {
 			return err
 		}
@@ -398,5 +419,5 @@ func (r *run) patience(err error) error {
 		return err
 	}
 	return failure.Failed(failure.CheckReason,
-		"%s has been waiting since %s: %w", list(r.req.Emails), r.since.Local().Format("2006-01-02 15:04"), err)
+		"%s has been waiting since %s: %w", list(r.req.Emails), momentOf(r.since), err)
 }

@@ -5,12 +5,15 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
 
 	"postseal/issuer/ca"
 	"postseal/issuer/store"
+	"postseal/state"
 )
 
 // place returns the order at the CA: the one on disk in its present state, else a new
@@ -19,7 +22,7 @@ func (r *run) place(ctx context.Context) (acme.Order, error) {
 	if r.order != nil && r.order.URL != "" {
 		return r.resume(ctx)
 	}
-	if err := r.begin(); err != nil {
+	if err := r.begin(ctx); err != nil {
 		return acme.Order{}, err
 	}
 	return r.newOrder(ctx)
@@ -27,7 +30,7 @@ func (r *run) place(ctx context.Context) (acme.Order, error) {
 
 // begin writes the order file and, before the order is sent, a record for each
 // address: a CA may mail the challenge before we have read the authorization.
-func (r *run) begin() error {
+func (r *run) begin(ctx context.Context) error {
 	r.order = &store.Order{
 		Version: store.Version, Settings: r.req.Settings, DryRun: r.req.DryRun,
 		Created: r.i.now().UTC().Truncate(time.Second), Replaces: r.req.replaces,
@@ -44,8 +47,11 @@ func (r *run) begin() error {
 	if err != nil {
 		return err
 	}
-	for _, c := range r.order.Challenges {
-		if err := r.record(c, time.Time{}); err != nil {
+	// In the order of the addresses: of two orders that share two, neither has one of them
+	// and waits for the other.
+	byAddress := func(a, b *store.Challenge) int { return strings.Compare(state.Key(a.Email), state.Key(b.Email)) }
+	for _, c := range slices.SortedFunc(slices.Values(r.order.Challenges), byAddress) {
+		if err := r.record(ctx, c, time.Time{}); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 // Renewal says what to renew, and how other than the first time.
 type Renewal struct {
 	Emails     []string // certificates that name one of these; nil for all
+	Kinds      []string // certificates of these kinds; nil for all, of no kind among them
 	Server     string   // certificates of this CA; "" for all
 	Force      bool     // though not due
 	ReuseKey   bool
@@ -35,11 +36,11 @@ func (i *Issuer) DueRequests(ctx context.Context, o Renewal) ([]Request, error) 
 	if err != nil {
 		return nil, err
 	}
-	certs, err := i.certificates(emails)
+	certs, err := i.certificates(emails, o.Kinds)
 	if err != nil {
 		return nil, err
 	}
-	requests, err := i.unfinished(emails)
+	requests, err := i.unfinished(emails, o.Kinds)
 	if err != nil {
 		return nil, err
 	}
@@ -48,26 +49,31 @@ func (i *Issuer) DueRequests(ctx context.Context, o Renewal) ([]Request, error) 
 		requests = slices.DeleteFunc(requests, func(r Request) bool { return r.Server != o.Server })
 	}
 	if len(emails) > 0 && len(certs)+len(requests) == 0 {
-		if o.Server != "" {
-			return nil, failure.In("server", failure.Failed("leave it out", "no certificate of %s names %s", o.Server, list(emails)))
-		}
-		return nil, failure.Failed(failure.OrderOne, "no certificate names %s", list(emails))
+		return nil, o.noneFor(emails)
 	}
 	due, err := i.dueOf(ctx, certs, o, len(requests) > 0)
 	if err != nil {
 		return nil, err
 	}
 	for _, c := range due {
-		known := func(r Request) bool { return cert.SameAddresses(r.Emails, c.Emails) }
+		known := func(r Request) bool { return r.Kind == c.Kind && cert.SameAddresses(r.Emails, c.Emails) }
 		if !slices.ContainsFunc(requests, known) {
 			requests = append(requests, Request{Settings: c.Settings})
 		}
 	}
 	for n := range requests {
-		i.Defaults.Into(&requests[n].Settings)
+		i.renewed(&requests[n])
 		o.apply(&requests[n])
 	}
 	return requests, nil
+}
+
+func (o *Renewal) noneFor(emails []string) error {
+	whose := list(emails) + ofKind(o.Kinds)
+	if o.Server != "" {
+		return failure.In("server", failure.Failed("leave it out", "no certificate of %s names %s", o.Server, whose))
+	}
+	return failure.Failed(failure.OrderOne, "no certificate names %s", whose)
 }
 
 // apply lets the options of this run win.
@@ -81,17 +87,32 @@ func (o *Renewal) apply(r *Request) {
 	}
 }
 
-// certificates reads the certificates that name one of the addresses, or all.
-func (i *Issuer) certificates(emails []string) ([]store.Certificate, error) {
+// certificates reads the certificates that name one of the addresses, or all, and are of
+// one of the kinds, or any.
+func (i *Issuer) certificates(emails, kinds []string) ([]store.Certificate, error) {
 	all, err := i.disk.Certificates(i.leftOut)
-	return slices.DeleteFunc(all, func(c store.Certificate) bool { return !cert.NamesOneOf(c.Emails, emails) }), err
+	return slices.DeleteFunc(all, func(c store.Certificate) bool {
+		return !cert.NamesOneOf(c.Emails, emails) || !isOneOf(c.Kind, kinds)
+	}), err
+}
+
+func isOneOf(kind string, kinds []string) bool {
+	return len(kinds) == 0 || slices.Contains(kinds, kind)
+}
+
+// ofKind says of which kind something is, behind an address.
+func ofKind(kinds []string) string {
+	if len(kinds) == 0 {
+		return ""
+	}
+	return " (" + list(kinds) + ")"
 }
 
 // unfinished returns the orders that an earlier run left.
-func (i *Issuer) unfinished(emails []string) (requests []Request, err error) {
+func (i *Issuer) unfinished(emails, kinds []string) (requests []Request, err error) {
 	orders, err := i.disk.Orders(i.leftOut)
 	for _, o := range orders {
-		if !o.DryRun && cert.NamesOneOf(o.Emails, emails) {
+		if !o.DryRun && cert.NamesOneOf(o.Emails, emails) && isOneOf(o.Kind, kinds) {
 			requests = append(requests, Request{Settings: o.Settings})
 		}
 	}

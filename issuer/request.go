@@ -27,7 +27,7 @@ const DefaultTimeout = 30 * time.Minute
 type Request struct {
 	store.Settings
 	KeyPath     string        // a private key to use instead of a new one
-	ReuseKey    bool          // use the key of the certificate that is replaced
+	ReuseKey    bool          // use the key of the certificate that is replaced, this time
 	Force       bool          // though nothing is due
 	DryRun      bool          // store nothing in certs/
 	Timeout     time.Duration // of this run; 0 means DefaultTimeout
@@ -43,6 +43,7 @@ type Request struct {
 	replaces string        // RFC 9773, Section 5
 	renewal  bool          // not somebody's order who reads what is said
 	queue    *queue        // of a batch; nil for a single order
+	resume   bool          // an order that is there, and make none
 }
 
 // check refuses what makes no sense before anything is ordered, and fills in the
@@ -56,6 +57,9 @@ func (r *Request) check() (err error) {
 	}
 	if r.Passphrase.Kind == cert.PassGiven {
 		err = cert.CheckPassphrase(r.Passphrase.Value)
+	}
+	if r.Kind != "" {
+		err = cmp.Or(CheckKindName(r.Kind), err)
 	}
 	return cmp.Or(ca.CheckServer(r.Server), r.checkKey(), r.checkWords(), err, r.Absolute())
 }
@@ -88,10 +92,14 @@ func (r *Request) checkKey() (err error) {
 	if r.KeyType == "" {
 		r.KeyType = cert.DefaultKeyType
 	}
-	if r.key == nil && !slices.Contains(cert.KeyTypes, r.KeyType) {
-		return failure.Usage("use one of "+strings.Join(cert.KeyTypes, ", "), "unknown key type %q", r.KeyType)
+	return cmp.Or(r.checkKeyType(), cert.CheckUsages(r.Usages, r.KeyType))
+}
+
+func (r *Request) checkKeyType() error {
+	if r.key != nil || r.KeyType == "" || slices.Contains(cert.KeyTypes, r.KeyType) {
+		return nil
 	}
-	return cert.CheckUsages(r.Usages, r.KeyType)
+	return failure.Usage("use one of "+strings.Join(cert.KeyTypes, ", "), "unknown key type %q", r.KeyType)
 }
 
 func (r *Request) checkWords() error {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -244,9 +245,10 @@ func TestOrdersFollowEachOther(t *testing.T) {
 			first := w.child(childJob{State: w.dir.Path(), Settings: w.request(alice).Settings, Timeout: time.Minute, KillAt: "none"})
 			<-came
 			waits := make(chan struct{})
+			said := sync.OnceFunc(func() { close(waits) })
 			w.onStep = func(s Step) {
-				if strings.HasPrefix(s.Text, "waiting for another postseal") {
-					close(waits)
+				if strings.HasPrefix(s.Text, "waiting for another order") {
+					said()
 				}
 			}
 			ended := make(chan error, 1)
@@ -303,14 +305,14 @@ func TestLocked(t *testing.T) {
 	if err := i.prepare(); err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := i.disk.LockOrder(t.Context(), []string{alice}, w.ca.DirectoryURL, func() {})
+	unlock, err := i.disk.LockOrder(t.Context(), &store.Settings{Emails: []string{alice}, Server: w.ca.DirectoryURL}, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
 	req := w.request(alice)
 	req.Timeout = time.Second
 	_, err = w.issuer().Obtain(t.Context(), req)
-	if failure.KindOf(err) != failure.KindLater || !strings.Contains(err.Error(), "another postseal") {
+	if failure.KindOf(err) != failure.KindLater || !strings.Contains(err.Error(), "another order") {
 		t.Errorf("%v", err)
 	}
 	unlock()

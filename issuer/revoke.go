@@ -47,6 +47,7 @@ type Revocation struct {
 // Revoked is what was revoked.
 type Revoked struct {
 	Emails      []string
+	Kind        string // "" for none, or if it is not in certs/
 	Serial      string
 	Server      string
 	Already     bool
@@ -85,8 +86,11 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	}
 	emails, _, _ := cert.Names(leaf) // anybody may have written the certificate
 	emails = slices.DeleteFunc(emails, func(e string) bool { return !cert.IsPlain(e) })
-	done := &Revoked{emails, cert.Serial(leaf), server, already, key != nil, len(known) > 0}
-	return done, errors.Join(i.markRevoked(known, cmp.Or(strings.ToLower(v.Reason), Reasons[0])), v.runHook(ctx, i, leaf, emails))
+	done := &Revoked{Emails: emails, Serial: cert.Serial(leaf), Server: server, Already: already, SignedByKey: key != nil}
+	if done.Stored = len(known) > 0; done.Stored {
+		done.Kind = known[0].Kind
+	}
+	return done, errors.Join(i.markRevoked(known, cmp.Or(strings.ToLower(v.Reason), Reasons[0])), v.runHook(ctx, i, leaf, done))
 }
 
 // where returns the CA of the certificate: what the renewal.json beside it says, which
@@ -103,15 +107,15 @@ func (v *Revocation) where(leaf *x509.Certificate, known []store.Certificate) (s
 	return cmp.Or(server, v.Default), bundle
 }
 
-// InForce returns the certificates that name an address and that neither time nor a
-// revocation has ended, as the files to give to Revoke. The error, of the kind Failed,
-// says that there are none.
-func (i *Issuer) InForce(email string) (paths []string, err error) {
+// InForce returns the certificates that name an address, of the kinds that are given or of
+// any, and that neither time nor a revocation has ended, as the files to give to Revoke.
+// The error, of the kind Failed, says that there are none.
+func (i *Issuer) InForce(email string, kinds []string) (paths []string, err error) {
 	addr, err := cert.ParseAddress(email)
 	if err != nil {
 		return nil, err
 	}
-	certs, err := i.certificates([]string{addr})
+	certs, err := i.certificates([]string{addr}, kinds)
 	if err != nil {
 		return nil, err
 	}
@@ -121,14 +125,14 @@ func (i *Issuer) InForce(email string) (paths []string, err error) {
 		}
 	}
 	if len(paths) == 0 {
-		return nil, failure.Failed(failure.SeeStatus, "no certificate in force names %s", addr)
+		return nil, failure.Failed(failure.SeeStatus, "no certificate in force names %s", addr+ofKind(kinds))
 	}
 	return paths, nil
 }
 
 // find returns the entries of certs/ that hold a certificate.
 func (i *Issuer) find(leaf *x509.Certificate) []store.Certificate {
-	all, err := i.certificates(nil)
+	all, err := i.certificates(nil, nil)
 	if err != nil && state.Newer(err) == nil {
 		return nil
 	}

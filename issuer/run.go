@@ -80,7 +80,7 @@ const recordFor = 24 * time.Hour
 
 // record writes the pending record of a challenge, in the "ordering" form while
 // the token is not known. A person who answers on their own needs none.
-func (r *run) record(c *store.Challenge, expires time.Time) error {
+func (r *run) record(ctx context.Context, c *store.Challenge, expires time.Time) error {
 	if r.req.Interactive != nil {
 		return nil
 	}
@@ -94,15 +94,11 @@ func (r *run) record(c *store.Challenge, expires time.Time) error {
 	case !expires.After(now): // or our clock is ahead of the CA's, which still waits
 		expires = now.Add(recordFor)
 	}
-	err = r.i.Store.Put(&state.Pending{
+	return r.take(ctx, &state.Pending{
 		ID: c.ID, Email: c.Name(), Server: r.ca.Server, From: c.From, Token: c.Token,
 		Thumbprint: thumbprint, Join: r.ca.Join(r.req.TokenJoin),
 		Created: r.order.Created, Expires: expires.UTC().Truncate(time.Second), Policy: r.ca.Settings.Policy,
 	})
-	if err != nil {
-		return r.i.storeError(err)
-	}
-	return nil
 }
 
 // challengeFor finds the address in the form in which the CA returned it, which goes into
@@ -137,7 +133,7 @@ func (r *run) unrecord(c *store.Challenge) {
 		return
 	}
 	for _, addr := range []string{c.Email, c.Name()} {
-		if err := r.i.Store.Remove(addr, r.order.Server); err != nil {
+		if err := r.i.Store.Remove(addr, r.order.Server, c.ID); err != nil {
 			r.note(c.Email, "a pending record could not be removed: "+err.Error())
 		}
 	}
@@ -161,7 +157,7 @@ func (r *run) hint(email, text string) { r.i.step(StepHint, r.name, email, text)
 func (r *run) dir() string { return r.i.disk.CertDir(r.name) }
 
 func (r *run) waitsForOther() {
-	r.i.step(StepNote, "", "", "waiting for another postseal that orders for "+list(r.req.Emails))
+	r.i.step(StepNote, "", "", "waiting for another order for "+list(r.req.Emails))
 }
 
 func orUnknown(from string) string {

@@ -38,6 +38,7 @@ const (
 type CertStatus struct {
 	Name        string     `json:"name"`
 	Emails      []string   `json:"emails"`
+	Kind        string     `json:"kind"`
 	Server      string     `json:"server"`
 	State       string     `json:"state"`
 	Serial      string     `json:"serial"`
@@ -59,6 +60,7 @@ type CertStatus struct {
 type OrderStatus struct {
 	Name       string    `json:"name"`
 	Emails     []string  `json:"emails"`
+	Kind       string    `json:"kind"`
 	Server     string    `json:"server"`
 	DryRun     bool      `json:"dry_run"`
 	Created    time.Time `json:"created"`
@@ -151,7 +153,7 @@ func (s *Status) OnlyFailed() {
 }
 
 func (i *Issuer) certStatus(s *Status) error {
-	certs, err := i.certificates(nil)
+	certs, err := i.certificates(nil, nil)
 	for _, c := range certs {
 		s.Certificates = append(s.Certificates, i.describe(c))
 	}
@@ -161,7 +163,7 @@ func (i *Issuer) certStatus(s *Status) error {
 
 func (i *Issuer) describe(c store.Certificate) CertStatus {
 	d := CertStatus{
-		Name: c.Name, Emails: c.Emails, Server: c.Server, State: CertValid, Serial: c.Serial, SHA256: c.Fingerprint,
+		Name: c.Name, Emails: c.Emails, Kind: c.Kind, Server: c.Server, State: CertValid, Serial: c.Serial, SHA256: c.Fingerprint,
 		KeyType: c.KeyType, Issued: c.Issued, NotBefore: c.NotBefore, NotAfter: c.NotAfter, DaysLeft: daysLeft(c.NotAfter, i.now()),
 		RenewAt: c.RenewAt(), RenewSource: "lifetime", Dir: i.disk.CertDir(c.Name),
 	}
@@ -236,8 +238,8 @@ func (i *Issuer) orderStatus(s *Status) error {
 	orders, err := i.disk.Orders(i.leftOut)
 	for _, o := range orders {
 		s.Orders = append(s.Orders, OrderStatus{
-			Name: strings.TrimSuffix(o.Name, store.DrySuffix), Emails: o.Emails, Server: o.Server, DryRun: o.DryRun,
-			Created: o.Created, URL: o.URL, WaitingFor: i.waitsFor(o.Order, s.Pending), Running: i.disk.Running(o.Emails[0]),
+			Name: strings.TrimSuffix(o.Name, store.DrySuffix), Emails: o.Emails, Kind: o.Kind, Server: o.Server, DryRun: o.DryRun,
+			Created: o.Created, URL: o.URL, WaitingFor: i.waitsFor(o.Order, s.Pending), Running: i.disk.Running(o.Emails[0], o.Kind),
 		})
 	}
 	return err

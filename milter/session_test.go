@@ -311,7 +311,7 @@ func TestPendingRace(t *testing.T) {
 		}
 		p.challengeMail()
 		p.expect(milter.ActAccept)
-		if err := dir.Remove(record.Email, record.Server); err != nil {
+		if err := dir.Remove(record.Email, record.Server, ""); err != nil {
 			t.Fatal(err)
 		}
 	}

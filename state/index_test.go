@@ -28,7 +28,7 @@ func TestIndexMissesNothing(t *testing.T) {
 		if !anyPending(t, x) {
 			t.Fatalf("round %d: the record is missed", i)
 		}
-		if err := d.Remove(p.Email, p.Server); err != nil {
+		if err := d.Remove(p.Email, p.Server, ""); err != nil {
 			t.Fatal(err)
 		}
 		if anyPending(t, x) {

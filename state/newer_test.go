@@ -52,7 +52,7 @@ func TestNewer(t *testing.T) {
 	if others, err := d.Pending("b@x.test", now); err != nil || len(others) != 0 {
 		t.Errorf("another address: %v, %v", others, err)
 	}
-	if err := errors.Join(d.Purge(now.Add(100*time.Hour)), d.Remove("a@x.test", "https://ca/")); err != nil {
+	if err := errors.Join(d.Purge(now.Add(100*time.Hour)), d.Remove("a@x.test", "https://ca/", "")); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Stat(pending); err != nil {

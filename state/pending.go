@@ -58,19 +58,33 @@ func escape(s string) string {
 
 // Put implements Store. A record of another CA takes the next free name.
 func (d *Dir) Put(p *Pending) error {
+	_, err := d.put(p, func(*Pending) bool { return true })
+	return err
+}
+
+// Take implements Store.
+func (d *Dir) Take(p *Pending) (other *Pending, err error) {
+	return d.put(p, func(old *Pending) bool { return old.ID == p.ID })
+}
+
+// put returns the record that may not be replaced.
+func (d *Dir) put(p *Pending, replaces func(old *Pending) bool) (*Pending, error) {
 	p.Version = Version
 	data, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	data = append(data, '\n')
 	for {
-		slot, taken, err := d.slot(p)
+		slot, old, err := d.slot(p)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		write := CreateFile
-		if taken {
+		if old != nil {
+			if !replaces(old) {
+				return old, nil
+			}
 			write = WriteFile
 		}
 		err = write(d.pendingPath(p.Email, slot), data, 0o640)
@@ -80,7 +94,7 @@ func (d *Dir) Put(p *Pending) error {
 		if err == nil && p.Ordering() {
 			err = SyncDir(d.Path("pending")) // before the order is sent
 		}
-		return err
+		return nil, err
 	}
 }
 
@@ -88,24 +102,24 @@ func (d *Dir) pendingPath(addr string, slot int) string {
 	return d.Path("pending", fileName(addr, slot))
 }
 
-// slot finds where the record of p's address and CA is (taken) or can go.
-func (d *Dir) slot(p *Pending) (slot int, taken bool, err error) {
+// slot finds where the record of p's address and CA is (there) or can go.
+func (d *Dir) slot(p *Pending) (slot int, there *Pending, err error) {
 	free := 0
 	for slot := 1; slot <= slots; slot++ {
 		old, err := d.readPending(d.pendingPath(p.Email, slot))
 		switch {
 		case err == nil && old.Server == p.Server && Key(old.Email) == Key(p.Email):
-			return slot, true, nil
+			return slot, old, nil
 		case missing(err) && free == 0:
 			free = slot
 		case err != nil && !missing(err) && !isDamage(err):
-			return 0, false, err
+			return 0, nil, err
 		}
 	}
 	if free == 0 {
-		return 0, false, fmt.Errorf("%d CAs are already waited for at %s", slots, p.Email)
+		return 0, nil, fmt.Errorf("%d CAs are already waited for at %s", slots, p.Email)
 	}
-	return free, false, nil
+	return free, nil, nil
 }
 
 // CreateFile writes a file under a name that must be free, whatever the umask.
@@ -125,11 +139,11 @@ func CreateFile(path string, data []byte, mode fs.FileMode) error {
 }
 
 // Remove implements Store.
-func (d *Dir) Remove(addr, server string) error {
+func (d *Dir) Remove(addr, server, id string) error {
 	for slot := 1; slot <= slots; slot++ {
 		path := d.pendingPath(addr, slot)
 		p, err := d.readPending(path)
-		if err != nil || p.Server != server || Key(p.Email) != Key(addr) {
+		if err != nil || p.Server != server || Key(p.Email) != Key(addr) || id != "" && p.ID != id {
 			continue
 		}
 		if err := os.Remove(path); err != nil && !missing(err) {
@@ -272,7 +286,7 @@ func (d *Dir) Purge(now time.Time) error {
 		if p.Expires.IsZero() || now.Before(p.Expires) {
 			continue
 		}
-		if err := d.Remove(p.Email, p.Server); err != nil {
+		if err := d.Remove(p.Email, p.Server, p.ID); err != nil {
 			d.damaged(d.pendingPath(p.Email, 1), cannotRemove(err))
 		}
 	}

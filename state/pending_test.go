@@ -148,7 +148,7 @@ func TestPutReplacesItsOwn(t *testing.T) {
 	if got := ids(t, d, "alice@example.test"); got != "3 2" {
 		t.Errorf("got %q, want the new record of ca-1 and that of ca-2", got)
 	}
-	if err := d.Remove("alice@example.test", "ca-1"); err != nil {
+	if err := d.Remove("alice@example.test", "ca-1", ""); err != nil {
 		t.Fatal(err)
 	}
 	if got := ids(t, d, "Alice@example.test"); got != "2" {

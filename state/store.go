@@ -14,8 +14,13 @@ type Store interface {
 	// waits.
 	Put(p *Pending) error
 
-	// Remove removes the record for an address and CA, if there is one, with its note.
-	Remove(addr, server string) error
+	// Take is Put, but where the record of another order for the same address and CA is
+	// there: then it changes nothing and returns that, expired or not.
+	Take(p *Pending) (other *Pending, err error)
+
+	// Remove removes the record for an address and CA, if there is one, with its note. If
+	// id is not "", the record of another order stays.
+	Remove(addr, server, id string) error
 
 	// Purge removes the records that expired, for the issuing half: an order that
 	// was killed leaves its record behind.

@@ -43,7 +43,7 @@ func TestConfinedBeforeTheState(t *testing.T) {
 	s.line("msg=confined", "writes="+dir.Path("answers"), "reads="+dir.Path("pending"))
 	old := dir.Path() + ".old"
 	check(t, os.Rename(dir.Path(), old))
-	check(t, state.Open(old).Remove("alice@example.test", "https://ca.example.net/dir")) // else it looks again after 5 s
+	check(t, state.Open(old).Remove("alice@example.test", "https://ca.example.net/dir", "")) // else it looks again after 5 s
 	_, err = dir.Create()
 	check(t, err)
 	pendingAlice(t, dir)

@@ -14,20 +14,6 @@ import (
 	"postseal/issuer"
 )
 
-// batch orders one certificate for each address.
-func (c *certCmd) batch(ctx context.Context, s *session, req issuer.Request, emails []string) error {
-	reqs := make([]issuer.Request, len(emails))
-	for n, email := range emails {
-		reqs[n] = req
-		reqs[n].Emails = []string{email}
-	}
-	jobs := c.Jobs
-	if c.Interactive {
-		jobs = 1
-	}
-	return s.many(ctx, reqs, jobs)
-}
-
 // tally is what came of a batch.
 type tally struct {
 	counts map[string]int
@@ -51,7 +37,7 @@ func (s *session) many(ctx context.Context, reqs []issuer.Request, jobs int) err
 	t := &tally{counts: map[string]int{}}
 	s.voice.batch(len(reqs))
 	s.issuer.Batch(ctx, reqs, jobs, func(n int, res *issuer.Result, err error) {
-		r := newResult(reqs[n].Emails, res, err)
+		r := newResult(&reqs[n], res, err)
 		t.add(r, s.JSON)
 		s.voice.result(r)
 	})
@@ -98,11 +84,11 @@ func (v *voice) result(r result) {
 func (r result) line() string {
 	switch r.Status {
 	case outcomeIssued:
-		return fmt.Sprintf("%s: issued, valid until %s", join(r.Emails), day(*r.NotAfter))
+		return fmt.Sprintf("%s: issued, valid until %s", whose(r.Emails, r.Kind), day(*r.NotAfter))
 	case outcomeNotDue:
-		return fmt.Sprintf("%s: nothing due, valid until %s", join(r.Emails), day(*r.NotAfter))
+		return fmt.Sprintf("%s: nothing due, valid until %s", whose(r.Emails, r.Kind), day(*r.NotAfter))
 	}
-	return fmt.Sprintf("%s: %s: %s", join(r.Emails), r.Status, r.Error)
+	return fmt.Sprintf("%s: %s: %s", whose(r.Emails, r.Kind), r.Status, r.Error)
 }
 
 // summary is the table at the end.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ import (
 // certCmd are the flags of "postseal cert".
 type certCmd struct {
 	Email    []string `short:"e" placeholder:"ADDR" help:"An address to certify (repeatable)."`
+	Kind     []string `env:"-" placeholder:"K" help:"A certificate of this kind, [kind.K] of the configuration, beside those of others (repeatable)."`
 	Each     bool     `help:"One certificate for each address, instead of one naming all."`
 	FromFile string   `placeholder:"FILE" help:"Addresses, one a line, each for a certificate of its own; - is stdin."`
 	Jobs     int      `placeholder:"N" default:"32" help:"How many orders go on at a time at each CA (default: ${default})."`
@@ -30,9 +32,10 @@ type certCmd struct {
 	EABHMACKeyFile string   `name:"eab-hmac-key-file" placeholder:"FILE" help:"Its key, in base64url."`
 	Profile        string   `placeholder:"NAME" help:"ACME profile; 'postseal account show' lists them."`
 
-	KeyType string   `placeholder:"TYPE" help:"rsa2048 (default), rsa3072, rsa4096, p256, p384."`
-	KeyPath string   `placeholder:"FILE" help:"Use this private key (PEM) instead of a new one."`
-	Usage   []string `placeholder:"USE" help:"digitalSignature, contentCommitment, keyEncipherment, keyAgreement (repeatable; default: the CA's)."`
+	KeyType  string   `placeholder:"TYPE" help:"rsa2048 (default), rsa3072, rsa4096, p256, p384."`
+	KeyPath  string   `placeholder:"FILE" help:"Use this private key (PEM) instead of a new one."`
+	ReuseKey bool     `help:"Keep the private key now and at each renewal."`
+	Usage    []string `placeholder:"USE" help:"digitalSignature, contentCommitment, keyEncipherment, keyAgreement (repeatable; default: the CA's)."`
 
 	passFlags
 	P12 string `name:"p12" env:"POSTSEAL_P12" placeholder:"FORMAT" help:"modern (default) or legacy: 3DES, for old phones and gpgsm."`
@@ -106,11 +109,59 @@ func (c *certCmd) run(ctx context.Context, s *session) error {
 	}); err != nil {
 		return err
 	}
-	if each {
-		return c.batch(ctx, s, req, emails)
+	reqs, err := c.requests(s, req, setsOf(emails, each))
+	if err != nil {
+		return err
 	}
-	req.Emails = emails
-	return s.one(ctx, req)
+	if len(reqs) == 1 && !each {
+		return s.one(ctx, reqs[0])
+	}
+	jobs := c.Jobs
+	if c.Interactive {
+		jobs = 1
+	}
+	return s.many(ctx, reqs, jobs)
+}
+
+// unique returns each name once, in the order in which they were given.
+func unique(names []string) (once []string) {
+	for _, name := range names {
+		if !slices.Contains(once, name) {
+			once = append(once, name)
+		}
+	}
+	return once
+}
+
+// setsOf returns the addresses of each certificate.
+func setsOf(emails []string, each bool) [][]string {
+	if !each {
+		return [][]string{emails}
+	}
+	return slices.Collect(slices.Chunk(emails, 1))
+}
+
+// requests returns what to order: for each kind one certificate for each set of addresses.
+// Those of one address follow each other, so the next kind comes when all have the first.
+func (c *certCmd) requests(s *session, req issuer.Request, sets [][]string) (all []issuer.Request, err error) {
+	of := []issuer.Request{req}
+	for n, name := range unique(c.Kind) {
+		r, err := s.ofKind(req, name)
+		if err != nil {
+			return nil, err
+		}
+		if len(sets) > 1 && r.KeyPath != "" {
+			return nil, failure.Config("leave it out", "key-path of [kind.%s] is for one certificate: two people must not share a key", name)
+		}
+		of = append(of[:n], r)
+	}
+	for _, r := range of {
+		for _, emails := range sets {
+			r.Emails = emails
+			all = append(all, r)
+		}
+	}
+	return all, nil
 }
 
 // addresses returns the addresses, and whether each has its own certificate.
@@ -173,8 +224,10 @@ func (c *certCmd) check(s *session, each bool) error {
 		return failure.Usage("leave one out", "--interactive and --non-interactive contradict each other")
 	case c.Interactive && c.FromFile == "-":
 		return failure.Usage("give the list in a file", "--interactive and --from-file - both read stdin")
-	case each && c.Out != "":
+	case (each || len(unique(c.Kind)) > 1) && c.Out != "":
 		return failure.Usage("the containers are in certs/ of the state directory", "--out is for one certificate")
+	case len(unique(c.Kind)) > 1 && c.KeyPath != "":
+		return failure.Usage("leave --key-path out", "--key-path is for one certificate: each kind has a key of its own")
 	case each && c.KeyPath != "":
 		return failure.Usage("leave --key-path out", "--key-path is for one certificate: two people must not share a key")
 	case c.Jobs < 1:
@@ -198,7 +251,7 @@ func (c *certCmd) request(s *session) (issuer.Request, error) {
 	req := issuer.Request{
 		Settings: store.Settings{
 			Server: server, CABundle: s.CABundle, Profile: c.Profile, KeyType: c.KeyType, Usages: c.Usage,
-			P12: c.P12, Out: c.Out, DeployHook: c.DeployHook, FailHook: c.FailHook,
+			KeepKey: c.ReuseKey, P12: c.P12, Out: c.Out, DeployHook: c.DeployHook, FailHook: c.FailHook,
 		},
 		KeyPath: c.KeyPath, Force: c.Force, DryRun: c.DryRun, Timeout: c.Timeout,
 	}

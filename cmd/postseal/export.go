@@ -13,10 +13,11 @@ import (
 
 // exportCmd are the flags of "postseal export".
 type exportCmd struct {
-	Email  string `short:"e" required:"" placeholder:"ADDR" help:"The address."`
-	To     string `required:"" placeholder:"FILE|DIR" help:"Where to write: a file, or a directory for a file of each certificate."`
-	Format string `default:"p12" placeholder:"FORMAT" help:"p12 (default), p12-legacy (3DES, for old phones and gpgsm), pem (not encrypted), mobileconfig (a profile for iOS and macOS)."`
-	Former bool   `help:"The earlier keys too, which old mail needs."`
+	Email  string   `short:"e" required:"" placeholder:"ADDR" help:"The address."`
+	Kind   []string `env:"-" placeholder:"K" help:"Only certificates of this kind (repeatable)."`
+	To     string   `required:"" placeholder:"FILE|DIR" help:"Where to write: a file, or a directory for a file of each certificate."`
+	Format string   `default:"p12" placeholder:"FORMAT" help:"p12 (default), p12-legacy (3DES, for old phones and gpgsm), pem (not encrypted), mobileconfig (a profile for iOS and macOS)."`
+	Former bool     `help:"The earlier keys too, which old mail needs."`
 	passFlags
 }
 
@@ -24,6 +25,7 @@ type exportCmd struct {
 type exported struct {
 	File           string    `json:"file"`
 	Name           string    `json:"name"`
+	Kind           string    `json:"kind,omitempty"`
 	Serial         string    `json:"serial"`
 	NotAfter       time.Time `json:"not_after"`
 	Former         bool      `json:"former"`
@@ -48,7 +50,7 @@ func (c *exportCmd) run(s *session) error {
 	if err != nil {
 		return err
 	}
-	all, err := s.issuer.Export(issuer.Export{Email: c.Email, To: c.To, Format: c.Format, Former: c.Former, Passphrase: lock})
+	all, err := s.issuer.Export(issuer.Export{Email: c.Email, Kinds: c.Kind, To: c.To, Format: c.Format, Former: c.Former, Passphrase: lock})
 	if err != nil {
 		return err
 	}

@@ -156,6 +156,9 @@ func (f *flags) session(parsed *cli.Parsed) (*session, error) {
 	s.opts.Defaults = store.Defaults{
 		DeployHook: parsed.Configured(store.SettingDeployHook), KeyType: parsed.Configured(store.SettingKeyType), P12: parsed.Configured(store.SettingP12),
 	}
+	if s.opts.Kinds, err = kindsOf(parsed.File); err != nil {
+		return nil, err
+	}
 	s.issuer = issuer.New(s.opts)
 	return s, nil
 }

@@ -10,6 +10,7 @@ import (
 	"postseal/internal/cli"
 	"postseal/internal/failure"
 	"postseal/issuer"
+	"postseal/issuer/store"
 )
 
 // The table that "postseal status" prints.
@@ -99,7 +100,7 @@ func TestTally(t *testing.T) {
 			if err == nil {
 				res = &issuer.Result{Emails: []string{"a@x.test"}}
 			}
-			tally.add(newResult([]string{"a@x.test"}, res, err), false)
+			tally.add(newResult(&issuer.Request{Settings: store.Settings{Emails: []string{"a@x.test"}}}, res, err), false)
 		}
 		err := tally.err()
 		if cli.ExitCode(err) != tc.code || err != nil && !strings.Contains(err.Error(), tc.text) || !strings.Contains(failure.HintOf(err), tc.hint) {

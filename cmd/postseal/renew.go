@@ -14,6 +14,7 @@ import (
 // renewCmd are the flags of "postseal renew".
 type renewCmd struct {
 	Email    []string `short:"e" placeholder:"ADDR" help:"Only certificates that name one of these."`
+	Kind     []string `env:"-" placeholder:"K" help:"Only certificates of this kind (repeatable)."`
 	Force    bool     `help:"Renew though not due."`
 	ReuseKey bool     `help:"Keep the private key."`
 	passFlags
@@ -32,7 +33,7 @@ func (c *renewCmd) run(ctx context.Context, s *session) error {
 		return err
 	}
 	renewal := issuer.Renewal{
-		Emails: c.Email, Force: c.Force, ReuseKey: c.ReuseKey, Timeout: c.Timeout, Pause: c.pause,
+		Emails: c.Email, Kinds: c.Kind, Force: c.Force, ReuseKey: c.ReuseKey, Timeout: c.Timeout, Pause: c.pause,
 		FailHook: c.FailHook,
 	}
 	if s.given("server") || s.given("test") { // the file's is where new orders go

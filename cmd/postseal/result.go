@@ -28,6 +28,7 @@ type result struct {
 	Status         string     `json:"status"`
 	Name           string     `json:"name,omitempty"`
 	Emails         []string   `json:"emails"`
+	Kind           string     `json:"kind,omitempty"`
 	Server         string     `json:"server,omitempty"`
 	DryRun         bool       `json:"dry_run,omitempty"`
 	Serial         string     `json:"serial,omitempty"`
@@ -42,8 +43,8 @@ type result struct {
 }
 
 // newResult describes what Obtain returned.
-func newResult(emails []string, res *issuer.Result, err error) result {
-	r := result{Status: outcomeIssued, Emails: emails}
+func newResult(req *issuer.Request, res *issuer.Result, err error) result {
+	r := result{Status: outcomeIssued, Emails: req.Emails, Kind: req.Kind}
 	if res != nil {
 		r.Name, r.Emails, r.Server, r.DryRun = res.Name, res.Emails, res.Server, res.DryRun
 		r.Serial, r.SHA256 = res.Serial, res.Fingerprint
@@ -76,7 +77,7 @@ func (s *session) one(ctx context.Context, req issuer.Request) error {
 	res, err := s.issuer.Obtain(ctx, req)
 	s.voice.done()
 	if s.JSON {
-		if jsonErr := printJSON(results{[]result{newResult(req.Emails, res, err)}}); jsonErr != nil {
+		if jsonErr := printJSON(results{[]result{newResult(&req, res, err)}}); jsonErr != nil {
 			return jsonErr
 		}
 		return err
@@ -91,9 +92,9 @@ func (s *session) one(ctx context.Context, req issuer.Request) error {
 func describe(res *issuer.Result) string {
 	until := day(res.NotAfter)
 	if res.DryRun {
-		return fmt.Sprintf("%s: dry run succeeded: a certificate valid until %s was issued and thrown away", join(res.Emails), until)
+		return fmt.Sprintf("%s: dry run succeeded: a certificate valid until %s was issued and thrown away", whose(res.Emails, res.Kind), until)
 	}
-	line := fmt.Sprintf("%s: %s, valid until %s", join(res.Emails), res.P12, until)
+	line := fmt.Sprintf("%s: %s, valid until %s", whose(res.Emails, res.Kind), res.P12, until)
 	if res.PassphraseFile != "" {
 		line += ", passphrase in " + res.PassphraseFile
 	}
@@ -115,6 +116,14 @@ func draftDir(out string) string {
 		return "."
 	}
 	return filepath.Dir(out)
+}
+
+// whose names a certificate for people.
+func whose(emails []string, kind string) string {
+	if kind == "" {
+		return join(emails)
+	}
+	return join(emails) + " (" + kind + ")"
 }
 
 func join(items []string) string { return strings.Join(items, ", ") }

@@ -14,9 +14,10 @@ import (
 
 // revokeCmd are the flags of "postseal revoke".
 type revokeCmd struct {
-	Email    string `short:"e" placeholder:"ADDR" help:"All certificates in force that name this address."`
-	CertPath string `placeholder:"FILE" help:"The certificate: PEM, DER or PKCS#12."`
-	KeyPath  string `placeholder:"FILE" help:"Sign with the certificate's key instead of the account's."`
+	Email    string   `short:"e" placeholder:"ADDR" help:"All certificates in force that name this address."`
+	Kind     []string `env:"-" placeholder:"K" help:"With -e: only those of this kind (repeatable)."`
+	CertPath string   `placeholder:"FILE" help:"The certificate: PEM, DER or PKCS#12."`
+	KeyPath  string   `placeholder:"FILE" help:"Sign with the certificate's key instead of the account's."`
 	passFlags
 	Reason     string `placeholder:"R" default:"unspecified" help:"unspecified (default), keycompromise, affiliationchanged, superseded, cessationofoperation."`
 	RevokeHook string `placeholder:"CMD" help:"Run this after success."`
@@ -25,6 +26,7 @@ type revokeCmd struct {
 // revokeJSON is the JSON document of revoke --cert-path. The names are stable.
 type revokeJSON struct {
 	Emails  []string `json:"emails"`
+	Kind    string   `json:"kind"`
 	Serial  string   `json:"serial"`
 	Server  string   `json:"server"`
 	Already bool     `json:"already"` // it was revoked before
@@ -45,6 +47,8 @@ func (c *revokeCmd) run(ctx context.Context, s *session, parsed *cli.Parsed) err
 		return failure.Usage("leave one out", "-e and --cert-path contradict each other")
 	case byAddress && c.KeyPath != "":
 		return failure.Usage("give the certificate with --cert-path", "--key-path is for one certificate")
+	case !byAddress && c.Kind != nil:
+		return failure.Usage("leave one out", "--kind goes with -e alone")
 	case !byAddress && c.CertPath == "":
 		return failure.Usage("give an address with -e, or a certificate with --cert-path", "nothing to revoke is given")
 	}
@@ -74,7 +78,7 @@ func (c *revokeCmd) run(ctx context.Context, s *session, parsed *cli.Parsed) err
 
 // all revokes the certificates of an address. One that fails keeps none of the others.
 func (c *revokeCmd) all(ctx context.Context, s *session, v issuer.Revocation) error {
-	paths, err := s.issuer.InForce(c.Email)
+	paths, err := s.issuer.InForce(c.Email, c.Kind)
 	if err != nil {
 		return err
 	}
@@ -101,7 +105,7 @@ func (c *revokeCmd) all(ctx context.Context, s *session, v issuer.Revocation) er
 }
 
 func (c *revokeCmd) document(done *issuer.Revoked) revokeJSON {
-	return revokeJSON{done.Emails, done.Serial, done.Server, done.Already}
+	return revokeJSON{done.Emails, done.Kind, done.Serial, done.Server, done.Already}
 }
 
 func (c *revokeCmd) tell(s *session, done *issuer.Revoked) {
@@ -113,7 +117,7 @@ func (c *revokeCmd) tell(s *session, done *issuer.Revoked) {
 		word = "was revoked already"
 	}
 	if !s.JSON {
-		fmt.Printf("%s: certificate %s %s\n", join(done.Emails), done.Serial, word)
+		fmt.Printf("%s: certificate %s %s\n", whose(done.Emails, done.Kind), done.Serial, word)
 	}
 }
 
@@ -126,6 +130,9 @@ func another(r *issuer.Revoked) string {
 	}
 	for _, email := range r.Emails {
 		command += " -e " + email
+	}
+	if r.Kind != "" {
+		command += " --kind " + r.Kind
 	}
 	return "for another with a new key: " + command
 }

@@ -39,19 +39,20 @@ var Keys = []string{
 }
 
 // notInFile are flags that make no sense in a file.
-var notInFile = []string{"help", "config", "version", "via", "dkim-key", "check", "failed", "prometheus"}
+var notInFile = []string{"kind", "help", "config", "version", "via", "dkim-key", "check", "failed", "prometheus"}
 
 // secretKeys make a file unfit for the eyes of others.
 var secretKeys = []string{"smtp-password", "passphrase"}
 
 // File is the part of the configuration that is not a flag: its tables.
 type File struct {
-	Path         string         `toml:"-"` // "" if there is no file
-	SMTPPassword string         `toml:"smtp-password"`
-	SMIME        SMIME          `toml:"smime"`
-	DKIM         []DKIMKey      `toml:"dkim"`
-	CA           map[string]CA  `toml:"ca"`
-	top          map[string]any // the flags
+	Path         string          `toml:"-"` // "" if there is no file
+	SMTPPassword string          `toml:"smtp-password"`
+	SMIME        SMIME           `toml:"smime"`
+	DKIM         []DKIMKey       `toml:"dkim"`
+	CA           map[string]CA   `toml:"ca"`
+	Kinds        map[string]Kind `toml:"kind"`
+	top          map[string]any  // the flags
 }
 
 // SMIME says who may sign S/MIME challenges.
@@ -76,6 +77,21 @@ type CA struct {
 	AutoSubmitted     string   `toml:"auto-submitted"`
 	Unsigned          string   `toml:"unsigned"`
 	TrustedAuthservID string   `toml:"trusted-authserv-id"`
+}
+
+// Kind describes a kind of certificate. Empty fields mean the default. Its values are
+// checked by the half that orders.
+type Kind struct {
+	Usage      []string `toml:"usage"`
+	KeyType    string   `toml:"key-type"`
+	KeyPath    string   `toml:"key-path"`
+	ReuseKey   *bool    `toml:"reuse-key"`
+	Server     string   `toml:"server"`
+	CABundle   string   `toml:"ca-bundle"`
+	Profile    string   `toml:"profile"`
+	Compat     []string `toml:"compat"`
+	P12        string   `toml:"p12"`
+	DeployHook string   `toml:"deploy-hook"`
 }
 
 // CAFor returns the table for the ACME directory server: its own, else that of
@@ -216,7 +232,7 @@ func (r *resolver) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (an
 		return nil, err
 	}
 	value, ok := r.file.top[flag.Name]
-	if !ok || slices.ContainsFunc(flag.Envs, isSet) {
+	if !ok || slices.Contains(notInFile, flag.Name) || slices.ContainsFunc(flag.Envs, isSet) {
 		return nil, nil
 	}
 	r.inFile = flag.Name

@@ -141,7 +141,7 @@ func CheckUsages(usages []string, keyType string) error {
 		return failure.Usage("use keyAgreement with an EC key, or an RSA key",
 			"an EC key cannot encipher keys: keyEncipherment does not go with key type %s", keyType)
 	}
-	if !isEC(keyType) && slices.Contains(usages, "keyAgreement") {
+	if keyType != "" && !isEC(keyType) && slices.Contains(usages, "keyAgreement") {
 		return failure.Usage("use keyEncipherment with an RSA key, or an EC key",
 			"an RSA key cannot agree on keys: keyAgreement does not go with key type %s", keyType)
 	}
@@ -158,5 +158,12 @@ func usageOf(usages []string) (bits x509.KeyUsage) {
 // signingOnly reports whether usages ask for a certificate that only signs (RFC
 // 8823, Section 3.3).
 func signingOnly(usages []string) bool {
-	return len(usages) > 0 && usageOf(usages)&(x509.KeyUsageKeyEncipherment|x509.KeyUsageKeyAgreement) == 0
+	return len(usages) > 0 && usageOf(usages)&encryptionBits == 0
 }
+
+// EncryptionOnly reports whether usages ask for a certificate that signs nothing.
+func EncryptionOnly(usages []string) bool {
+	return len(usages) > 0 && usageOf(usages)&^encryptionBits == 0
+}
+
+const encryptionBits = x509.KeyUsageKeyEncipherment | x509.KeyUsageKeyAgreement

@@ -103,6 +103,21 @@ func (d *Disk) Previous(name string) (dirs []string, err error) {
 	return dirs, nil
 }
 
+// PreviousNames returns the names in certs/.previous that begin with base.
+func (d *Disk) PreviousNames(base string) (names []string, err error) {
+	at := d.Path("certs", PreviousDir)
+	entries, err := os.ReadDir(at)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, Error(at, err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), base) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
 // files returns the content by file name. All are 0600: the directory is the
 // issuer's alone, and a copy of it should stay so.
 func (g *Generation) files() (map[string][]byte, error) {

@@ -158,7 +158,7 @@ func TestNameOfUnknown(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(d.CertDir(alice), "something"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if name, err := d.PickName([]string{alice}); err != nil || name != alice+"-2" {
+	if name, err := d.PickName([]string{alice}, ""); err != nil || name != alice+"-2" {
 		t.Errorf("%q, %v", name, err)
 	}
 }

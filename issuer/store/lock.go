@@ -108,20 +108,24 @@ func LockWait(ctx context.Context, path string, before func()) (unlock func(), e
 	}
 }
 
-func (d *Disk) lockPath(addr string) string { return d.Path("orders", ".lock-"+BaseName(addr)) }
+func (d *Disk) lockPath(addr, kind string) string {
+	return d.Path("orders", ".lock-"+BaseName(addr)+suffixOf(kind))
+}
 
-// LockName makes this process the only one that works on certificates whose first address
-// is addr, or fails with ErrLocked.
-func (d *Disk) LockName(addr string) (unlock func(), err error) { return TryLock(d.lockPath(addr)) }
+// LockName makes this process the only one that works on certificates of a kind whose
+// first address is addr, or fails with ErrLocked.
+func (d *Disk) LockName(addr, kind string) (unlock func(), err error) {
+	return TryLock(d.lockPath(addr, kind))
+}
 
 // LockOrder waits until no other order, of this process or another, is in the way of
-// one: none for certificates with the same first address, since those share their
-// names, and none for one of its addresses at the same CA, since there is one record for
-// an address and a CA, and whose mail came could not be told.
+// one: none for certificates of the same kind with the same first address, since those
+// share their names, and none for one of its addresses at the same CA, since there is one
+// record for an address and a CA, and whose mail came could not be told.
 //
 // The name comes first, then the addresses in their order, so that no two orders can wait
 // for each other. "before" is called once if another one has to be waited for.
-func (d *Disk) LockOrder(ctx context.Context, emails []string, server string, before func()) (unlock func(), err error) {
+func (d *Disk) LockOrder(ctx context.Context, s *Settings, before func()) (unlock func(), err error) {
 	var held []func()
 	unlock = func() {
 		for _, f := range slices.Backward(held) {
@@ -129,9 +133,9 @@ func (d *Disk) LockOrder(ctx context.Context, emails []string, server string, be
 		}
 	}
 	before = sync.OnceFunc(before)
-	paths := []string{d.lockPath(emails[0])}
-	for _, addr := range cert.AddressKeys(emails) {
-		sum := sha256.Sum256([]byte(addr + "\n" + server))
+	paths := []string{d.lockPath(s.Emails[0], s.Kind)}
+	for _, addr := range cert.AddressKeys(s.Emails) {
+		sum := sha256.Sum256([]byte(addr + "\n" + s.Server))
 		paths = append(paths, d.Path("orders", ".lock-"+hex.EncodeToString(sum[:])))
 	}
 	for _, path := range paths {
@@ -142,16 +146,17 @@ func (d *Disk) LockOrder(ctx context.Context, emails []string, server string, be
 		}
 		unlock()
 		if ctx.Err() != nil {
-			return nil, failure.Later(failure.WaitOrSee, "another postseal is still working on an order for %s", strings.Join(emails, ", "))
+			return nil, failure.Later(failure.WaitOrSee, "another order for %s is still in flight", strings.Join(s.Emails, ", "))
 		}
 		return nil, Error(path, err)
 	}
 	return unlock, nil
 }
 
-// Running reports whether a process holds the lock of an address, without taking it.
-func (d *Disk) Running(addr string) bool {
-	path := d.lockPath(addr)
+// Running reports whether a process works on certificates of a kind whose first address is
+// addr, without taking its lock.
+func (d *Disk) Running(addr, kind string) bool {
+	path := d.lockPath(addr, kind)
 	if !Exists(path) {
 		return false
 	}

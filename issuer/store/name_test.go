@@ -39,3 +39,34 @@ func TestBaseName(t *testing.T) {
 		}
 	}
 }
+
+// No two owners get one name, whatever their addresses and kinds are called, and a kind can
+// be read off a name.
+func TestNamesOfKinds(t *testing.T) {
+	d := newDisk(t)
+	names := map[string]string{}
+	for _, addr := range []string{
+		"alice@example.test", "alice@example.test-2", `"a,b"@example.test`, `"x@y,sign"@example.test`, "alice,sign@example.test",
+		strings.Repeat("x", 250) + "@example.test",
+	} {
+		for _, kind := range []string{"", "sign", "sign-2", "2"} {
+			for _, emails := range [][]string{{addr}, {addr, "bob@example.test"}} {
+				name, err := d.PickName(emails, kind)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if owner := names[name]; owner != "" {
+					t.Errorf("%s and %s %s have the name %q", owner, emails, kind, name)
+				}
+				if KindOf(name) != kind || len(name) > 240 {
+					t.Errorf("%q is of the kind %q, not %q", name, KindOf(name), kind)
+				}
+				names[name] = strings.Join(emails, " ") + " " + kind
+				o := &Order{Version: Version, Settings: Settings{Emails: emails, Kind: kind}}
+				if err := Write(d.OrderPath(name, false), o); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}

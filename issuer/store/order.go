@@ -117,11 +117,13 @@ func (d *Disk) Orders(damaged func(name string, err error)) (all []Named, err er
 // mean what the configuration file says of the CA, else the default.
 type Settings struct {
 	Emails     []string        `json:"emails"`
+	Kind       string          `json:"kind,omitempty"` // [kind.K] of the configuration; "" for none
 	Server     string          `json:"server"`
 	CABundle   string          `json:"ca-bundle,omitempty"`
 	Profile    string          `json:"profile,omitempty"`
 	KeyType    string          `json:"key-type"`
 	Usages     []string        `json:"usage,omitempty"`
+	KeepKey    bool            `json:"reuse-key,omitempty"` // at each renewal
 	P12        string          `json:"p12,omitempty"`
 	Passphrase cert.Passphrase `json:"passphrase"`
 	Out        string          `json:"out,omitempty"`

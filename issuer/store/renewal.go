@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -154,7 +155,7 @@ func parallel(n int, f func(int)) {
 
 // Rewrite changes renewal.json, unless the certificate was replaced meanwhile.
 func (d *Disk) Rewrite(c Certificate) error {
-	unlock, err := TryLock(d.lockPath(c.Emails[0]))
+	unlock, err := TryLock(d.lockPath(c.Emails[0], c.Kind))
 	if err != nil {
 		return nil //nolint:nilerr // the other process knows better
 	}
@@ -170,54 +171,71 @@ func (d *Disk) Rewrite(c Certificate) error {
 	return replaceFile(filepath.Join(d.CertDir(c.Name), RenewalFile), data)
 }
 
-// maxSets bounds how many certificates may share their first address.
+// maxSets bounds how many certificates of a kind may share their first address.
 const maxSets = 99
 
-// PickName returns the NAME for a set of addresses: that under which the set is
-// known, else the first that is free. The caller holds the lock of the base.
-func (d *Disk) PickName(emails []string) (string, error) {
-	base := BaseName(emails[0])
+// PickName returns the NAME for a set of addresses and a kind: that under which they are
+// known, else the first that is free. The caller holds the lock of the first address and
+// the kind.
+//
+// A comma precedes the kind. The name of an address ends with its domain, which has none,
+// so no address and kind can collide, whatever they are called.
+func (d *Disk) PickName(emails []string, kind string) (string, error) {
 	for n := 1; n <= maxSets; n++ {
-		name := base
+		name := BaseName(emails[0])
 		if n > 1 {
-			name = fmt.Sprintf("%s-%d", base, n)
+			name += fmt.Sprintf("-%d", n)
 		}
-		known, taken, err := d.addressesOf(name)
+		name += suffixOf(kind)
+		known, err := d.ownerOf(name)
 		if err != nil {
 			return "", Error(name, err)
 		}
-		if !taken || cert.SameAddresses(known, emails) {
+		if known == nil || known.Kind == kind && cert.SameAddresses(known.Emails, emails) {
 			return name, nil
 		}
 	}
 	return "", fmt.Errorf("%d certificates begin with %s", maxSets, emails[0])
 }
 
-// addressesOf returns the addresses of a NAME, and whether it is taken. The
-// error means that a newer postseal knows.
-func (d *Disk) addressesOf(name string) (emails []string, taken bool, err error) {
+func suffixOf(kind string) string {
+	if kind == "" {
+		return ""
+	}
+	return "," + kind
+}
+
+// KindOf returns the kind in a NAME, "" for none.
+func KindOf(name string) string {
+	_, kind, _ := strings.Cut(name[strings.LastIndexByte(name, '@')+1:], ",")
+	return kind
+}
+
+// ownerOf returns whose a NAME is: settings that fit nobody's if that cannot be known, nil
+// if it is free. The error means that a newer postseal knows.
+func (d *Disk) ownerOf(name string) (*Settings, error) {
 	if Exists(d.CertDir(name)) {
 		r, err := ReadRenewal(d.CertDir(name))
 		if state.Newer(err) != nil {
-			return nil, true, err
+			return nil, err
 		}
 		switch {
 		case err == nil:
-			return r.Emails, true, nil
+			return &r.Settings, nil
 		case !d.isPrepared(name):
-			return nil, true, nil // nobody knows what it is: leave it alone
+			return new(Settings), nil // leave it alone
 		}
 	}
 	for _, dry := range []bool{false, true} {
 		o, err := ReadOrder(d.OrderPath(name, dry))
 		if state.Newer(err) != nil {
-			return nil, true, err
+			return nil, err
 		}
 		if err == nil && o != nil {
-			return o.Emails, true, nil
+			return &o.Settings, nil
 		}
 	}
-	return nil, false, nil
+	return nil, nil
 }
 
 // isPrepared reports whether certs/NAME is an empty directory: an admin's link or mount

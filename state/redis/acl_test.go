@@ -89,7 +89,7 @@ func TestRecipe(t *testing.T) {
 	}
 	_, err = issuer.All(time.Now())
 	must("all", err)
-	must("remove", issuer.Remove(alice, ca))
+	must("remove", issuer.Remove(alice, ca, ""))
 	must("forget", issuer.Forget(time.Hour, time.Now().Add(2*time.Hour)))
 	if info, err := issuer.client.Info(context.Background(), "persistence", "memory").Result(); err != nil ||
 		!strings.Contains(info, "aof_enabled:1") || !strings.Contains(info, "maxmemory_policy:noeviction") {

@@ -104,7 +104,7 @@ func TestGone(t *testing.T) {
 		if _, err := s.Claim(p, "<c>", "<r>", time.Now()); !errors.Is(err, state.ErrGone) {
 			t.Errorf("got %v", err)
 		}
-		if err := s.Remove(alice, ca); err != nil {
+		if err := s.Remove(alice, ca, ""); err != nil {
 			t.Fatal(err)
 		}
 	}

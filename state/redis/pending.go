@@ -29,13 +29,23 @@ func (s *Store) pendingKey(addr string) string { return s.key("pending", state.K
 //
 // The first record after a time without any waits for the rest of the lease: until
 // then an Index that has not heard of it may still say that nobody waits.
-func (s *Store) Put(p *state.Pending) error { return s.put(p, orderPatience) }
+func (s *Store) Put(p *state.Pending) error {
+	_, err := s.write(p, "", orderPatience)
+	return err
+}
 
-func (s *Store) put(p *state.Pending, patience time.Duration) error {
+// Take implements state.Store.
+func (s *Store) Take(p *state.Pending) (other *state.Pending, err error) {
+	return s.write(p, p.ID, orderPatience)
+}
+
+// write writes a record, unless there is another than that of the order only. It returns
+// that one.
+func (s *Store) write(p *state.Pending, only string, patience time.Duration) (other *state.Pending, err error) {
 	p.Version = state.Version
 	record, err := json.Marshal(p)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	expiry := int64(0)
 	if !p.Expires.IsZero() {
@@ -44,29 +54,35 @@ func (s *Store) put(p *state.Pending, patience time.Duration) error {
 	keys := []string{s.pendingKey(p.Email), s.key("pending"), s.key("since")}
 	var age int64
 	err = patiently(patience, func() error {
-		v, err := s.run(putScript, keys, state.Key(p.Email), p.Server, record, expiry, slots, s.key("pending"), state.Version)
+		v, err := s.run(putScript, keys, state.Key(p.Email), p.Server, record, expiry, slots, s.key("pending"), state.Version, only)
 		if there, ok := v.(string); ok {
-			return newer(keys[0], []byte(there))
+			if state.VersionOf([]byte(there)) > state.Version {
+				return newer(keys[0], []byte(there))
+			}
+			other, err = state.ParsePending([]byte(there))
+			return err
 		}
 		age, _ = v.(int64)
 		return err
 	})
-	if err != nil {
-		return err
+	if err != nil || other != nil {
+		return other, err
 	}
 	if age < 0 {
-		return fmt.Errorf("%d CAs are already waited for at %s", slots, p.Email)
+		return nil, fmt.Errorf("%d CAs are already waited for at %s", slots, p.Email)
 	}
 	time.Sleep(lease - time.Duration(age)*time.Millisecond)
-	return nil
+	return nil, nil
 }
 
 // Remove implements state.Store. While Redis is away it tries again for some seconds.
-func (s *Store) Remove(addr, server string) error { return s.remove(addr, server, orderPatience) }
+func (s *Store) Remove(addr, server, id string) error {
+	return s.remove(addr, server, id, orderPatience)
+}
 
-func (s *Store) remove(addr, server string, patience time.Duration) error {
+func (s *Store) remove(addr, server, id string, patience time.Duration) error {
 	return patiently(patience, func() error {
-		_, err := s.run(removeScript, []string{s.pendingKey(addr), s.key("pending")}, state.Key(addr), server, s.key("pending"), state.Version, s.noteKey(""))
+		_, err := s.run(removeScript, []string{s.pendingKey(addr), s.key("pending")}, state.Key(addr), server, s.key("pending"), state.Version, s.noteKey(""), id)
 		return err
 	})
 }

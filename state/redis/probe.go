@@ -77,7 +77,7 @@ func (h *Health) read(info string) {
 func (s *Store) rights(ctx context.Context, h *Health) {
 	p := probe
 	p.Expires = time.Now().Add(time.Minute)
-	h.Orders = s.put(&p, 0)
+	_, h.Orders = s.write(&p, "", 0)
 	c, err := s.Claim(&p, "", "", time.Now())
 	switch {
 	case err == nil:
@@ -90,7 +90,7 @@ func (s *Store) rights(ctx context.Context, h *Health) {
 	}
 	if h.Orders == nil {
 		_, err := s.Answer(p.ID)
-		h.Orders = errors.Join(err, s.remove(p.Email, p.Server, 0), s.forget([]string{p.ID}))
+		h.Orders = errors.Join(err, s.remove(p.Email, p.Server, p.ID, 0), s.forget([]string{p.ID}))
 	}
 }
 

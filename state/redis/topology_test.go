@@ -183,7 +183,7 @@ func TestCluster(t *testing.T) {
 		answerOne(t, issuer, mail, "1")
 		until(t, "the index", func() bool { found, err := x.Any(); return err == nil && found })
 		x.Close()
-		if err := errors.Join(issuer.Remove(alice, ca), issuer.Purge(time.Now()), issuer.Forget(0, time.Now().Add(time.Hour))); err != nil {
+		if err := errors.Join(issuer.Remove(alice, ca, ""), issuer.Purge(time.Now()), issuer.Forget(0, time.Now().Add(time.Hour))); err != nil {
 			t.Error(err)
 		}
 	}

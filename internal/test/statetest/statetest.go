@@ -50,6 +50,7 @@ func Run(t *testing.T, world func(t *testing.T) *World) {
 		run  func(*testing.T, *World)
 	}{
 		{"Put", testPut},
+		{"Take", testTake},
 		{"TwoCAs", testTwoCAs},
 		{"Expiry", testExpiry},
 		{"Damaged", testDamaged},
@@ -180,14 +181,57 @@ func testPut(t *testing.T, w *World) {
 	want(t, "another name for a domain", ids(t, mail, "用户@xn--bcher-kva.example"), "3")
 	want(t, "several addresses", ids(t, mail, alice, "用户@bücher.example", alice, "bob@example.test"), "2 3")
 	want(t, "strange addresses", ids(t, mail, "../../etc/passwd", "a*b@example.test", ""), "")
-	must(t, s.Remove("ALICE@example.test", other))
+	must(t, s.Remove("ALICE@example.test", other, ""))
 	want(t, "not removed for another CA", ids(t, mail, alice), "2")
-	must(t, s.Remove("ALICE@example.test", ca))
-	must(t, s.Remove("ALICE@example.test", ca))
+	must(t, s.Remove("ALICE@example.test", ca, ""))
+	must(t, s.Remove("ALICE@example.test", ca, ""))
 	want(t, "removed", ids(t, mail, alice), "")
 	n, err := mail.CountPending()
 	must(t, err)
 	want(t, "count", n, 1)
+}
+
+// The record of one order is not taken away by another that asks first.
+func testTake(t *testing.T, w *World) {
+	s := w.open(t)
+	take := func(p *state.Pending) string {
+		t.Helper()
+		other, err := s.Take(p)
+		must(t, err)
+		if other == nil {
+			return ""
+		}
+		return other.ID
+	}
+	want(t, "free", take(Record("1", alice, ca)), "")
+	again := Record("1", alice, ca)
+	again.Token = "another"
+	want(t, "its own", take(again), "")
+	want(t, "another CA", take(Record("2", alice, other)), "")
+	want(t, "another order", take(Record("3", "ALICE@example.test", ca)), "1")
+	found, err := w.open(t).Pending(alice, time.Now())
+	must(t, err)
+	if len(found) != 2 || found[0].Token == found[1].Token {
+		t.Errorf("the record of the order has changed: %+v", found)
+	}
+	must(t, s.Remove(alice, ca, "3"))
+	want(t, "not removed for another order", ids(t, s, alice), "1 2")
+	must(t, s.Remove(alice, ca, "1"))
+	want(t, "after its end", take(Record("3", alice, ca)), "")
+	want(t, "taken", ids(t, s, alice), "2 3")
+
+	var won atomic.Int32
+	var wg sync.WaitGroup
+	for n := range 8 {
+		own := w.open(t)
+		wg.Go(func() {
+			if other, err := own.Take(Record(fmt.Sprint("race", n), "bob@example.test", ca)); err == nil && other == nil {
+				won.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	want(t, "of eight at the same time", won.Load(), int32(1))
 }
 
 func testTwoCAs(t *testing.T, w *World) {
@@ -200,7 +244,7 @@ func testTwoCAs(t *testing.T, w *World) {
 		t.Errorf("a tenth CA: %v", err)
 	}
 	put(t, s, Record("new", alice, ca+"3"))
-	must(t, s.Remove(alice, ca+"0"))
+	must(t, s.Remove(alice, ca+"0", ""))
 	want(t, "one replaced, one removed", ids(t, s, alice), "1 2 4 5 6 7 8 new")
 	all, err := s.All(time.Now())
 	must(t, err)
@@ -281,7 +325,7 @@ func testNewer(t *testing.T, w *World) {
 	_, err = s.PendingAny([]string{"bob@example.test", alice}, time.Now())
 	wantNewer(t, "pending of several", err)
 	wantNewer(t, "put", s.Put(Record("3", alice, ca)))
-	must(t, s.Remove(alice, ca))
+	must(t, s.Remove(alice, ca, ""))
 	_, err = s.Pending(alice, time.Now())
 	wantNewer(t, "after removing", err)
 	want(t, "another address", ids(t, s, "bob@example.test"), "2")
@@ -528,7 +572,7 @@ func testNotes(t *testing.T, w *World) {
 	if _, err := s.WaitNote(ctx, "1", n); !errors.Is(err, context.Canceled) {
 		t.Errorf("the same note again: %v", err)
 	}
-	must(t, s.Remove("bob@example.test", ca))
+	must(t, s.Remove("bob@example.test", ca, ""))
 	want(t, "notes after one record was removed", len(notes()), 1)
 	all, err := s.Answers(100)
 	must(t, err)
@@ -654,7 +698,7 @@ func testIndex(t *testing.T, w *World) {
 		if found, _ := x.Any(); !found { // an error, on a machine that is busy, says true
 			t.Fatal("the record is missed")
 		}
-		must(t, s.Remove(alice, ca))
+		must(t, s.Remove(alice, ca, ""))
 	}
 	untilNobody(t, x)
 }

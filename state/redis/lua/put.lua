@@ -1,8 +1,9 @@
 -- Writes the record of an address and a CA.
 -- KEYS: pending:KEY, pending, since
--- ARGV: KEY, CA, record, expiry (ms, 0: never), most CAs at an address, channel, version
+-- ARGV: KEY, CA, record, expiry (ms, 0: never), most CAs at an address, channel, version,
+--   the order whose record may be replaced ("": any)
 -- Returns for how long somebody has been waiting (ms), -1: too many CAs, or a record
--- of a newer version that is there.
+-- of a newer version or another order that is there.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local kind = redis.call('TYPE', KEYS[1]).ok
@@ -12,6 +13,9 @@ end
 local old = redis.call('HGET', KEYS[1], ARGV[2])
 local found, record = pcall(cjson.decode, old or '')
 if found and type(record) == 'table' and (tonumber(record.version) or 0) > tonumber(ARGV[7]) then
+  return old
+end
+if found and type(record) == 'table' and ARGV[8] ~= '' and type(record.id) == 'string' and record.id ~= ARGV[8] then
   return old
 end
 if not old and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[5]) then

@@ -1,0 +1,110 @@
+package issuer
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"postseal/internal/failure"
+	"postseal/issuer/cert"
+	"postseal/issuer/store"
+	"postseal/state"
+)
+
+// Two orders for one address at one CA follow each other: there is one record for both, and
+// whose challenge came could not be told. On one host their locks see to it (see
+// store.Disk.LockOrder), and an order that nobody works on is brought to its end first. For
+// other hosts the record itself does.
+
+// lock waits until no other order is in the way, and keeps the others away.
+func (r *run) lock(ctx context.Context) (unlock func(), err error) {
+	var tried []string
+	for {
+		unlock, err = r.i.disk.LockOrder(ctx, &r.req.Settings, r.waitsForOther) // 1
+		if err != nil || r.req.resume {
+			return unlock, err
+		}
+		left := r.i.leftBehind(&r.req, tried)
+		if left == nil {
+			return unlock, nil
+		}
+		unlock()
+		tried = append(tried, left.Name)
+		other := Request{Settings: left.Settings, DryRun: left.DryRun, Timeout: r.req.Timeout, resume: true, queue: r.req.queue}
+		r.note("", "resuming an earlier order for "+list(left.Emails)+ofKind(kindsOf(left.Kind))+" first")
+		if _, err := r.i.Obtain(ctx, other); err != nil && failure.KindOf(err) != failure.KindNotDue {
+			r.note("", "that order: "+err.Error())
+		}
+	}
+}
+
+// leftBehind returns another order for one of the addresses at the same CA, which no
+// process works on: the caller holds the addresses' locks.
+func (i *Issuer) leftBehind(req *Request, tried []string) *store.Named {
+	orders, _ := i.disk.Orders(func(string, error) {}) // what cannot be read is in nobody's way
+	n := slices.IndexFunc(orders, func(o store.Named) bool {
+		same := o.Kind == req.Kind && o.DryRun == req.DryRun && cert.SameAddresses(o.Emails, req.Emails)
+		return !same && !o.Stored && o.Server == req.Server && cert.NamesOneOf(o.Emails, req.Emails) && !slices.Contains(tried, o.Name)
+	})
+	if n < 0 {
+		return nil
+	}
+	return &orders[n]
+}
+
+func kindsOf(kind string) []string {
+	if kind == "" {
+		return nil
+	}
+	return []string{kind}
+}
+
+const (
+	// lookAgain is how often it is looked whether another order's record has gone.
+	lookAgain = time.Second
+	// strangersFor is how long the record of another host's order is waited for, from when
+	// it was ordered: longer than a run works on an order, unless told otherwise. Whether
+	// anybody there still does cannot be seen from here.
+	strangersFor = 2 * DefaultTimeout
+)
+
+// take writes the record of a challenge as soon as no other order has one for the address.
+func (r *run) take(ctx context.Context, p *state.Pending) error {
+	for waited := false; ; waited = true {
+		other, err := r.i.Store.Take(p)
+		if err == nil && other != nil && r.i.isAbandoned(other) {
+			other, err = nil, r.i.Store.Put(p)
+		}
+		if err != nil {
+			return r.i.storeError(err)
+		}
+		if other == nil {
+			return nil
+		}
+		if !waited {
+			r.waitFor("another order for " + p.Email + " at this CA to end")
+			r.note(p.Email, "another order for "+p.Email+" is in the way, made on "+momentOf(other.Created)+": waiting for its end")
+			r.hint(p.Email, failure.ResumeOrCancel)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(lookAgain):
+		}
+	}
+}
+
+// isAbandoned reports whether the order of a record has ended, as far as that can be known.
+func (i *Issuer) isAbandoned(p *state.Pending) bool {
+	if !p.Expires.IsZero() && !i.now().Before(p.Expires) {
+		return true
+	}
+	orders, err := i.disk.Orders(func(string, error) {})
+	owns := func(o store.Named) bool {
+		return slices.ContainsFunc(o.Challenges, func(c *store.Challenge) bool { return c.ID == p.ID })
+	}
+	if err != nil || slices.ContainsFunc(orders, owns) {
+		return false
+	}
+	return i.Store == state.Store(i.Dir) || i.now().Sub(p.Created) > strangersFor
+}

@@ -1,0 +1,97 @@
+package issuer
+
+import (
+	"cmp"
+	"regexp"
+
+	"postseal/internal/failure"
+	"postseal/issuer/ca"
+	"postseal/issuer/cert"
+)
+
+// Kind is a kind of certificate, [kind.K] of the configuration: one address can have a
+// certificate of each, with its own key, CA, renewal and directory. Empty fields leave what
+// holds for certificates of no kind.
+type Kind struct {
+	Usages     []string
+	KeyType    string
+	KeyPath    string
+	ReuseKey   *bool // nil: a key for encryption alone is kept, for it opens old mail
+	Server     string
+	CABundle   string
+	Profile    string
+	Compat     []string
+	P12        string
+	DeployHook string
+}
+
+// kindName is a name that is safe in a file name, short enough for one, and no part of an
+// address: see store.Disk.PickName.
+var kindName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$`)
+
+// CheckKindName refuses what cannot be the name of a kind.
+func CheckKindName(name string) error {
+	if kindName.MatchString(name) {
+		return nil
+	}
+	return failure.In("kind", failure.Usage("use at most 32 letters, digits, - and _, the first a letter or a digit", "invalid kind %q", name))
+}
+
+// Check refuses values that no certificate can have, which the key does not.
+func (k *Kind) Check() error {
+	r := Request{KeyPath: k.KeyPath}
+	r.Usages, r.KeyType, r.Compat, r.P12 = k.Usages, k.KeyType, k.Compat, k.P12
+	if k.Server != "" {
+		if err := ca.CheckServer(k.Server); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(r.checkKeyType(), r.checkWords(), cert.CheckUsages(k.Usages, k.KeyType))
+}
+
+// Into gives a request what the configuration says of its kind, but for the settings that
+// were given for this certificate alone.
+func (k *Kind) Into(r *Request, given func(setting string) bool) {
+	for _, s := range []struct {
+		setting string
+		field   *string
+		value   string
+	}{
+		{"key-type", &r.KeyType, k.KeyType},
+		{"key-path", &r.KeyPath, k.KeyPath},
+		{"server", &r.Server, k.Server},
+		{"ca-bundle", &r.CABundle, k.CABundle},
+		{"profile", &r.Profile, k.Profile},
+		{"p12", &r.P12, k.P12},
+		{"deploy-hook", &r.DeployHook, k.DeployHook},
+	} {
+		if s.value != "" && !given(s.setting) {
+			*s.field = s.value
+		}
+	}
+	if k.Usages != nil && !given("usage") {
+		r.Usages = k.Usages
+	}
+	if k.Compat != nil && !given("compat") {
+		r.Compat = k.Compat
+	}
+	if !given("reuse-key") {
+		r.KeepKey = k.keepsKey(r.Usages)
+	}
+}
+
+func (k *Kind) keepsKey(usages []string) bool {
+	if k.ReuseKey != nil {
+		return *k.ReuseKey
+	}
+	return cert.EncryptionOnly(usages)
+}
+
+// renewed gives a request for a renewal what the configuration says now of its kind, if it
+// still says anything.
+func (i *Issuer) renewed(r *Request) {
+	i.Defaults.Into(&r.Settings)
+	if k := i.Kinds[r.Kind]; k != nil && r.Kind != "" {
+		k.Into(r, func(string) bool { return false })
+	}
+}
