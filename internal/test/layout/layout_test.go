@@ -13,7 +13,7 @@ import (
 // imports says which packages of this module each package may import. One that is
 // not listed may import none; to let it, add it here with a reason.
 var imports = map[string][]string{
-	"cmd/postseal": {"issuer", "issuer/ca", "issuer/cert", "issuer/store", "state", "internal/check", "internal/cli", "internal/failure", "internal/hostport",
+	"cmd/postseal": {"issuer", "issuer/ca", "issuer/cert", "issuer/enroll", "issuer/store", "state", "internal/check", "internal/cli", "internal/failure", "internal/hostport",
 		"internal/printable", "internal/setup", "state/redis"},
 	// What "postseal check" looks at. It belongs to neither half: it looks at the state
 	// directory, and speaks to the servers of both as they do; a reply is the mail half's to
@@ -30,9 +30,10 @@ var imports = map[string][]string{
 	"milter":             {"internal/challenge", "state"},
 	"pipe":               {"internal/challenge", "state"},
 	"internal/challenge": {"internal/smime", "internal/printable", "internal/resolve", "internal/submit", "state"},
-	"issuer":             {"issuer/ca", "issuer/cert", "issuer/store", "internal/failure", "internal/printable", "state"},
+	"issuer":             {"issuer/ca", "issuer/cert", "issuer/enroll", "issuer/store", "internal/failure", "internal/printable", "state"},
 	"issuer/ca":          {"issuer/cert", "issuer/store", "internal/failure", "internal/https", "internal/printable", "state"},
 	"issuer/cert":        {"internal/failure", "internal/printable", "state"},
+	"issuer/enroll":      {"issuer/cert", "issuer/store", "internal/failure", "internal/printable", "state"},
 	"issuer/store":       {"issuer/cert", "internal/failure", "state"},
 
 	// What others wrote goes out of both halves through the same filter.
@@ -80,6 +81,7 @@ var reasons = map[string]string{
 	"internal/https":          "only the issuing half, and what looks whether it can work, ask a CA",
 	"issuer/ca":               "only the half that holds keys speaks ACME",
 	"issuer/cert":             "a room of the half that holds keys, which asks it for what is of a certificate",
+	"issuer/enroll":           "a room of the half that holds keys, which asks it who is to have a certificate",
 	"issuer/store":            "a room of the half that holds keys, which asks it for what is on disk",
 	"issuer":                  "the half that holds keys must not be reachable from the half that reads foreign mail",
 	"milter":                  "the two doors of the mail half do not know each other, and nobody else knows them",
@@ -109,7 +111,7 @@ var bans = []ban{
 	},
 	{
 		// The issuing half. What looks at mail for it is another program, postseal-check.
-		[]string{"cmd/postseal", "internal/check", "internal/hostport", "issuer", "issuer/ca", "issuer/cert", "issuer/store", "state", "state/redis"},
+		[]string{"cmd/postseal", "internal/check", "internal/hostport", "issuer", "issuer/ca", "issuer/cert", "issuer/enroll", "issuer/store", "state", "state/redis"},
 		map[string]string{
 			"github.com/emersion":         "the half with the keys parses no foreign mail, judges no signatures, and talks to no mail server",
 			"github.com/miekg/dns":        "the half with the keys asks no DNS server for more than addresses",
@@ -126,7 +128,7 @@ var bans = []ban{
 	},
 	{
 		// Its corridor and its rooms: they are given values and return values.
-		[]string{"issuer", "issuer/ca", "issuer/cert", "issuer/store"},
+		[]string{"issuer", "issuer/ca", "issuer/cert", "issuer/enroll", "issuer/store"},
 		map[string]string{
 			"github.com/alecthomas/kong":       "flags are those of cmd/postseal",
 			"github.com/schollz/progressbar":   "what is shown meanwhile is decided in cmd/postseal",
