@@ -70,6 +70,9 @@ func ReadSource(ctx context.Context, t Table, stdin io.Reader) (Source, error) {
 	if ctx.Err() != nil {
 		return Source{}, failure.Later("run the same command again", "interrupted while the source of %s was read", t.Domain)
 	}
+	if in.size > maxSource { // the command's own error is that nobody read on
+		err = errTooLong
+	}
 	if err != nil {
 		return Source{}, failure.Failed("nothing of this table was changed; put its source right: "+t.Source, "source of %s: %v", t.Domain, err)
 	}
@@ -97,7 +100,7 @@ func runSource(ctx context.Context, command string, out io.Writer) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	killAll := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Cancel = killAll
-	cmd.WaitDelay = 5 * time.Second // for what it leaves behind with our pipe in its hands
+	cmd.WaitDelay = time.Second // for what it leaves behind with our pipe in its hands
 	var said tail
 	cmd.Stdout, cmd.Stderr = out, &said
 	err := cmd.Run()

@@ -110,11 +110,11 @@ func Check(tables []Table, kinds []string) error {
 // check makes one table ready, and says what is invalid in it.
 func (t *Table) check(kinds []string) (bad []string) {
 	problem := func(format string, args ...any) { bad = append(bad, fmt.Sprintf(format, args...)) }
-	if _, err := cert.ParseAddress("a@" + t.Domain); err != nil && t.Domain != Others {
+	domain := state.Domain(strings.TrimSpace(t.Domain))
+	if _, err := cert.ParseAddress("a@" + domain); err != nil && domain != Others {
 		problem("domain = %q is not a mail domain, nor *", t.Domain)
-	} else {
-		t.Domain = state.Domain(t.Domain)
 	}
+	t.Domain = domain
 	if t.Source = strings.TrimSpace(t.Source); t.Source == "" || t.Source == filePrefix {
 		problem("source is missing")
 	}
