@@ -53,7 +53,7 @@ func (m Memory) file() file {
 }
 
 func (f file) memory() Memory {
-	entries := f.Noted
+	entries := slices.Grow(f.Noted, len(f.Addresses))
 	for _, addr := range f.Addresses {
 		entries = append(entries, Entry{Address: addr})
 	}
@@ -135,6 +135,9 @@ func (b *Book) Memory(t Table, list Source) (Memory, error) {
 				m.Accepted = cmp.Or(m.Accepted, other.Accepted)
 			}
 		}
+	}
+	if len(taken) == 0 {
+		return m, b.errs[t.Domain]
 	}
 	m.Entries = append(slices.Clip(m.Entries), taken...)
 	slices.SortStableFunc(m.Entries, func(a, b Entry) int { return strings.Compare(a.Address, b.Address) })
@@ -220,6 +223,10 @@ func Left(stateDir string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return b.left(), b.Err()
+}
+
+func (b *Book) left() map[string]string {
 	left := map[string]string{}
 	for _, m := range b.Memories() {
 		for _, e := range m.Entries {
@@ -230,7 +237,7 @@ func Left(stateDir string) (map[string]string, error) {
 			}
 		}
 	}
-	return left, b.Err()
+	return left
 }
 
 // Memories returns all that could be read, that of Others first.

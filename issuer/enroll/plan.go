@@ -244,7 +244,9 @@ func (p *plan) gone(e Entry) {
 	case len(held) == 0 && end <= p.now:
 		return
 	case p.table.Gone == GoneKeep:
-		e.Left = 0
+		if e.Left = 0; end <= p.now {
+			e.Wanted, e.Tries = 0, nil
+		}
 		p.step(e.Address, "", ActionGone, fmt.Sprintf("gone since %s, kept", e.Gone))
 	case p.now < end:
 		e.Left = 0
