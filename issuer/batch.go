@@ -2,6 +2,8 @@ package issuer
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"sync"
 
 	"postseal/internal/failure"
@@ -33,7 +35,12 @@ func (i *Issuer) obtainOne(ctx context.Context, q *queue, req Request) (*Result,
 		return nil, failure.Later("run the same command again", "interrupted before it was ordered")
 	}
 	req.queue = q
-	return i.Obtain(ctx, req)
+	if err := q.limited(); req.Newcomer && err != nil {
+		return nil, err
+	}
+	res, err := i.Obtain(ctx, req)
+	q.note(err)
+	return res, err
 }
 
 // queue is the part of a batch that goes to one CA.
@@ -43,6 +50,24 @@ type queue struct {
 
 	account sync.Mutex // held while one order makes sure of the account
 	none    error      // why there is no account
+
+	mu    sync.Mutex
+	limit error // the CA takes no more orders of newcomers
+}
+
+func (q *queue) limited() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.limit
+}
+
+// note keeps the error of an order if it is for all newcomers at this CA.
+func (q *queue) note(err error) {
+	if errors.As(err, new(*ca.LimitError)) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.limit = err
+	}
 }
 
 // atEachCA splits the numbers from 0 to n-1 by their CA, and does each: at most jobs at a
@@ -92,7 +117,21 @@ func (q *queue) ready(ctx context.Context, i *Issuer, c *ca.CA) error {
 	}
 	err := i.ready(ctx, c)
 	if err != nil && ctx.Err() == nil {
-		q.none = err
+		q.none = &unreadyError{err}
+		return q.none
 	}
 	return err
+}
+
+// unreadyError is a CA at which there is no account.
+type unreadyError struct{ error }
+
+func (e *unreadyError) Unwrap() error { return e.error }
+
+// FailedItself reports whether an order of a batch failed for a reason of its own: its CA was
+// there, and takes orders for others.
+func FailedItself(err error) bool {
+	p, told := ca.ProblemOf(err)
+	return failure.KindOf(err) == failure.KindFailed && !errors.As(err, new(*unreadyError)) &&
+		!ca.Network(err) && !ca.Untrusted(err) && !(told && p.Status >= http.StatusInternalServerError)
 }

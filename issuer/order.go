@@ -69,6 +69,9 @@ func (r *run) newOrder(ctx context.Context) (acme.Order, error) {
 		order.Identifiers = append(order.Identifiers, acme.Identifier{Type: kind, Value: email})
 	}
 	r.waitFor("the CA to take the order")
+	if r.req.Newcomer {
+		ctx = ca.EndAtLimit(ctx)
+	}
 	placed, err := r.ca.NewOrder(ctx, order)
 	if err != nil {
 		if ctx.Err() == nil { // else its fate is not known

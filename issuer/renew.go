@@ -44,6 +44,9 @@ func (i *Issuer) DueRequests(ctx context.Context, o Renewal) ([]Request, error) 
 	if err != nil {
 		return nil, err
 	}
+	if certs, requests, err = i.leavers().stay(emails, certs, requests); err != nil {
+		return nil, err
+	}
 	if o.Server != "" {
 		certs = slices.DeleteFunc(certs, func(c store.Certificate) bool { return c.Server != o.Server })
 		requests = slices.DeleteFunc(requests, func(r Request) bool { return r.Server != o.Server })
@@ -108,10 +111,14 @@ func ofKind(kinds []string) string {
 	return " (" + list(kinds) + ")"
 }
 
-// unfinished returns the orders that an earlier run left.
+// unfinished returns the orders that an earlier run left. One that a process works on is
+// waited for only by who asks for its address: a long run must not hold up all renewals.
 func (i *Issuer) unfinished(emails, kinds []string) (requests []Request, err error) {
 	orders, err := i.disk.Orders(i.leftOut)
 	for _, o := range orders {
+		if emails == nil && i.disk.Running(o.Emails[0], o.Kind) {
+			continue
+		}
 		if !o.DryRun && cert.NamesOneOf(o.Emails, emails) && isOneOf(o.Kind, kinds) {
 			requests = append(requests, Request{Settings: o.Settings})
 		}

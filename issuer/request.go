@@ -32,6 +32,7 @@ type Request struct {
 	DryRun      bool          // store nothing in certs/
 	Timeout     time.Duration // of this run; 0 means DefaultTimeout
 	Interactive *Interactive  // a person answers the mail; nil for the mail half
+	Newcomer    bool          // a limit of the CA ends it, and in a batch all others that are new
 	// Asked names the settings (server, profile, key-type, usage) that must be those of a
 	// certificate that is in place already; another is replaced by Force alone.
 	Asked []string

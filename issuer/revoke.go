@@ -42,6 +42,8 @@ type Revocation struct {
 	Server     string // "" for the one that issued it, as far as known
 	Default    string // the server if nothing else is known
 	Hook       string // run after success
+
+	known []store.Certificate // what it is in certs/, if that was looked up; else nil
 }
 
 // Revoked is what was revoked.
@@ -74,7 +76,10 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 			return nil, err
 		}
 	}
-	known := i.find(leaf)
+	known := v.known
+	if known == nil {
+		known = i.find(leaf)
+	}
 	server, bundle := v.where(leaf, known)
 	c, err := i.ca(server, bundle)
 	if err != nil {

@@ -23,6 +23,8 @@ type Status struct {
 	Answers      []AnswerStatus  `json:"answers"`
 	MailHalves   []HalfStatus    `json:"mail_halves"`
 	Failed       []FailedStatus  `json:"failed"`
+	Without      []WithoutStatus `json:"without"`
+	Enroll       []EnrollStatus  `json:"enroll"`
 	History      []HistoryStatus `json:"history"`
 }
 
@@ -54,6 +56,7 @@ type CertStatus struct {
 	WindowEnd   *time.Time `json:"window_end,omitempty"`
 	WindowWhy   string     `json:"window_explanation,omitempty"` // a URL
 	Dir         string     `json:"dir"`
+	Left        string     `json:"left,omitempty"` // why it is not renewed any more
 }
 
 // OrderStatus is one order in flight.
@@ -108,7 +111,7 @@ type HalfStatus struct {
 func newStatus() *Status {
 	return &Status{
 		Certificates: []CertStatus{}, Orders: []OrderStatus{}, Pending: []PendingStatus{}, Notes: []NoteStatus{}, Answers: []AnswerStatus{},
-		MailHalves: []HalfStatus{}, Failed: []FailedStatus{}, History: []HistoryStatus{},
+		MailHalves: []HalfStatus{}, Failed: []FailedStatus{}, Without: []WithoutStatus{}, Enroll: []EnrollStatus{}, History: []HistoryStatus{},
 	}
 }
 
@@ -124,7 +127,7 @@ func (i *Issuer) Status() (*Status, error) {
 			return nil, i.storeError(err)
 		}
 	}
-	for _, read := range []func(*Status) error{i.certStatus, i.orderStatus} {
+	for _, read := range []func(*Status) error{i.certStatus, i.orderStatus, i.enrollStatus} {
 		if err := read(s); err != nil {
 			return nil, err
 		}
@@ -142,20 +145,26 @@ func (s *Status) Only(emails []string) {
 	s.Notes = slices.DeleteFunc(s.Notes, func(n NoteStatus) bool { return other(n.Email) })
 	s.Answers = slices.DeleteFunc(s.Answers, func(a AnswerStatus) bool { return other(a.Email) })
 	s.Failed = slices.DeleteFunc(s.Failed, func(f FailedStatus) bool { return !cert.NamesOneOf(f.Emails, emails) })
+	s.Without = slices.DeleteFunc(s.Without, func(w WithoutStatus) bool { return other(w.Email) })
 	s.History = slices.DeleteFunc(s.History, func(h HistoryStatus) bool { return !cert.NamesOneOf(h.Emails, emails) })
 }
 
 // OnlyFailed leaves the addresses whose last order failed.
 func (s *Status) OnlyFailed() {
-	failed := s.Failed
+	failed, without := s.Failed, s.Without
 	*s = *newStatus()
-	s.Failed = failed
+	s.Failed, s.Without = failed, without
 }
 
 func (i *Issuer) certStatus(s *Status) error {
 	certs, err := i.certificates(nil, nil)
+	left := i.leavers()
 	for _, c := range certs {
-		s.Certificates = append(s.Certificates, i.describe(c))
+		d := i.describe(c)
+		if d.Left = left.why(c.Emails); d.Left != "" && d.State == CertDue {
+			d.State = CertValid
+		}
+		s.Certificates = append(s.Certificates, d)
 	}
 	slices.SortFunc(s.Certificates, func(a, b CertStatus) int { return strings.Compare(a.Name, b.Name) })
 	return err

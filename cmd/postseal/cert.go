@@ -24,30 +24,68 @@ type certCmd struct {
 	Kind     []string `env:"-" placeholder:"K" help:"A certificate of this kind, [kind.K] of the configuration, beside those of others (repeatable)."`
 	Each     bool     `help:"One certificate for each address, instead of one naming all."`
 	FromFile string   `placeholder:"FILE" help:"Addresses, one a line, each for a certificate of its own; - is stdin."`
-	Jobs     int      `placeholder:"N" default:"32" help:"How many orders go on at a time at each CA (default: ${default})."`
 
+	accountFlags
+	orderFlags
+	KeyPath string `placeholder:"FILE" help:"Use this private key (PEM) instead of a new one."`
+	Out     string `placeholder:"FILE" help:"Copy the PKCS#12 container there too."`
+
+	Force       bool `help:"Order though nothing is due."`
+	DryRun      bool `help:"Go all the way at the staging directory, or at --server, and store nothing."`
+	Interactive bool `help:"Answer the challenge mail by hand."`
+}
+
+// accountFlags are for the account at the CA, should there be none yet.
+type accountFlags struct {
 	Contact        []string `placeholder:"ADDR" help:"Where the CA may reach the account's holder."`
 	AgreeTOS       bool     `name:"agree-tos" help:"Agree to the CA's terms of service."`
 	EABKid         string   `name:"eab-kid" placeholder:"ID" help:"Key identifier of an external account binding."`
 	EABHMACKeyFile string   `name:"eab-hmac-key-file" placeholder:"FILE" help:"Its key, in base64url."`
-	Profile        string   `placeholder:"NAME" help:"ACME profile; 'postseal account show' lists them."`
+}
 
+func (a *accountFlags) options() ca.AccountOptions {
+	return ca.AccountOptions{Contact: a.Contact, AgreeTerms: a.AgreeTOS, EABKid: a.EABKid, EABKeyFile: a.EABHMACKeyFile}
+}
+
+// orderFlags say what a certificate is to be, and how it is ordered.
+type orderFlags struct {
+	Profile  string   `placeholder:"NAME" help:"ACME profile; 'postseal account show' lists them."`
 	KeyType  string   `placeholder:"TYPE" help:"rsa2048 (default), rsa3072, rsa4096, p256, p384."`
-	KeyPath  string   `placeholder:"FILE" help:"Use this private key (PEM) instead of a new one."`
 	ReuseKey bool     `help:"Keep the private key now and at each renewal."`
 	Usage    []string `placeholder:"USE" help:"digitalSignature, contentCommitment, keyEncipherment, keyAgreement (repeatable; default: the CA's)."`
 
 	passFlags
 	P12 string `name:"p12" env:"POSTSEAL_P12" placeholder:"FORMAT" help:"modern (default) or legacy: 3DES, for old phones and gpgsm."`
-	Out string `placeholder:"FILE" help:"Copy the PKCS#12 container there too."`
 
-	Force   bool          `help:"Order though nothing is due."`
-	DryRun  bool          `help:"Go all the way at the staging directory, or at --server, and store nothing."`
 	Timeout time.Duration `default:"30m" placeholder:"D" help:"How long to wait for the mail (default: ${default})."`
+	Jobs    int           `placeholder:"N" default:"32" help:"How many orders go on at a time at each CA (default: ${default})."`
 	caFlags
-	Interactive bool   `help:"Answer the challenge mail by hand."`
-	DeployHook  string `placeholder:"CMD" help:"Run this after success."`
-	FailHook    string `placeholder:"CMD" help:"Run this after an order has failed for good."`
+	DeployHook string `placeholder:"CMD" help:"Run this after success."`
+	FailHook   string `placeholder:"CMD" help:"Run this after an order has failed for good."`
+}
+
+func (o *orderFlags) check() error {
+	switch {
+	case o.Jobs < 1:
+		return failure.Usage("the default is 32", "--jobs %d is too few", o.Jobs)
+	case o.Timeout <= 0:
+		return failure.Usage("use a duration such as 30m", "--timeout must be positive")
+	}
+	return o.passFlags.check()
+}
+
+// request returns what all certificates have in common.
+func (o *orderFlags) request(s *session, server string) (req issuer.Request, err error) {
+	req = issuer.Request{
+		Settings: store.Settings{
+			Server: server, CABundle: s.CABundle, Profile: o.Profile, KeyType: o.KeyType, Usages: o.Usage,
+			KeepKey: o.ReuseKey, P12: o.P12, DeployHook: o.DeployHook, FailHook: o.FailHook,
+		},
+		Timeout: o.Timeout,
+	}
+	o.caFlags.into(&req.Settings)
+	req.Passphrase, err = o.choose()
+	return req, err
 }
 
 // caFlags say how to deal with the CA.
@@ -104,9 +142,7 @@ func (c *certCmd) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := s.account(ca.AccountOptions{
-		Contact: c.Contact, AgreeTerms: c.AgreeTOS, EABKid: c.EABKid, EABKeyFile: c.EABHMACKeyFile,
-	}); err != nil {
+	if err := s.account(c.accountFlags.options()); err != nil {
 		return err
 	}
 	reqs, err := c.requests(s, req, setsOf(emails, each))
@@ -230,17 +266,13 @@ func (c *certCmd) check(s *session, each bool) error {
 		return failure.Usage("leave --key-path out", "--key-path is for one certificate: each kind has a key of its own")
 	case each && c.KeyPath != "":
 		return failure.Usage("leave --key-path out", "--key-path is for one certificate: two people must not share a key")
-	case c.Jobs < 1:
-		return failure.Usage("the default is 32", "--jobs %d is too few", c.Jobs)
-	case c.Timeout <= 0:
-		return failure.Usage("use a duration such as 30m", "--timeout must be more than nothing")
 	}
 	if c.Out != "" {
 		if err := failure.In("out", store.CheckOut(c.Out)); err != nil {
 			return err
 		}
 	}
-	return c.passFlags.check()
+	return c.orderFlags.check()
 }
 
 func (c *certCmd) request(s *session) (issuer.Request, error) {
@@ -248,14 +280,8 @@ func (c *certCmd) request(s *session) (issuer.Request, error) {
 	if c.DryRun && s.Server == "" {
 		server = issuer.StagingServer
 	}
-	req := issuer.Request{
-		Settings: store.Settings{
-			Server: server, CABundle: s.CABundle, Profile: c.Profile, KeyType: c.KeyType, Usages: c.Usage,
-			KeepKey: c.ReuseKey, P12: c.P12, Out: c.Out, DeployHook: c.DeployHook, FailHook: c.FailHook,
-		},
-		KeyPath: c.KeyPath, Force: c.Force, DryRun: c.DryRun, Timeout: c.Timeout,
-	}
-	c.caFlags.into(&req.Settings)
+	req, err := c.orderFlags.request(s, server)
+	req.Out, req.KeyPath, req.Force, req.DryRun = c.Out, c.KeyPath, c.Force, c.DryRun
 	s.provenance(&req)
 	if c.Interactive {
 		req.Interactive = &issuer.Interactive{Ask: anyone(s.term).ask, Out: s.prose(), Dir: draftDir(c.Out)}
@@ -264,8 +290,6 @@ func (c *certCmd) request(s *session) (issuer.Request, error) {
 		// Once for a whole batch, and only if something is ordered.
 		req.AskPassphrase = sync.OnceValues(s.term.newPassphrase)
 	}
-	var err error
-	req.Passphrase, err = c.choose()
 	return req, err
 }
 

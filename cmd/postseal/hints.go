@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"postseal/internal/failure"
+	"postseal/issuer/enroll"
 )
 
 // inFlags is what to type for the advice of packages that know no flags.
@@ -27,6 +28,8 @@ var inFlags = map[string]string{
 	failure.Force:          "use --force to order all the same",
 	failure.ReplaceOrKeep:  "--force replaces that one; --kind K keeps both, each renewed by itself",
 	failure.DescribeKind:   "add [kind.K] to the configuration file (postseal.toml(5)), or say what it is with --usage, --key-type, --profile or --server",
+	enroll.AcceptGone:      `nothing of this table was changed: put its source right, or accept what is missing, once, with "postseal enroll --accept-gone"`,
+	failure.BackInSource:   `put it back into the source; the next "postseal enroll" takes it up again`,
 	failure.OrderOne:       "order one with: postseal cert -e ADDR",
 	failure.EmptyPass:      "use --no-passphrase for an empty one",
 	failure.GivePass:       "give it with --passphrase-file",

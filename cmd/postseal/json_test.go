@@ -11,11 +11,17 @@ import (
 	"postseal/internal/test/manual"
 	"postseal/issuer"
 	"postseal/issuer/ca"
+	"postseal/issuer/enroll"
 )
 
 // documents are what --json writes, by the name of their subsection in the manual.
 var documents = map[string]any{
-	"cert and renew":                       results{},
+	"cert and renew": results{},
+	"enroll": struct { // the rest is as in others
+		Tables  []enroll.Report `json:"tables"`
+		Results []string        `json:"results"`
+		Revoked []string        `json:"revoked"`
+	}{},
 	"export":                               exportJSON{},
 	"cancel":                               cancelJSON{},
 	"revoke":                               revokeJSON{},

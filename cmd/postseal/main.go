@@ -29,6 +29,7 @@ type flags struct {
 
 	Cert       certCmd       `cmd:"" help:"Order a certificate."`
 	Renew      renewCmd      `cmd:"" help:"Renew what is due."`
+	Enroll     enrollCmd     `cmd:"" help:"Make the certificates follow the mailboxes."`
 	Export     exportCmd     `cmd:"" help:"Write the keys of an address to files for mail programs."`
 	Cancel     cancelCmd     `cmd:"" help:"Give up an order in flight."`
 	Revoke     revokeCmd     `cmd:"" help:"Revoke a certificate."`
@@ -43,6 +44,7 @@ type flags struct {
 var examples = map[string]string{
 	"cert":               "postseal cert -e alice@example.org --agree-tos",
 	"renew":              "postseal renew -n --jitter 1h",
+	"enroll":             "postseal enroll --plan",
 	"export":             "postseal export -e alice@example.org --to alice.mobileconfig --format mobileconfig --former",
 	"cancel":             "postseal cancel -e alice@example.org",
 	"revoke":             "postseal revoke --cert-path alice.p12 --reason keycompromise",
@@ -104,6 +106,8 @@ func (f *flags) command(ctx context.Context, s *session, parsed *cli.Parsed) err
 		return f.Cert.run(ctx, s)
 	case "renew":
 		return f.Renew.run(ctx, s)
+	case "enroll":
+		return f.Enroll.run(ctx, s, parsed.File)
 	case "export":
 		return f.Export.run(s)
 	case "cancel":

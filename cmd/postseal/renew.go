@@ -58,7 +58,7 @@ func (c *renewCmd) check() error {
 	case c.Jobs < 1:
 		return failure.Usage("the default is 32", "--jobs %d is too few", c.Jobs)
 	case c.Timeout <= 0:
-		return failure.Usage("use a duration such as 30m", "--timeout must be more than nothing")
+		return failure.Usage("use a duration such as 30m", "--timeout must be positive")
 	case c.Jitter < 0:
 		return failure.Usage("use a duration such as 10m", "--jitter is negative")
 	}

@@ -39,7 +39,7 @@ var Keys = []string{
 }
 
 // notInFile are flags that make no sense in a file.
-var notInFile = []string{"kind", "help", "config", "version", "via", "dkim-key", "check", "failed", "prometheus"}
+var notInFile = []string{"kind", "plan", "accept-gone", "domain", "source", "help", "config", "version", "via", "dkim-key", "check", "failed", "prometheus"}
 
 // secretKeys make a file unfit for the eyes of others.
 var secretKeys = []string{"smtp-password", "passphrase"}
@@ -52,6 +52,7 @@ type File struct {
 	DKIM         []DKIMKey       `toml:"dkim"`
 	CA           map[string]CA   `toml:"ca"`
 	Kinds        map[string]Kind `toml:"kind"`
+	Enroll       []Enroll        `toml:"enroll"`
 	top          map[string]any  // the flags
 }
 
@@ -92,6 +93,19 @@ type Kind struct {
 	Compat     []string `toml:"compat"`
 	P12        string   `toml:"p12"`
 	DeployHook string   `toml:"deploy-hook"`
+}
+
+// Enroll says whose certificates follow the mailboxes of a domain. Its values are checked by
+// the command that does it.
+type Enroll struct {
+	Domain    string   `toml:"domain"`
+	Source    string   `toml:"source"`
+	Kinds     []string `toml:"kinds"`
+	Exclude   []string `toml:"exclude"`
+	Gone      string   `toml:"gone"`
+	Grace     string   `toml:"grace"`
+	MaxGone   string   `toml:"max-gone"`
+	NewPerRun *int     `toml:"new-per-run"`
 }
 
 // CAFor returns the table for the ACME directory server: its own, else that of

@@ -23,6 +23,7 @@ const (
 	RevokeOldKey   = "use a new key; if the old one was compromised, revoke its certificate"
 	Force          = "force it"
 	ReplaceOrKeep  = "force it to replace that one, or order another kind to keep both"
+	BackInSource   = "put it back into the source; the next enrollment takes it up again"
 	DescribeKind   = "describe it in the configuration, or say what it is"
 	OrderOne       = "order one"
 	EmptyPass      = "ask for no passphrase if it is to be empty"

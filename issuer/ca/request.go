@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"postseal/internal/failure"
@@ -49,6 +50,9 @@ func (c *CA) doUntil(ctx context.Context, what string, request func(context.Cont
 		if err == nil || !last.putsOff() {
 			return c.Explain(what, err)
 		}
+		if endsAtLimit(ctx) && last.status == http.StatusTooManyRequests && last.wait > shortPause {
+			return failure.Later("run the same command again later", "%w", &LimitError{c.says(what, last.words)})
+		}
 		wait, err := c.putOff(ctx, what, last.words, last.wait, pause)
 		if err != nil {
 			return err
@@ -64,7 +68,7 @@ func (c *CA) putOff(ctx context.Context, what, why string, asked, pause time.Dur
 	if asked == 0 {
 		wait, how = pause, "it names no time: trying again in "+store.Duration(pause).String()
 	}
-	says := fmt.Sprintf("%s at %s: the CA says %s", what, Host(c.Server), why)
+	says := c.says(what, why)
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
 		if asked == 0 {
 			return 0, failure.Later("run the same command again later", "%s", says)
@@ -74,6 +78,27 @@ func (c *CA) putOff(ctx context.Context, what, why string, asked, pause time.Dur
 	c.options.Note(says + "; " + how)
 	return wait, nil
 }
+
+func (c *CA) says(what, why string) string {
+	return fmt.Sprintf("%s at %s: the CA says %s", what, Host(c.Server), why)
+}
+
+// LimitError is a CA that takes no more orders for now.
+type LimitError struct{ text string }
+
+func (e *LimitError) Error() string { return e.text }
+
+// shortPause is how long an order that a limit ends waits for the CA all the same: a CA may
+// be asked too fast, and then does not mean how many orders it takes.
+const shortPause = time.Minute
+
+type limitKey struct{}
+
+// EndAtLimit makes a limit of the CA (429) the end of a request with that context, a
+// *LimitError, in place of a pause.
+func EndAtLimit(ctx context.Context) context.Context { return context.WithValue(ctx, limitKey{}, true) }
+
+func endsAtLimit(ctx context.Context) bool { return ctx.Value(limitKey{}) != nil }
 
 func (c *CA) pause(d time.Duration) {
 	c.mu.Lock()

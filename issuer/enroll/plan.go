@@ -298,6 +298,21 @@ func (p *plan) left(e *Entry, h Held, first bool) {
 	p.step(e.Address, h.Kind, action, why)
 }
 
+// Add adds what an address has. A certificate in force outdoes an order, which may be its
+// renewal's, and both what is revoked.
+func (h Holdings) Add(addr, kind string, what State) {
+	key := state.Key(addr)
+	for n, held := range h[key] {
+		if held.Kind == kind {
+			if held.State == Revoked || held.State == InFlight && what != Revoked {
+				h[key][n].State = what
+			}
+			return
+		}
+	}
+	h[key] = append(h[key], Held{kind, what})
+}
+
 func (h Holdings) state(key, kind string) State {
 	for _, held := range h[key] {
 		if held.Kind == kind {

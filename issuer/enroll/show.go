@@ -51,13 +51,23 @@ func (r Report) Does() bool {
 // step. Those that are left to "renew" are only counted unless all are asked for.
 func (r Report) Write(to io.Writer, all bool) error {
 	w := bufio.NewWriter(to)
-	fmt.Fprintf(w, "%s: %s", r.Domain, count(r.Addresses, "address", "addresses"))
-	if about := r.Source.String(); about != "" {
-		fmt.Fprintf(w, " (%s)", about)
+	fmt.Fprintln(w, r.Line())
+	for _, s := range r.Steps {
+		if all || s.Action != ActionHas {
+			fmt.Fprintf(w, "  %-8s  %s  %s\n", s.Action, s.who(), s.Why)
+		}
 	}
-	fmt.Fprintln(w)
+	return w.Flush()
+}
+
+// Line is the first line of Write: what the source has, and the figures or the error.
+func (r Report) Line() string {
+	line := r.Domain + ": " + count(r.Addresses, "address", "addresses")
+	if about := r.Source.String(); about != "" {
+		line += " (" + about + ")"
+	}
 	if r.Error != "" {
-		fmt.Fprintf(w, "  %s\n", r.Error)
+		return line + ": " + r.Error
 	}
 	var counts []string
 	for _, a := range actions {
@@ -65,15 +75,7 @@ func (r Report) Write(to io.Writer, all bool) error {
 			counts = append(counts, fmt.Sprintf("%s %d", a, n))
 		}
 	}
-	if r.Error == "" {
-		fmt.Fprintf(w, "  %s\n", cmp.Or(strings.Join(counts, ", "), "nothing to do"))
-	}
-	for _, s := range r.Steps {
-		if all || s.Action != ActionHas {
-			fmt.Fprintf(w, "  %-8s  %s  %s\n", s.Action, s.who(), s.Why)
-		}
-	}
-	return w.Flush()
+	return line + ": " + cmp.Or(strings.Join(counts, ", "), "nothing to do")
 }
 
 func (s Step) who() string {

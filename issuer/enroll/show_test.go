@@ -19,8 +19,7 @@ func TestReport(t *testing.T) {
 	if err := errors.Join(r.Write(&short, false), r.Write(&long, true)); err != nil {
 		t.Fatal(err)
 	}
-	const head = `example.org: 2 addresses (1 line of another domain, 1 line twice)
-  order 1, wait 1, gone 1, excluded 1, has 2
+	const head = `example.org: 2 addresses (1 line of another domain, 1 line twice): order 1, wait 1, gone 1, excluded 1, has 2
   order     b@example.org  new, waits since 2026-11-29
   wait      b@example.org sign  new, waits since 2026-11-29, after 1 other
   gone      g@example.org  gone since 2026-11-20, no longer renewed from 2026-12-20 on
@@ -54,7 +53,7 @@ func TestDoes(t *testing.T) {
 	}
 	var out strings.Builder
 	r := NewReport(table(t, ""), Source{}, nil, errors.New("source of example.org: it is empty"))
-	if err := r.Write(&out, false); err != nil || r.Does() || out.String() != "example.org: 0 addresses\n  source of example.org: it is empty\n" {
+	if err := r.Write(&out, false); err != nil || r.Does() || out.String() != "example.org: 0 addresses: source of example.org: it is empty\n" {
 		t.Errorf("%q, %v", out.String(), err)
 	}
 	if text, _ := json.Marshal(r); !strings.Contains(string(text), `"steps":[],"error":"source`) {

@@ -204,6 +204,9 @@ func (s share) allows(missing, all int) bool {
 	return missing <= alwaysPass || float64(missing) <= most
 }
 
+// IsFor reports whether the table is that of a domain as somebody typed it, or of "*".
+func (t *Table) IsFor(domain string) bool { return t.Domain == state.Domain(strings.TrimSpace(domain)) }
+
 // takes reports whether the table is for a domain, which is in the form of state.Domain.
 func (t *Table) takes(domain string) bool {
 	if t.Domain == Others {

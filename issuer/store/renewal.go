@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -102,23 +103,36 @@ type Certificate struct {
 	*Renewal
 }
 
-// Certificates reads certs/, and tells damaged of what cannot be read. One may be a symbolic
-// link to a directory elsewhere. With the error of one that a newer postseal wrote come
-// those that can be read.
-func (d *Disk) Certificates(damaged func(name string, err error)) ([]Certificate, error) {
+// Certificates reads certs/, in the order of the names, and tells damaged of what cannot be
+// read. One may be a symbolic link to a directory elsewhere. With the error of one that a
+// newer postseal wrote come those that can be read.
+func (d *Disk) Certificates(damaged func(name string, err error)) (all []Certificate, err error) {
+	var mu sync.Mutex
+	err = d.EachCertificate(damaged, func(c Certificate) {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, c)
+	})
+	slices.SortFunc(all, func(a, b Certificate) int { return strings.Compare(a.Name, b.Name) })
+	return all, err
+}
+
+// EachCertificate is Certificates for those who need only little of each: it calls f from
+// several goroutines, in any order.
+func (d *Disk) EachCertificate(damaged func(name string, err error), f func(Certificate)) error {
 	entries, err := os.ReadDir(d.Path("certs"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, Error(d.Path("certs"), err)
+		return Error(d.Path("certs"), err)
 	}
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
 		return !e.IsDir() && e.Type() != fs.ModeSymlink || e.Name()[0] == '.'
 	})
-	all := make([]Certificate, len(entries))
 	errs := make([]error, len(entries))
 	parallel(len(entries), func(n int) {
 		name := entries[n].Name()
-		if all[n].Renewal, errs[n] = ReadRenewal(d.CertDir(name)); errs[n] == nil {
-			all[n].Name = name
+		var r *Renewal
+		if r, errs[n] = ReadRenewal(d.CertDir(name)); errs[n] == nil {
+			f(Certificate{name, r})
 		}
 	})
 	err = nil
@@ -136,7 +150,7 @@ func (d *Disk) Certificates(damaged func(name string, err error)) ([]Certificate
 			damaged(name, bad)
 		}
 	}
-	return slices.DeleteFunc(all, func(c Certificate) bool { return c.Renewal == nil }), err
+	return err
 }
 
 // parallel calls f for 0 to n-1 on all cores.
@@ -209,6 +223,15 @@ func suffixOf(kind string) string {
 func KindOf(name string) string {
 	_, kind, _ := strings.Cut(name[strings.LastIndexByte(name, '@')+1:], ",")
 	return kind
+}
+
+// AddressOf returns the address in a NAME whose files cannot be read, as far as it is there.
+func AddressOf(name string) string {
+	addr := strings.TrimSuffix(name, suffixOf(KindOf(name)))
+	if plain, err := url.PathUnescape(addr); err == nil {
+		return plain
+	}
+	return addr
 }
 
 // ownerOf returns whose a NAME is: settings that fit nobody's if that cannot be known, nil

@@ -118,7 +118,7 @@ func (c *checker) flags(s *Section, node *kong.Node) {
 			c.Errorf("%s: OPTIONS, %q does not tell of --%s", c.page.Path, s.Sub, f.Name)
 			continue
 		}
-		c.flag(s.Items[n], f)
+		c.flag(s.Items[n].with(s.Items[n+1:]), f)
 	}
 	for _, word := range s.Words("Fl") {
 		if !slices.Contains(names, word) {
@@ -133,6 +133,12 @@ func (c *checker) flag(item Item, f *kong.Flag) {
 	if f.Short != 0 && !slices.Contains(item.Words("Fl"), string(f.Short)) {
 		c.Errorf("%s: --%s is also -%c", c.page.Path, f.Name, f.Short)
 	}
+	if takes := strings.Contains(item.Head, " Ar "); takes == f.IsBool() {
+		c.Errorf("%s: --%s has an argument: %v", c.page.Path, f.Name, !f.IsBool())
+	}
+	if contains(item.Source, "As for") { // the section of another command says it
+		return
+	}
 	words := append(f.EnumSlice(), c.p.Values[f.Name]...)
 	for _, word := range append(words, f.Default) {
 		if word != "" && !contains(item.Source, word) {
@@ -141,10 +147,6 @@ func (c *checker) flag(item Item, f *kong.Flag) {
 	}
 	if strings.Contains(f.Help, "default") && !strings.Contains(strings.ToLower(item.Source), "default") {
 		c.Errorf("%s: --%s has a default", c.page.Path, f.Name)
-	}
-	takes := strings.Contains(item.Head, " Ar ")
-	if takes == f.IsBool() {
-		c.Errorf("%s: --%s has an argument: %v", c.page.Path, f.Name, !f.IsBool())
 	}
 }
 

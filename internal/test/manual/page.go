@@ -25,6 +25,14 @@ type Section struct {
 // Item is an item of a list, with everything below it.
 type Item struct{ Head, Source string }
 
+// with gives an item without a text of its own that of the next one that has one.
+func (i Item) with(next []Item) Item {
+	for ; strings.Count(i.Source, "\n") <= 1 && len(next) > 0; next = next[1:] {
+		i.Source = next[0].Source
+	}
+	return i
+}
+
 var overstrike = regexp.MustCompile(".\b")
 
 // Read reads a page and has mandoc look for mistakes in it.
