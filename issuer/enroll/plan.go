@@ -30,7 +30,8 @@ type Held struct {
 }
 
 // Holdings is what addresses have, by their state.Key. What cannot be read counts as a
-// Certificate: it must not be ordered twice.
+// Certificate: it must not be ordered twice. A renewal in flight stands behind its
+// certificate.
 type Holdings map[string][]Held
 
 // Action is what a Step does.
@@ -85,7 +86,8 @@ func Plan(now time.Time, t Table, accept bool, list Source, m Memory, have Holdi
 	p.next = Memory{t.Domain, p.now, make([]Entry, 0, max(len(list.Addresses), len(m.Entries)))}
 	p.merge(list, m)
 	if !accept && !t.maxGone.allows(p.missing, p.before) {
-		return m, nil, failure.Failed(AcceptGone, "source of %s: %d of the %d addresses of %s are missing, and max-gone is %s", t.Domain, p.missing, p.before, m.Accepted, t.MaxGone)
+		return m, nil, failure.Failed(AcceptGone, "source of %s: %d of the %d addresses of %s are missing, and max-gone is %s",
+			t.Domain, p.missing, p.before, m.Accepted, t.MaxGone)
 	}
 	p.schedule()
 	return p.next, p.all(), nil
@@ -289,7 +291,7 @@ func (p *plan) left(e *Entry, h Held, first bool) {
 	case first:
 		action = ActionLeave
 	}
-	if action != ActionRevoke {
+	if action == ActionLeft || action == ActionLeave {
 		e.forget(h.Kind)
 	}
 	if h.State == Shared {

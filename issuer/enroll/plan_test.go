@@ -227,6 +227,8 @@ var plans = []struct{ name, table, memory, source, have, steps, after string }{
 	{"one with other names is not revoked", "gone=revoke", "a b,g-30", "a", "a=cert b=shared", "leave b, has a", "a b,g-30,l+0"},
 	{"an order of somebody gone is not resumed", "", "a b,w-1", "a", "a=cert b=flight", "gone b, has a", "a b,w-1,g+0"},
 	{"an order of a leaver is cancelled", "", "a b,w-40,g-30", "a", "a=cert b=flight", "cancel b, has a", "a b,g-30,l+0"},
+	{"a renewal in flight", "", "a", "a", "a=cert a=flight", "has a", "a"},
+	{"a leaver's renewal in flight", "gone=revoke", "a b,g-40,l-10,t:2:+3", "a", "a=cert b=cert b=flight", "revoke b, cancel b, has a", "a b,g-40,l-10,t:2:+3"},
 	{"no grace", "gone=revoke grace=0d", "a b", "a", "a=cert b=cert", "revoke b, has a", "a b,g+0,l+0"},
 	{"a leaver without anything is forgotten", "", "a b,g-30", "a", "a=cert", "has a", "a"},
 	{"kept without anything is forgotten", "gone=keep", "a b,g-30", "a", "a=cert", "has a", "a"},
