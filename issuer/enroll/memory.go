@@ -64,8 +64,9 @@ type Try struct {
 // pauses are the days until the next try; the last holds for all after it.
 var pauses = []int{1, 2, 4, 8, 16, 30}
 
-// Failed notes that an order for an address and kind has failed, or a revocation. now is
-// when the run began: were it later, a daily run would come too early for the next try.
+// Failed notes that an order for an address and kind has failed for good, or a revocation;
+// one that is still in flight has not. now is when the run began: were it later, a daily
+// run would come too early for the next try.
 func (m *Memory) Failed(addr, kind string, err error, now time.Time) {
 	n, ok := m.find(state.Key(addr))
 	if !ok {

@@ -82,7 +82,7 @@ func Plan(now time.Time, t Table, accept bool, list Source, m Memory, have Holdi
 	if len(list.Addresses)+len(list.Excluded) == 0 && !accept {
 		return m, nil, empty(t, list)
 	}
-	p := &plan{now: At(now), table: t, have: have, steps: map[Action][]Step{}}
+	p := &plan{now: At(now), table: t, have: have, steps: make([]Step, 0, len(list.Addresses)*len(t.Kinds))}
 	p.next = Memory{t.Domain, p.now, make([]Entry, 0, max(len(list.Addresses), len(m.Entries)))}
 	p.merge(list, m)
 	if !accept && !t.maxGone.allows(p.missing, p.before) {
@@ -90,7 +90,9 @@ func Plan(now time.Time, t Table, accept bool, list Source, m Memory, have Holdi
 			t.Domain, p.missing, p.before, m.Accepted, t.MaxGone)
 	}
 	p.schedule()
-	return p.next, p.all(), nil
+	rank := func(s Step) int { return slices.Index(actions, s.Action) }
+	slices.SortStableFunc(p.steps, func(a, b Step) int { return rank(a) - rank(b) })
+	return p.next, p.steps, nil
 }
 
 func empty(t Table, list Source) error {
@@ -109,7 +111,7 @@ type plan struct {
 	next            Memory
 	before, missing int // addresses of the last accepted list, and those that are not in this one
 	wanted          []want
-	steps           map[Action][]Step
+	steps           []Step
 }
 
 // want is an address and kind to order for.
@@ -121,19 +123,7 @@ type want struct {
 }
 
 func (p *plan) step(addr, kind string, a Action, why string) {
-	p.steps[a] = append(p.steps[a], Step{addr, kind, a, why})
-}
-
-func (p *plan) all() []Step {
-	n := 0
-	for _, steps := range p.steps {
-		n += len(steps)
-	}
-	all := make([]Step, 0, n)
-	for _, a := range actions {
-		all = append(all, p.steps[a]...)
-	}
-	return all
+	p.steps = append(p.steps, Step{addr, kind, a, why})
 }
 
 // merge goes through the list and the memory, both sorted, and decides on each address.
@@ -220,14 +210,10 @@ func (p *plan) absent(e Entry, excluded map[string]bool) {
 	switch {
 	case !p.table.takes(domainOf(e.Address)): // it waits for its own table to take it
 		p.keep(e)
-	case excluded[e.Address]:
-		e.Gone, e.Left = 0, 0
-		p.keep(e)
-	case p.table.excludes(e.Address): // a pattern makes nobody gone, nor come back
-		if e.Left == 0 {
-			e.Gone = 0
-		}
-		p.keep(e)
+	case excluded[e.Address], p.table.excludes(e.Address) && e.Left == 0:
+		p.keep(Entry{Address: e.Address})
+	case p.table.excludes(e.Address): // a pattern brings nobody back who has left
+		p.keep(Entry{Address: e.Address, Gone: e.Gone, Left: e.Left})
 	default:
 		if e.Gone == 0 {
 			p.before++
@@ -359,7 +345,7 @@ func split(all []want, most, fifth int) []want {
 			failed = append(failed, w)
 		}
 	}
-	theirs := min(len(failed), max(fifth, most-len(fresh)))
+	theirs := min(len(failed), fifth)
 	n := min(most-theirs, len(fresh))
 	return slices.Concat(fresh[:n], failed[:theirs], fresh[n:], failed[theirs:])
 }

@@ -262,6 +262,7 @@ var plans = []struct{ name, table, memory, source, have, steps, after string }{
 	{"excluded without case", "exclude=PostMaster@*", "", "a postmaster", "a=cert", "excluded postmaster, has a", "a"},
 	{"excluded later, and what it has stays", "gone=revoke grace=0d exclude=b@*", "a b", "a b", "a=cert b=cert", "excluded b, has a", "a b"},
 	{"excluded, and not in the source", "gone=revoke grace=0d exclude=b@*", "a b", "a", "a=cert b=cert", "has a", "a b"},
+	{"excluded while its orders failed", "exclude=b@*", "a b,w-3,t:1:+1", "a b", "a=cert", "excluded b, has a", "a b"},
 	{"excluded while it was gone", "exclude=b@*", "a b,g-29", "a", "a=cert b=cert", "has a", "a b"},
 	{"excluded leavers stay leavers", "gone=revoke exclude=b@*", "a b,g-40,l-10", "a", "a=cert b=cert", "has a", "a b,g-40,l-10"},
 	{"excluded, left and back", "exclude=b@*", "a b,g-40,l-10", "a b", "a=cert b=cert", "excluded b, has a", "a b"},
