@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -39,6 +40,7 @@ type enrollJSON struct {
 type enrollment struct {
 	*enrollCmd
 	s     *session
+	start time.Time
 	book  *enroll.Book
 	parts []*part
 
@@ -57,6 +59,7 @@ type part struct {
 }
 
 func (c *enrollCmd) run(ctx context.Context, s *session, file *cli.File) error {
+	debug.SetGCPercent(50) // 100,000 addresses are in memory twice for a moment
 	tables, err := c.tables(s, file)
 	if err != nil {
 		return err
@@ -74,7 +77,7 @@ func (c *enrollCmd) run(ctx context.Context, s *session, file *cli.File) error {
 		}
 		defer unlock()
 	}
-	e := &enrollment{enrollCmd: c, s: s}
+	e := &enrollment{enrollCmd: c, s: s, start: now()}
 	if err := e.plan(ctx, tables); err != nil {
 		return err
 	}
@@ -139,7 +142,7 @@ func (e *enrollment) plan(ctx context.Context, tables []enroll.Table) (err error
 			p.memory, p.err = e.book.Memory(p.Table, p.list)
 		}
 		if p.err == nil {
-			p.memory, p.steps, p.err = enroll.Plan(time.Now(), p.Table, e.AcceptGone, p.list, p.memory, have)
+			p.memory, p.steps, p.err = enroll.Plan(e.start, p.Table, e.AcceptGone, p.list, p.memory, have)
 		}
 	}
 	return nil
@@ -232,7 +235,7 @@ func (e *enrollment) leave(ctx context.Context, p *part, step enroll.Step) {
 		return
 	}
 	if failure.KindOf(err) != failure.KindLater {
-		p.memory.Failed(step.Address, step.Kind, err, time.Now())
+		p.memory.Failed(step.Address, step.Kind, err, e.start)
 	}
 	e.s.voice.say("postseal: " + step.Address + ": " + cli.OneLine(err.Error()))
 	e.failed = cmp.Or(e.failed, err)
@@ -313,7 +316,7 @@ func (e *enrollment) note(p *part, req *issuer.Request, err error) {
 	case err == nil, failure.KindOf(err) == failure.KindNotDue:
 		p.memory.Succeeded(req.Emails[0], req.Kind)
 	case issuer.FailedItself(err):
-		p.memory.Failed(req.Emails[0], req.Kind, err, time.Now())
+		p.memory.Failed(req.Emails[0], req.Kind, err, e.start)
 	default:
 		return
 	}

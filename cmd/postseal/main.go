@@ -156,7 +156,7 @@ func (f *flags) session(parsed *cli.Parsed) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.opts = issuer.Options{Dir: dir, Store: shared, Version: cli.Version(), CA: caSettings(parsed.File), OnStep: s.voice.step, CABundle: s.CABundle}
+	s.opts = issuer.Options{Dir: dir, Store: shared, Version: cli.Version(), CA: caSettings(parsed.File), OnStep: s.voice.step, CABundle: s.CABundle, Now: now}
 	s.opts.Defaults = store.Defaults{
 		DeployHook: parsed.Configured(store.SettingDeployHook), KeyType: parsed.Configured(store.SettingKeyType), P12: parsed.Configured(store.SettingP12),
 	}

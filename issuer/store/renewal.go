@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -120,10 +121,31 @@ func (d *Disk) Certificates(damaged func(name string, err error)) (all []Certifi
 // EachCertificate is Certificates for those who need only little of each: it calls f from
 // several goroutines, in any order.
 func (d *Disk) EachCertificate(damaged func(name string, err error), f func(Certificate)) error {
-	entries, err := os.ReadDir(d.Path("certs"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	certs, err := os.Open(d.Path("certs"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		return Error(d.Path("certs"), err)
 	}
+	defer certs.Close()
+	var newer error
+	for {
+		entries, err := certs.ReadDir(someNames)
+		newer = cmp.Or(newer, d.eachOf(entries, damaged, f))
+		if errors.Is(err, io.EOF) {
+			return newer
+		}
+		if err != nil {
+			return Error(d.Path("certs"), err)
+		}
+	}
+}
+
+// someNames is how many names of a directory are in memory: there may be 100,000.
+const someNames = 1000
+
+func (d *Disk) eachOf(entries []fs.DirEntry, damaged func(name string, err error), f func(Certificate)) (newer error) {
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
 		return !e.IsDir() && e.Type() != fs.ModeSymlink || e.Name()[0] == '.'
 	})
@@ -135,7 +157,6 @@ func (d *Disk) EachCertificate(damaged func(name string, err error), f func(Cert
 			f(Certificate{name, r})
 		}
 	})
-	err = nil
 	for n, bad := range errs {
 		if bad == nil {
 			continue
@@ -143,14 +164,14 @@ func (d *Disk) EachCertificate(damaged func(name string, err error), f func(Cert
 		name := entries[n].Name()
 		switch _, gone := os.Stat(d.CertDir(name)); {
 		case state.Newer(bad) != nil:
-			err = cmp.Or(err, Error(d.Path("certs"), bad))
+			newer = cmp.Or(newer, Error(d.Path("certs"), bad))
 		case gone != nil:
 			damaged(name, errors.New(d.CertDir(name)+" leads nowhere: is what it leads to mounted?"))
 		case !errors.Is(bad, fs.ErrNotExist):
 			damaged(name, bad)
 		}
 	}
-	return err
+	return newer
 }
 
 // parallel calls f for 0 to n-1 on all cores.
