@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -261,5 +263,38 @@ func TestRateLimitHoldsNoOtherCA(t *testing.T) {
 	}
 	if !w.said(StepNote, `the CA says "too many requests of this kind; wait 3600 s" (rateLimited); waiting 1h as it asks`) {
 		t.Errorf("%s", w.transcript())
+	}
+}
+
+// A CA that takes no more orders for hours is not asked by each of a thousand: the first
+// refusal ends the newcomers, some in a row those that have been told to wait.
+func TestRateLimitIsNotAskedAgain(t *testing.T) {
+	t.Parallel()
+	for name, newcomer := range map[string]bool{"newcomers": true, "others": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, testca.Config{Faults: []testca.Fault{{Kind: "new-order", Type: testca.FaultRateLimit, Delay: 3 * time.Hour}}})
+			var asked atomic.Int32
+			w.onStep = func(s Step) {
+				if s.Kind == StepHTTP && strings.Contains(s.Text, ": 429 ") {
+					asked.Add(1)
+				}
+			}
+			reqs := w.requests(40)
+			for n := range reqs {
+				reqs[n].Newcomer = newcomer
+			}
+			w.issuer().Batch(t.Context(), reqs, 1, func(_ int, _ *Result, err error) {
+				if failure.KindOf(err) != failure.KindLater || !strings.Contains(err.Error(), "too many requests") || FailedItself(err) {
+					t.Errorf("%v", err)
+				}
+			})
+			if n := asked.Load(); n > 8 || newcomer && n != 1 {
+				t.Errorf("asked %d times", n)
+			}
+			if left := append(w.entries("orders"), w.entries("pending")...); len(left) != 0 {
+				t.Errorf("left over: %v", left)
+			}
+		})
 	}
 }

@@ -51,6 +51,7 @@ type CA struct {
 	mu      sync.Mutex
 	account *account
 	resume  time.Time // no request before it: the CA asked for a pause
+	limits  map[string]*limit
 }
 
 // New returns the CA with that directory, without a request to it. Its
@@ -64,7 +65,7 @@ func New(server string, bundles []string, settings Settings, o Options) (*CA, er
 	if err != nil {
 		return nil, err
 	}
-	return &CA{Server: server, Settings: settings, options: o, http: hc, client: &acme.Client{
+	return &CA{Server: server, Settings: settings, options: o, http: hc, limits: map[string]*limit{}, client: &acme.Client{
 		Directory: server, HTTPClient: hc, UserAgent: userAgent(o.Version),
 		PollTimeout: time.Nanosecond, // finalize once: we poll ourselves
 	}}, nil

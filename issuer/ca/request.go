@@ -33,7 +33,7 @@ func (c *CA) do(ctx context.Context, what string, request func(context.Context) 
 // doUntil is do for a context with a deadline.
 func (c *CA) doUntil(ctx context.Context, what string, request func(context.Context) error) error {
 	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
-		if err := c.waitTurn(ctx); err != nil {
+		if err := c.waitTurn(ctx, what); err != nil {
 			return err
 		}
 		callCtx, stop := context.WithCancel(ctx)
@@ -48,12 +48,14 @@ func (c *CA) doUntil(ctx context.Context, what string, request func(context.Cont
 			err = last.silent
 		}
 		if err == nil || !last.putsOff() {
+			c.open(what)
 			return c.Explain(what, err)
 		}
-		if endsAtLimit(ctx) && last.status == http.StatusTooManyRequests && last.wait > shortPause {
-			return failure.Later("run the same command again later", "%w", &LimitError{c.says(what, last.words)})
+		says := fmt.Sprintf("%s at %s: the CA says %s", what, Host(c.Server), last.words)
+		if limit := last.status == http.StatusTooManyRequests; limit && last.wait > shortPause && (endsAtLimit(ctx) || !allows(ctx, last.wait)) {
+			return c.close(what, says, last.wait).err(ctx)
 		}
-		wait, err := c.putOff(ctx, what, last.words, last.wait, pause)
+		wait, err := c.putOff(ctx, says, last.wait, pause)
 		if err != nil {
 			return err
 		}
@@ -61,26 +63,67 @@ func (c *CA) doUntil(ctx context.Context, what string, request func(context.Cont
 	}
 }
 
+// allows reports whether the deadline leaves so much time.
+func allows(ctx context.Context, wait time.Duration) bool {
+	deadline, ok := ctx.Deadline()
+	return !ok || time.Until(deadline) >= wait
+}
+
 // putOff returns how long to wait for a CA that says "not now", and says so in the
 // CA's words; or an error if that is too long.
-func (c *CA) putOff(ctx context.Context, what, why string, asked, pause time.Duration) (time.Duration, error) {
+func (c *CA) putOff(ctx context.Context, says string, asked, pause time.Duration) (time.Duration, error) {
 	wait, how := asked, "waiting "+store.Duration(asked).String()+" as it asks"
 	if asked == 0 {
 		wait, how = pause, "it names no time: trying again in "+store.Duration(pause).String()
 	}
-	says := c.says(what, why)
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
-		if asked == 0 {
-			return 0, failure.Later("run the same command again later", "%s", says)
-		}
-		return 0, failure.Later("run the same command again then", "%s; it asks to wait %s, which is longer than the timeout allows", says, store.Duration(asked).String())
+	switch {
+	case allows(ctx, wait):
+		c.options.Note(says + "; " + how)
+		return wait, nil
+	case asked == 0:
+		return 0, failure.Later("run the same command again later", "%s", says)
 	}
-	c.options.Note(says + "; " + how)
-	return wait, nil
+	return 0, tooLong(says, asked)
 }
 
-func (c *CA) says(what, why string) string {
-	return fmt.Sprintf("%s at %s: the CA says %s", what, Host(c.Server), why)
+func tooLong(says string, asked time.Duration) error {
+	return failure.Later("run the same command again then", "%s; it asks to wait %s, which is longer than the timeout allows", says, store.Duration(asked).String())
+}
+
+// limit is a CA that takes no more of one kind of request for longer than orders wait. After
+// some such answers in a row the others do not ask either; not after the first, which may be
+// about one domain.
+type limit struct {
+	says  string
+	asked time.Duration
+	until time.Time
+	times int
+}
+
+const limitBelieved = 8
+
+func (c *CA) open(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.limits, what)
+}
+
+func (c *CA) close(what, says string, asked time.Duration) *limit {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := &limit{says, asked, time.Now().Add(asked), 1}
+	if old := c.limits[what]; old != nil {
+		l.times += old.times
+	}
+	c.limits[what] = l
+	return l
+}
+
+func (l *limit) err(ctx context.Context) error {
+	if endsAtLimit(ctx) {
+		return failure.Later("run the same command again later", "%w", &LimitError{l.says})
+	}
+	return tooLong(l.says, l.asked)
 }
 
 // LimitError is a CA that takes no more orders for now.
@@ -108,11 +151,16 @@ func (c *CA) pause(d time.Duration) {
 	}
 }
 
-func (c *CA) waitTurn(ctx context.Context) error {
+// waitTurn waits for what the CA wants all requests to wait for.
+func (c *CA) waitTurn(ctx context.Context, what string) error {
 	for {
 		c.mu.Lock()
 		wait := time.Until(c.resume)
+		l := c.limits[what]
 		c.mu.Unlock()
+		if l != nil && time.Now().Before(l.until) && (endsAtLimit(ctx) || l.times >= limitBelieved && !allows(ctx, time.Until(l.until))) {
+			return l.err(ctx)
+		}
 		if wait <= 0 {
 			return ctx.Err()
 		}
