@@ -14,7 +14,7 @@ SYSTEMS   ?= linux/amd64 linux/arm64 freebsd/amd64
 # The programs that run inside mail servers, which are not all on Linux.
 MAIL_HALF = ./cmd/postseal-milter ./cmd/postseal-pipe
 
-.PHONY: build address deb dist packages reproducible test quick doors check deps root fmt vet staticcheck freebsd unit fuzz crash soak bench microbench clean
+.PHONY: build address deb dist packages reproducible test quick doors check deps root fmt vet staticcheck freebsd unit fuzz crash soak site bench microbench clean
 
 # The version is that of the Git tag or commit, which Go stamps by itself.
 build:
@@ -128,6 +128,12 @@ microbench:
 crash: root deps
 	@echo "== crash, $(ROUNDS) rounds"
 	@cd internal/test/e2e && $(GO) test -count 1 -v -timeout 60m -run '^TestCrash$$' -crash.rounds $(ROUNDS)
+
+# A month of a site with 4,000 mailboxes that come and go, in a quarter of an hour; make
+# test has a small one.
+site: root deps
+	@echo "== a month"
+	@cd internal/test/e2e && $(GO) test -count 1 -v -timeout 2h -run '^TestMonth$$' -site.users 4000 -site.days 30
 
 # Postfix at full speed with a challenge every second.
 soak: root deps

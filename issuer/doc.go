@@ -46,11 +46,12 @@
 //	orders/NAME.json         an order in flight, with the certificate's private key
 //	orders/NAME.dry-run.json the same for a dry run
 //	certs/NAME/              cert.pem chain.pem fullchain.pem privkey.pem cert.p12 renewal.json, passphrase
+//	certs/.enroll/           what enroll remembers: see package enroll
 //	certs/.previous/NAME/    former generations by serial number: old mail needs old keys
 //	certs/.history/NAME.json the last 32 events of the orders of NAME: ordered, issued, failed, given up, revoked
 //
 // NAME is the first address; another set of addresses that begins with the same
-// one gets NAME-2. All files are 0600.
+// one gets NAME-2, and a certificate of a kind NAME,KIND. All files are 0600.
 //
 // A history is for "status" alone: an order goes on if it cannot be written, and it may be
 // removed at any time. Issuer.tell writes it; a year after its last event it goes.

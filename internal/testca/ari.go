@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// ariPoll is how often clients are told to ask.
-const ariPoll = 6 * time.Hour
+// defaultARIPoll is how often clients are told to ask.
+const defaultARIPoll = 6 * time.Hour
 
 // ariID names a certificate as RFC 9773, Section 4.1, does: authority key
 // identifier and serial number, the latter with the leading zero of DER.
@@ -33,7 +33,7 @@ func (ca *CA) renewalInfo(r *http.Request) (*answer, error) {
 		return nil, notFound("certificate")
 	}
 	return ok(map[string]window{"suggestedWindow": ca.renewalWindow(c)}).
-		with("Retry-After", retryAfter(ariPoll)), nil
+		with("Retry-After", retryAfter(ca.cfg.ARIPoll)), nil
 }
 
 // renewalWindow is the first half of a certificate's last third; it lies in
@@ -41,8 +41,8 @@ func (ca *CA) renewalInfo(r *http.Request) (*answer, error) {
 func (ca *CA) renewalWindow(c *issued) window {
 	life := c.cert.NotAfter.Sub(c.cert.NotBefore)
 	w := window{Start: c.cert.NotAfter.Add(-life / 3), End: c.cert.NotAfter.Add(-life / 6)}
-	if c.revoked || ca.cfg.ARIDue {
-		now := time.Now().UTC().Truncate(time.Second)
+	if c.revoked || c.recalled || ca.cfg.ARIDue {
+		now := ca.cfg.Now().UTC().Truncate(time.Second)
 		w = window{Start: now.Add(-2 * time.Hour), End: now.Add(-time.Hour)}
 	}
 	return w
@@ -67,6 +67,20 @@ func (ca *CA) markReplaced(o *order) error {
 	}
 	old.replacedBy = o
 	return nil
+}
+
+// Recall wants all certificates renewed at once that were issued before, as after a mistake of
+// the CA's.
+func (ca *CA) Recall(before time.Time) (n int) {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	for _, c := range ca.byARI {
+		if !c.revoked && c.cert.NotBefore.Before(before) {
+			c.recalled = true
+			n++
+		}
+	}
+	return n
 }
 
 func shareIdentifier(a, b []identifier) bool {

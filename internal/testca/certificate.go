@@ -105,12 +105,13 @@ type issued struct {
 	identifiers []identifier
 	cert        *x509.Certificate
 	revoked     bool
+	recalled    bool
 	replacedBy  *order
 }
 
 // issueLeaf makes the certificate of an order for a checked CSR.
 func (ca *CA) issueLeaf(o *order, req *leafRequest) (*issued, error) {
-	now := time.Now().Truncate(time.Second)
+	now := ca.cfg.Now().Truncate(time.Second)
 	t := &x509.Certificate{
 		NotBefore: now,
 		NotAfter:  now.Add(ca.cfg.Lifetime),

@@ -81,6 +81,10 @@ type Config struct {
 	// somebody between.
 	Tamper func(http.Handler) http.Handler
 
+	// Now is the clock of certificates and renewal windows; nil for time.Now. All else,
+	// orders too, goes by that of the machine.
+	Now func() time.Time
+
 	// OnEvent is told what happens, from several goroutines at once and
 	// without a lock held.
 	OnEvent func(Event)
@@ -141,7 +145,8 @@ type Config struct {
 	ClientAuth     bool          // beside emailProtection
 	OmitEKU        bool          // a signing-only certificate lacks emailProtection
 	NoARI          bool
-	ARIDue         bool // renewal windows are open at once
+	ARIDue         bool          // renewal windows are open at once
+	ARIPoll        time.Duration // Retry-After of a window; default 6h
 
 	// Faults.
 	BadNonce float64 // probability that a good nonce is refused
@@ -174,6 +179,10 @@ func (c Config) withDefaults() (Config, error) {
 	or(&c.DKIMBits, 2048)
 	or(&c.AuthzLifetime, 24*time.Hour)
 	or(&c.Lifetime, 90*24*time.Hour)
+	or(&c.ARIPoll, defaultARIPoll)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.MailTrigger == MailOnPost {
 		// The mail leaves inside the POST, so its answer needs a while.
 		or(&c.ReplyWait, 10*time.Minute)

@@ -178,8 +178,8 @@ func (ca *CA) checkNewOrder(req *newOrderRequest) error {
 	if !req.NotBefore.IsZero() && time.Until(req.NotBefore) > time.Minute {
 		return malformed("certificates start when they are issued; leave notBefore out")
 	}
-	latest := time.Now().Add(ca.cfg.Lifetime)
-	if n := req.NotAfter; !n.IsZero() && (n.After(latest) || !n.After(time.Now())) {
+	latest := ca.cfg.Now().Add(ca.cfg.Lifetime)
+	if n := req.NotAfter; !n.IsZero() && (n.After(latest) || !n.After(ca.cfg.Now())) {
 		return malformed("notAfter lies in the future, and is %s at the latest", latest.UTC().Format(time.RFC3339))
 	}
 	return nil
