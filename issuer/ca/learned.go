@@ -90,7 +90,9 @@ func (l learned) afterValid(o Outcome) learned {
 	case o.Posted.Sub(o.Ordered) >= o.Patience:
 		l.MailAfterPost = true
 	}
-	if !o.Posted.IsZero() && o.Settle >= 0 && !o.Given {
+	// Others that were on their way already had the longer pause that was known before.
+	shorterWorks := l.Worked && l.Settle != nil && time.Duration(*l.Settle) < o.Settle
+	if !o.Posted.IsZero() && o.Settle >= 0 && !o.Given && !shorterWorks {
 		settle := store.Duration(o.Settle)
 		l.Settle, l.Worked = &settle, true
 	}

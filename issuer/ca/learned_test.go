@@ -85,3 +85,22 @@ func TestTrial(t *testing.T) {
 		}
 	}
 }
+
+// Of many orders at a time one tries half of the pause. Those that have waited for the whole
+// of it and end later do not make it what is known.
+func TestShorterPauseStays(t *testing.T) {
+	now := time.Now()
+	valid := func(settle time.Duration) Outcome {
+		return Outcome{Valid: true, Ordered: now, Mailed: now, Posted: now.Add(settle), Ended: now.Add(settle), Settle: settle}
+	}
+	l := learned{}.after(valid(2 * time.Second)).after(valid(time.Second)).after(valid(2 * time.Second))
+	if l.settle() != time.Second || l.trial() != time.Second/2 {
+		t.Errorf("after 2 s, 1 s, 2 s: %s, then %s is tried", l.settle(), l.trial())
+	}
+	early := valid(time.Second)
+	early.Valid = false
+	l = l.after(early).after(valid(2 * time.Second))
+	if l.settle() != 2*time.Second || l.trial() != 0 {
+		t.Errorf("1 s was too short: %s, then %s is tried", l.settle(), l.trial())
+	}
+}
