@@ -5,6 +5,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,6 +23,7 @@ import (
 	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 	"postseal/issuer/cert"
+	"postseal/issuer/store"
 )
 
 // What CASTLE's client needs for one certificate, CA and mail server on the same
@@ -222,4 +225,101 @@ func idleTime(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(idle * float64(time.Second))
+}
+
+// BenchmarkEnroll is enroll with nothing to do, at 10,000 and 100,000 addresses with two kinds
+// (goals: 1 s and 10 s beside the source's own time, 100 MB), and with 1,000 new addresses with
+// two kinds at a CA that looks for the reply when it is told to (goal: 8 certificates a
+// second).
+func BenchmarkEnroll(b *testing.B) {
+	bin := mta.Build(b, "postseal")
+	for _, n := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprint("nothing/", n), func(b *testing.B) {
+			w := newWorld(b, testca.Config{})
+			config := w.enrolled(b, n)
+			var cost processCost
+			for b.Loop() {
+				cost = w.enroll(b, bin, config, 2)
+			}
+			b.ReportMetric(cost.wall.Seconds(), "wall-s")
+			b.ReportMetric(cost.cpu.Seconds(), "cpu-s")
+			b.ReportMetric(cost.mib, "MiB")
+		})
+	}
+	b.Run("new/1000", func(b *testing.B) {
+		for b.Loop() {
+			w := newWorld(b, testca.Config{Validate: testca.ValidateOnPost})
+			warm, config := w.enrollTable(b, "warm", 200), w.enrollTable(b, "user", 1000)
+			w.enroll(b, bin, warm, 0) // the CA teaches how long to wait
+			cost := w.enroll(b, bin, config, 0)
+			b.ReportMetric(2000/cost.wall.Seconds(), "certs/s")
+			b.ReportMetric(cost.cpu.Seconds(), "cpu-s")
+			b.ReportMetric(cost.mib, "MiB")
+		}
+	})
+}
+
+// enrollTable writes a configuration for n addresses with two kinds.
+func (w *world) enrollTable(b *testing.B, prefix string, n int) (config string) {
+	b.Helper()
+	var list strings.Builder
+	for k := range n {
+		fmt.Fprintf(&list, "%s%06d@example.test\n", prefix, k)
+	}
+	dir := b.TempDir()
+	must(b, os.WriteFile(filepath.Join(dir, "list"), []byte(list.String()), 0o600))
+	config = filepath.Join(dir, "postseal.toml")
+	must(b, os.WriteFile(config, fmt.Appendf(nil, `server = %q
+ca-bundle = %q
+state = %q
+agree-tos = true
+token-join = "string"
+key-type = "p256"
+[kind.sign]
+usage = ["digitalSignature"]
+[kind.encrypt]
+usage = ["keyAgreement"]
+[[enroll]]
+domain = "example.test"
+source = "file:%s/list"
+kinds = ["sign", "encrypt"]
+max-gone = "100%%"
+new-per-run = 5000
+`, w.ca.DirectoryURL, w.bundle, w.dir.Path(), dir), 0o600))
+	return config
+}
+
+// enrolled is a site where all have both.
+func (w *world) enrolled(b *testing.B, n int) (config string) {
+	b.Helper()
+	if _, err := w.dir.Create(); err != nil {
+		b.Fatal(err)
+	}
+	now := time.Now()
+	for k := range n {
+		for _, kind := range []string{"encrypt", "sign"} {
+			addr := fmt.Sprintf("user%06d@example.test", k)
+			r := &store.Renewal{
+				Version: store.Version, Settings: w.request(addr).Settings, Serial: strings.Repeat("12", 16), Fingerprint: strings.Repeat("ab", 32),
+				CertID: strings.Repeat("x", 40), NotBefore: now.Add(-day), NotAfter: now.Add(89 * day), AskAfter: now.Add(day),
+			}
+			r.Kind = kind
+			dir := w.dir.Path("certs", addr+","+kind)
+			data, err := json.Marshal(r)
+			must(b, errors.Join(err, os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, store.RenewalFile), data, 0o600)))
+		}
+	}
+	return w.enrollTable(b, "user", n)
+}
+
+func (w *world) enroll(b *testing.B, bin, config string, want int) processCost {
+	b.Helper()
+	cmd := exec.Command(filepath.Join(bin, "postseal"), "enroll", "--non-interactive", "--config", config)
+	start := time.Now()
+	out, _ := cmd.CombinedOutput()
+	if status := cmd.ProcessState.ExitCode(); status != want {
+		b.Fatalf("exit %d\n%s", status, out)
+	}
+	u := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	return processCost{time.Since(start), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), float64(u.Maxrss) / 1024}
 }

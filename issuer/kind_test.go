@@ -87,6 +87,33 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// Two CAs for one address: each certificate stays with its own.
+func TestKindsOfTwoCAs(t *testing.T) {
+	t.Parallel()
+	w, other := newWorld(t, testca.Config{AlwaysReady: true}), newWorld(t, testca.Config{AlwaysReady: true})
+	kinds := map[string]*Kind{"one": {}, "two": {Server: other.ca.DirectoryURL, CABundle: other.bundle}}
+	i := w.issuer(func(o *Options) { o.Kinds = kinds })
+	for name := range kinds {
+		if _, err := i.Obtain(t.Context(), w.ofKind(kinds, name, alice)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := w.renew(i, Renewal{Force: true, Server: other.ca.DirectoryURL}); n != 1 {
+		t.Errorf("%d renewed at the second CA", n)
+	}
+	if n := w.renew(i, Renewal{Force: true}); n != 2 {
+		t.Errorf("%d renewed", n)
+	}
+	if one, two := w.ca.Counters().Events[testca.EventIssued], other.ca.Counters().Events[testca.EventIssued]; one != 2 || two != 3 {
+		t.Errorf("the CAs have issued %d and %d", one, two)
+	}
+	for name, server := range map[string]string{"one": w.ca.DirectoryURL, "two": other.ca.DirectoryURL} {
+		if r, err := store.ReadRenewal(w.dir.Path("certs", alice+","+name)); err != nil || r.Server != server {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+}
+
 // An order of one kind is left on disk, and another kind is ordered: the first one is
 // brought to its end before, so that its mail is answered with its own token.
 func TestKindLeftBehind(t *testing.T) {

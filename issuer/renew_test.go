@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -248,5 +250,68 @@ func BenchmarkRenewNothingDue(b *testing.B) {
 		if err != nil || len(reqs) != 0 {
 			b.Fatal(len(reqs), err)
 		}
+	}
+}
+
+// The CA recalls 1,500 certificates, with a window of two days: each asks at its own time, at
+// most eight at once, and is due at a moment of its own in the window. A run that is ended
+// in the middle has not asked in vain.
+func TestRecallIsSpread(t *testing.T) {
+	t.Parallel()
+	const n = 1500
+	now := time.Now()
+	var asked, atOnce, most atomic.Int32
+	ask := func(ca http.Handler) http.Handler {
+		return http.HandlerFunc(func(out http.ResponseWriter, in *http.Request) {
+			if !strings.HasPrefix(in.URL.Path, "/acme/renewal-info/") {
+				ca.ServeHTTP(out, in)
+				return
+			}
+			asked.Add(1)
+			for here, top := atOnce.Add(1), most.Load(); here > top && !most.CompareAndSwap(top, here); top = most.Load() {
+			}
+			defer atOnce.Add(-1)
+			out.Header().Set("Retry-After", "86400")
+			fmt.Fprintf(out, `{"suggestedWindow":{"start":%q,"end":%q},"explanationURL":"https://ca.example/incident"}`,
+				now.UTC().Format(time.RFC3339), now.Add(2*day).UTC().Format(time.RFC3339))
+		})
+	}
+	w := newWorld(t, testca.Config{Tamper: ask})
+	if _, err := w.dir.Create(); err != nil {
+		t.Fatal(err)
+	}
+	for k := range n {
+		addr := fmt.Sprintf("user%d@example.test", k)
+		must(t, os.Mkdir(w.dir.Path("certs", addr), 0o700))
+		must(t, store.Write(w.dir.Path("certs", addr, store.RenewalFile), &store.Renewal{
+			Version: store.Version, Settings: w.request(addr).Settings, Serial: fmt.Sprint(k), Fingerprint: addr, CertID: fmt.Sprintf("a.%d", k),
+			NotBefore: now.Add(-day), NotAfter: now.Add(89 * day),
+		}))
+	}
+	due := func(ctx context.Context, after time.Duration) int {
+		i := w.issuer(func(o *Options) { o.Now = func() time.Time { return now.Add(after) } })
+		reqs, err := i.DueRequests(ctx, Renewal{})
+		must(t, err)
+		return len(reqs)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	w.onStep = func(Step) {
+		if asked.Load() > n/3 {
+			cancel()
+		}
+	}
+	due(ctx, 0)
+	w.onStep = nil
+	if before := asked.Load(); before >= n {
+		t.Fatalf("%d asked before the run was ended", before)
+	}
+	if first := due(t.Context(), time.Minute); first > n/100 || asked.Load() > n+8 || most.Load() > askersAtOnce {
+		t.Errorf("%d due at once, %d asked, %d at a time", first, asked.Load(), most.Load())
+	}
+	if half := due(t.Context(), 20*time.Hour); half < n/3 || half > n/2 {
+		t.Errorf("after 20 of 48 hours %d are due", half)
+	}
+	if asked.Load() > n+8 {
+		t.Errorf("%d asked within the day", asked.Load())
 	}
 }

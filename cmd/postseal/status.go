@@ -19,7 +19,7 @@ import (
 // statusCmd are the flags of "postseal status".
 type statusCmd struct {
 	Email  []string `short:"e" placeholder:"ADDR" help:"What concerns one of these, with the history of their orders."`
-	Failed bool     `help:"Only addresses whose last order failed, and why."`
+	Failed bool     `help:"Only addresses whose last order failed or that have no certificate yet, and why."`
 
 	Prometheus bool `help:"Write metrics for a textfile collector."`
 }
@@ -53,7 +53,7 @@ func (c *statusCmd) run(s *session) error {
 		writeMetrics(os.Stdout, status)
 		return nil
 	}
-	if c.Failed && len(status.Failed) == 0 {
+	if c.Failed && len(status.Failed)+len(status.Without) == 0 {
 		fmt.Println("No failed orders.")
 		return nil
 	}
@@ -62,13 +62,12 @@ func (c *statusCmd) run(s *session) error {
 }
 
 func writeStatus(out io.Writer, s *issuer.Status) {
-	if len(s.Certificates)+len(s.Orders)+len(s.Pending)+len(s.Answers)+len(s.Failed)+len(s.History) == 0 {
+	if len(s.Certificates)+len(s.Orders)+len(s.Pending)+len(s.Answers)+len(s.Failed)+len(s.Without)+len(s.History) == 0 {
 		fmt.Fprintln(out, "There are no certificates and no orders.")
 	}
 	section(out, "CERTIFICATE\tADDRESSES\tEXPIRES\tDAYS\tRENEWAL\tSTATE\tCA", len(s.Certificates), func(w io.Writer, n int) {
 		c := s.Certificates[n]
-		cells(w, c.Name, strings.Join(c.Emails, " "), day(c.NotAfter), strconv.Itoa(c.DaysLeft),
-			day(c.RenewAt)+" ("+c.RenewSource+")", c.State, host(c.Server))
+		cells(w, c.Name, strings.Join(c.Emails, " "), day(c.NotAfter), strconv.Itoa(c.DaysLeft), renewalOf(c), c.State, host(c.Server))
 	})
 	section(out, "ORDER\tSINCE\tCA\tWAITS FOR", len(s.Orders), func(w io.Writer, n int) {
 		o := s.Orders[n]
@@ -98,14 +97,34 @@ func writeStatus(out io.Writer, s *issuer.Status) {
 		f := s.Failed[n]
 		cells(w, strings.Join(f.Emails, " "), moment(f.Time), moment(f.Since), host(f.Server), f.Reason)
 	})
+	section(out, "WITHOUT A CERTIFICATE\tSINCE\tNEXT TRY\tREASON", len(s.Without), func(w io.Writer, n int) {
+		a := s.Without[n]
+		next := ""
+		if a.Next != 0 {
+			next = day(a.Next.Time())
+		}
+		cells(w, whose([]string{a.Email}, a.Kind), day(a.Since.Time()), next, a.Reason)
+	})
 	section(out, "HISTORY OF\tTIME\tEVENT\tCA\tSERIAL\tREASON", len(s.History), func(w io.Writer, n int) {
 		h := s.History[n]
 		cells(w, strings.Join(h.Emails, " "), moment(h.Time), h.Event, host(h.Server), h.Serial, h.Reason)
+	})
+	section(out, "ENROLLMENT OF\tLAST\tADDRESSES\tGONE\tLEFT", len(s.Enroll), func(w io.Writer, n int) {
+		e := s.Enroll[n]
+		cells(w, e.Domain, moment(e.Accepted.Time()), strconv.Itoa(e.Addresses), strconv.Itoa(e.Gone), strconv.Itoa(e.Left))
 	})
 	section(out, "MAIL HALF ON\tLAST SEEN", len(s.MailHalves), func(w io.Writer, n int) {
 		h := s.MailHalves[n]
 		cells(w, h.Host, moment(h.Seen))
 	})
+}
+
+// renewalOf says when a certificate is renewed, or why it is not.
+func renewalOf(c issuer.CertStatus) string {
+	if c.Left != "" {
+		return "none: " + c.Left
+	}
+	return day(c.RenewAt) + " (" + c.RenewSource + ")"
 }
 
 // section writes a table with n rows, and nothing if there are none.

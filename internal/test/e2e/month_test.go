@@ -409,6 +409,31 @@ func TestMonth(t *testing.T) {
 		w.pass()
 	}
 	w.account(recalled)
+	w.wantReasons()
+}
+
+// wantReasons asks who has none, and why.
+func (w *town) wantReasons() {
+	w.t.Helper()
+	cmd := exec.Command(w.postseal, "status", "--failed", "--json", "--config", w.config)
+	cmd.Env = append(os.Environ(), "TEST_CLOCK="+w.clock())
+	out, err := cmd.Output()
+	w.must(err)
+	var status struct {
+		Without []struct {
+			Email, Kind, Reason string
+			Failures            int
+		}
+	}
+	w.must(json.Unmarshal(out, &status))
+	for _, a := range status.Without {
+		if !strings.HasPrefix(a.Email, "never") || a.Failures < 2 || !strings.Contains(a.Reason, "rejectedIdentifier") {
+			w.t.Errorf("without a certificate: %+v", a)
+		}
+	}
+	if want := len(siteKinds) * max(1, *siteUsers/100); len(status.Without) != want {
+		w.t.Errorf("%d are without a certificate, want %d", len(status.Without), want)
+	}
 }
 
 func (w *town) setAway(away bool) {
