@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -303,7 +304,7 @@ const newInfix = ".new-"
 // writer: writing takes milliseconds.
 const abandoned = time.Hour
 
-// Sweep removes what killed processes left in certs/, and old histories.
+// Sweep removes what killed processes left, and old histories.
 func (d *Disk) Sweep() error {
 	entries, err := os.ReadDir(d.Path("certs"))
 	if err != nil {
@@ -320,7 +321,34 @@ func (d *Disk) Sweep() error {
 		}
 	}
 	d.sweepHistories()
+	for _, dir := range []string{"orders", "pending", "certs/" + historyDir, "certs/.enroll"} {
+		d.sweepFiles(d.Path(dir))
+	}
 	return nil
+}
+
+// halfWritten is the name of a file whose writer did not live to rename it.
+var halfWritten = regexp.MustCompile(`^\..*\.json\d+$`)
+
+// sweepFiles removes files that lost their writer, and locks that nobody holds. What cannot
+// be removed harms nobody.
+func (d *Disk) sweepFiles(dir string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() || d.Now().Sub(info.ModTime()) <= abandoned {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		switch {
+		case halfWritten.MatchString(e.Name()):
+			os.Remove(path)
+		case strings.HasPrefix(e.Name(), ".lock-"):
+			if unlock, err := TryLock(path); err == nil {
+				unlock() // with the file
+			}
+		}
+	}
 }
 
 // ReadLeaf reads the certificate in a directory of certs/.

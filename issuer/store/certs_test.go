@@ -196,3 +196,46 @@ func TestTryLock(t *testing.T) {
 		t.Errorf("%d at once; the file is there: %v", most, Exists(path))
 	}
 }
+
+// Files and locks of processes that were killed go after an hour; a lock that somebody holds
+// and what is not ours stay.
+func TestSweepFiles(t *testing.T) {
+	d := newDisk(t)
+	for _, dir := range []string{"orders", "pending"} {
+		if err := os.MkdirAll(d.Path(dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held, err := d.LockName("held@example.test", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held()
+	for _, name := range []string{"orders/.alice@example.test.json123", "orders/.lock-alice@example.test", "pending/.alice@example.test.json99",
+		"orders/alice@example.test.json", "orders/.mine", "pending/alice@example.test.json"} {
+		if err := os.WriteFile(d.Path(name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := func() (all []string) {
+		for _, dir := range []string{"orders", "pending"} {
+			entries, _ := os.ReadDir(d.Path(dir))
+			for _, e := range entries {
+				all = append(all, e.Name())
+			}
+		}
+		return all
+	}
+	before := names()
+	if err := d.Sweep(); err != nil || !slices.Equal(names(), before) {
+		t.Errorf("at once: %v, %v", names(), err)
+	}
+	d.Now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+	if err := d.Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{".lock-held@example.test", ".mine", "alice@example.test.json", "alice@example.test.json"}
+	if got := names(); !slices.Equal(got, want) {
+		t.Errorf("left: %v, want %v", got, want)
+	}
+}

@@ -147,7 +147,7 @@ func (w *town) configure() {
 		w.ca.SetTXT(selector+"._domainkey."+d, key.record)
 		fmt.Fprintf(&more, "[[dkim]]\ndomain = %q\nselector = %q\nkey = %q\n", d, selector, filepath.Join(w.dir, "dkim.pem"))
 	}
-	top := fmt.Sprintf("server = %q\nca-bundle = %q\nagree-tos = true\nkey-type = \"p256\"\njobs = 32\n", w.ca.DirectoryURL, w.ca.RootFile)
+	top := fmt.Sprintf("server = %q\nca-bundle = %q\nagree-tos = true\nkey-type = \"p256\"\njobs = 32\nmax-answers = [1000000, 1000000]\n", w.ca.DirectoryURL, w.ca.RootFile)
 	fmt.Fprintf(&more, `[ca."*"]
 settle = "100ms"
 [kind.sign]
