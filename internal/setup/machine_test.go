@@ -29,13 +29,6 @@ import (
 	"postseal/state"
 )
 
-func TestMain(m *testing.M) {
-	machine.Main(m)
-	code := m.Run()
-	kit.Remove()
-	os.Exit(code)
-}
-
 var kit = machine.Kits{Fill: func(dir string) error {
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", dir+"/",
 		"postseal/cmd/postseal", "postseal/cmd/postseal-check", "postseal/cmd/postseal-pipe", "postseal/cmd/postseal-milter")

@@ -2,24 +2,11 @@
 //
 // Mail servers conflict with each other, want to be at port 25 and keep their files
 // in /etc and /var; a package is installed once, by root, for the whole system. So a
-// machine is Debian 12 with the packages of an image (images.sh, cached), in
-// namespaces of its own for mounts, network, processes and names. Nothing reaches the
-// host: the network has only a loopback interface, what is written lands in a tmpfs
-// over the image, and all of it ends with the first process of the machine, however
-// the test ends.
-//
-// The test binary runs itself three times:
-//
-//	as go test     makes the image, starts the next one in new namespaces, and
-//	               reads what it reports
-//	as init        makes the machine's file system its root and switches on its
-//	               loopback; then starts the next one, and reaps what daemons leave,
-//	               or becomes systemd, which starts the next one as a service
-//	inside         is the test, seen from within
+// machine is Debian 12 with the packages of an image (machine.sh, cached), which
+// systemd-nspawn runs. Nothing reaches the host: the network has only a loopback
+// interface, and what is written lands in a tmpfs over the image.
 //
 // A test says what it wants in a Spec, and is the same function at both ends:
-//
-//	func TestMain(m *testing.M) { machine.Main(m); os.Exit(m.Run()) }
 //
 //	func TestIt(t *testing.T) {
 //		if !machine.Inside() {
@@ -29,7 +16,25 @@
 //		// Here we are root of a machine of our own.
 //	}
 //
-// It needs root, the package debootstrap, and a mirror of Debian when an image is
-// made; a machine that systemd runs needs a cgroup2 hierarchy too. Where one is
-// missing the test fails and says which.
+// It needs root, the packages debootstrap and systemd-container, and a mirror of Debian
+// when an image is made. The host needs no running systemd, and may be a container that
+// can mount overlays and cgroup2. Where something is missing the test fails with what
+// the tools say.
+//
+// # What systemd-nspawn does not do
+//
+// It assumes that systemd runs on the host and cleans up behind it. So machine.sh runs
+// it in a mount and a PID namespace of their own:
+//
+//   - Its processes survive a SIGKILL. The first process of the PID namespace takes them
+//     along, and ends with the thread of the test that started it.
+//   - It leaves directories in /tmp and /run, which are a tmpfs there.
+//   - With --keep-unit it makes its cgroups below that of its parent, the same for all
+//     machines at once. So each has a group of its own. It mounts for the machine what
+//     the host has; cgroup2 alone is mounted there, for a host that still has the first
+//     version beside it.
+//   - --volatile=overlay refuses /, and does not show what was changed. machine.sh mounts
+//     the overlay.
+//   - Its filter refuses the system calls of Landlock, with which the programs confine
+//     themselves, unless told otherwise.
 package machine

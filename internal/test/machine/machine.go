@@ -1,7 +1,7 @@
 package machine
 
 import (
-	"encoding/json"
+	_ "embed"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,20 +10,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Where the test finds things on a machine.
 const (
-	Kit    = "/opt/kit"    // the directory that Spec.Kit names; the test binary is in it
+	Kit    = "/opt/kit"    // the directory that Spec.Kit names
 	Report = "/opt/report" // what is written here is in the directory that Run returns
 	// Changes is what was changed on the machine, as overlayfs keeps it.
 	Changes = "/opt/changes"
 )
-
-// Binary is the name that the test binary has in a kit.
-const Binary = "machine.test"
 
 // Host is the image that is this machine itself, as the test finds it: what `make deps`
 // installed is there at once. It needs overlays that can be mounted over /.
@@ -31,80 +26,59 @@ const Host = "host"
 
 // Spec says what a machine is like.
 type Spec struct {
-	Image     string        // one of images.sh, or Host
-	Host      string        // its name; "" is mail.example.test
-	Addresses []string      // of its loopback; none is 127.0.0.1
-	Kit       string        // directory of the host, for Kit; it has the test binary, see Kits
-	Boot      bool          // systemd is its first process, and the test is a service
-	Shared    []string      // directories of the host, which have the same name here and can be written to
-	Limit     time.Duration // of the test; 0 is four minutes
+	Image  string        // one of machine.sh, or Host
+	Host   string        // its name; "" is mail.example.test
+	Kit    string        // directory of the host, for Kit; Kits.Path returns it
+	Boot   bool          // systemd is its first process, and the test is a service
+	Shared []string      // directories of the host, which have the same name here and can be written to
+	Limit  time.Duration // of the test; 0 is four minutes
 }
-
-// What a stage finds in its environment.
-const (
-	stageVar = "MACHINE_STAGE" // "init" or "inside"; none: go test
-	specVar  = "MACHINE_SPEC"
-	cacheVar = "DOORS_CACHE" // may be set for go test too
-)
-
-const defaultCache = "/var/cache/postseal-doors"
-
-// environment is what every stage has; nothing of the host's gets in.
-var environment = []string{"HOME=/root", "LC_ALL=C.UTF-8",
-	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 // Inside reports whether this process is the test on the machine.
-func Inside() bool { return os.Getenv(stageVar) == "inside" }
-
-// Main is for the beginning of TestMain. In the first process of a machine it does
-// not return; elsewhere it does nothing.
-func Main(*testing.M) {
-	if os.Getenv(stageVar) == "init" {
-		os.Exit(initMain())
-	}
+func Inside() bool {
+	_, err := os.Stat(filepath.Join(Report, script))
+	return err == nil
 }
 
-// Cache returns the directory where images are kept.
-func Cache() string {
-	if dir := os.Getenv(cacheVar); dir != "" {
-		return dir
-	}
-	return defaultCache
-}
+// What stands in the report beside what the test writes there.
+const (
+	script = "test"   // starts the test
+	output = "output" // what it says
+)
 
 // Run runs the test t on a machine and returns the directory with its report, which
 // is there until t ends, and whether the test passed there. It makes the image if it
 // has to.
 func Run(t *testing.T, spec Spec) (report string, err error) {
 	t.Helper()
-	MakeImage(t, spec.Image)
-	spec.setDefaults()
+	if os.Geteuid() != 0 {
+		t.Fatal("machines need mounts and namespaces, which only root can make; run it as root")
+	}
+	root, host, limit := makeImage(t, spec.Image), spec.Host, spec.Limit
+	if host == "" {
+		host = "mail.example.test"
+	}
+	if limit == 0 {
+		limit = 4 * time.Minute
+	}
 	report = t.TempDir()
-	text, err := json.Marshal(stage{spec, report, Cache()})
-	if err != nil {
+	test := fmt.Sprintf("#!/bin/sh\nexport HOME=/root LC_ALL=C.UTF-8\nexec >%s/%s 2>&1\ncd /\nexec %s/%s -test.run='^%s$' -test.v -test.timeout=%s\n",
+		Report, output, Kit, binary, t.Name(), limit)
+	if err := os.WriteFile(filepath.Join(report, script), []byte(test), 0o755); err != nil {
 		return "", err
 	}
-	cmd := exec.Command(filepath.Join(spec.Kit, Binary), "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+spec.Limit.String())
-	cmd.Env = append([]string{stageVar + "=init", specVar + "=" + string(text)}, environment...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
-		Pdeathsig:  syscall.SIGKILL, // the first process takes all others with it
-	}
+	stage := "alone"
 	if spec.Boot {
-		group, err := newGroup()
-		if err != nil {
-			return "", err
-		}
-		defer group.remove()
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWCGROUP
-		cmd.SysProcAttr.UseCgroupFD = true
-		cmd.SysProcAttr.CgroupFD = int(group.fd.Fd())
+		stage = "boot"
 	}
-	runtime.LockOSThread() // Pdeathsig is about the thread
-	defer runtime.UnlockOSThread()
-	out, err := cmd.CombinedOutput()
+	args := []string{"run", root, host, stage, spec.Kit + ":" + Kit, report + ":" + Report}
+	for _, dir := range spec.Shared {
+		args = append(args, dir+":"+dir)
+	}
+	said, err := shell(args...)
 	if err != nil || testing.Verbose() {
-		t.Logf("on the machine:\n%s%s", out, readOutput(report))
+		out, _ := os.ReadFile(filepath.Join(report, output))
+		t.Logf("on the machine:\n%s%s", said, out)
 	}
 	if err != nil {
 		err = fmt.Errorf("on the machine with the image %s: %w", spec.Image, err)
@@ -112,21 +86,36 @@ func Run(t *testing.T, spec Spec) (report string, err error) {
 	return report, err
 }
 
-func (s *Spec) setDefaults() {
-	if s.Host == "" {
-		s.Host = "mail.example.test"
+// makeImage makes an image, where it is not in the cache, or ends the test. It returns
+// where the file system is.
+func makeImage(t *testing.T, image string) string {
+	t.Helper()
+	if image == Host {
+		return "/"
 	}
-	if len(s.Addresses) == 0 {
-		s.Addresses = []string{"127.0.0.1"}
+	cache := os.Getenv("DOORS_CACHE")
+	if cache == "" {
+		cache = "/var/cache/postseal-machines"
 	}
-	if s.Limit == 0 {
-		s.Limit = 4 * time.Minute
+	for _, name := range []string{"base", image} { // the others are copies of the first
+		if out, err := shell("image", cache, name); err != nil {
+			t.Fatalf("image %s: %v\n%s", name, err, out)
+		}
 	}
+	return filepath.Join(cache, image)
 }
 
-// stage is what init is told.
-type stage struct {
-	Spec
-	ReportDir string
-	CacheDir  string
+//go:embed machine.sh
+var machineScript string
+
+// shell runs machine.sh. All that it starts ends with it, and it ends with us.
+func shell(args ...string) ([]byte, error) {
+	cmd := exec.Command("bash", append([]string{"-c", machineScript, "machine.sh"}, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID,
+		Pdeathsig:  syscall.SIGKILL, // the first process takes all others with it
+	}
+	runtime.LockOSThread() // Pdeathsig is about the thread
+	defer runtime.UnlockOSThread()
+	return cmd.CombinedOutput()
 }

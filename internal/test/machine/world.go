@@ -1,8 +1,10 @@
 package machine
 
 import (
+	"fmt"
 	"io"
 	"net"
+	"os/exec"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -58,9 +60,17 @@ func answerFrom(q *dns.Msg, look func(string) (Name, bool)) *dns.Msg {
 	return res
 }
 
-// Forward passes connections on until the machine ends: a test CA listens on loopback
-// alone, and mail servers send no mail to loopback addresses that an MX names.
+// Forward gives the machine an address and passes connections to it on, until the machine
+// ends: a test CA listens on loopback alone, and mail servers send no mail to loopback
+// addresses that an MX names.
 func Forward(from, to string) error {
+	host, _, err := net.SplitHostPort(from)
+	if err != nil {
+		return err
+	}
+	if out, err := exec.Command("ip", "address", "add", host, "dev", "lo").CombinedOutput(); err != nil {
+		return fmt.Errorf("ip: %w\n%s", err, out)
+	}
 	l, err := net.Listen("tcp", from)
 	if err != nil {
 		return err

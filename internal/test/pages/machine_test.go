@@ -14,16 +14,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	machine.Main(m)
 	flag.Parse()
 	// Machines wait more than they work.
 	_ = flag.Set("test.parallel", "4")
 	if machine.Inside() {
 		root = filepath.Join(machine.Kit, "src")
 	}
-	code := m.Run()
-	kit.Remove()
-	os.Exit(code)
+	os.Exit(m.Run())
 }
 
 // programs are in the kit, and on each machine where their package puts them.
@@ -72,7 +69,7 @@ func onMachine(t *testing.T, image string, f func()) {
 		t.Fatal(err)
 	}
 	spec := machine.Spec{Image: image, Host: "mail." + domain, Kit: dir, Boot: true,
-		Addresses: []string{"127.0.0.1", caHost}, Shared: goDirs(t, dir), Limit: lifetime}
+		Shared: goDirs(t, dir), Limit: lifetime}
 	if _, err := machine.Run(t, spec); err != nil {
 		t.Error(err)
 	}

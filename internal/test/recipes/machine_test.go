@@ -15,10 +15,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	machine.Main(m)
 	code := m.Run()
 	matrix.print(os.Stdout)
-	outside.Remove()
 	os.Exit(code)
 }
 
@@ -34,7 +32,7 @@ func onMachine(t *testing.T, image string, f func(*site)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := machine.Run(t, machine.Spec{Image: image, Kit: dir, Addresses: []string{"127.0.0.1", caHost}})
+	report, err := machine.Run(t, machine.Spec{Image: image, Kit: dir})
 	matrix.add(readCells(filepath.Join(report, cellsFile), t.Name()))
 	if err != nil {
 		t.Fatal(err)

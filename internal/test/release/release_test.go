@@ -45,9 +45,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	machine.Main(m)
 	code := m.Run()
-	kit.Remove()
 	if tempDir != "" {
 		os.RemoveAll(tempDir)
 	}
