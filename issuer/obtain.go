@@ -407,15 +407,15 @@ func (r *run) unlessResumable(err error) error {
 	return failure.Later("run the same command again to resume it", "%w; the order stays in %s", err, r.path)
 }
 
-// enough is how long a renewal may wait. A timer resumes an order as often as it likes,
+// enough is how long an order of a timer may wait. A timer resumes an order as often as it likes,
 // but nobody reads that it still waits; that it has failed, monitoring sees. Later runs
 // go on with the order all the same.
 const enough = 24 * time.Hour
 
-// patience makes a failure of a renewal that has waited long enough. Orders that
+// patience makes a failure of an order that has waited long enough. Orders that
 // expired meanwhile and were replaced count as one wait.
 func (r *run) patience(err error) error {
-	if failure.KindOf(err) != failure.KindLater || !r.req.renewal || r.since.IsZero() || r.i.now().Sub(r.since) < enough {
+	if failure.KindOf(err) != failure.KindLater || !r.req.Unattended || r.since.IsZero() || r.i.now().Sub(r.since) < enough {
 		return err
 	}
 	return failure.Failed(failure.CheckReason,

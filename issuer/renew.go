@@ -81,7 +81,7 @@ func (o *Renewal) noneFor(emails []string) error {
 
 // apply lets the options of this run win.
 func (o *Renewal) apply(r *Request) {
-	r.Force, r.ReuseKey, r.Timeout, r.renewal = o.Force, o.ReuseKey, o.Timeout, true
+	r.Force, r.ReuseKey, r.Timeout, r.Unattended = o.Force, o.ReuseKey, o.Timeout, true
 	if r.FailHook == "" {
 		r.FailHook = o.FailHook
 	}

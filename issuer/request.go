@@ -32,6 +32,7 @@ type Request struct {
 	DryRun      bool          // store nothing in certs/
 	Timeout     time.Duration // of this run; 0 means DefaultTimeout
 	Interactive *Interactive  // a person answers the mail; nil for the mail half
+	Unattended  bool          // by a timer: that it has waited for a day is a failure
 	Newcomer    bool          // a limit of the CA ends it, and in a batch all others that are new
 	// Asked names the settings (server, profile, key-type, usage) that must be those of a
 	// certificate that is in place already; another is replaced by Force alone.
@@ -42,7 +43,6 @@ type Request struct {
 
 	key      crypto.Signer // of KeyPath or the former certificate
 	replaces string        // RFC 9773, Section 5
-	renewal  bool          // not somebody's order who reads what is said
 	queue    *queue        // of a batch; nil for a single order
 	resume   bool          // an order that is there, and make none
 }

@@ -285,25 +285,30 @@ func (e *enrollment) request(step enroll.Step) (issuer.Request, error) {
 	}
 	e.s.provenance(&req)
 	req.Asked = nil
-	req.Emails, req.Newcomer = []string{step.Address}, step.Action == enroll.ActionOrder
+	req.Emails, req.Unattended, req.Newcomer = []string{step.Address}, true, step.Action == enroll.ActionOrder
 	if step.Kind != "" {
 		return e.s.ofKind(req, step.Kind)
 	}
 	return req, nil
 }
 
-// apart returns the orders of a plan, with those of different kinds apart.
-func apart(steps []enroll.Step, window int) (orders []enroll.Step) {
+// apart returns the orders of a plan, with those of different kinds apart. Those that are
+// resumed come last: what they wait for may never come, and newcomers must not wait for it.
+func apart(steps []enroll.Step, window int) []enroll.Step {
+	var fresh, resumed []enroll.Step
 	for _, step := range steps {
-		if step.Action == enroll.ActionOrder || step.Action == enroll.ActionResume {
-			orders = append(orders, step)
+		switch step.Action {
+		case enroll.ActionOrder:
+			fresh = append(fresh, step)
+		case enroll.ActionResume:
+			resumed = append(resumed, step)
 		}
 	}
 	byKind := func(a, b enroll.Step) int { return strings.Compare(a.Kind, b.Kind) }
-	for some := range slices.Chunk(orders, window) {
+	for some := range slices.Chunk(fresh, window) {
 		slices.SortStableFunc(some, byKind)
 	}
-	return orders
+	return append(fresh, resumed...)
 }
 
 // saveAfter is how long what came of orders may be known to this process alone. Should it

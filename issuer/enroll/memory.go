@@ -100,6 +100,14 @@ func (e *Entry) try(kind string) int {
 	return slices.IndexFunc(e.Tries, func(t Try) bool { return t.Kind == kind })
 }
 
+// tried returns what came of a kind, nothing if it never failed.
+func (e *Entry) tried(kind string) Try {
+	if n := e.try(kind); n >= 0 {
+		return e.Tries[n]
+	}
+	return Try{}
+}
+
 func (e *Entry) forget(kind string) {
 	e.Tries = slices.DeleteFunc(e.Tries, func(t Try) bool { return t.Kind == kind })
 }

@@ -37,7 +37,7 @@ type Holdings map[string][]Held
 // Action is what a Step does.
 type Action string
 
-// The actions. The first ones are done, in this order; the others only say why nothing is.
+// The actions. The first ones are done; the others only say why nothing is.
 const (
 	ActionResume   Action = "resume" // an order
 	ActionOrder    Action = "order"
@@ -176,7 +176,7 @@ func (p *plan) present(addr string, e Entry) {
 			p.step(addr, kind, ActionHas, reasonHas)
 		case InFlight:
 			waits = true
-			p.step(addr, kind, ActionResume, "its order is in flight")
+			p.resume(addr, kind, e.tried(kind))
 		default:
 			waits = true
 			p.want(addr, kind, &e, what == Revoked)
@@ -192,15 +192,27 @@ func (p *plan) present(addr string, e Entry) {
 func (p *plan) want(addr, kind string, e *Entry, revoked bool) {
 	e.Wanted = cmp.Or(e.Wanted, p.now)
 	w := want{addr: addr, kind: kind, since: e.Wanted, revoked: revoked}
-	if n := e.try(kind); n >= 0 {
-		w.try = e.Tries[n]
+	if w.try = e.tried(kind); w.try.Failures > 0 {
 		w.since = w.try.Next
 	}
-	if w.since > p.now.Add(early) {
-		p.step(addr, kind, ActionWait, fmt.Sprintf("failed %s, tried again on %s: %s", times(w.try.Failures), w.try.Next, w.try.Error))
+	if w.try.Next > p.now.Add(early) {
+		p.step(addr, kind, ActionWait, w.try.why())
 		return
 	}
 	p.wanted = append(p.wanted, w)
+}
+
+// resume goes on with an order, but not at each run with one that has waited for days.
+func (p *plan) resume(addr, kind string, t Try) {
+	if t.Next > p.now.Add(early) {
+		p.step(addr, kind, ActionWait, t.why())
+		return
+	}
+	p.step(addr, kind, ActionResume, "its order is in flight")
+}
+
+func (t Try) why() string {
+	return fmt.Sprintf("failed %s, tried again on %s: %s", times(t.Failures), t.Next, t.Error)
 }
 
 func (p *plan) keep(e Entry) { p.next.Entries = append(p.next.Entries, e) }
@@ -286,15 +298,17 @@ func (p *plan) left(e *Entry, h Held, first bool) {
 	p.step(e.Address, h.Kind, action, why)
 }
 
-// Add adds what an address has. A certificate in force outdoes an order, which may be its
-// renewal's, and both what is revoked.
+// Add adds what an address has, its orders last: behind a certificate in force that is a
+// renewal, and both outdo what is revoked.
 func (h Holdings) Add(addr, kind string, what State) {
 	key := state.Key(addr)
 	for n, held := range h[key] {
-		if held.Kind == kind {
-			if held.State == Revoked || held.State == InFlight && what != Revoked {
-				h[key][n].State = what
-			}
+		switch {
+		case held.Kind != kind:
+		case held.State == Revoked || what == held.State:
+			h[key][n].State = what
+			return
+		case what != InFlight: // the first one that is in force counts
 			return
 		}
 	}

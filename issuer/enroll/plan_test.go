@@ -186,6 +186,8 @@ var plans = []struct{ name, table, memory, source, have, steps, after string }{
 	{"by hand and never in the source", "gone=revoke grace=0d", "a", "a", "a=cert z=cert", "has a", "a"},
 	{"in another case", "", "ann", "Ann", "ann=cert", "has Ann", "ann"},
 	{"an order in flight is resumed", "", "a,w-1", "a", "a=flight", "resume a", "a,w-1"},
+	{"an order that has waited for days", "", "a,w-3,t:1:+1", "a", "a=flight", "wait a", "a,w-3,t:1:+1"},
+	{"and is due again", "", "a,w-3,t:1:+0", "a", "a=flight", "resume a", "a,w-3,t:1:+0"},
 	{"in flight is not new", "run=1", "a,w-1", "a b c", "a=flight", "resume a, order b, wait c", "a,w-1 b,w+0 c,w+0"},
 	{"done: nothing is left to remember", "", "a,w-1,t:2:+3", "a", "a=cert", "has a", "a"},
 	{"revoked by hand, and in the source", "", "a", "a", "a=revoked", "order a", "a,w+0"},
@@ -353,5 +355,35 @@ func TestFailed(t *testing.T) {
 	_, all, err := Plan(now.Add(24*time.Hour-20*time.Minute), tbl, false, source(tbl, "a"), m, nil)
 	if err != nil || steps(all) != "order a:encrypt" {
 		t.Errorf("%s, %v", steps(all), err)
+	}
+}
+
+// Whatever is read first, a certificate in force is what counts, and its renewal is seen.
+func TestHoldings(t *testing.T) {
+	for added, want := range map[string]string{
+		"cert flight":         "cert flight",
+		"revoked flight":      "flight",
+		"revoked cert":        "cert",
+		"cert cert":           "cert",
+		"shared cert":         "shared",
+		"expired flight":      "expired flight",
+		"revoked cert flight": "cert flight",
+		"flight flight":       "flight",
+	} {
+		h := Holdings{}
+		for _, word := range strings.Fields(added) {
+			h.Add("A@Example.org", "sign", states[word])
+		}
+		var got []string
+		for _, held := range h["a@example.org"] {
+			for word, s := range states {
+				if s == held.State && held.Kind == "sign" {
+					got = append(got, word)
+				}
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %v, want %s", added, got, want)
+		}
 	}
 }
