@@ -51,6 +51,7 @@ func (c *config) single(u *url.URL) error {
 	o.MaintNotificationsConfig = noMaintenance
 	c.client = func(f files) goredis.UniversalClient {
 		f.apply(&o.Password, &o.TLSConfig)
+		o.Dialer = boundedDialer(o)
 		return goredis.NewClient(o)
 	}
 	return nil
@@ -69,6 +70,7 @@ func (c *config) sentinel(u *url.URL) error {
 	c.client = func(f files) goredis.UniversalClient {
 		f.apply(&o.Password, &o.TLSConfig)
 		forAnyHost(o.TLSConfig)
+		o.Dialer = boundedDialer(&goredis.Options{DialTimeout: o.DialTimeout, TLSConfig: o.TLSConfig})
 		return goredis.NewFailoverClient(o)
 	}
 	return nil
@@ -88,6 +90,7 @@ func (c *config) cluster(u *url.URL) error {
 	c.client = func(f files) goredis.UniversalClient {
 		f.apply(&o.Password, &o.TLSConfig)
 		forAnyHost(o.TLSConfig)
+		o.Dialer = boundedDialer(&goredis.Options{DialTimeout: o.DialTimeout, TLSConfig: o.TLSConfig})
 		return goredis.NewClusterClient(o)
 	}
 	return nil
