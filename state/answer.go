@@ -73,7 +73,7 @@ func (d *Dir) readAnswer(path string) (*Answer, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := readBounded(f, maxRecord)
+	data, err := readBounded(f, MaxRecord)
 	if err != nil {
 		return nil, err
 	}

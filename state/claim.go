@@ -84,7 +84,7 @@ func (d *Dir) tryPath(path string) (free bool, err error) {
 	if live {
 		return false, ErrBusy
 	}
-	data, err := readBounded(f, maxRecord)
+	data, err := readBounded(f, MaxRecord)
 	if err != nil && !isDamage(err) {
 		return false, err
 	}

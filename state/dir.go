@@ -10,8 +10,8 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// maxRecord bounds what is read of one file, in bytes.
-const maxRecord = 64 << 10
+// MaxRecord bounds a record in either store, in bytes.
+const MaxRecord = 64 << 10
 
 // Dir is a state directory. It is a Store, and where the issuing half keeps its
 // accounts, orders and certificates even if the Store is another.
@@ -66,7 +66,7 @@ func WriteDurable(path string, data []byte, mode fs.FileMode) error {
 }
 
 // readRecord reads a file of bounded size.
-func readRecord(path string) ([]byte, error) { return readForeign(path, 1, maxRecord) }
+func readRecord(path string) ([]byte, error) { return readForeign(path, 1, MaxRecord) }
 
 // SyncDir makes the names in a directory survive a power failure.
 func SyncDir(path string) error {

@@ -238,7 +238,7 @@ func TestHugeFiles(t *testing.T) {
 	d.Damaged = func(string, error) { damaged++ }
 	put(t, d, record("1", "alice@example.test", "ca"))
 	for _, name := range []string{"pending/alice@example.test.2.json", "pending/huge.json", "answers/1.json"} {
-		if err := os.WriteFile(d.Path(name), make([]byte, maxRecord+1), 0o640); err != nil {
+		if err := os.WriteFile(d.Path(name), make([]byte, MaxRecord+1), 0o640); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -102,9 +102,12 @@ type MessageIDs struct {
 	Reply     string `json:"reply"`
 }
 
+// MaxID bounds an id, in bytes.
+const MaxID = 64
+
 // LegalID bounds what may name a record: it becomes part of a file name.
 func LegalID(id string) bool {
-	return id != "" && len(id) <= 64 && strings.IndexFunc(id, func(r rune) bool {
+	return id != "" && len(id) <= MaxID && strings.IndexFunc(id, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 	}) < 0
 }

@@ -13,10 +13,25 @@ import (
 //go:embed lua/answers.lua
 var answersSource string
 
+//go:embed lua/answerids.lua
+var answerIDsSource string
+
+//go:embed lua/forget.lua
+var forgetSource string
+
 //go:embed lua/rate.lua
 var rateSource string
 
-var answersScript, rateScript = script(answersSource), script(rateSource)
+var (
+	answersScript   = script(answersSource)
+	answerIDsScript = script(answerIDsSource)
+	forgetScript    = script(forgetSource)
+	rateScript      = script(rateSource)
+)
+
+// answerBatch is how many answers are asked for in one round trip. Each may have
+// state.MaxRecord bytes, and a reply has a bound.
+const answerBatch = 100
 
 // Answer implements state.Store.
 func (s *Store) Answer(id string) (*state.Answer, error) {
@@ -30,16 +45,19 @@ func (s *Store) Answer(id string) (*state.Answer, error) {
 	return all[0], nil
 }
 
+// mostBad bounds how many answers that cannot be read, or were given back, are looked at to
+// find some that can.
+const mostBad = 1000
+
 // Answers implements state.Store.
 func (s *Store) Answers(most int) (all []*state.Answer, err error) {
-	ctx, cancel := op()
-	defer cancel()
-	ids, err := s.client.ZRevRange(ctx, s.key("answers"), 0, -1).Result()
+	v, err := s.run(answerIDsScript, []string{s.key("answers")}, most+mostBad, state.MaxID)
 	if err != nil {
-		return nil, s.explain(err)
+		return nil, err
 	}
+	ids := texts(v)
 	for len(ids) > 0 && len(all) < most {
-		n := min(batch, len(ids))
+		n := min(answerBatch, len(ids))
 		some, err := s.answers(ids[:n])
 		if newer := state.Newer(err); newer != nil {
 			s.damaged(newer.Path, err)
@@ -51,6 +69,16 @@ func (s *Store) Answers(most int) (all []*state.Answer, err error) {
 	return all[:min(len(all), most)], nil
 }
 
+// texts returns what a script returned, "" for each nil.
+func texts(v any) []string {
+	reply, _ := v.([]any)
+	all := make([]string, len(reply))
+	for i := range reply {
+		all[i], _ = reply[i].(string)
+	}
+	return all
+}
+
 // answers reads some answers as they stand now, all at the same moment. If one is of
 // a newer version, that is the error beside the others.
 func (s *Store) answers(ids []string) (found []*state.Answer, err error) {
@@ -58,7 +86,7 @@ func (s *Store) answers(ids []string) (found []*state.Answer, err error) {
 	for _, id := range ids {
 		keys = append(keys, s.answerKey(id), s.lockKey(id))
 	}
-	v, err := s.run(answersScript, keys)
+	v, err := s.run(answersScript, keys, state.MaxRecord)
 	if err != nil {
 		return nil, err
 	}
@@ -88,32 +116,28 @@ func (s *Store) answers(ids []string) (found []*state.Answer, err error) {
 	return found, tooNew
 }
 
+// mostForgotten bounds how many answers a command removes: a mail half could add them faster.
+const mostForgotten = 10_000
+
 // Forget implements state.Store. Nobody else removes answers.
 func (s *Store) Forget(age time.Duration, now time.Time) error {
-	ctx, cancel := op()
-	defer cancel()
-	before := fmt.Sprint(now.Add(-age).UnixMilli())
-	for {
-		ids, err := s.client.ZRangeByScore(ctx, s.key("answers"), &goredis.ZRangeBy{Min: "-inf", Max: before, Count: batch}).Result()
-		if err != nil || len(ids) == 0 {
-			return s.explain(err)
-		}
-		if err := s.forget(ids); err != nil {
+	for range mostForgotten / batch {
+		v, err := s.run(forgetScript, []string{s.key("answers")}, now.Add(-age).UnixMilli(), batch, s.answerKey(""), s.noteKey(""), age.Milliseconds())
+		if n, _ := v.(int64); err != nil || n < batch {
 			return err
 		}
 	}
+	return nil
 }
 
-// forget removes some answers.
-func (s *Store) forget(ids []string) error {
+// forget removes an answer that Probe made.
+func (s *Store) forget(id string) error {
 	ctx, cancel := op()
 	defer cancel()
 	_, err := s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
-		for _, id := range ids {
-			p.Del(ctx, s.answerKey(id))
-			p.Del(ctx, s.noteKey(id)) // by another rule of users.acl
-		}
-		p.ZRem(ctx, s.key("answers"), ids)
+		p.Del(ctx, s.answerKey(id))
+		p.Del(ctx, s.noteKey(id)) // by another rule of users.acl
+		p.ZRem(ctx, s.key("answers"), id)
 		return nil
 	})
 	return s.explain(err)
@@ -121,7 +145,7 @@ func (s *Store) forget(ids []string) error {
 
 // AnswersWithin implements state.Store. The clock is that of Redis; now is not used.
 func (s *Store) AnswersWithin(age time.Duration, server string, _ time.Time) (all, toCA int, err error) {
-	v, err := s.run(rateScript, []string{s.key("rate"), s.rateKey(server)}, age.Milliseconds())
+	v, err := s.run(rateScript, []string{s.key("rate"), s.rateKey(server)}, age.Milliseconds(), countLife.Milliseconds())
 	if err != nil {
 		return 0, 0, err
 	}

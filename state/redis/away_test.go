@@ -75,7 +75,7 @@ func TestTwice(t *testing.T) {
 	p := put(t, s, statetest.Record("1", alice, ca))
 	c := mustClaim(t, s, p).(*claim)
 	keys := []string{s.answerKey("1"), s.lockKey("1"), s.key("answers"), s.key("rate"), s.rateKey(ca)}
-	v, err := s.run(claimScript, keys, "1", c.owner, "{}", 60000, 60000, s.pendingKey(alice), ca, state.Version)
+	v, err := s.run(claimScript, keys, "1", c.owner, "{}", 60000, 60000, s.pendingKey(alice), ca, state.Version, state.MaxRecord)
 	if err != nil || s.refused("1", v) != nil {
 		t.Errorf("claimed again by the same: %v, %v", v, err)
 	}

@@ -65,7 +65,7 @@ func (s *Store) Claim(p *state.Pending, challengeID, replyID string, now time.Ti
 		return nil, err
 	}
 	keys := []string{s.answerKey(p.ID), s.lockKey(p.ID), s.key("answers"), s.key("rate"), s.rateKey(p.Server)}
-	v, err := s.run(claimScript, keys, p.ID, c.owner, data, lockLife.Milliseconds(), countLife.Milliseconds(), s.pendingKey(p.Email), p.Server, state.Version)
+	v, err := s.run(claimScript, keys, p.ID, c.owner, data, lockLife.Milliseconds(), countLife.Milliseconds(), s.pendingKey(p.Email), p.Server, state.Version, state.MaxRecord)
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,13 @@
 // that nobody waits. Only the first order of a burst waits for this. While Redis is
 // away every message's Subject is looked at, and a challenge is put off.
 //
+// # What others write
+//
+// A mail half that was taken over can write any answer, note and sign of life, of any size
+// and with any score. Scripts cut them on the server: what is larger than state.MaxRecord is
+// foreign, times that JSON cannot say are left out, and scores of the future end. And no reply
+// of the server itself is believed to be as long as it says (bound.go).
+//
 // # What can be lost
 //
 // Redis acknowledges before it writes. With "appendfsync everysec" a crash can take

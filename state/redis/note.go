@@ -4,11 +4,9 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"strconv"
 	"time"
-
-	goredis "github.com/redis/go-redis/v9"
 
 	"postseal/internal/printable"
 	"postseal/state"
@@ -24,7 +22,18 @@ var noteSource string
 //go:embed lua/alive.lua
 var aliveSource string
 
-var noteScript, aliveScript = script(noteSource), script(aliveSource)
+//go:embed lua/notes.lua
+var notesSource string
+
+//go:embed lua/halves.lua
+var halvesSource string
+
+var (
+	noteScript   = script(noteSource)
+	aliveScript  = script(aliveSource)
+	notesScript  = script(notesSource)
+	halvesScript = script(halvesSource)
+)
 
 func (s *Store) noteKey(id string) string { return s.key("note", id) }
 
@@ -41,7 +50,7 @@ func (s *Store) Note(p *state.Pending, verdict, reason string, now time.Time) er
 // Notes implements state.Store.
 func (s *Store) Notes(ids []string) (found []*state.Note, err error) {
 	for len(ids) > 0 {
-		n := min(batch, len(ids))
+		n := min(answerBatch, len(ids))
 		some, err := s.notes(ids[:n])
 		if err != nil {
 			return found, err
@@ -52,46 +61,35 @@ func (s *Store) Notes(ids []string) (found []*state.Note, err error) {
 }
 
 func (s *Store) notes(ids []string) (found []*state.Note, err error) {
-	ctx, cancel := op()
-	defer cancel()
-	replies := make([]*goredis.SliceCmd, len(ids))
-	// The error is that of the first command; each has its own.
-	_, _ = s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
-		for i, id := range ids {
-			replies[i] = p.HMGet(ctx, s.noteKey(id), "json", "count")
-		}
-		return nil
-	})
-	for i, reply := range replies {
-		fields, err := reply.Result()
-		switch {
-		case isWrongType(err):
-			s.damaged(s.noteKey(ids[i]), err)
-		case err != nil:
-			return found, s.explain(err)
-		default:
-			if n := s.parseNote(ids[i], fields); n != nil {
-				found = append(found, n)
-			}
+	keys := make([]string, len(ids))
+	for i, id := range ids {
+		keys[i] = s.noteKey(id)
+	}
+	v, err := s.run(notesScript, keys, state.MaxRecord)
+	if err != nil {
+		return nil, err
+	}
+	fields := texts(v)
+	for i := 0; i+1 < len(fields); i += 2 {
+		if n := s.parseNote(ids[i/2], fields[i], fields[i+1]); n != nil {
+			found = append(found, n)
 		}
 	}
 	return found, nil
 }
 
-func (s *Store) parseNote(id string, fields []any) *state.Note {
-	text, ok := fields[0].(string)
-	if !ok {
+func (s *Store) parseNote(id, text, count string) *state.Note {
+	if text == "" {
 		return nil
 	}
 	n, err := state.ParseNote([]byte(text))
 	if err == nil && n.ID != id {
-		err = fmt.Errorf("it is about another record")
+		err = errors.New("it is about another record")
 	}
 	if err != nil {
 		s.damaged(s.noteKey(id), err)
 		return nil
 	}
-	count, _ := fields[1].(string)
 	n.Count, _ = strconv.Atoi(count)
 	return n
 }
@@ -120,15 +118,21 @@ func (s *Store) Alive(host string, _ time.Time) error {
 
 // MailHalves implements state.Store.
 func (s *Store) MailHalves() (all []state.MailHalf, err error) {
-	ctx, cancel := op()
-	defer cancel()
-	hosts, err := s.client.ZRevRangeWithScores(ctx, s.key("alive"), 0, state.MostHalves-1).Result()
+	v, err := s.run(halvesScript, []string{s.key("alive")}, state.MostHalves, state.MaxText)
 	if err != nil {
-		return nil, s.explain(err)
+		return nil, err
 	}
-	for _, h := range hosts {
-		host, _ := h.Member.(string)
-		all = append(all, state.MailHalf{Host: printable.Line(host, state.MaxText), Seen: time.UnixMilli(int64(h.Score))})
+	fields := texts(v)
+	for i := 0; i+1 < len(fields); i += 2 {
+		ms, err := strconv.ParseFloat(fields[i+1], 64)
+		if seen := time.UnixMilli(int64(ms)).UTC(); err == nil && ms > 0 && ms < lastMilli {
+			all = append(all, state.MailHalf{Host: printable.Line(fields[i], state.MaxText), Seen: seen})
+		} else {
+			s.damaged(s.key("alive"), errors.New("not a time"))
+		}
 	}
 	return all, nil
 }
+
+// lastMilli is the end of the year 9999: JSON has no later time.
+const lastMilli = 253402300800000

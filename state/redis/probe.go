@@ -90,7 +90,7 @@ func (s *Store) rights(ctx context.Context, h *Health) {
 	}
 	if h.Orders == nil {
 		_, err := s.Answer(p.ID)
-		h.Orders = errors.Join(err, s.remove(p.Email, p.Server, p.ID, 0), s.forget([]string{p.ID}))
+		h.Orders = errors.Join(err, s.remove(p.Email, p.Server, p.ID, 0), s.forget(p.ID))
 	}
 }
 

@@ -1,7 +1,7 @@
 -- Claims a challenge: of any number that try, one owner gets it.
 -- KEYS: answer:ID, lock:ID, answers, rate, rate:CA
 -- ARGV: ID, owner, answer, life of the lock (ms), life of a count (ms), pending:KEY, CA,
---       version
+--       version, the largest answer
 -- Returns ok, busy, gone, done with the phase and the answer, or newer with an answer
 -- of a newer version.
 --
@@ -14,6 +14,9 @@ end
 
 local a = redis.call('HMGET', KEYS[1], 'phase', 'owner', 'json')
 local phase, owner, json = a[1], a[2], a[3]
+if json and #json > tonumber(ARGV[9]) then
+  json = '?' -- foreign
+end
 local known, last = pcall(cjson.decode, json or '')
 if known and type(last) == 'table' and (tonumber(last.version) or 0) > tonumber(ARGV[8]) then
   return {'newer', json}
