@@ -126,6 +126,9 @@ func TestPowerCut(t *testing.T) {
 		calls = append(calls, readTrace(t, w.traceFile(sub))...)
 	}
 	account := w.accountDir()
+	if named, durable := synced(calls, w.dir.Path("certs", alice), time.Now()); !named || !durable {
+		t.Errorf("that it was revoked: named %v, durable %v", named, durable)
+	}
 	for _, promise := range []struct{ dir, request string }{
 		{account, "new-account"},
 		{w.dir.Path("accounts"), "new-account"},

@@ -81,6 +81,7 @@
 //	certs/NAME/                    the order's file goes               the key of a certificate
 //	certs/.previous/               certs/NAME is exchanged             the key to mail received
 //	certs/.compromised/            revokeCert                          that the key is burnt
+//	certs/NAME/, "revoked"         "revoke" ends                       that nobody wants it renewed
 //
 // Of all other writes a power cut may take the last ones back, and what the CA or the
 // next run then tells makes up for it: account.json (the same key finds the account), the

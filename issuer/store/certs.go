@@ -248,25 +248,33 @@ func (d *Disk) keepPrevious(name, serial string) error {
 		if !e.Type().IsRegular() {
 			continue // a file system's lost+found
 		}
-		from, to := filepath.Join(old, e.Name()), filepath.Join(dir, e.Name())
-		err := os.Link(from, to)
-		if isPinned(err) && !Exists(to) {
-			err = copyFile(from, to)
-		}
-		if err != nil && !errors.Is(err, fs.ErrExist) && !Exists(to) {
+		if err := linkOrCopy(filepath.Join(old, e.Name()), filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}
 	names := filepath.Dir(dir)
-	return errors.Join(state.SyncDir(dir), state.SyncDir(names), state.SyncDir(filepath.Dir(names)))
+	return errors.Join(state.SyncDir(dir), state.SyncDir(names), state.SyncDir(filepath.Dir(names)), state.SyncDir(d.Path("certs")))
 }
 
+// linkOrCopy leaves a name alone that is there: what has it is whole, from an earlier run.
+func linkOrCopy(from, to string) error {
+	err := os.Link(from, to)
+	switch {
+	case errors.Is(err, fs.ErrExist), err != nil && Exists(to):
+		return nil
+	case isPinned(err):
+		return copyFile(from, to)
+	}
+	return err
+}
+
+// copyFile gives the copy its name when it is whole: a run may end in the middle.
 func copyFile(from, to string) error {
 	data, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	return writeSynced(to, data, from)
+	return replaceAs(to, data, from, false)
 }
 
 // replaceDir makes tmp the directory path; what path was before is then tmp.

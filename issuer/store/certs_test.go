@@ -9,10 +9,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"postseal/internal/test/certs"
+	"postseal/internal/test/mta"
 	"postseal/issuer/cert"
 	"postseal/state"
 )
@@ -237,5 +239,40 @@ func TestSweepFiles(t *testing.T) {
 	want := []string{".lock-held@example.test", ".mine", "alice@example.test.json", "alice@example.test.json"}
 	if got := names(); !slices.Equal(got, want) {
 		t.Errorf("left: %v, want %v", got, want)
+	}
+}
+
+// A former generation that has to be copied, for it lies on another file system, is there
+// as a whole after a run that ended in the middle: without its key old mail is lost.
+func TestCopyIsWhole(t *testing.T) {
+	mta.NotShort(t)
+	t.Parallel()
+	d := newDisk(t)
+	former := newGeneration(t, "1")
+	if err := d.Put(alice, former); err != nil {
+		t.Fatal(err)
+	}
+	previous := d.Path("certs", PreviousDir)
+	mount := func(flags uintptr, size string) {
+		t.Helper()
+		if err := syscall.Mount("previous", previous, "tmpfs", flags, "mode=700,size="+size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(previous, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	mount(0, fmt.Sprint(3*os.Getpagesize()))
+	t.Cleanup(func() { _ = syscall.Unmount(previous, syscall.MNT_DETACH) })
+	if err := d.Put(alice, newGeneration(t, "2")); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("%v, want a file system that is full", err)
+	}
+	mount(syscall.MS_REMOUNT, "1m")
+	if err := d.Put(alice, newGeneration(t, "2")); err != nil {
+		t.Fatal(err)
+	}
+	g, err := ReadGeneration(filepath.Join(previous, alice, "1"))
+	if err != nil || !cert.SamePublicKey(former.Key.Public(), g.Key) || g.Passphrase != former.Passphrase {
+		t.Errorf("the former generation: %+v, %v", g, err)
 	}
 }

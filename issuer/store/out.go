@@ -135,7 +135,10 @@ func WriteOut(to string, data []byte) error {
 
 // replaceFile replaces the content of a file of ours by a rename. Owner, group and the
 // group's rights stay, others have none; a new file is 0600.
-func replaceFile(path string, data []byte) error {
+func replaceFile(path string, data []byte) error { return replaceAs(path, data, path, true) }
+
+// replaceAs is replaceFile with the rights that keepAccess takes from old.
+func replaceAs(path string, data []byte, old string, owner bool) error {
 	t, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
 	if err != nil {
 		return err
@@ -144,7 +147,7 @@ func replaceFile(path string, data []byte) error {
 	if _, err := t.Write(data); err != nil {
 		return err
 	}
-	if err := keepAccess(path, t.File, true); err != nil {
+	if err := keepAccess(old, t.File, owner); err != nil {
 		return err
 	}
 	return t.CloseAtomicallyReplace()

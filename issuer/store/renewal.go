@@ -203,7 +203,11 @@ func (d *Disk) Rewrite(c Certificate) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(d.CertDir(c.Name), RenewalFile), data)
+	dir := d.CertDir(c.Name)
+	if err := replaceFile(filepath.Join(dir, RenewalFile), data); err != nil || c.Revoked.IsZero() {
+		return err
+	}
+	return state.SyncDir(dir) // or a renewal would order what somebody wanted gone
 }
 
 // maxSets bounds how many certificates of a kind may share their first address.
