@@ -43,12 +43,26 @@ func OpenForeign(path string, flag int) (*os.File, error) {
 	return openSeen(path, flag, info)
 }
 
-// openSeen opens a file that was looked at: to open some devices is to start something.
+// OpenForeignIn is OpenForeign to read a file below a directory, whatever its directories
+// have become: none leads out of it.
+func OpenForeignIn(dir *os.Root, name string) (*os.File, error) {
+	info, err := dir.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	return openWith(dir.OpenFile, name, os.O_RDONLY, info)
+}
+
 func openSeen(path string, flag int, info fs.FileInfo) (*os.File, error) {
+	return openWith(os.OpenFile, path, flag, info)
+}
+
+// openWith opens a file that was looked at: to open some devices is to start something.
+func openWith(open func(string, int, fs.FileMode) (*os.File, error), path string, flag int, info fs.FileInfo) (*os.File, error) {
 	if !info.Mode().IsRegular() {
 		return nil, notAFile(info)
 	}
-	f, err := os.OpenFile(path, flag|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	f, err := open(path, flag|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENXIO) {
 		return nil, damage{errors.New("changed while it was opened")}
 	}

@@ -132,24 +132,45 @@ func openMailbox(path string) (*mailbox, error) {
 		}
 		b.size = info.Size()
 	}
-	if err := b.eachFile(func(path string) { b.seen[path] = true }); err != nil {
+	if err := b.eachFile(func(_ *os.Root, name string) { b.seen[name] = true }); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
-// eachFile goes over the files of a Maildir; anything else has none.
-func (b *mailbox) eachFile(do func(path string)) error {
+// eachFile goes over the files of a Maildir; anything else has none. Its directories are
+// the owner's, who may put a link or a pipe in their place: nothing is opened outside of box.
+func (b *mailbox) eachFile(do func(box *os.Root, name string)) error {
+	if info, err := os.Stat(b.path); err != nil || !info.IsDir() {
+		return nil //nolint:nilerr // the first message makes it
+	}
+	box, err := os.OpenRoot(b.path)
+	if err != nil {
+		return err
+	}
+	defer box.Close()
 	for _, sub := range []string{"new", "cur"} {
-		entries, err := os.ReadDir(filepath.Join(b.path, sub))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		if info, err := box.Lstat(sub); err != nil || !info.IsDir() {
+			continue
+		}
+		names, err := listIn(box, sub)
+		if err != nil {
 			return err
 		}
-		for _, e := range entries {
-			do(filepath.Join(b.path, sub, e.Name()))
+		for _, name := range names {
+			do(box, filepath.Join(sub, name))
 		}
 	}
 	return nil
+}
+
+func listIn(box *os.Root, sub string) ([]string, error) {
+	dir, err := box.OpenFile(sub, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return dir.Readdirnames(-1)
 }
 
 // wait returns the message with that Message-ID once it is there.
@@ -175,12 +196,12 @@ func (b *mailbox) look(id []byte) (found []byte) {
 		return b.lookMbox(id)
 	}
 	// A directory that cannot be read now has nothing new now.
-	_ = b.eachFile(func(path string) {
-		if found != nil || b.seen[path] {
+	_ = b.eachFile(func(box *os.Root, name string) {
+		if found != nil || b.seen[name] {
 			return
 		}
-		b.seen[path] = true
-		if data, err := readForeign(path, 0); err == nil && bytes.Contains(data, id) {
+		b.seen[name] = true
+		if data, err := readIn(box, name); err == nil && bytes.Contains(data, id) {
 			found = data
 		}
 	})
@@ -213,4 +234,14 @@ func readForeign(path string, from int64) ([]byte, error) {
 	}
 	defer f.Close()
 	return io.ReadAll(io.NewSectionReader(f, from, maxMessage))
+}
+
+// readIn is readForeign for a file of a Maildir.
+func readIn(box *os.Root, name string) ([]byte, error) {
+	f, err := state.OpenForeignIn(box, name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxMessage))
 }

@@ -114,3 +114,29 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// The directories of a Maildir are its owner's, too: a link there leads nowhere, and nobody
+// waits for a pipe.
+func TestForeignMaildirDirectories(t *testing.T) {
+	elsewhere := t.TempDir()
+	must(t, os.Rename(secretFile(t), filepath.Join(elsewhere, "1")))
+	for name, make := range foreignMail {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			must(t, os.Mkdir(filepath.Join(dir, "cur"), 0o700))
+			b, err := openMailbox(dir)
+			must(t, err)
+			must(t, make(filepath.Join(dir, "new"), elsewhere))
+			if msg := b.look([]byte(sentID)); msg != nil {
+				t.Errorf("found %.100q", msg)
+			}
+			must(t, os.WriteFile(filepath.Join(dir, "cur", "1"), []byte(sentID), 0o600))
+			if msg := b.look([]byte(sentID)); msg == nil {
+				t.Error("the message in cur is not found")
+			}
+			if _, err := openMailbox(dir); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
