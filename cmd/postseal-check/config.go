@@ -42,6 +42,9 @@ func (c *checker) configFile(r *report) {
 	case info.Mode().Perm()&0o022 != 0:
 		r.fail("run: chmod go-w "+path, "others than its owner may change the configuration: %s", describe(path))
 	case c.unreadable(r, "configuration", path):
+	case c.Config.Passphrase && c.mailUser() != nil && c.mailUser().uid != os.Geteuid():
+		r.warn("put it into a file for the issuing half alone, and name that: passphrase-file",
+			"%s holds the passphrase of containers, and the mail half (user %s) reads it", path, c.mailUser().name)
 	default:
 		r.ok("%s is read", path)
 	}

@@ -139,7 +139,8 @@ func (c *checker) files(r *report, top fs.FileInfo, user *identity) bool {
 				continue // it is gone
 			}
 			count++
-			if sub.Shared && !user.may(info, mayRead) || !sub.Shared && wrongOwner(top, info, user) {
+			theirs := int(stat(info).Uid) == user.uid // to shut as they like
+			if sub.Shared && !theirs && !user.may(info, mayRead) || !sub.Shared && wrongOwner(top, info, user) {
 				wrong, example = wrong+1, path
 			}
 		}
@@ -163,7 +164,9 @@ func wrongOwner(top, info fs.FileInfo, user *identity) bool {
 	return owner != stat(top).Uid || user.uid != 0 && int(owner) == user.uid
 }
 
-// repair is the one command that gives everything back to whom it belongs.
+// repair is the one command that gives everything back to whom it belongs. The mail half
+// may write in answers/, so nothing there is done that follows a link: not even chmod(1),
+// which takes what is a file when it looks and a link when it acts.
 func (c *checker) repair(top fs.FileInfo, user *identity) string {
 	owner := "root"
 	if uid := stat(top).Uid; int(uid) != user.uid {
@@ -173,7 +176,7 @@ func (c *checker) repair(top fs.FileInfo, user *identity) string {
 	if user.name == state.Group {
 		group = state.Group
 	}
-	return fmt.Sprintf("run: chown -R %s:%s %s && cd %[3]s && chmod -R g+r pending answers && find answers -type f -exec chown %s {} +",
+	return fmt.Sprintf("run: chown -R %s:%s %s && cd %[3]s && chmod -R g+r pending && find answers -maxdepth 1 -type f -exec chown -h %s {} +",
 		owner, group, c.State, user.name)
 }
 

@@ -146,7 +146,7 @@ func (c *checkCmd) password(file *cli.File) string {
 }
 
 func (c *checkCmd) config(s *session, file *cli.File) check.Config {
-	conf := check.Config{Path: file.Path, SMIMERoots: file.SMIME.Roots, SMTPPasswordFile: c.SMTPPasswordFile}
+	conf := check.Config{Path: file.Path, SMIMERoots: file.SMIME.Roots, SMTPPasswordFile: c.SMTPPasswordFile, Passphrase: file.Has("passphrase")}
 	for _, name := range []string{"*", s.server()} {
 		if _, ok := file.CA[name]; ok {
 			conf.CATable, conf.TrustedAuthservID = name, file.CA[name].TrustedAuthservID

@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,6 +100,34 @@ func (w *world) sh(line string) {
 	if out, err := exec.Command("sh", "-c", line).CombinedOutput(); err != nil {
 		w.t.Fatalf("%s: %v\n%s", line, err, out)
 	}
+}
+
+// swapped plays the mail half beside the admin's command: in answers/ whatever chown or
+// chmod is about is a link when they act.
+func swapped(w *world) string {
+	w.t.Helper()
+	dir := w.t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	w.must(os.WriteFile(secret, nil, 0o600))
+	w.t.Cleanup(func() {
+		info, err := os.Stat(secret)
+		w.must(err)
+		if uid := info.Sys().(*syscall.Stat_t).Uid; uid != 0 || info.Mode().Perm() != 0o600 {
+			w.t.Errorf("the command followed a link of the mail half: the file is %d's, mode %v", uid, info.Mode())
+		}
+	})
+	for _, name := range []string{"chown", "chmod"} {
+		w.must(os.WriteFile(filepath.Join(dir, name), []byte(`#!/bin/sh
+for file; do
+	case $file in
+	answers) ln -s `+secret+` answers/link-`+name+` ;;
+	answers/*) ln -sf `+secret+` "$file" ;;
+	esac
+done
+exec /bin/`+name+` "$@"
+`), 0o755))
+	}
+	return "PATH=" + dir + ":$PATH; "
 }
 
 func chmod(name string, mode os.FileMode) func(*world) []string {
@@ -204,6 +233,8 @@ var checkCases = []checkCase{
 		w.must(os.Chown(path, 0, 0))
 		return []string{"--config", path}
 	}, []string{"failure  configuration: the mail half (user ps*) cannot read the configuration *: * is root:root 0600"}, 1},
+	{"passphrase for the mail half", inFile(0o640, "passphrase = \"x\"\n"),
+		[]string{"warning  configuration: */postseal.toml holds the passphrase of containers, and the mail half (user ps*) reads it"}, 0},
 	{"table of a CA", inFile(0o644, "[ca.\"*\"]\nsettle = \"1s\"\n"), []string{`ok       configuration: [ca."*"] applies to https://`}, 0},
 	{"DKIM key", dkimTable("mail.pem", 0o640, keyPEM(checkKey())),
 		[]string{"ok       configuration: DKIM key of example.test: */mail.pem, selector mail, is usable",
@@ -312,7 +343,7 @@ var checkCases = []checkCase{
 			if command == nil {
 				w.t.Fatalf("no command:\n%s", out)
 			}
-			w.sh(command[1])
+			w.sh(swapped(w) + command[1])
 		}
 	}), []string{"ok       state: * is root:ps* 0750, with the right owners, groups and modes"}, 0},
 	{"no such user", args("--mail-user", "no-such-user"), []string{`failure  state: there is no user "no-such-user"`}, 1},

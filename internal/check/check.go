@@ -42,6 +42,7 @@ type Config struct {
 	DKIM              []DKIMKey
 	SMIMERoots        string
 	SMTPPasswordFile  string
+	Passphrase        bool // the file has that of containers in it
 }
 
 // DKIMKey is the public half of a key with which the mail half signs replies itself.

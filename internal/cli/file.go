@@ -163,10 +163,16 @@ func (f *File) checkMode(mode fs.FileMode) error {
 	return nil
 }
 
+// Has reports whether the file sets a flag, to something else than "".
+func (f *File) Has(flag string) bool {
+	v, ok := f.top[flag]
+	return ok && v != ""
+}
+
 // secret returns the name of a key that holds a secret, or "".
 func (f *File) secret() string {
 	for _, key := range secretKeys {
-		if v, ok := f.top[key]; ok && v != "" {
+		if f.Has(key) {
 			return key
 		}
 	}
