@@ -5,8 +5,10 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"slices"
+	"strings"
 
 	"howett.net/plist"
 
@@ -85,8 +87,22 @@ func EncodeProfile(owner string, all []*Identity) ([]byte, error) {
 	return text.Bytes(), err
 }
 
-// isRoot reports whether a certificate was issued by itself.
-func isRoot(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, c.RawIssuer) }
+// isRoot reports whether a certificate was issued by itself, in the eyes of anybody: names
+// are compared as words, however the CA encodes them (RFC 5280, Section 7.1), and whatever
+// its key has signed is its own.
+func isRoot(c *x509.Certificate) bool {
+	return nameWords(c.Subject) == nameWords(c.Issuer) || c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
+}
+
+// nameWords are those of a name, without case and without more than one space between them.
+func nameWords(n pkix.Name) string {
+	var b strings.Builder
+	for _, a := range n.Names {
+		value := strings.Join(strings.Fields(strings.ToLower(fmt.Sprint(a.Value))), " ")
+		fmt.Fprintf(&b, "%s=%q,", a.Type, value)
+	}
+	return b.String()
+}
 
 // uuidOf returns the UUID of a name (RFC 9562, Section 5.8 and Appendix B.2).
 func uuidOf(name string) string {
