@@ -18,7 +18,9 @@ import (
 //
 //  1. Only a regular file is replaced, by a rename; nothing is written into what is
 //     there, so that no device or pipe is handed a key, and no hard link leads elsewhere.
-//  2. A symbolic link is followed only if nobody else can have put it there.
+//  2. A symbolic link is followed only if nobody else can have put it there: neither at the
+//     end of the path nor in the middle of it. Whose directory it is may still put one there
+//     between this look and the writing.
 //  3. Owner, group and the group's rights stay where they count; others never get any.
 
 // CheckOut refuses a file that a container cannot be written to: kind Usage. It is asked
@@ -34,6 +36,9 @@ const outHint = "give the name of a file, new or regular"
 func outTarget(path string) (string, error) {
 	bad := func(format string, args ...any) (string, error) {
 		return "", failure.Usage(outHint, "%q "+format, append([]any{path}, args...)...)
+	}
+	if err := checkAbove(path); err != nil {
+		return "", err
 	}
 	link, err := os.Lstat(path)
 	switch {
@@ -88,6 +93,16 @@ func followTrusted(path string) (string, error) {
 		}
 	}
 	return "", failure.Usage(outHint, "%q leads in a circle", path)
+}
+
+// checkAbove refuses a path that leads over a link which somebody else can have made.
+func checkAbove(path string) error {
+	for dir := filepath.Dir(path); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if _, err := followTrusted(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openTo returns the directory, dir or one above it, in which somebody else than this

@@ -46,6 +46,7 @@ func TestOut(t *testing.T) {
 	must(t, os.Mkdir(at("theirs"), 0o755))
 	must(t, os.Mkdir(at("theirs/deep"), 0o755))
 	must(t, os.Chown(at("theirs"), 1, 1))
+	must(t, os.Mkdir(at("plain"), 0o755))
 	must(t, os.Mkdir(at("group"), 0o700))
 	must(t, os.Chown(at("group"), 0, mailGroupID))
 	must(t, os.Chmod(at("group"), 0o775))
@@ -55,6 +56,7 @@ func TestOut(t *testing.T) {
 	for link, to := range map[string]string{
 		"link": "target", "chain": "link", "newlink": at("fresh"), "nulllink": "/dev/null", "pipelink": "pipe", "dirlink": "open", "nowhere": "no/file",
 		"circle": "circle", "open/link": "../target", "theirs/deep/link": "../../target", "viaopen": "open/link", "group/link": at("target"),
+		"theirs/dir": at("plain"), "ours": "plain",
 	} {
 		must(t, os.Symlink(to, at(link)))
 	}
@@ -65,6 +67,7 @@ func TestOut(t *testing.T) {
 		at("no/file"): "does not exist", at("nowhere"): "leads nowhere", at("circle"): "leads in a circle",
 		at("open/link"): "others can make one there", at("theirs/deep/link"): "they can write to " + at("theirs"), at("viaopen"): "others can make one",
 		at("group/link"): "others can make one",
+		at("theirs/dir/new"): "they can write to " + at("theirs"), at("ours/new"): "", at("theirs/deep/new"): "",
 	} {
 		err := CheckOut(path)
 		if want != "" {
