@@ -161,12 +161,18 @@ func values(clearText string) map[string]any {
 	}
 }
 
+// Times that JSON can say in one zone and not in that of Greenwich.
+const (
+	latest   = "9999-12-31T23:59:59-23:59"
+	earliest = "0000-01-01T00:00:00+23:59"
+)
+
 // words are values for some names only.
 var words = map[string][]any{
 	"status":  {"valid", "invalid", "processing", "pending", "ready", "deactivated", "nonsense", 99, 200, 503},
-	"expires": {"0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"},
-	"start":   {"0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"},
-	"end":     {"0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"},
+	"expires": {"0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", latest, earliest},
+	"start":   {"0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", latest, earliest},
+	"end":     {"0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", latest, earliest},
 	"value":   {"eve@example.test", "ALICE@example.test", "alice@exam\u00adple.test", "alice@example.test\u200b"},
 	"from":    {"ca@ca.example, eve@evil.example", "CA <ca@ca.example>", "ca@ca.example\u2028", "alice@example.test"},
 }

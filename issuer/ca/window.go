@@ -92,6 +92,9 @@ func parseWindow(body []byte) (*store.Window, error) {
 	if start.IsZero() || !end.After(start) {
 		return nil, errors.New("the window is empty")
 	}
+	if start.Year() < 1 || end.Year() > store.LastYear {
+		return nil, errors.New("the window is outside of the calendar")
+	}
 	at := start.Add(rand.N(end.Sub(start)))
 	return &store.Window{Start: start, End: end, At: at.Truncate(time.Second), Why: printable.Line(info.ExplanationURL, MaxWord)}, nil
 }

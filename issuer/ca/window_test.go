@@ -33,7 +33,9 @@ func TestParseWindow(t *testing.T) {
 	if len(seen) < 40 {
 		t.Errorf("only %d moments in 50", len(seen))
 	}
-	for _, bad := range []string{``, `{}`, `[]`, `{"suggestedWindow":{"start":"2026-03-02T00:00:00Z","end":"2026-03-01T00:00:00Z"}}`} {
+	for _, bad := range []string{``, `{}`, `[]`, `{"suggestedWindow":{"start":"2026-03-02T00:00:00Z","end":"2026-03-01T00:00:00Z"}}`,
+		`{"suggestedWindow":{"start":"2026-03-02T00:00:00Z","end":"9999-12-31T23:59:59-23:59"}}`,
+		`{"suggestedWindow":{"start":"0000-01-01T00:00:00+23:59","end":"2026-03-01T00:00:00Z"}}`} {
 		if w, err := parseWindow([]byte(bad)); err == nil {
 			t.Errorf("%s: %+v", bad, w)
 		}

@@ -66,7 +66,7 @@ func TestOut(t *testing.T) {
 		at("socket"): "is a socket", at("open"): "is a directory", at("dirlink"): "leads to a directory",
 		at("no/file"): "does not exist", at("nowhere"): "leads nowhere", at("circle"): "leads in a circle",
 		at("open/link"): "others can make one there", at("theirs/deep/link"): "they can write to " + at("theirs"), at("viaopen"): "others can make one",
-		at("group/link"): "others can make one",
+		at("group/link"):     "others can make one",
 		at("theirs/dir/new"): "they can write to " + at("theirs"), at("ours/new"): "", at("theirs/deep/new"): "",
 	} {
 		err := CheckOut(path)

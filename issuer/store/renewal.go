@@ -98,6 +98,9 @@ func (r *Renewal) AskDue(now time.Time) bool {
 	return wait <= 0 || wait > MaxAskAfter
 }
 
+// LastYear is the last one of which every moment can be written as JSON, in each zone.
+const LastYear = 9998
+
 // Certificate is a directory in certs/.
 type Certificate struct {
 	Name string
