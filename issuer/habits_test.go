@@ -450,6 +450,32 @@ func TestNoteIsTold(t *testing.T) {
 	}
 }
 
+// A mail half that was taken over can say something else again and again: it fills neither
+// a screen nor a log, and the genuine answer still counts.
+func TestNotesHaveAnEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{})
+	w.answerWith(func(w *world, p *state.Pending, part1, from, to string) error {
+		for n := range 3 * mostTold {
+			note, err := json.Marshal(state.NewNote(p.ID, "refused", fmt.Sprintf("reason-%d.", n), time.Now()))
+			if err != nil {
+				return err
+			}
+			if err := state.WriteFile(w.dir.Path("answers", p.ID+".note.json"), note, 0o640); err != nil {
+				return err
+			}
+			for !w.said(StepNote, fmt.Sprintf("reason-%d.", n)) && !w.said(StepNote, "are not told") {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		return sendReply(w, p, part1, from, to)
+	})
+	w.obtain(w.request(alice))
+	if n := strings.Count(w.transcript(), "reason-"); n != mostTold {
+		t.Errorf("told %d reasons, want %d", n, mostTold)
+	}
+}
+
 // Where nobody was ever seen who could answer, that is said; where a milter runs, it is not.
 func TestNobodyAnswers(t *testing.T) {
 	t.Parallel()

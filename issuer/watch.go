@@ -29,6 +29,7 @@ type watcher struct {
 	endTrial    func() // nil unless the pause is shorter than is known to be enough
 
 	answer *state.Answer // the last one; nil while the mail has not come
+	told   int           // of what the mail half said
 
 	poll    *time.Timer // look at the CA
 	alone   *time.Timer // no mail half was ever seen: say so
@@ -191,6 +192,9 @@ func follow[T any](ctx context.Context, id string, wait func(context.Context, st
 func (v *watcher) answered(ctx context.Context, a *state.Answer) {
 	switch a.Phase {
 	case state.Failed:
+		if v.enough() {
+			return
+		}
 		v.r.note(v.c.Email, fmt.Sprintf("the reply for %s was refused by the mail server: %s", v.c.Email, a.Reason))
 		v.r.hint(v.c.Email, "put that right; a repeated challenge mail is answered again")
 		return
@@ -230,6 +234,9 @@ func (v *watcher) noted(n *state.Note) {
 		return
 	}
 	v.alone.Stop()
+	if v.enough() {
+		return
+	}
 	if n.Verdict == "later" {
 		v.r.note(v.c.Email, fmt.Sprintf("a challenge mail for %s was put off: %s", v.c.Email, n.Reason))
 		v.r.hint(v.c.Email, "put that right; the mail is delivered again after some minutes")
@@ -237,6 +244,18 @@ func (v *watcher) noted(n *state.Note) {
 	}
 	v.r.note(v.c.Email, fmt.Sprintf("a challenge mail for %s was not answered but delivered: %s", v.c.Email, n.Reason))
 	v.r.hint(v.c.Email, failure.AnswerByHand)
+}
+
+// mostTold bounds how often the mail half, whatever has become of it, is heard about one
+// challenge.
+const mostTold = 20
+
+// enough counts what is told, and says when nothing more is.
+func (v *watcher) enough() bool {
+	if v.told++; v.told == mostTold+1 {
+		v.r.note(v.c.Email, fmt.Sprintf("more than %d mails for %s were not answered: the others are not told", mostTold, v.c.Email))
+	}
+	return v.told > mostTold
 }
 
 // missHalf says, once for all orders, that no mail half was ever seen.
