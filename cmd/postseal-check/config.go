@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"postseal/internal/check"
+	"postseal/internal/printable"
 	"postseal/state"
 )
 
@@ -40,7 +41,7 @@ func (c *checker) configFile(r *report) {
 	case err != nil:
 		r.fail("", "configuration file %q: %v", path, state.Cause(err))
 	case info.Mode().Perm()&0o022 != 0:
-		r.fail("run: chmod go-w "+path, "others than its owner may change the configuration: %s", describe(path))
+		r.fail("run: chmod go-w "+printable.Word(path), "others than its owner may change the configuration: %s", describe(path))
 	case c.unreadable(r, "configuration", path):
 	case c.Config.Passphrase && c.mailUser() != nil && c.mailUser().uid != os.Geteuid():
 		r.warn("put it into a file for the issuing half alone, and name that: passphrase-file",
@@ -60,7 +61,8 @@ func (c *checker) unreadable(r *report, what, path string) bool {
 	if err != nil || at == "" {
 		return false
 	}
-	hint := fmt.Sprintf("run: chgrp %s %s && chmod g+r %s", user.group(), path, path)
+	word := printable.Word(path)
+	hint := fmt.Sprintf("run: chgrp %s %s && chmod g+r %s", user.group(), word, word)
 	if at != path {
 		hint = "let it pass through " + at + ", or keep the file elsewhere"
 	}
@@ -96,7 +98,7 @@ func (c *checker) secret(r *report, what, path string) bool {
 		r.fail("correct the path, or make the file", "%s %q: %v", what, path, state.Cause(err))
 		return false
 	case info.Mode().Perm()&0o007 != 0:
-		r.fail("run: chmod o= "+path, "everybody may use the %s: %s", what, describe(path))
+		r.fail("run: chmod o= "+printable.Word(path), "everybody may use the %s: %s", what, describe(path))
 		return false
 	}
 	return !c.unreadable(r, what, path)

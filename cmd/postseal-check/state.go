@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"postseal/internal/printable"
 	"postseal/state"
 )
 
@@ -64,7 +65,7 @@ func (c *checker) modes(r *report, top fs.FileInfo, user *identity) bool {
 	before := len(r.found)
 	shut := false // one command opens all that is shared
 	if top.Mode().Perm()&0o027 != 0 {
-		r.fail("run: chmod 750 "+c.State, "the state directory is too open: %s", describe(c.State))
+		r.fail("run: chmod 750 "+printable.Word(c.State), "the state directory is too open: %s", describe(c.State))
 	}
 	for _, sub := range state.Subdirs {
 		path := filepath.Join(c.State, sub.Name)
@@ -89,7 +90,7 @@ func (c *checker) modes(r *report, top fs.FileInfo, user *identity) bool {
 // somebody in; a missing set-group-ID or sticky bit lets the mail half's users
 // remove each other's answers.
 func mode(r *report, path string, have, want fs.FileMode) {
-	hint := fmt.Sprintf("run: chmod %o %s", want, path)
+	hint := fmt.Sprintf("run: chmod %o %s", want, printable.Word(path))
 	switch {
 	case have&^want != 0:
 		r.fail(hint, "%s is too open: mode %04o, not %04o", path, have, want)
@@ -109,14 +110,14 @@ func (c *checker) shutTo(r *report, user *identity, path string, want fs.FileMod
 		return false
 	}
 	r.fail(fmt.Sprintf("run: cd %s && chgrp %s . pending answers && chmod 750 . && chmod 2750 pending && chmod 3770 answers && find pending -name '*.json' -exec chgrp %[2]s {} +",
-		c.State, user.group()), "the mail half (user %s) cannot use %s: %s", user.name, path, describe(at))
+		printable.Word(c.State), user.group()), "the mail half (user %s) cannot use %s: %s", user.name, path, describe(at))
 	return true
 }
 
 func sameOwner(r *report, top, sub fs.FileInfo, path string) {
 	owner, other := stat(top).Uid, stat(sub).Uid
 	if owner != other {
-		r.fail("run: chown "+userName(owner)+" "+path, "%s belongs to %s, and the state directory to %s",
+		r.fail("run: chown "+userName(owner)+" "+printable.Word(path), "%s belongs to %s, and the state directory to %s",
 			path, userName(other), userName(owner))
 	}
 }
@@ -177,7 +178,7 @@ func (c *checker) repair(top fs.FileInfo, user *identity) string {
 		group = state.Group
 	}
 	return fmt.Sprintf("run: chown -R %s:%s %s && cd %[3]s && chmod -R g+r pending && find answers -maxdepth 1 -type f -exec chown -h %s {} +",
-		owner, group, c.State, user.name)
+		owner, group, printable.Word(c.State), user.name)
 }
 
 // someFiles returns regular files in a directory and those of its directories, each
@@ -207,7 +208,7 @@ func (c *checker) privateFiles(r *report) {
 		paths, _ := filepath.Glob(filepath.Join(c.State, pattern))
 		for _, path := range paths {
 			if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o007 != 0 { // a group may be meant to
-				r.fail("run: chmod 600 "+path, "others may use a secret: %s", describe(path))
+				r.fail("run: chmod 600 "+printable.Word(path), "others may use a secret: %s", describe(path))
 			}
 		}
 	}

@@ -300,6 +300,12 @@ var checkCases = []checkCase{
 		w.must(os.Mkdir(path, 0o700))
 		w.must(os.WriteFile(filepath.Join(path, "privkey.pem"), nil, 0o644))
 	}), []string{"failure  state: others may use a secret: */privkey.pem is root:root 0644"}, 1},
+	{"an address that a shell would run", inState(func(w *world, dir string) {
+		path := filepath.Join(dir, "certs", "a`id`'b@x.test")
+		w.must(os.Mkdir(path, 0o700))
+		w.must(os.WriteFile(filepath.Join(path, "privkey.pem"), nil, 0o600))
+		w.must(os.Chmod(filepath.Join(path, "privkey.pem"), 0o644))
+	}), []string{"failure  state: others may use a secret: ", "         hint: run: chmod 600 '/*/a`id`'\\''b@x.test/privkey.pem'"}, 1},
 	{"leftovers", inState(func(w *world, dir string) {
 		old := &state.Pending{ID: "old", Email: checkAddress, Server: "https://x.test/", Thumbprint: "t", Expires: time.Now().Add(-time.Hour)}
 		w.must(state.Open(dir).Put(old))

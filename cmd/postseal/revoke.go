@@ -8,6 +8,7 @@ import (
 
 	"postseal/internal/cli"
 	"postseal/internal/failure"
+	"postseal/internal/printable"
 	"postseal/issuer"
 	"postseal/issuer/cert"
 )
@@ -129,7 +130,7 @@ func another(r *issuer.Revoked) string {
 		command = "postseal renew --force"
 	}
 	for _, email := range r.Emails {
-		command += " -e " + email
+		command += " -e " + printable.Word(email) // of a certificate that anybody may have written
 	}
 	if r.Kind != "" {
 		command += " --kind " + r.Kind

@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"postseal/internal/failure"
+	"postseal/internal/printable"
 	"postseal/state"
 )
 
@@ -158,7 +159,7 @@ func (f *File) checkMode(mode fs.FileMode) error {
 		return nil
 	}
 	if key := f.secret(); key != "" {
-		return failure.Config("run: chmod o-r "+f.Path, "%s holds a password (%s) and everyone can read it", f.Path, key)
+		return failure.Config("run: chmod o-r "+printable.Word(f.Path), "%s holds a password (%s) and everyone can read it", f.Path, key)
 	}
 	return nil
 }

@@ -68,6 +68,18 @@ func ASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r > '~' })
 }
 
+// Word quotes a word for a shell where that is needed. Whoever reads a command in a hint
+// copies it, and an address may hold a backtick.
+func Word(s string) string {
+	plain := func(r rune) bool {
+		return strings.ContainsRune("/._-+@%,:=", r) || r < utf8.RuneSelf && (r >= '0' && r <= '9' || r|0x20 >= 'a' && r|0x20 <= 'z')
+	}
+	if s != "" && s[0] != '-' && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 // JSON writes what is not printable in a JSON text with the escapes of JSON, so that it
 // means the same. Only strings can hold such characters.
 func JSON(text []byte) []byte {

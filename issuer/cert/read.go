@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"postseal/internal/failure"
+	"postseal/internal/printable"
 )
 
 const keyHint = "use a file with an RSA key of 2048 bits or more, P-256 or P-384: PEM or DER, not encrypted"
@@ -91,7 +92,7 @@ func open(path string, data []byte, passphrases []func() (string, error)) (*x509
 // identify names a kind of file that is not read here, and a command that converts it;
 // both are "" for an unknown one. name is that of the file.
 func identify(data []byte, name string) (what, hint string) {
-	name = shellWord(name)
+	name = printable.Word(name)
 	block, _ := pem.Decode(data)
 	var der struct {
 		First asn1.RawValue
@@ -132,15 +133,4 @@ func identifyPEM(block *pem.Block, name string) (what, hint string) {
 	default:
 		return "a " + strings.ToLower(kind), ""
 	}
-}
-
-// shellWord quotes a word for a shell where that is needed.
-func shellWord(s string) string {
-	plain := func(r rune) bool {
-		return strings.ContainsRune("/._-+@%,:=", r) || r < 0x80 && (r >= '0' && r <= '9' || r|0x20 >= 'a' && r|0x20 <= 'z')
-	}
-	if s != "" && s[0] != '-' && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
