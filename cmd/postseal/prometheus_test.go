@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -92,5 +94,44 @@ func TestMonitoring(t *testing.T) {
 	}
 	if named < 2 {
 		t.Errorf("only %d are named", named)
+	}
+}
+
+// The collector's directory is another user's, who may put links there: the unit's commands,
+// which root runs, write through none of them.
+func TestStatusUnitFollowsNoLink(t *testing.T) {
+	t.Parallel()
+	unit, err := os.ReadFile("../../contrib/monitoring/postseal-status.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := t.TempDir()
+	for _, dir := range []string{"bin", "run", "collector", "victims"} {
+		if err := os.Mkdir(filepath.Join(top, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(top, "bin", "postseal"), []byte("#!/bin/sh\necho metrics\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for link, to := range map[string]string{"postseal.tmp": "../victims/file", "postseal.prom": "../victims"} {
+		if err := os.Symlink(to, filepath.Join(top, "collector", link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range regexp.MustCompile(`(?m)^ExecStart=/bin/sh -c '(.*)'$`).FindAllStringSubmatch(string(unit), -1) {
+		cmd := exec.Command("sh", "-c", m[1])
+		cmd.Dir = filepath.Join(top, "collector")
+		cmd.Env = append(os.Environ(), "PATH="+filepath.Join(top, "bin")+":"+os.Getenv("PATH"), "RUNTIME_DIRECTORY="+filepath.Join(top, "run"))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", m[1], err, out)
+		}
+	}
+	if left, err := os.ReadDir(filepath.Join(top, "victims")); err != nil || len(left) != 0 {
+		t.Errorf("made behind a link: %v, %v", left, err)
+	}
+	path := filepath.Join(top, "collector", "postseal.prom")
+	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("%s: %v, %v", path, info, err)
 	}
 }
