@@ -184,7 +184,7 @@ func (i *Issuer) refreshWindow(ctx context.Context, old store.Certificate) error
 	if w != nil {
 		old.Window = w
 	}
-	if err := i.disk.Rewrite(old); err != nil {
+	if err := i.disk.Rewrite(old); err != nil && !errors.Is(err, store.ErrLocked) { // who has it knows better
 		i.step(StepNote, old.Name, "", "the renewal window could not be written down: "+err.Error())
 	}
 	return nil

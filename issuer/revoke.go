@@ -149,7 +149,11 @@ func (i *Issuer) markRevoked(certs []store.Certificate, reason string) error {
 	for _, c := range certs {
 		i.tell(c.Name, store.Event{What: store.EventRevoked, Emails: c.Emails, Server: c.Server, Serial: c.Serial, Reason: reason})
 		c.Revoked = i.now().UTC().Truncate(time.Second)
-		if err := i.disk.Rewrite(c); err != nil {
+		err := i.disk.Rewrite(c)
+		if errors.Is(err, store.ErrLocked) {
+			return failure.Later(failure.RevokeAgain, "the certificate is revoked, but another postseal is working on an order for %s", list(c.Emails))
+		}
+		if err != nil {
 			return store.Error(i.disk.CertDir(c.Name), err)
 		}
 	}

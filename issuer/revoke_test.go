@@ -190,3 +190,25 @@ func TestRevokeElsewhere(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// An order for the successor is on its way when a certificate is revoked: the revocation is
+// not forgotten in silence.
+func TestRevokeWhileRenewing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{AlwaysReady: true})
+	w.obtain(w.request(alice))
+	i := w.issuer()
+	unlock, err := i.disk.LockName(alice, "")
+	must(t, err)
+	path := w.dir.Path("certs", alice, store.CertFile)
+	if _, err := i.Revoke(t.Context(), Revocation{CertPath: path}); failure.KindOf(err) != failure.KindLater {
+		t.Errorf("%v", err)
+	}
+	unlock()
+	if done, err := i.Revoke(t.Context(), Revocation{CertPath: path}); err != nil || !done.Already {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if r, err := store.ReadRenewal(w.dir.Path("certs", alice)); err != nil || r.Revoked.IsZero() {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

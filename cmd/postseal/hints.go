@@ -24,6 +24,7 @@ var inFlags = map[string]string{
 	failure.OtherRequest:   "the CA refused the request itself: try another --key-type or --usage, or --compat certbot",
 	failure.TryCertbot:     "a CA that is built around certbot may take --compat certbot",
 	failure.NewKey:         "order with a new key: leave --key-path and --reuse-key out",
+	failure.RevokeAgain:    "when that has ended, run the same command again, so that the certificate is not renewed",
 	failure.RevokeOldKey:   "use a new key; if the old one was compromised: postseal revoke --cert-path FILE --reason keycompromise",
 	failure.Force:          "use --force to order all the same",
 	failure.ReplaceOrKeep:  "--force replaces that one; --kind K keeps both, each renewed by itself",

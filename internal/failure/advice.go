@@ -20,6 +20,7 @@ const (
 	OtherRequest   = "the CA refused the request itself: try another key type or usage, or the workaround for certbot"
 	TryCertbot     = "the CA may be built around certbot: try the workaround for that"
 	NewKey         = "order with a new key"
+	RevokeAgain    = "when that has ended, revoke it again, so that it is not renewed"
 	RevokeOldKey   = "use a new key; if the old one was compromised, revoke its certificate"
 	Force          = "force it"
 	ReplaceOrKeep  = "force it to replace that one, or order another kind to keep both"

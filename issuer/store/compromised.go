@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"postseal/internal/failure"
@@ -49,7 +50,8 @@ func (d *Disk) Ban(leaf *x509.Certificate) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return Error(dir, err)
 	}
-	emails, _, _ := cert.Names(leaf)
+	emails, _, _ := cert.Names(leaf) // anybody may have written the certificate
+	emails = slices.DeleteFunc(emails, func(e string) bool { return !cert.IsPlain(e) })
 	err = Write(path, compromise{Version, emails, cert.Serial(leaf), d.Now().UTC().Truncate(time.Second)})
 	if err = errors.Join(err, state.SyncDir(dir), state.SyncDir(filepath.Dir(dir))); err != nil {
 		return Error(path, err)

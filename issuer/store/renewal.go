@@ -191,11 +191,12 @@ func parallel(n int, f func(int)) {
 	wg.Wait()
 }
 
-// Rewrite changes renewal.json, unless the certificate was replaced meanwhile.
+// Rewrite changes renewal.json, unless the certificate was replaced meanwhile. It fails with
+// ErrLocked if another process works on its successor.
 func (d *Disk) Rewrite(c Certificate) error {
 	unlock, err := TryLock(d.lockPath(c.Emails[0], c.Kind))
 	if err != nil {
-		return nil //nolint:nilerr // the other process knows better
+		return err
 	}
 	defer unlock()
 	now, err := ReadRenewal(d.CertDir(c.Name))
