@@ -119,6 +119,7 @@ var said = map[string]string{
 	"make microbench":                   "it takes minutes",
 	"make crash":                        "it takes minutes; `make test` has a short one",
 	"make soak":                         "it takes minutes; `make test` has a short one",
+	"make site":                         "it takes minutes; `make test` has a short one",
 	"go test -bench":                    "it takes minutes",
 	"make packages":                     "it takes minutes",
 	"make doors":                        "it takes minutes, and the stories about other mail servers are a part of it",
