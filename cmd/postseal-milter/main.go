@@ -32,6 +32,7 @@ type flags struct {
 	OnAnswered     string `enum:"accept,discard" default:"accept" help:"What becomes of a challenge that was answered: accept (deliver it; the default) or discard."`
 	Metrics        string `placeholder:"HOST:PORT" help:"Serve Prometheus metrics at http://HOST:PORT/metrics (default: off)."`
 	MaxConnections int    `placeholder:"N" default:"1024" help:"Connections of mail servers at a time (default: ${default})."`
+	Probe          bool   `env:"-" help:"Ask the milter at --listen whether it answers mail servers, and exit with 0 or 1: the health check of a container."`
 }
 
 func (f *flags) program() cli.Program {
@@ -55,6 +56,9 @@ func Main() int {
 const memoryLimit = 48 << 20
 
 func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
+	if f.Probe {
+		return f.probe(ctx)
+	}
 	log := slog.New(cli.NewLogHandler())
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
