@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"os"
+	"slices"
 
 	"postseal/internal/cli"
 	"postseal/internal/failure"
@@ -71,6 +72,7 @@ type common struct {
 	NonInteractive bool   `short:"n" help:"Never ask."`
 	Verbose        bool   `short:"v" help:"Show each step."`
 	JSON           bool   `name:"json" help:"Write results as JSON."`
+	SuccessStatus  []int  `placeholder:"N" enum:"2,75" help:"Exit with 0 in place of these, 2 and 75: for schedulers that know success and failure only."`
 }
 
 func (f *flags) program() cli.Program {
@@ -88,7 +90,11 @@ func (f *flags) program() cli.Program {
 func Main() int {
 	_ = cli.NoDump() // keys and passphrases are for no core file; without it the modes of files still hold
 	f := new(flags)
-	return f.program().Main(func(ctx context.Context, parsed *cli.Parsed) error { return hinted(f.run(ctx, parsed)) })
+	status := f.program().Main(func(ctx context.Context, parsed *cli.Parsed) error { return hinted(f.run(ctx, parsed)) })
+	if slices.Contains(f.SuccessStatus, status) {
+		return cli.ExitOK
+	}
+	return status
 }
 
 func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {

@@ -40,7 +40,7 @@ var Keys = []string{
 }
 
 // notInFile are flags that make no sense in a file.
-var notInFile = []string{"kind", "plan", "accept-gone", "domain", "source", "help", "config", "version", "via", "dkim-key", "check", "failed", "prometheus", "probe"}
+var notInFile = []string{"kind", "plan", "accept-gone", "domain", "source", "help", "config", "version", "via", "dkim-key", "check", "failed", "prometheus", "probe", "success-status"}
 
 // secretKeys make a file unfit for the eyes of others.
 var secretKeys = []string{"smtp-password", "passphrase"}
