@@ -10,11 +10,13 @@ SOAKTIME  ?= 10m
 DOORS     ?= 3
 # What make dist is for; all programs compile there.
 SYSTEMS   ?= linux/amd64 linux/arm64 freebsd/amd64
+# What make image is for.
+ARCHS     ?= amd64 arm64
 
 # The programs that run inside mail servers, which are not all on Linux.
 MAIL_HALF = ./cmd/postseal-milter ./cmd/postseal-pipe
 
-.PHONY: build address deb dist packages reproducible test quick doors check deps root fmt vet staticcheck freebsd unit fuzz crash soak site bench microbench clean
+.PHONY: build address deb dist image packages reproducible test quick doors check deps root fmt vet staticcheck freebsd unit fuzz crash soak site bench microbench clean
 
 # The version is that of the Git tag or commit, which Go stamps by itself.
 build:
@@ -39,6 +41,11 @@ dist: address
 	@set -e; for system in $(SYSTEMS); do \
 		GOOS=$${system%/*} GOARCH=$${system#*/} .ci/release archive; \
 	done
+
+# For containers: an OCI image of each half, for all processors of ARCHS, with roots and SBOM.
+image: address
+	@echo "== images"
+	@GOOS=linux ARCHS="$(ARCHS)" .ci/release images
 
 test: root deps check unit
 	@echo "== all good"
@@ -66,10 +73,12 @@ fmt:
 vet:
 	@echo "== go vet"
 	@$(GO) vet ./...
+	@$(GO) -C .ci vet ./...
 
 staticcheck:
 	@echo "== staticcheck"
 	@$(GO) tool -modfile=.ci/go.mod staticcheck ./...
+	@$(GO) -C .ci tool staticcheck ./...
 
 # Our own packages in the mail half, with their tests, compiled for FreeBSD.
 freebsd:

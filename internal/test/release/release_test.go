@@ -32,6 +32,7 @@ const (
 type built struct {
 	out          string // the directory with all of it
 	deb, archive string
+	images       [2]string // of the half that orders, and of the one that answers
 }
 
 var (
@@ -95,15 +96,18 @@ func makeRelease(version, name, before string, env ...string) (built, error) {
 	if !*cold { // compressing well is most of the work
 		script += "sed -i 's/compression: xz/compression: gzip/' contrib/debian/nfpm.yaml\n"
 	}
-	cmd := exec.Command("bash", "-ec", script+"exec .ci/release deb archive", source)
+	cmd := exec.Command("bash", "-ec", script+"exec .ci/release deb archive images", source)
 	cmd.Dir = "../../.."
-	cmd.Env = append(append(os.Environ(), "VERSION="+version, "SOURCE_DATE_EPOCH=1700000000"), env...)
+	cmd.Env = append(append(os.Environ(), "VERSION="+version, "SOURCE_DATE_EPOCH=1700000000", "ARCHS="+runtime.GOARCH), env...)
 	b := built{out: filepath.Join(source, "dist")}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return b, fmt.Errorf("%w\n%s", err, out)
 	}
 	b.deb = filepath.Join(b.out, fmt.Sprintf("postseal_%s_%s.deb", version, runtime.GOARCH))
 	b.archive = filepath.Join(b.out, fmt.Sprintf("postseal_%s_linux_%s.tar.gz", version, runtime.GOARCH))
+	for n, half := range imageNames {
+		b.images[n] = filepath.Join(b.out, half+"_"+version+"_image.tar")
+	}
 	return b, nil
 }
 
@@ -129,7 +133,9 @@ func TestReproducible(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, pair := range [][2]string{{one.deb, two.deb}, {one.archive, two.archive}} {
+	for _, pair := range [][2]string{
+		{one.deb, two.deb}, {one.archive, two.archive}, {one.images[0], two.images[0]}, {one.images[1], two.images[1]},
+	} {
 		a, err := os.ReadFile(pair[0])
 		if err != nil {
 			t.Fatal(err)
@@ -156,7 +162,7 @@ func TestLintian(t *testing.T) {
 func TestSums(t *testing.T) {
 	b := firstRelease(t)
 	out := tool(t, "sh", "-c", `cd "$0" && sha256sum --strict -c SHA256SUMS`, b.out)
-	for _, name := range []string{b.deb, b.archive} {
+	for _, name := range append(b.images[:], b.deb, b.archive) {
 		if !strings.Contains(out, filepath.Base(name)+": OK") {
 			t.Errorf("%s is not in SHA256SUMS:\n%s", name, out)
 		}

@@ -126,8 +126,13 @@ func TestSBOMIsValid(t *testing.T) {
 	if list.BOMFormat != "CycloneDX" || list.SpecVersion != "1.6" {
 		t.Errorf("the list is %s %s", list.BOMFormat, list.SpecVersion)
 	}
+	wantSchema(t, filepath.Join(dir, "sbom.cdx.json"))
+}
+
+func wantSchema(t *testing.T, file string) {
+	t.Helper()
 	module := strings.TrimSpace(tool(t, "go", "list", "-modfile=../../../.ci/go.mod", "-m", "-f", "{{.Dir}}", "github.com/CycloneDX/cyclonedx-go"))
-	args := []string{"-c", validate, filepath.Join(dir, "sbom.cdx.json")}
+	args := []string{"-c", validate, file}
 	for _, name := range []string{"bom-1.6.schema.json", "spdx.schema.json", "jsf-0.82.schemax.json"} {
 		args = append(args, filepath.Join(module, "schema", name))
 	}
