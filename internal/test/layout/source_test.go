@@ -103,7 +103,7 @@ var native = regexp.MustCompile(`^(there (is|are|was|were) no(ne)?|.*\b(is|are|w
 
 // In strings, comments and pages alike.
 func TestEnglish(t *testing.T) {
-	text := regexp.MustCompile(`\.(go|md|[1578]|toml|txt|txtar|yml)$`)
+	text := regexp.MustCompile(`\.(go|md|[1578]|toml|txt|txtar|ya?ml)$`)
 	err := filepath.WalkDir(root(t), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !text.MatchString(path) || strings.HasSuffix(path, "layout/source_test.go") {
 			return err

@@ -25,6 +25,9 @@ var packages = map[string]string{
 	"journalctl":  "systemd",
 	"systemd-cat": "systemd",
 	"nsenter":     "util-linux",
+	"unshare":     "util-linux",
+	"podman":      "podman",
+	"crun":        "crun",
 	"setpriv":     "util-linux",
 }
 

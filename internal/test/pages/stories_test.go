@@ -56,6 +56,14 @@ const (
 	itAnswered    = `challenge answered"? address=you@example.org`
 )
 
+// Of containers the tests of internal/test/release show as much as can be shown here.
+const (
+	noEngine     = "there is no engine on that machine; TestContainers gives podman the same settings"
+	inContainers = "grep -q 'func TestContainers(' ../internal/test/release/containers_test.go"
+	noCluster    = "there is no cluster; TestManifests reads the objects as Kubernetes does"
+	inManifests  = "grep -q 'func TestManifests(' ../internal/test/release/kubernetes_test.go"
+)
+
 const noSession = "you have no session with systemd on a machine that nobody logs in to"
 
 // answered is what pages with one of the two journals promise.
@@ -158,6 +166,28 @@ plistutil -i alice@example.org.mobileconfig >/dev/null`},
 	"performance": {
 		page: "contrib/performance.md", dir: ".",
 		other: map[string]other{"make bench": {"it takes minutes and wants an idle machine", "make -n bench"}},
+	},
+	"containers": {
+		page: "contrib/containers/README.md",
+		hands: map[string]hand{"echo COMPOSE_FILE=compose.yaml:compose.postseal.yaml >>.env": {"in which Postfix is the service",
+			"touch compose.yaml"}},
+		other: map[string]other{
+			"make image": {"it compiles for two processors, and the tests of internal/test/release do it for one", "make -n -C .. image"},
+			"for image in dist/postseal*_image.tar; do podman load -i \"$image\"; done": {noEngine, inContainers},
+			"docker compose up -d":             {noEngine, inContainers},
+			"docker compose run --rm postseal": {noEngine, inContainers},
+			"docker compose ps milter":         {noEngine, inContainers},
+			"docker compose run --rm postseal cert -e you@example.org --dry-run":                        {noEngine, inContainers},
+			"docker compose logs milter":                                                                {noEngine, inContainers},
+			"docker compose run --rm postseal status":                                                   {noEngine, inContainers},
+			"docker compose rm -sf milter":                                                              {noEngine, inContainers},
+			"kubectl create secret generic postseal-milter --from-file=redis.mail --from-file=dkim.pem": {noCluster, inManifests},
+			"kubectl create secret generic postseal --from-file=redis.issuer":                           {noCluster, inManifests},
+			"kubectl create configmap postseal-mailboxes --from-file=addresses":                         {noCluster, inManifests},
+			"kubectl apply -k kubernetes":                                                               {noCluster, inManifests},
+			"kubectl create job --from=cronjob/postseal-renew first-renewal":                            {noCluster, inManifests},
+			"kubectl logs job/first-renewal":                                                            {noCluster, inManifests},
+		},
 	},
 	"scale": {
 		page: "contrib/scale.md", dir: ".",
