@@ -9,16 +9,17 @@ import (
 
 // packages tells which Debian package has a program. .ci/packages has them too.
 var packages = map[string]string{
-	"postfix":     "postfix",
-	"postqueue":   "postfix",
-	"procmail":    "procmail",
-	"openssl":     "openssl",
-	"useradd":     "passwd",
-	"script":      "bsdutils",
-	"strace":      "strace",
-	"sudo":        "sudo",
-	"saslpasswd2": "sasl2-bin",
-	"userdel":     "passwd",
+	"postfix":         "postfix",
+	"postqueue":       "postfix",
+	"procmail":        "procmail",
+	"openssl":         "openssl",
+	"useradd":         "passwd",
+	"script":          "bsdutils",
+	"strace":          "strace",
+	"apparmor_parser": "apparmor",
+	"sudo":            "sudo",
+	"saslpasswd2":     "sasl2-bin",
+	"userdel":         "passwd",
 
 	"redis-server": "redis-server",
 

@@ -60,6 +60,7 @@ const (
 const (
 	noEngine     = "there is no engine on that machine; TestContainers gives podman the same settings"
 	inContainers = "grep -q 'func TestContainers(' ../internal/test/release/containers_test.go"
+	noAppArmor   = "the kernel of the tests has no AppArmor"
 	noCluster    = "there is no cluster; TestManifests reads the objects as Kubernetes does"
 	inManifests  = "grep -q 'func TestManifests(' ../internal/test/release/kubernetes_test.go"
 )
@@ -166,6 +167,18 @@ plistutil -i alice@example.org.mobileconfig >/dev/null`},
 	"performance": {
 		page: "contrib/performance.md", dir: ".",
 		other: map[string]other{"make bench": {"it takes minutes and wants an idle machine", "make -n bench"}},
+	},
+	"apparmor": {
+		page:  "contrib/apparmor/README.md",
+		first: milterAdded, setup: postfix,
+		hands: map[string]hand{"install -m 644 apparmor/usr.* /etc/apparmor.d/": {"its configuration", signing}},
+		other: map[string]other{
+			"apparmor_parser -r -C /etc/apparmor.d/usr.*.postseal*": {noAppArmor, "apparmor_parser -Q -K -C /etc/apparmor.d/usr.*.postseal*"},
+			"aa-status":                                          {noAppArmor, "command -v aa-status"},
+			"journalctl -k -g 'apparmor=.*postseal'":             {noAppArmor, "journalctl -k -n 1"},
+			"apparmor_parser -R /etc/apparmor.d/usr.*.postseal*": {noAppArmor, "apparmor_parser -Q -K -R /etc/apparmor.d/usr.*.postseal*"},
+		},
+		wants: map[string]string{orderCommand: itSucceeded},
 	},
 	"containers": {
 		page: "contrib/containers/README.md",
