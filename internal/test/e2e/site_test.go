@@ -224,7 +224,12 @@ func (s *site) milterCommand(dir string) *exec.Cmd {
 // runMilter runs a milterCommand until the test ends.
 func (s *site) runMilter(cmd *exec.Cmd, dir string) *exec.Cmd {
 	s.t.Helper()
-	socket := filepath.Join(dir, "milter.sock")
+	return s.runMilterAt(cmd, "unix", filepath.Join(dir, "milter.sock"))
+}
+
+// runMilterAt does that for one that listens elsewhere.
+func (s *site) runMilterAt(cmd *exec.Cmd, network, addr string) *exec.Cmd {
+	s.t.Helper()
 	log := new(mta.Output)
 	s.log, cmd.Stderr = log, log
 	s.must(cmd.Start())
@@ -238,7 +243,7 @@ func (s *site) runMilter(cmd *exec.Cmd, dir string) *exec.Cmd {
 		}
 	})
 	mta.WaitFor(s.t, "the milter's socket", func() bool {
-		conn, err := net.DialTimeout("unix", socket, time.Second)
+		conn, err := net.DialTimeout(network, addr, time.Second)
 		if err == nil {
 			conn.Close()
 		}

@@ -202,6 +202,12 @@ plistutil -i alice@example.org.mobileconfig >/dev/null`},
 			"kubectl logs job/first-renewal":                                                            {noCluster, inManifests},
 		},
 	},
+	"suites": {
+		page:  "contrib/suites/README.md",
+		first: []chapter{theUser, {"contrib/postfix-milter/README.md", "Copy"}}, setup: postfix,
+		hands: map[string]hand{"postfix reload": {"Let postseal sign the replies", signing}},
+		wants: map[string]string{orderCommand: itSucceeded, "postconf smtpd_milters": "unix:postseal/milter.sock"},
+	},
 	"scale": {
 		page: "contrib/scale.md", dir: ".",
 		other: map[string]other{
