@@ -201,7 +201,7 @@ func TestContainers(t *testing.T) {
 	}
 	t.Cleanup(func() { ca.Close() })
 	port := mta.FreePort(t)
-	post := mta.StartPostfix(t, mta.Postfix{Users: []string{"alice"}, Milters: "{ inet:127.0.0.1:" + port + ", default_action=accept }", Relay: ca.SMTPAddr})
+	post := mta.StartPostfix(t, mta.Postfix{Users: []string{"alice", "bob"}, Milters: "{ inet:127.0.0.1:" + port + ", default_action=accept }", Relay: ca.SMTPAddr})
 	ca.SetRelay(post.SMTPAddr)
 	services := composed(t, project(t, ca, "inet:"+port+"@127.0.0.1", post.SMTPAddr))
 
@@ -215,16 +215,21 @@ func TestContainers(t *testing.T) {
 	once := func(args ...string) (int, string) {
 		return e.podman(append(append(append([]string{"run", "--rm", "-v", ca.RootFile + ":/root.pem:ro"}, postseal.flags(t)...), postseal.Image), args...)...)
 	}
-	status, out := once("cert", "-n", "-e", "alice@example.test", "--server", ca.DirectoryURL, "--ca-bundle", "/root.pem", "--timeout", "60s")
-	if status != 0 {
+	atCA := []string{"-n", "--server", ca.DirectoryURL, "--ca-bundle", "/root.pem"}
+	if status, out := once(append(atCA, "cert", "--timeout", "60s", "-e", "alice@example.test")...); status != 0 {
 		t.Fatalf("postseal cert: exit %d\n%s", status, out)
+	}
+	if status, out := once(append(atCA, "enroll", "--timeout", "60s")...); status != 0 {
+		t.Fatalf("postseal enroll: exit %d\n%s", status, out)
 	}
 	for _, r := range ca.Replies() {
 		if r.Verdict != testca.VerdictGood {
 			t.Errorf("the CA says of the reply: %v", r.Verdict)
 		}
 	}
-	e.wantFile("state/certs/alice@example.test/privkey.pem", 0o600)
+	for _, name := range []string{"alice", "bob"} {
+		e.wantFile("state/certs/"+name+"@example.test/privkey.pem", 0o600)
+	}
 	if status, out := once(postseal.Command...); status != 2 {
 		t.Errorf("with nothing due: exit %d\n%s", status, out)
 	}
@@ -255,7 +260,7 @@ func project(t *testing.T, ca *testca.CA, listen, smtp string) string {
 		put(t, filepath.Join(dir, name), changed, 0o644)
 	}
 	put(t, filepath.Join(dir, "compose.yaml"), "services:\n  postfix:\n    image: postfix\n", 0o644)
-	put(t, filepath.Join(dir, "addresses"), "alice@example.test\n", 0o644)
+	put(t, filepath.Join(dir, "addresses"), "alice@example.test\nbob@example.test\n", 0o644)
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
