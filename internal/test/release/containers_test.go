@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -169,10 +170,10 @@ func (e *engine) must(args ...string) string {
 	return out
 }
 
-// start starts a service, which ends with the test.
-func (e *engine) start(name string, s service) {
+// start starts a container, which ends with the test.
+func (e *engine) start(name string, flags []string, image string) {
 	e.t.Helper()
-	e.must(append(append([]string{"run", "-d", "--name", name}, s.flags(e.t)...), s.Image)...)
+	e.must(slices.Concat([]string{"run", "-d", "--name", name}, flags, []string{image})...)
 	e.t.Cleanup(func() {
 		if e.t.Failed() {
 			_, log := e.podman("logs", name)
@@ -187,25 +188,72 @@ func (e *engine) volume(name string) string {
 	return filepath.Join(e.dir, "graph/volumes", name, "_data")
 }
 
-// The two images, run as the Compose file says, get a certificate: users, volumes,
-// read-only roots, no capabilities, limits of memory. Postfix runs outside, and so does
-// the CA, at its strictest.
-func TestContainers(t *testing.T) {
+// loaded is an engine with the two images.
+func loaded(t *testing.T) *engine {
+	t.Helper()
 	e := newEngine(t)
 	for _, image := range firstRelease(t).images {
 		e.must("load", "-q", "-i", image)
 	}
+	return e
+}
+
+// world is what is outside the containers: the CA, at its strictest, and Postfix, which
+// asks a milter at a port of loopback.
+type world struct {
+	ca   *testca.CA
+	port string // of the milter
+	smtp string // HOST:PORT of Postfix
+}
+
+func startWorld(t *testing.T) world {
+	t.Helper()
 	ca, err := testca.Start(context.Background(), testca.Config{Strict: true, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ca.Close() })
 	port := mta.FreePort(t)
-	post := mta.StartPostfix(t, mta.Postfix{Users: []string{"alice", "bob"}, Milters: "{ inet:127.0.0.1:" + port + ", default_action=accept }", Relay: ca.SMTPAddr})
+	post := mta.StartPostfix(t, mta.Postfix{Users: []string{"alice", "bob"}, Relay: ca.SMTPAddr,
+		Milters: "{ inet:127.0.0.1:" + port + ", default_action=accept }"})
 	ca.SetRelay(post.SMTPAddr)
-	services := composed(t, project(t, ca, "inet:"+port+"@127.0.0.1", post.SMTPAddr))
+	return world{ca, port, post.SMTPAddr}
+}
 
-	e.start("milter", services["milter"])
+// adapt puts the addresses of the world into a file of contrib/containers.
+func (w world) adapt(text string, more ...string) string {
+	return strings.NewReplacer(append(more, "inet:8891@127.0.0.1", "inet:"+w.port+"@127.0.0.1", "inet:8891@0.0.0.0", "inet:"+w.port+"@127.0.0.1",
+		"smtp://postfix:25", "smtp://"+w.smtp, "smtp://localhost:25", "smtp://"+w.smtp, "example.org", "example.test")...).Replace(text)
+}
+
+// atCA are the flags for the CA, whose root a container has.
+func (w world) atCA() []string {
+	return []string{"-n", "--server", w.ca.DirectoryURL, "--ca-bundle", "/root.pem"}
+}
+
+func (w world) rootMount() []string { return []string{"-v", w.ca.RootFile + ":/root.pem:ro"} }
+
+// wantGoodReplies wants the CA to have been content.
+func (w world) wantGoodReplies(t *testing.T, n int) {
+	t.Helper()
+	replies := w.ca.Replies()
+	if len(replies) != n {
+		t.Errorf("%d replies, want %d", len(replies), n)
+	}
+	for _, r := range replies {
+		if r.Verdict != testca.VerdictGood {
+			t.Errorf("the CA says of the reply: %v", r.Verdict)
+		}
+	}
+}
+
+// The two images, run as the Compose file says, get a certificate: users, volumes,
+// read-only roots, no capabilities, limits of memory.
+func TestContainers(t *testing.T) {
+	e, w := loaded(t), startWorld(t)
+	services := composed(t, project(t, w))
+
+	e.start("milter", services["milter"].flags(t), services["milter"].Image)
 	mta.WaitFor(t, "the health check to succeed", func() bool {
 		status, _ := e.podman("healthcheck", "run", "milter")
 		return status == 0
@@ -213,20 +261,15 @@ func TestContainers(t *testing.T) {
 
 	postseal := services["postseal"]
 	once := func(args ...string) (int, string) {
-		return e.podman(append(append(append([]string{"run", "--rm", "-v", ca.RootFile + ":/root.pem:ro"}, postseal.flags(t)...), postseal.Image), args...)...)
+		return e.podman(slices.Concat([]string{"run", "--rm"}, w.rootMount(), postseal.flags(t), []string{postseal.Image}, args)...)
 	}
-	atCA := []string{"-n", "--server", ca.DirectoryURL, "--ca-bundle", "/root.pem"}
-	if status, out := once(append(atCA, "cert", "--timeout", "60s", "-e", "alice@example.test")...); status != 0 {
+	if status, out := once(append(w.atCA(), "cert", "--timeout", "60s", "-e", "alice@example.test")...); status != 0 {
 		t.Fatalf("postseal cert: exit %d\n%s", status, out)
 	}
-	if status, out := once(append(atCA, "enroll", "--timeout", "60s")...); status != 0 {
+	if status, out := once(append(w.atCA(), "enroll", "--timeout", "60s")...); status != 0 {
 		t.Fatalf("postseal enroll: exit %d\n%s", status, out)
 	}
-	for _, r := range ca.Replies() {
-		if r.Verdict != testca.VerdictGood {
-			t.Errorf("the CA says of the reply: %v", r.Verdict)
-		}
-	}
+	w.wantGoodReplies(t, 2)
 	for _, name := range []string{"alice", "bob"} {
 		e.wantFile("state/certs/"+name+"@example.test/privkey.pem", 0o600)
 	}
@@ -245,7 +288,7 @@ func TestContainers(t *testing.T) {
 
 // project makes the directory of a mail server with Compose, from the files that the page
 // has copied, changed as it says.
-func project(t *testing.T, ca *testca.CA, listen, smtp string) string {
+func project(t *testing.T, w world) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"compose.postseal.yaml", "postseal.toml"} {
@@ -253,14 +296,24 @@ func project(t *testing.T, ca *testca.CA, listen, smtp string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		changed := strings.NewReplacer("inet:8891@0.0.0.0", listen, "smtp://postfix:25", "smtp://"+smtp, "example.org", "example.test").Replace(string(text))
+		changed := w.adapt(string(text))
 		if name == "postseal.toml" {
-			changed = "resolver = \"" + ca.DNSAddr + "\"\n" + changed
+			changed = "resolver = \"" + w.ca.DNSAddr + "\"\n" + changed
 		}
 		put(t, filepath.Join(dir, name), changed, 0o644)
 	}
 	put(t, filepath.Join(dir, "compose.yaml"), "services:\n  postfix:\n    image: postfix\n", 0o644)
-	put(t, filepath.Join(dir, "addresses"), "alice@example.test\nbob@example.test\n", 0o644)
+	put(t, filepath.Join(dir, "addresses"), mailboxes, 0o644)
+	w.secret(t, filepath.Join(dir, "secrets/dkim.pem"), w.signingKey(t))
+	return dir
+}
+
+// mailboxes is the list that enroll reads.
+const mailboxes = "alice@example.test\nbob@example.test\n"
+
+// signingKey makes a key that signs replies, and publishes its public half.
+func (w world) signingKey(t *testing.T) string {
+	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -269,14 +322,17 @@ func project(t *testing.T, ca *testca.CA, listen, smtp string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca.SetTXT("s1._domainkey.example.test", "v=DKIM1; k=rsa; p="+base64.StdEncoding.EncodeToString(der))
-	private := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
-	secret := filepath.Join(dir, "secrets/dkim.pem")
-	put(t, secret, string(private), 0o640)
-	if err := os.Chown(secret, 0, 8823); err != nil {
+	w.ca.SetTXT("s1._domainkey.example.test", "v=DKIM1; k=rsa; p="+base64.StdEncoding.EncodeToString(der))
+	return string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
+}
+
+// secret makes a file that only the group of both halves can read.
+func (w world) secret(t *testing.T, path, text string) {
+	t.Helper()
+	put(t, path, text, 0o440)
+	if err := os.Chown(path, 0, 8823); err != nil {
 		t.Fatal(err)
 	}
-	return dir
 }
 
 func put(t *testing.T, path, text string, mode fs.FileMode) {

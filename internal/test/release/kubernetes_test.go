@@ -30,18 +30,27 @@ type podTemplate struct{ Spec podSpec }
 
 type podSpec struct {
 	SecurityContext security
-	Containers      []struct {
-		Image           string
-		Args            []string
-		SecurityContext security
-		VolumeMounts    []struct{ Name, MountPath string }
+	Containers      []container
+	Volumes         []volume
+}
+
+type container struct {
+	Name, Image     string
+	Args            []string
+	SecurityContext security
+	Resources       struct{ Limits struct{ Memory string } }
+	LivenessProbe   struct{ Exec struct{ Command []string } }
+	VolumeMounts    []struct {
+		Name, MountPath, SubPath string
+		ReadOnly                 bool
 	}
-	Volumes []struct {
-		Name                  string
-		ConfigMap             struct{ Name string }
-		Secret                struct{ SecretName string }
-		PersistentVolumeClaim struct{ ClaimName string }
-	}
+}
+
+type volume struct {
+	Name                  string
+	ConfigMap             struct{ Name string }
+	Secret                struct{ SecretName string }
+	PersistentVolumeClaim struct{ ClaimName string }
 }
 
 type security struct {
