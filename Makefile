@@ -108,11 +108,13 @@ doors: root deps
 	@CGO_ENABLED=0 $(GO) test -tags doors -count 1 -run '^TestStoriesElsewhere$$' -timeout 15m ./internal/test/pages
 
 # The Debian package on machines of their own, with systemd and without: installed,
-# upgraded, removed, purged; and contrib/first-hour.md, command by command.
+# upgraded, removed, purged; contrib/first-hour.md, command by command; and the images,
+# run by podman as the files of contrib/containers say.
 packages: root deps
+	@.ci/install packages-containers
 	@echo "== Debian package on machines"
 	@$(GO) vet -tags packages ./internal/test/release ./internal/test/pages
-	@CGO_ENABLED=0 $(GO) test -tags packages -count 1 -p 1 -run '^(TestPackage|TestFirstHour)' -timeout 15m ./internal/test/release ./internal/test/pages
+	@CGO_ENABLED=0 $(GO) test -tags packages -count 1 -p 1 -run '^(TestPackage|TestFirstHour|TestContainers|TestPods)' -timeout 15m ./internal/test/release ./internal/test/pages
 
 # Two builds from scratch in two places give the same bytes; make test has it with what
 # is compiled already.

@@ -46,9 +46,13 @@ func TestReadMbox(t *testing.T) {
 }
 
 func TestPackagesAreListed(t *testing.T) {
-	list, err := os.ReadFile(Root(t) + "/.ci/packages")
-	if err != nil {
-		t.Fatal(err)
+	var list []byte
+	for _, name := range []string{"packages", "packages-containers"} {
+		text, err := os.ReadFile(Root(t) + "/.ci/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, text...)
 	}
 	for program, name := range packages {
 		if !strings.Contains(string(list), "\n"+name+" ") {

@@ -1,3 +1,5 @@
+//go:build packages
+
 package release
 
 import (
@@ -21,8 +23,6 @@ import (
 	"postseal/internal/test/mta"
 	"postseal/internal/testca"
 )
-
-const containers = "../../../contrib/containers"
 
 // service is a service of a Compose file, as the loader of Compose understands it. A key
 // that podman is not told of below would be untested, so there may be no other.
@@ -331,19 +331,6 @@ func (w world) secret(t *testing.T, path, text string) {
 	t.Helper()
 	put(t, path, text, 0o440)
 	if err := os.Chown(path, 0, 8823); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func put(t *testing.T, path, text string, mode fs.FileMode) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), mode); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, mode); err != nil {
 		t.Fatal(err)
 	}
 }

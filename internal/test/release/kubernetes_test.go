@@ -2,6 +2,7 @@ package release
 
 import (
 	"encoding/json"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"postseal/internal/cli"
 	"postseal/internal/test/mta"
 )
+
+const containers = "../../../contrib/containers"
 
 // object is a Kubernetes object, as far as the tests look.
 type object struct {
@@ -175,5 +178,18 @@ func wantConfined(t *testing.T, where, image string, pod, c security) {
 	if !yes(pod.RunAsNonRoot) && !yes(c.RunAsNonRoot) || !yes(c.ReadOnlyRootFilesystem) ||
 		c.AllowPrivilegeEscalation == nil || *c.AllowPrivilegeEscalation || !slices.Equal(c.Capabilities.Drop, []string{"ALL"}) {
 		t.Errorf("%s: %+v", where, c)
+	}
+}
+
+func put(t *testing.T, path, text string, mode fs.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
 	}
 }
