@@ -83,7 +83,7 @@ func (s *site) sendOrdinary(user, subject string) (mark string) {
 	from := "somebody@" + s.ca.MailDomain
 	msg := fmt.Sprintf("From: %s\r\nTo: %s@%s\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: <%d@%s>\r\n\r\n%s\r\n",
 		from, user, domain, subject, time.Now().Format(time.RFC1123Z), s.bodies.Load(), s.ca.MailDomain, mark)
-	if err := mta.Send(smtpAddr, from, user+"@"+domain, []byte(msg)); err != nil {
+	if err := mta.Send(s.smtp, from, user+"@"+domain, []byte(msg)); err != nil {
 		s.t.Fatalf("%q was not taken: %v", subject, err)
 	}
 	return mark

@@ -3,6 +3,7 @@
 package recipes
 
 import (
+	"net"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -13,11 +14,13 @@ import (
 // configuration: smtpd is chrooted, sendmail(1) works, local users have mailboxes.
 func (s *site) startPostfix() {
 	s.t.Helper()
-	s.sh("postconf -e inet_interfaces=127.0.0.1") // the world has port 25 of another address
+	host, _, err := net.SplitHostPort(s.smtp) // the world has port 25 of another address
+	s.must(err)
+	s.sh("postconf -e inet_interfaces=" + host)
 	s.sh("newaliases; /usr/lib/postfix/configure-instance.sh -")
 	// Postfix waits for a file that has only just been written to become older.
 	s.sh("touch -d '1 minute ago' /etc/postfix/main.cf /etc/postfix/master.cf; postfix start")
-	s.waitPort(smtpAddr)
+	s.waitPort(s.smtp)
 	if strings.Contains(s.sh("postconf -M smtp/inet"), "n       -       y") == false {
 		s.t.Fatal("smtpd is not chrooted: this is not Debian's configuration")
 	}
@@ -57,7 +60,7 @@ func milterRow(start func(*site)) row {
 			s.ca.SetRelay("127.0.0.1:1")
 			s.stopMilter()
 			start(s)
-			s.ca.SetRelay(smtpAddr)
+			s.ca.SetRelay(s.smtp)
 		}
 	}
 	return row{

@@ -50,13 +50,14 @@ type site struct {
 	log    *mta.Output
 	milter *milterProcess
 	bodies *atomic.Int32 // numbers the ordinary mails
+	smtp   string        // where the mail server listens
 
 	// mailbox returns a user's mail. The default reads Maildirs and mbox files.
 	mailbox func(user string) [][]byte
 }
 
 func newSite(t *testing.T) *site {
-	s := &site{t: t, forge: new(atomic.Bool), log: new(mta.Output), milter: new(milterProcess), bodies: new(atomic.Int32)}
+	s := &site{t: t, forge: new(atomic.Bool), log: new(mta.Output), milter: new(milterProcess), bodies: new(atomic.Int32), smtp: smtpAddr}
 	s.mailbox = s.systemMailbox
 	t.Cleanup(s.logIfFailed)
 	s.writeFile("/etc/hosts", "127.0.0.1 mail.example.test mail localhost\n", 0o644)
