@@ -299,13 +299,14 @@ sed -i '/^MAILER_DEFINITIONS/e cat sendmail/sendmail.mc' /etc/mail/sendmail.mc`}
 	},
 	"getmail": {
 		page: "contrib/getmail/README.md", image: "postfix", login: "you", setup: postfix + provider,
-		hands: map[string]hand{"systemctl --user enable --now postseal-getmail": {"your account to `~/.config/getmail/postseal`",
+		hands: map[string]hand{"systemctl --user enable --now postseal-getmail postseal-look.timer": {"your account to `~/.config/getmail/postseal`",
 			"sed -i 's/mail.example.test/mail.example.org/; s/alice/you/' ~/.config/getmail/postseal"}},
 		other: map[string]other{
-			"systemctl --user enable --now postseal-getmail": {noSession, `unit=~/.config/systemd/user/postseal-getmail.service
-XDG_RUNTIME_DIR=/tmp systemd-analyze --user verify $unit && { $(sed -n "s,%h,$HOME,; s/^ExecStart=//p" $unit) &>/dev/null & getmail=$!; }`},
-			"journalctl --user -u postseal-getmail":           {noSession, "kill -0 $getmail"},
-			"systemctl --user disable --now postseal-getmail": {noSession, "kill $getmail"},
+			"systemctl --user enable --now postseal-getmail postseal-look.timer": {noSession, `unit=~/.config/systemd/user/postseal-getmail.service
+XDG_RUNTIME_DIR=/tmp systemd-analyze --user verify $unit && { $(sed -n "s,%h,$HOME,; s/^ExecStart=//p" $unit) &>/dev/null & getmail=$!; }
+XDG_RUNTIME_DIR=/tmp systemd-analyze --user verify ~/.config/systemd/user/postseal-look.timer`},
+			"journalctl --user -u postseal-getmail":                               {noSession, "kill -0 $getmail"},
+			"systemctl --user disable --now postseal-getmail postseal-look.timer": {noSession, "kill $getmail"},
 		},
 		wants: map[string]string{orderCommand: itSucceeded},
 	},

@@ -110,7 +110,32 @@ func TestGetmail(t *testing.T) {
 		s.startIMAP()
 		f := fetcher{"getmail/getmailrc", ".config/getmail/postseal", "getmail --rcfile=$HOME/.config/getmail/postseal --idle=INBOX"}
 		s.fetchRow(f).run(s, "getmail, IDLE")
+		s.wantSecondLook("carol", f)
 	})
+}
+
+// wantSecondLook has a challenge arrive that the fetcher does not see, as between its
+// look and IDLE, and wants the second look to answer it, and the first one to do nothing
+// about it when it wakes up.
+func (s *site) wantSecondLook(user string, f fetcher) {
+	s.t.Helper()
+	s.follow(f, user)
+	s.sh("pkill -STOP -u " + user + " getmail")
+	if status, out := s.cert(user, "-e", user+"@"+domain, "--timeout", "2s"); status != 75 {
+		s.t.Errorf("postseal cert: exit %d, want 75\n%s", status, out)
+	}
+	s.wantInBox(user, challengeSubject, 1)
+	before := s.replies()
+	for _, name := range []string{"ExecStartPre", "ExecStart"} {
+		command := strings.ReplaceAll(s.setting("getmail/postseal-look.service", name), "%h", "/home/"+user)
+		s.sh("runuser -u " + user + " -- env HOME=/home/" + user + " " + command)
+	}
+	s.wantAnsweredSince(before, user, user)
+	s.sh("pkill -CONT -u " + user + " getmail")
+	s.waitIdle(user)
+	if now := s.replies(); total(now) != total(before)+1 {
+		s.t.Errorf("the CA received replies %v, before %v", now, before)
+	}
 }
 
 func TestFetchmail(t *testing.T) {
@@ -118,5 +143,26 @@ func TestFetchmail(t *testing.T) {
 		s.startIMAP()
 		f := fetcher{"fetchmail/fetchmailrc", ".fetchmailrc", "fetchmail -N -d 5"}
 		s.fetchRow(f).run(s, "fetchmail, IDLE")
+		s.wantSeenMeanwhile("carol", f)
 	})
+}
+
+// wantSeenMeanwhile wants a mail to be shown that comes while the fetcher is busy with
+// another one.
+func (s *site) wantSeenMeanwhile(user string, f fetcher) {
+	s.t.Helper()
+	const seen, hold = "/tmp/seen-meanwhile", "/tmp/hold"
+	s.writeFile(seen, "", 0o666)
+	s.must(os.Remove(pipe))
+	s.writeFile(pipe, "#!/bin/sh\ngrep 'ordinary mail number' >>"+seen+"\nwhile [ -e "+hold+" ]; do sleep 0.1; done\n", 0o755)
+	s.follow(f, user)
+	s.writeFile(hold, "", 0o644)
+	shown := func(mark string) func() bool {
+		return func() bool { return strings.Contains(s.readFile(seen), mark) }
+	}
+	s.waitFor("the first mail", shown(s.sendOrdinary(user, "ACME: one")))
+	second := s.sendOrdinary(user, "ACME: two")
+	s.wantInBox(user, second, 1)
+	s.must(os.Remove(hold))
+	s.waitFor("the mail that came meanwhile", shown(second))
 }

@@ -32,9 +32,11 @@ func TestSystemdUnits(t *testing.T) {
 			s.sh("systemd-analyze security --offline=true --threshold=" + threshold + " /usr/lib/systemd/system/" + unit)
 		}
 		s.sh("systemd-analyze calendar '*-*-* 00/12:00:00'")
-		s.install("getmail/postseal-getmail.service", "/usr/lib/systemd/user/postseal-getmail.service")
-		if out := s.sh("systemd-analyze --user verify /usr/lib/systemd/user/postseal-getmail.service 2>&1 || true"); strings.Contains(out, "Unknown") {
-			t.Error(out)
+		for _, unit := range []string{"postseal-getmail.service", "postseal-look.service", "postseal-look.timer"} {
+			s.install("getmail/"+unit, "/usr/lib/systemd/user/"+unit)
+			if out := s.sh("systemd-analyze --user verify /usr/lib/systemd/user/" + unit + " 2>&1 || true"); strings.Contains(out, "Unknown") {
+				t.Error(out)
+			}
 		}
 	})
 }
@@ -48,13 +50,13 @@ func TestSystemdActivation(t *testing.T) {
 		s.maildirs()
 		s.add("postfix-milter/main.cf", "/etc/postfix/main.cf")
 		s.startPostfix()
-		socket := s.setting("postseal-milter.socket", "ListenStream")
+		socket := s.setting("systemd/postseal-milter.socket", "ListenStream")
 		if socket != "/var/spool/postfix/postseal/milter.sock" {
 			t.Fatalf("ListenStream=%s is not where Postfix looks", socket)
 		}
 		start := func(s *site) {
-			user := s.setting("postseal-milter.service", "User")
-			command := strings.Fields(s.setting("postseal-milter.service", "ExecStart"))
+			user := s.setting("systemd/postseal-milter.service", "User")
+			command := strings.Fields(s.setting("systemd/postseal-milter.service", "ExecStart"))
 			args := append([]string{"--listen=" + socket, "setpriv", "--reuid=" + user, "--regid=" + user, "--init-groups"}, command...)
 			cmd := exec.Command("systemd-socket-activate", args...)
 			cmd.Stdout, cmd.Stderr, cmd.Dir = s.log, s.log, "/"
@@ -63,8 +65,8 @@ func TestSystemdActivation(t *testing.T) {
 			s.must(cmd.Start())
 			s.milter.cmd = cmd
 			s.waitFor("the socket", func() bool { return fileExists(socket) })
-			s.sh("chown " + s.setting("postseal-milter.socket", "SocketUser") + ":" + s.setting("postseal-milter.socket", "SocketGroup") +
-				" " + socket + " && chmod " + s.setting("postseal-milter.socket", "SocketMode") + " " + socket)
+			s.sh("chown " + s.setting("systemd/postseal-milter.socket", "SocketUser") + ":" + s.setting("systemd/postseal-milter.socket", "SocketGroup") +
+				" " + socket + " && chmod " + s.setting("systemd/postseal-milter.socket", "SocketMode") + " " + socket)
 			listening("unix", socket) // the first connection starts it
 			s.waitFor("postseal-milter", func() bool { return strings.Count(s.log.String(), "msg=listening") > started })
 		}
@@ -76,7 +78,7 @@ func TestSystemdActivation(t *testing.T) {
 // setting returns a value of a unit.
 func (s *site) setting(unit, name string) string {
 	s.t.Helper()
-	for line := range strings.Lines(s.readFile(contrib("systemd/" + unit))) {
+	for line := range strings.Lines(s.readFile(contrib(unit))) {
 		if value, ok := strings.CutPrefix(line, name+"="); ok {
 			return strings.TrimSpace(value)
 		}
