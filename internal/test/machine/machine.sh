@@ -22,9 +22,20 @@ packages() {
 	exim) echo exim4-daemon-heavy ;;
 	opensmtpd) echo opensmtpd procmail ;;
 	sendmail) echo sendmail-bin sensible-mda ;;
+	chasquid) echo chasquid dovecot-lmtpd ;;
+	courier) echo courier-mta ;;
+	cyrus) echo postfix cyrus-imapd ;;
+	haraka) echo nodejs dovecot-lmtpd ;;
 	package) echo man-db bash-completion ;;
 	fresh) echo --download-only postfix libnss3-tools ;;
 	*) echo "unknown" >&2 && return 1 ;;
+	esac
+}
+
+# What npm installs below /opt/NAME, beside the packages.
+modules() {
+	case $1 in
+	haraka) echo Haraka@3.1.1 ;;
 	esac
 }
 
@@ -58,6 +69,14 @@ make_image() {
 	cat /etc/resolv.conf >"$root/etc/resolv.conf"
 	# shellcheck disable=SC2046
 	in_image apt-get -q -y -o APT::Keep-Downloaded-Packages=false install $(packages "$1")
+	[ -z "$(modules "$1")" ] || install_modules "$1" "$root/opt/$1"
+}
+
+# The host's npm: Debian's comes with 400 packages. The modules run no script of theirs.
+install_modules() {
+	mkdir -p "$2"
+	# shellcheck disable=SC2046
+	npm install --prefix "$2" --cache "$cache/npm" --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error $(modules "$1")
 }
 
 in_image() {
@@ -70,6 +89,7 @@ in_image() {
 image() {
 	local cache=$1 root=$1/$2 want
 	want="$(packages base) $(packages "$2")"
+	[ -z "$(modules "$2")" ] || want+=" $(modules "$2")"
 	mkdir -p "$cache"
 	exec 8>"$cache/lock"
 	flock 8

@@ -47,6 +47,47 @@ echo 127.0.0.1 mail.example.org >>/etc/hosts`
 	yours = `sed -i 's/example\.test/example.org/; s,/etc/dkim/,/etc/postseal/,' `
 )
 
+// submission has postseal log in at the port for that, where tls has put a certificate.
+const submission = `
+chmod 640 /etc/postseal/smtp.password
+cat >/etc/postseal/postseal.toml <<end
+smtp = "smtp+starttls://postseal%40example.org@mail.example.org:587"
+smtp-password-file = "/etc/postseal/smtp.password"
+smtp-ca = "/etc/ssl/mail-root.pem"
+end
+`
+
+// mailboxes is a Dovecot that keeps them, for a user who delivers into them.
+func mailboxes(user string) string {
+	return `
+getent passwd ` + user + ` >/dev/null || useradd --system ` + user + `
+cat >/etc/dovecot/local.conf <<end
+mail_location = maildir:~/Maildir
+auth_username_format = %Ln
+service lmtp {
+  unix_listener lmtp {
+    user = ` + user + `
+    mode = 0600
+  }
+}
+end
+systemctl restart dovecot
+`
+}
+
+// tls puts a certificate of the mail server into a directory, and makes its name known.
+func tls(dir, owner string) string {
+	return `
+mkdir -p ` + dir + `
+cd ` + dir + `
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=mail.example.org \
+	-addext subjectAltName=DNS:mail.example.org -keyout privkey.pem -out fullchain.pem
+cp fullchain.pem /etc/ssl/mail-root.pem
+chown -R ` + owner + `: .
+echo 127.0.0.1 mail.example.org >>/etc/hosts
+`
+}
+
 // Commands that many pages have.
 const (
 	orderCommand  = "postseal cert -e you@example.org --dry-run"
@@ -295,6 +336,83 @@ sed -i '/MASQUERADE_AS/s/example\.test/example.org/' /etc/mail/sendmail.mc`,
 		hands: map[string]hand{"make -C /etc/mail": {"the line of `sendmail.mc` to `/etc/mail/sendmail.mc`, above MAILER_DEFINITIONS",
 			"grep -q postseal /etc/mail/sendmail.mc && exit\n" + signing + `
 sed -i '/^MAILER_DEFINITIONS/e cat sendmail/sendmail.mc' /etc/mail/sendmail.mc`}},
+		wants: answered(milterJournal),
+	},
+	"chasquid": {
+		page: "contrib/chasquid/README.md", image: "chasquid",
+		first: []chapter{theUser}, setup: mailboxes("chasquid") + tls("/etc/chasquid/certs/mail.example.org", "chasquid") + `
+cat >>/etc/chasquid/chasquid.conf <<end
+mail_delivery_agent_bin: "/usr/bin/mda-lmtp"
+mail_delivery_agent_args: "--addr"
+mail_delivery_agent_args: "/run/dovecot/lmtp"
+mail_delivery_agent_args: "-f"
+mail_delivery_agent_args: "%from%"
+mail_delivery_agent_args: "-d"
+mail_delivery_agent_args: "%to%"
+end
+chasquid-util user-add you@example.org --password=secret
+chgrp chasquid /etc/chasquid/domains/example.org/users
+chmod 640 /etc/chasquid/domains/example.org/users
+install -d /etc/systemd/system/chasquid-smtp.socket.d # the world has port 25 of another address
+printf '[Socket]\nListenStream=\nListenStream=127.0.0.1:25\n' >/etc/systemd/system/chasquid-smtp.socket.d/local.conf
+systemctl daemon-reload
+systemctl stop chasquid-smtp.socket
+systemctl reset-failed 'chasquid*' # it had no domain when the machine started
+systemctl restart chasquid`,
+		hands: map[string]hand{orderCommand: {"To `/etc/postseal/postseal.toml` add where to log in", submission + signing}},
+		wants: answered(pipeJournal),
+	},
+	"haraka": {
+		page: "contrib/haraka/README.md", image: "haraka",
+		first: []chapter{theUser}, setup: mailboxes("haraka") + `
+/opt/haraka/node_modules/.bin/haraka -i /etc/haraka >/dev/null
+install -d -o haraka /etc/haraka/queue` + tls("/etc/haraka/config", "haraka") + `
+cd /etc/haraka/config
+printf '%s\n' tls auth/flat_file rcpt_to.in_host_list queue/lmtp >plugins
+printf '%s\n' listen=127.0.0.1:25,127.0.0.1:587 user=haraka group=haraka >smtp.ini
+printf '%s\n' key=privkey.pem cert=fullchain.pem >tls.ini
+printf '%s\n' '[core]' methods=PLAIN '[users]' postseal@example.org=secret >auth_flat_file.ini
+echo example.org >host_list
+echo mail.example.org >me
+echo path=/run/dovecot/lmtp >lmtp.ini
+echo local_mx_ok=true >outbound.ini
+cat >/etc/systemd/system/haraka.service <<end
+[Service]
+ExecStart=/opt/haraka/node_modules/.bin/haraka -c /etc/haraka
+end
+systemctl daemon-reload`,
+		hands: map[string]hand{"systemctl restart haraka": {"Add a line `postseal` to `/etc/haraka/config/plugins`",
+			"if [ ! -e /etc/haraka/plugins/postseal.js ]; then sed -i /postseal/d /etc/haraka/config/plugins; exit; fi\n" +
+				"sed -i 's,^queue/,postseal\\n&,' /etc/haraka/config/plugins\necho secret >/etc/postseal/smtp.password\nchgrp postseal /etc/postseal/smtp.password" +
+				submission + signing}},
+		wants: map[string]string{orderCommand: itSucceeded},
+	},
+	"courier": {
+		page: "contrib/courier/README.md", image: "courier",
+		first: []chapter{theUser}, setup: `
+printf '%s\n' localhost example.org >/etc/courier/locals
+echo example.org >/etc/courier/esmtpacceptmailfor.dir/default
+sed -i 's/^PORT=smtp/PORT=25\nADDRESS=127.0.0.1/' /etc/courier/esmtpd
+echo ":[127.0.0.9],2525" >/etc/courier/esmtproutes
+runuser -u you -- maildirmake /home/you/Maildir
+makeacceptmailfor
+makesmtpaccess
+makealiases
+systemctl start courier-authdaemon courierfilter`,
+		hands: map[string]hand{"cat courier/esmtpd >>/etc/courier/esmtpd": {"with `[[dkim]]`", signing}},
+		wants: answered(pipeJournal),
+	},
+	"cyrus": {
+		page: "contrib/cyrus/README.md", image: "cyrus",
+		first: milterAdded, setup: postfix + `
+echo 'autocreate_post: yes' >>/etc/imapd.conf
+sed -i '/pop3d\|nntpd\|httpd\|timsieved\|imapd -U/d' /etc/cyrus.conf
+adduser --quiet postfix mail
+systemctl restart cyrus-imapd
+postconf -e mailbox_transport=lmtp:unix:/run/cyrus/socket/lmtp
+postconf -F lmtp/unix/chroot=n
+postfix reload`,
+		hands: map[string]hand{orderCommand: {"has answered a challenge before Postfix", signing + "\nsystemctl restart postseal-milter"}},
 		wants: answered(milterJournal),
 	},
 	"getmail": {

@@ -4,11 +4,14 @@ package recipes
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/emersion/go-smtp"
 
 	"postseal/internal/test/mta"
 	"postseal/internal/testca"
@@ -79,14 +82,19 @@ func (s *site) wantForgedIgnored(as, name string) {
 // sendOrdinary sends a mail from the outside and returns a text that is in it alone.
 func (s *site) sendOrdinary(user, subject string) (mark string) {
 	s.t.Helper()
+	mark, err := s.trySend(user, subject)
+	if err != nil {
+		s.t.Fatalf("%q was not taken: %v", subject, err)
+	}
+	return mark
+}
+
+func (s *site) trySend(user, subject string) (mark string, err error) {
 	mark = fmt.Sprintf("ordinary mail number %d.", s.bodies.Add(1))
 	from := "somebody@" + s.ca.MailDomain
 	msg := fmt.Sprintf("From: %s\r\nTo: %s@%s\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: <%d@%s>\r\n\r\n%s\r\n",
 		from, user, domain, subject, time.Now().Format(time.RFC1123Z), s.bodies.Load(), s.ca.MailDomain, mark)
-	if err := mta.Send(s.smtp, from, user+"@"+domain, []byte(msg)); err != nil {
-		s.t.Fatalf("%q was not taken: %v", subject, err)
-	}
-	return mark
+	return mark, mta.Send(s.smtp, from, user+"@"+domain, []byte(msg))
 }
 
 // wantFlow sends ordinary mail and waits for it in the mailbox.
@@ -122,6 +130,7 @@ const (
 	delivered fate = "delivered"
 	again     fate = "tried again" // by the neighbour's queue
 	copied    fate = "delivered, copy tried again"
+	refused   fate = "refused for now" // the sender's queue tries again
 )
 
 // fateLine is a line of the table in a recipe's README.
@@ -188,6 +197,10 @@ func (s *site) breakPipe(status string) {
 func (s *site) wantFate(user, status string, want fate, q queue) {
 	s.t.Helper()
 	s.t.Logf("postseal-pipe %s: %s", status, want)
+	if want == refused {
+		s.wantRefused(user, status)
+		return
+	}
 	mark := s.sendOrdinary(user, "ACME: not a challenge")
 	if want != again {
 		s.wantInBox(user, mark, 1)
@@ -213,8 +226,24 @@ func (s *site) wantFate(user, status string, want fate, q queue) {
 	s.wantInBox(user, mark, 1)
 }
 
+// wantRefused wants a 4xx reply and no delivery.
+func (s *site) wantRefused(user, status string) {
+	s.t.Helper()
+	mark, err := s.trySend(user, "ACME: not a challenge")
+	var reply *smtp.SMTPError
+	if !errors.As(err, &reply) || !reply.Temporary() {
+		s.t.Errorf("postseal-pipe %s: the mail server said %v, want a temporary error", status, err)
+	}
+	s.wantFlow(user) // what came later has arrived, so that would have
+	if len(s.inBox(user, mark)) > 0 {
+		s.t.Errorf("postseal-pipe %s: the mail is delivered although its sender will try again", status)
+	}
+}
+
 // blocked is a configuration whose SMTP server is not there.
 const blocked = "smtp = \"smtp://127.0.0.1:26\"\n"
+
+var smtpSetting = regexp.MustCompile(`(?m)^smtp = .*\n`)
 
 // wantRetried blocks the way out while the challenge arrives, opens it, flushes the
 // queue and wants the order to end well. restart makes the mail half read its
@@ -222,7 +251,7 @@ const blocked = "smtp = \"smtp://127.0.0.1:26\"\n"
 func (s *site) wantRetried(as, name string, restart func(), flush string) {
 	s.t.Helper()
 	text := s.readFile(config)
-	s.must(os.WriteFile(config, []byte(blocked+text), 0o644))
+	s.must(os.WriteFile(config, []byte(blocked+smtpSetting.ReplaceAllString(text, "")), 0o644))
 	restart()
 	if status, out := s.cert(as, "-e", name+"@"+domain, "--timeout", "2s"); status != 75 {
 		s.t.Errorf("postseal cert: exit %d, want 75\n%s", status, out)

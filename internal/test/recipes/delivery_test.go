@@ -37,6 +37,18 @@ func pipeRow(as, readme string, q queue) row {
 	}
 }
 
+// refusingRow is pipeRow for a mail server that runs postseal-pipe before it accepts the
+// mail: what cannot be answered now stays in the sender's queue.
+func refusingRow(readme string) row {
+	r := pipeRow("", readme, queue{length: func() int { return 0 }})
+	r[retried].note = "ok (by the CA's queue)"
+	r[retried].run = func(s *site) {
+		s.wantRetried("", "dave", nothing, "")
+		s.wantInBox("dave", challengeSubject, 1)
+	}
+	return r
+}
+
 func TestPostfixPipe(t *testing.T) {
 	onMachine(t, "postfix", func(s *site) {
 		s.signOurselves()
