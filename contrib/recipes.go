@@ -7,5 +7,5 @@ import "embed"
 
 // Recipes are the files that recipes are made of, by their path below contrib.
 //
-//go:embed dovecot exim lib maildrop opensmtpd postfix-milter postfix-opendkim postfix-pipe postfix-rspamd procmail sendmail sudoers.d systemd
+//go:embed courier dovecot exim lib maildrop opensmtpd postfix-milter postfix-opendkim postfix-pipe postfix-rspamd procmail sendmail sudoers.d systemd
 var Recipes embed.FS

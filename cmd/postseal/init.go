@@ -22,7 +22,7 @@ import (
 // initCmd are the flags of "postseal init".
 type initCmd struct {
 	Email    []string `short:"e" placeholder:"ADDR" help:"An address of yours, for the check and the examples."`
-	Via      string   `placeholder:"NAME" help:"Who hands over the mail: postfix, sendmail, exim, opensmtpd, dovecot, procmail, maildrop, postfix-pipe or none (default: what is found)."`
+	Via      string   `placeholder:"NAME" help:"Who hands over the mail: postfix, sendmail, exim, opensmtpd, courier, dovecot, procmail, maildrop, postfix-pipe or none (default: what is found)."`
 	Contact  []string `placeholder:"ADDR" help:"Where the CA may reach you."`
 	AgreeTOS bool     `name:"agree-tos" help:"Agree to the CA's terms of service."`
 	DKIMKey  []string `name:"dkim-key" sep:"none" placeholder:"DOMAIN:SELECTOR:FILE" help:"Let postseal sign its replies with this key (default: the mail server signs)."`

@@ -42,6 +42,7 @@ var (
 	debianExim      = map[string]string{"usr/sbin/exim4": "", "usr/sbin/exim": "", "etc/exim4/update-exim4.conf.conf": "", "usr/sbin/sendmail": ""}
 	debianSendmail  = map[string]string{"usr/sbin/sendmail-mta": "", "etc/mail/sendmail.mc": "", "usr/bin/procmail": ""}
 	debianOpenSMTPD = map[string]string{"usr/sbin/smtpd": "", "etc/smtpd.conf": "", "usr/bin/maildrop": ""}
+	debianCourier   = map[string]string{"usr/sbin/courier": "", "etc/courier/courierd": "", "usr/sbin/sendmail": ""}
 	debianDovecot   = map[string]string{"usr/lib/dovecot/modules/lib90_sieve_plugin.so": "", "etc/dovecot/dovecot.conf": ""}
 	freeBSDPostfix  = map[string]string{"usr/local/sbin/postfix": "", "usr/local/etc/postfix/main.cf": ""}
 )
@@ -69,6 +70,7 @@ func TestFind(t *testing.T) {
 		"Exim":                    {debianExim, "exim", "exim", ""},
 		"Sendmail with procmail":  {debianSendmail, "sendmail procmail", "sendmail", "procmail"},
 		"OpenSMTPD with maildrop": {debianOpenSMTPD, "opensmtpd maildrop", "opensmtpd", "maildrop"},
+		"courier-mta":             {debianCourier, "courier", "courier", ""},
 		"Dovecot behind Postfix":  {join(debianPostfix, debianDovecot), "postfix dovecot", "postfix", ""},
 		"Dovecot alone":           {debianDovecot, "dovecot", "dovecot", ""},
 		"two mail servers":        {join(debianPostfix, debianExim), "postfix exim", "postfix exim", ""},

@@ -68,6 +68,7 @@ const (
 
 var (
 	deliver      = part{from: "lib/deliver", to: "/usr/lib/postseal/deliver", mode: 0o755}
+	before       = part{from: "lib/before", to: "/usr/lib/postseal/before"}
 	sudoers      = part{from: "sudoers.d/postseal", to: "/etc/sudoers.d/postseal", place: NewFile, mode: 0o440, shared: true, mark: mark}
 	renewalUnits = units("postseal-renew.service", "postseal-renew.timer")
 	milterUnits  = units("postseal-milter.service", "postseal-milter.socket")
@@ -121,7 +122,7 @@ var Servers = []*MailServer{
 		Name: "opensmtpd", Title: "OpenSMTPD",
 		programs: []string{"sbin/smtpd"}, files: []string{"etc/smtpd.conf", "etc/mail/smtpd.conf"},
 		recipe: []part{
-			{from: "lib/before", to: "/usr/lib/postseal/before"},
+			before,
 			sudoers,
 			{
 				what: `wrapper "postseal" in an action of `, to: "/etc/smtpd.conf", place: byHand, shared: true,
@@ -131,6 +132,18 @@ var Servers = []*MailServer{
 		},
 		note:     "then add  wrapper \"postseal\"  to each action of /etc/smtpd.conf that delivers to users",
 		commands: []string{"smtpd -n", "systemctl restart opensmtpd"},
+	},
+	{
+		Name: "courier", Title: "courier-mta",
+		programs: []string{"sbin/courier"}, files: []string{"etc/courier/courierd"},
+		recipe: []part{
+			before,
+			sudoers,
+			{from: "courier/esmtpd", to: "/etc/courier/esmtpd", place: AtEnd, mark: "NOADDRREWRITE=[12]"},
+			{from: "courier/courierd", to: "/etc/courier/courierd", place: AtEnd, mark: mark},
+		},
+		note:     "where DEFAULTDELIVERY is not ./Maildir, put yours into its last line; users with a ~/.courier add its first line there",
+		commands: []string{"systemctl restart courier courier-mta"},
 	},
 	{
 		Name: "dovecot", Title: "Dovecot with Pigeonhole", delivers: true,

@@ -104,6 +104,14 @@ func TestInitOpenSMTPD(t *testing.T) {
 	})
 }
 
+func TestInitCourier(t *testing.T) {
+	onMachine(t, "courier", func(s *site) {
+		s.initialise()
+		s.startCourier()
+		s.wantOrder()
+	})
+}
+
 func TestInitDovecot(t *testing.T) {
 	onMachine(t, "postfix", func(s *site) {
 		s.initialise("--via", "dovecot")
