@@ -186,10 +186,11 @@ func (s *site) endOf(n int, to string) string {
 		}
 		return result != ""
 	})
+	// A command may have left something in the background.
+	s.waitFor("the end of the command", func() bool { _, err := runShell("pgrep -u alice"); return err != nil })
 	files, err := filepath.Glob(dir + "/*")
 	s.must(err)
 	for _, name := range files {
-		s.waitFor("the end of a command", func() bool { _, err := runShell("fuser -s " + name); return err != nil })
 		data, err := os.ReadFile(name)
 		s.must(err)
 		result += "\n" + name + ":\n" + sameForAll.ReplaceAllString(string(data), "")
