@@ -14,6 +14,13 @@ func (s *site) startDovecot(script string) {
 	s.install("dovecot/"+script, "/etc/dovecot/sieve/postseal.sieve")
 	s.install("dovecot/postseal", "/etc/dovecot/sieve-bin/postseal")
 	s.install("dovecot/postseal-again", "/usr/lib/postseal/postseal-again")
+	s.sh("sievec -c /etc/dovecot/dovecot.conf /etc/dovecot/sieve/postseal.sieve")
+	s.startDelivery()
+}
+
+// startDelivery has Dovecot deliver for Postfix.
+func (s *site) startDelivery() {
+	s.t.Helper()
 	s.writeFile("/etc/dovecot/local.conf", `
 mail_location = maildir:~/Maildir
 auth_username_format = %Ln
@@ -25,7 +32,6 @@ service lmtp {
   }
 }
 `, 0o644)
-	s.sh("sievec -c /etc/dovecot/dovecot.conf /etc/dovecot/sieve/postseal.sieve")
 	s.sh("postconf -e mailbox_transport=lmtp:unix:private/dovecot-lmtp")
 	s.startPostfix()
 	s.sh("dovecot")
@@ -62,5 +68,23 @@ func TestDovecotCopy(t *testing.T) {
 			s.wantInBox("dave", challengeSubject, 1)
 		}
 		r.run(s, "Dovecot LMTP, sieve pipe :copy")
+	})
+}
+
+// Users with a script and a state directory of their own, where the admin allows it.
+func TestDovecotOwn(t *testing.T) {
+	onMachine(t, "postfix", func(s *site) {
+		s.personal()
+		s.install("dovecot/91-postseal-own.conf", "/etc/dovecot/conf.d/91-postseal-own.conf")
+		s.sh("install -d /etc/dovecot/sieve-own-bin && ln -s /usr/bin/postseal-pipe /etc/dovecot/sieve-own-bin/")
+		s.everyHome("dovecot/own.sieve", ".dovecot.sieve")
+		s.startDelivery()
+		r := pipeRow("self", "dovecot/README.md", postfixQueue)
+		r[retried].note = "ok (forgotten, answered by hand)"
+		r[retried].run = func(s *site) {
+			s.wantRetried("dave", "dave", nothing, "runuser -u dave -- env HOME=/home/dave postseal-pipe < /home/dave/Maildir/new/*")
+			s.wantInBox("dave", challengeSubject, 1)
+		}
+		r.run(s, "Dovecot LMTP, a user's own sieve")
 	})
 }
