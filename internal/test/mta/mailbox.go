@@ -39,6 +39,18 @@ func WaitMaildir(t testing.TB, dir string, n int) [][]byte {
 // exist yet is empty.
 func ReadMaildir(t testing.TB, dir string) [][]byte {
 	t.Helper()
+	for {
+		messages, err := readMaildir(dir)
+		if err == nil {
+			return messages
+		}
+		if !errors.Is(err, fs.ErrNotExist) { // a reader has just given a file another name
+			t.Fatal(err)
+		}
+	}
+}
+
+func readMaildir(dir string) ([][]byte, error) {
 	type message struct {
 		at   time.Time
 		data []byte
@@ -47,22 +59,22 @@ func ReadMaildir(t testing.TB, dir string) [][]byte {
 	for _, sub := range []string{"new", "cur"} {
 		entries, err := os.ReadDir(filepath.Join(dir, sub))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Fatal(err)
+			return nil, err
 		}
 		for _, entry := range entries {
 			info, err := entry.Info()
 			if err != nil {
-				t.Fatal(err)
+				return nil, err
 			}
 			data, err := os.ReadFile(filepath.Join(dir, sub, entry.Name()))
 			if err != nil {
-				t.Fatal(err)
+				return nil, err
 			}
 			messages = append(messages, message{info.ModTime(), data})
 		}
 	}
 	slices.SortStableFunc(messages, func(a, b message) int { return a.at.Compare(b.at) })
-	return collect(messages, func(m message) []byte { return m.data })
+	return collect(messages, func(m message) []byte { return m.data }), nil
 }
 
 // ReadMbox returns the messages of an mbox file, without their "From " lines. One

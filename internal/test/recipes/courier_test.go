@@ -33,6 +33,7 @@ func (s *site) startCourier() {
 	for _, user := range people {
 		s.sh("runuser -u " + user + " -- maildirmake /home/" + user + "/Maildir")
 	}
+	s.sh("systemd-tmpfiles --create --prefix=/run/courier") // as at boot
 	s.sh("makeacceptmailfor; makesmtpaccess; makealiases; authdaemond start; courierfilter start; courier start; esmtpd start")
 	s.waitPort(smtpAddr)
 }
