@@ -50,6 +50,7 @@ type Entry struct {
 	Gone    Moment `json:"gone_since,omitempty"`
 	Left    Moment `json:"left_since,omitempty"` // gone for the grace: not renewed any more
 	Tries   []Try  `json:"tries,omitempty"`
+	lacks   int    // of how many kinds it has no certificate, in the run that planned
 }
 
 // Try is what came of the orders for an address and kind, or of its revocation, until one
@@ -86,8 +87,14 @@ func (m *Memory) Failed(addr, kind string, err error, now time.Time) {
 
 // Succeeded notes that an order for an address and kind has succeeded, or its revocation.
 func (m *Memory) Succeeded(addr, kind string) {
-	if n, ok := m.find(state.Key(addr)); ok {
-		m.Entries[n].forget(kind)
+	n, ok := m.find(state.Key(addr))
+	if !ok {
+		return
+	}
+	e := &m.Entries[n]
+	e.forget(kind)
+	if e.lacks--; e.lacks == 0 {
+		e.Wanted = 0
 	}
 }
 

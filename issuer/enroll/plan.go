@@ -168,21 +168,21 @@ func (p *plan) present(addr string, e Entry) {
 	}
 	e.Gone = 0
 	e.Tries = slices.Clone(e.Tries)
-	waits := false
+	e.lacks = 0
 	for _, kind := range p.table.Kinds {
 		switch what := p.have.state(e.Address, kind); what {
 		case Certificate, Expired, Shared:
 			e.forget(kind)
 			p.step(addr, kind, ActionHas, reasonHas)
 		case InFlight:
-			waits = true
+			e.lacks++
 			p.resume(addr, kind, e.tried(kind))
 		default:
-			waits = true
+			e.lacks++
 			p.want(addr, kind, &e, what == Revoked)
 		}
 	}
-	if !waits {
+	if e.lacks == 0 {
 		e.Wanted = 0
 	}
 	e.Tries = slices.DeleteFunc(e.Tries, func(t Try) bool { return !slices.Contains(p.table.Kinds, t.Kind) })

@@ -387,3 +387,29 @@ func TestHoldings(t *testing.T) {
 		}
 	}
 }
+
+// Who has all that is wanted no longer waits, as soon as the last order is done and not
+// only when the next run looks.
+func TestNoLongerWanted(t *testing.T) {
+	tbl := table(t, "kinds=sign,encrypt run=5")
+	m, _, err := Plan(now, tbl, false, source(tbl, "a b c d"), memory("a,w-3"), holdings("a:sign=flight b:sign=cert c:encrypt=revoked"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const all = "a,w-3 b,w+0 c,w+0 d,w+0"
+	if m.text() != all {
+		t.Fatalf("planned %s, want %s", m.text(), all)
+	}
+	for _, step := range []struct{ addr, kind, want string }{
+		{"A", "sign", all},
+		{"a", "encrypt", "a b,w+0 c,w+0 d,w+0"},
+		{"b", "encrypt", "a b c,w+0 d,w+0"},
+		{"c", "sign", "a b c,w+0 d,w+0"},
+		{"c", "encrypt", "a b c d,w+0"},
+		{"d", "encrypt", "a b c d,w+0"}, // the other is for a later run
+	} {
+		if m.Succeeded(full(step.addr), step.kind); m.text() != step.want {
+			t.Errorf("%s has its certificate for %s: %s, want %s", step.addr, step.kind, m.text(), step.want)
+		}
+	}
+}
