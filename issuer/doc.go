@@ -48,6 +48,7 @@
 //	certs/NAME/              cert.pem chain.pem fullchain.pem privkey.pem cert.p12 renewal.json, passphrase
 //	certs/.enroll/           what enroll remembers: see package enroll
 //	certs/.previous/NAME/    former generations by serial number: old mail needs old keys
+//	certs/.runs/COMMAND.json when renew and enroll last ended, and their exit status
 //	certs/.history/NAME.json the last 32 events of the orders of NAME: ordered, issued, failed, given up, revoked
 //
 // NAME is the first address; another set of addresses that begins with the same

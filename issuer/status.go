@@ -25,6 +25,7 @@ type Status struct {
 	Failed       []FailedStatus  `json:"failed"`
 	Without      []WithoutStatus `json:"without"`
 	Enroll       []EnrollStatus  `json:"enroll"`
+	Runs         []RunStatus     `json:"runs"`
 	History      []HistoryStatus `json:"history"`
 }
 
@@ -108,10 +109,18 @@ type HalfStatus struct {
 	Seen time.Time `json:"seen"`
 }
 
+// RunStatus is the last run of "renew" or "enroll" for all addresses that ended.
+type RunStatus struct {
+	Command string    `json:"command"`
+	Ended   time.Time `json:"ended"`
+	Status  int       `json:"exit_status"`
+}
+
 func newStatus() *Status {
 	return &Status{
 		Certificates: []CertStatus{}, Orders: []OrderStatus{}, Pending: []PendingStatus{}, Notes: []NoteStatus{}, Answers: []AnswerStatus{},
-		MailHalves: []HalfStatus{}, Failed: []FailedStatus{}, Without: []WithoutStatus{}, Enroll: []EnrollStatus{}, History: []HistoryStatus{},
+		MailHalves: []HalfStatus{}, Failed: []FailedStatus{}, Without: []WithoutStatus{}, Enroll: []EnrollStatus{}, Runs: []RunStatus{},
+		History: []HistoryStatus{},
 	}
 }
 
@@ -133,6 +142,7 @@ func (i *Issuer) Status() (*Status, error) {
 		}
 	}
 	i.historyStatus(s)
+	i.runStatus(s)
 	return s, nil
 }
 
@@ -216,6 +226,27 @@ func (i *Issuer) pendingStatus(s *Status) error {
 	}
 	slices.SortFunc(s.Notes, func(a, b NoteStatus) int { return b.Time.Compare(a.Time) })
 	return err
+}
+
+func (i *Issuer) runStatus(s *Status) {
+	for _, command := range []string{store.RunRenew, store.RunEnroll} {
+		r, err := i.disk.LastRun(command)
+		if err != nil {
+			i.leftOut(command, err)
+		}
+		if r != nil {
+			s.Runs = append(s.Runs, RunStatus{command, r.Ended, r.Status})
+		}
+	}
+}
+
+// Ended notes how a run of a command ended that looked at all addresses, for "status". The
+// run does not depend on it.
+func (i *Issuer) Ended(command string, status int) {
+	r := store.Run{Ended: i.now().UTC().Truncate(time.Second), Status: status}
+	if err := i.disk.RecordRun(command, r); err != nil {
+		i.step(StepNote, "", "", "the end of this run could not be written down: "+err.Error())
+	}
 }
 
 func (i *Issuer) halfStatus(s *Status) error {

@@ -111,9 +111,9 @@ func (f *flags) command(ctx context.Context, s *session, parsed *cli.Parsed) err
 	case "cert":
 		return f.Cert.run(ctx, s)
 	case "renew":
-		return f.Renew.run(ctx, s)
+		return s.ended(ctx, store.RunRenew, f.Renew.run(ctx, s), "email", "kind", "server", "test")
 	case "enroll":
-		return f.Enroll.run(ctx, s, parsed.File)
+		return s.ended(ctx, store.RunEnroll, f.Enroll.run(ctx, s, parsed.File), "plan", "domain")
 	case "export":
 		return f.Export.run(s)
 	case "cancel":
@@ -121,7 +121,7 @@ func (f *flags) command(ctx context.Context, s *session, parsed *cli.Parsed) err
 	case "revoke":
 		return f.Revoke.run(ctx, s, parsed)
 	case "status":
-		return f.Status.run(s)
+		return f.Status.run(s, parsed.File)
 	case "init":
 		return f.Init.run(ctx, s, parsed.File)
 	case "check":
@@ -207,6 +207,15 @@ func caSettings(file *cli.File) func(server string) ca.Settings {
 		s.Policy.Unsigned, s.Policy.TrustedAuthservID = t.Unsigned, t.TrustedAuthservID
 		return s
 	}
+}
+
+// ended notes the end of a run for those who watch that the timers work, and returns its
+// error. A run is theirs if it was neither interrupted nor narrowed on its command line.
+func (s *session) ended(ctx context.Context, command string, err error, narrowing ...string) error {
+	if ctx.Err() == nil && failure.KindOf(err) != failure.KindUsage && !slices.ContainsFunc(narrowing, s.given) {
+		s.issuer.Ended(command, cli.ExitCode(err))
+	}
+	return err
 }
 
 // openState returns the state directory, and where the two halves meet if that is not

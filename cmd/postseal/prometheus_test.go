@@ -11,57 +11,106 @@ import (
 	"time"
 
 	"postseal/issuer"
+	"postseal/issuer/enroll"
 )
 
-func metricsOf(s *issuer.Status) string {
+func metricsOf(s *issuer.Status, kinds, domains []string) string {
 	var out bytes.Buffer
-	writeMetrics(&out, s)
+	writeMetrics(&out, s, kinds, domains)
 	return out.String()
 }
 
-// What "postseal status --prometheus" prints; others' words end no label and no line.
-func TestMetrics(t *testing.T) {
-	at := time.Unix(1_800_000_000, 0)
-	got := metricsOf(&issuer.Status{
+// aStatus has at least one of all.
+func aStatus(at time.Time) *issuer.Status {
+	day := func(n int) time.Time { return at.AddDate(0, 0, n) }
+	since := func(n int) enroll.Moment { return enroll.At(day(n)) }
+	return &issuer.Status{
 		Certificates: []issuer.CertStatus{
-			{Name: "b", Server: "https://ca.example/dir", State: "due", Issued: at, NotAfter: at.Add(time.Hour), RenewAt: at},
-			{Name: "a\"\\\n\u202e", Server: "https://ca.example/dir", State: "valid", Issued: at.Add(-time.Hour), NotAfter: at, RenewAt: at},
-			{Name: "gone", State: "revoked", NotAfter: at},
+			{Name: "a", State: "due", Issued: day(-60), NotAfter: day(20)},
+			{Name: "b", State: "due", Issued: day(-61), NotAfter: day(19)},
+			{Name: "c", State: "valid", Issued: day(-1), NotAfter: day(80)},
+			{Name: "a,sign", Kind: "sign", State: "expired", Issued: day(-90), NotAfter: day(-1)},
+			{Name: "b,sign", Kind: "sign", State: "revoked", Issued: day(-2), NotAfter: day(1)},
+			{Name: "leaver", State: "valid", NotAfter: day(2), Left: "since yesterday"},
 		},
-		Failed: []issuer.FailedStatus{{Name: "f", Emails: []string{"f@x.test", "g@x.test"}, Server: "https://ca.example/dir", Since: at}},
-		Orders: []issuer.OrderStatus{{}},
-	})
-	want := `# HELP postseal_issuer_certificate_expiry_timestamp_seconds End of a certificate that is not revoked.
-# TYPE postseal_issuer_certificate_expiry_timestamp_seconds gauge
-postseal_issuer_certificate_expiry_timestamp_seconds{name="a\"\\\\n\\u202e",ca="ca.example"} 1800000000
-postseal_issuer_certificate_expiry_timestamp_seconds{name="b",ca="ca.example"} 1800003600
-# HELP postseal_issuer_certificate_renewal_timestamp_seconds When it is due for renewal.
-# TYPE postseal_issuer_certificate_renewal_timestamp_seconds gauge
-postseal_issuer_certificate_renewal_timestamp_seconds{name="a\"\\\\n\\u202e",ca="ca.example"} 1800000000
-postseal_issuer_certificate_renewal_timestamp_seconds{name="b",ca="ca.example"} 1800000000
-# HELP postseal_issuer_certificates Number of certificates by state.
-# TYPE postseal_issuer_certificates gauge
-postseal_issuer_certificates{state="due"} 1
-postseal_issuer_certificates{state="expired"} 0
-postseal_issuer_certificates{state="revoked"} 1
-postseal_issuer_certificates{state="valid"} 1
-# HELP postseal_issuer_last_issued_timestamp_seconds When the latest of these certificates was issued.
-# TYPE postseal_issuer_last_issued_timestamp_seconds gauge
-postseal_issuer_last_issued_timestamp_seconds 1800000000
-# HELP postseal_issuer_failed Sets of addresses whose last order failed.
-# TYPE postseal_issuer_failed gauge
-postseal_issuer_failed 1
-# HELP postseal_issuer_failing_since_timestamp_seconds First failure after the last success.
-# TYPE postseal_issuer_failing_since_timestamp_seconds gauge
-postseal_issuer_failing_since_timestamp_seconds{emails="f@x.test g@x.test",ca="ca.example",name="f"} 1800000000
-# HELP postseal_issuer_orders Orders in flight.
-# TYPE postseal_issuer_orders gauge
-postseal_issuer_orders 1
-# HELP postseal_issuer_challenges_pending Challenges that are waited for.
-# TYPE postseal_issuer_challenges_pending gauge
+		Failed: []issuer.FailedStatus{
+			{Name: "a", Emails: []string{"a@x.test"}, Since: day(-4)},
+			{Name: "b", Emails: []string{"b@x.test"}, Since: day(-5)},
+			{Name: "leaver", Since: day(-9)},
+			{Name: "b,sign", Kind: "sign", Since: day(-9)},
+			{Name: "newcomer", Since: day(-9)},
+		},
+		Orders: []issuer.OrderStatus{{}, {Kind: "encrypt"}},
+		Enroll: []issuer.EnrollStatus{
+			{Domain: "x.test", Accepted: since(-1), Addresses: 7, Gone: 2, Left: 1},
+			{Domain: "former.test", Accepted: since(-99), Addresses: 3},
+		},
+		Without: []issuer.WithoutStatus{
+			{Email: "n@x.test", Kind: "sign", Domain: "x.test", Since: since(-8)},
+			{Email: "n@x.test", Kind: "encrypt", Domain: "x.test", Since: since(-8)},
+			{Email: "m@x.test", Domain: "x.test", Since: since(-2)},
+			{Email: "former@former.test", Domain: "former.test", Since: since(-99)},
+		},
+		Runs: []issuer.RunStatus{{Command: "renew", Ended: day(-1), Status: 75}},
+	}
+}
+
+// What "postseal status --prometheus" prints. Only what is still to be renewed can end or
+// fail, only tables that are configured can be refused, and nobody's address is told.
+func TestMetrics(t *testing.T) {
+	got := metricsOf(aStatus(time.Unix(1_800_000_000, 0).UTC()), []string{"a\"\\\n\u202e"}, []string{"x.test", "new.test"})
+	want := `
+postseal_issuer_certificates{kind="",state="due"} 2
+postseal_issuer_certificates{kind="",state="expired"} 0
+postseal_issuer_certificates{kind="",state="left"} 1
+postseal_issuer_certificates{kind="",state="revoked"} 0
+postseal_issuer_certificates{kind="",state="valid"} 1
+postseal_issuer_certificates{kind="a\"\\\\n\\u202e",state="due"} 0
+postseal_issuer_certificates{kind="a\"\\\\n\\u202e",state="expired"} 0
+postseal_issuer_certificates{kind="a\"\\\\n\\u202e",state="left"} 0
+postseal_issuer_certificates{kind="a\"\\\\n\\u202e",state="revoked"} 0
+postseal_issuer_certificates{kind="a\"\\\\n\\u202e",state="valid"} 0
+postseal_issuer_certificates{kind="encrypt",state="due"} 0
+postseal_issuer_certificates{kind="encrypt",state="expired"} 0
+postseal_issuer_certificates{kind="encrypt",state="left"} 0
+postseal_issuer_certificates{kind="encrypt",state="revoked"} 0
+postseal_issuer_certificates{kind="encrypt",state="valid"} 0
+postseal_issuer_certificates{kind="sign",state="due"} 0
+postseal_issuer_certificates{kind="sign",state="expired"} 1
+postseal_issuer_certificates{kind="sign",state="left"} 0
+postseal_issuer_certificates{kind="sign",state="revoked"} 1
+postseal_issuer_certificates{kind="sign",state="valid"} 0
+postseal_issuer_first_expiry_timestamp_seconds{kind="",state="due"} 1801641600
+postseal_issuer_first_expiry_timestamp_seconds{kind="",state="valid"} 1806912000
+postseal_issuer_first_expiry_timestamp_seconds{kind="sign",state="expired"} 1799913600
+postseal_issuer_last_issued_timestamp_seconds{kind=""} 1799913600
+postseal_issuer_last_issued_timestamp_seconds{kind="sign"} 1799827200
+postseal_issuer_orders{kind=""} 1
+postseal_issuer_orders{kind="a\"\\\\n\\u202e"} 0
+postseal_issuer_orders{kind="encrypt"} 1
+postseal_issuer_orders{kind="sign"} 0
+postseal_issuer_failed{kind=""} 4
+postseal_issuer_failed{kind="a\"\\\\n\\u202e"} 0
+postseal_issuer_failed{kind="encrypt"} 0
+postseal_issuer_failed{kind="sign"} 1
+postseal_issuer_failing_since_timestamp_seconds{kind=""} 1799568000
 postseal_issuer_challenges_pending 0
+postseal_issuer_enroll_accepted_timestamp_seconds{domain="new.test"} 0
+postseal_issuer_enroll_accepted_timestamp_seconds{domain="x.test"} 1799913600
+postseal_issuer_enroll_addresses{domain="new.test"} 0
+postseal_issuer_enroll_addresses{domain="x.test"} 7
+postseal_issuer_enroll_without{domain="new.test"} 0
+postseal_issuer_enroll_without{domain="x.test"} 2
+postseal_issuer_enroll_without_since_timestamp_seconds{domain="x.test"} 1799308800
+postseal_issuer_enroll_gone{domain="new.test"} 0
+postseal_issuer_enroll_gone{domain="x.test"} 2
+postseal_issuer_enroll_left{domain="new.test"} 0
+postseal_issuer_enroll_left{domain="x.test"} 1
+postseal_issuer_run_end_timestamp_seconds{command="enroll"} 0
+postseal_issuer_run_end_timestamp_seconds{command="renew"} 1799913600
+postseal_issuer_run_exit_status{command="renew"} 75
 `
-	if got != want {
+	if samples := regexp.MustCompile(`(?m)^#.*\n`).ReplaceAllString(got, ""); samples != want[1:] {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	// The grammar: https://prometheus.io/docs/instrumenting/exposition_formats/
@@ -71,16 +120,20 @@ postseal_issuer_challenges_pending 0
 			t.Errorf("not a line of the format: %q", text)
 		}
 	}
-	if empty := metricsOf(&issuer.Status{}); strings.Contains(empty, "last_issued") || !strings.Contains(empty, "postseal_issuer_failed 0") {
+	if strings.Contains(got, "@") {
+		t.Errorf("there is an address in it:\n%s", got)
+	}
+	empty := metricsOf(&issuer.Status{}, nil, nil)
+	if strings.Contains(empty, "issued") || strings.Contains(empty, "run_end") || !strings.Contains(empty, `postseal_issuer_failed{kind=""} 0`) {
 		t.Error(empty)
 	}
 }
 
 // Each metric of this half that contrib/monitoring names is written.
 func TestMonitoring(t *testing.T) {
-	written := metricsOf(&issuer.Status{Certificates: []issuer.CertStatus{{Issued: time.Now()}}, Failed: []issuer.FailedStatus{{}}})
+	written := metricsOf(aStatus(time.Now()), nil, []string{"x.test"})
 	named := 0
-	for _, file := range []string{"alerts.yml", "README.md"} {
+	for _, file := range []string{"alerts.yml", "dashboard.json", "README.md"} {
 		text, err := os.ReadFile("../../contrib/monitoring/" + file)
 		if err != nil {
 			t.Fatal(err)
@@ -92,7 +145,7 @@ func TestMonitoring(t *testing.T) {
 			}
 		}
 	}
-	if named < 2 {
+	if named < 20 {
 		t.Errorf("only %d are named", named)
 	}
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -24,7 +26,7 @@ type statusCmd struct {
 	Prometheus bool `help:"Write metrics for a textfile collector."`
 }
 
-func (c *statusCmd) run(s *session) error {
+func (c *statusCmd) run(s *session, file *cli.File) error {
 	if c.Prometheus && (s.JSON || c.Failed) {
 		return failure.Usage("leave the others out", "--prometheus goes with neither --json nor --failed")
 	}
@@ -50,7 +52,7 @@ func (c *statusCmd) run(s *session) error {
 		return printJSON(status)
 	}
 	if c.Prometheus {
-		writeMetrics(os.Stdout, status)
+		writeMetrics(os.Stdout, status, slices.Collect(maps.Keys(s.opts.Kinds)), domainsOf(file))
 		return nil
 	}
 	if c.Failed && len(status.Failed)+len(status.Without) == 0 {
@@ -112,6 +114,10 @@ func writeStatus(out io.Writer, s *issuer.Status) {
 	section(out, "ENROLLMENT OF\tLAST\tADDRESSES\tGONE\tLEFT", len(s.Enroll), func(w io.Writer, n int) {
 		e := s.Enroll[n]
 		cells(w, e.Domain, moment(e.Accepted.Time()), strconv.Itoa(e.Addresses), strconv.Itoa(e.Gone), strconv.Itoa(e.Left))
+	})
+	section(out, "LAST RUN OF\tENDED\tEXIT STATUS", len(s.Runs), func(w io.Writer, n int) {
+		r := s.Runs[n]
+		cells(w, r.Command, moment(r.Ended), strconv.Itoa(r.Status))
 	})
 	section(out, "MAIL HALF ON\tLAST SEEN", len(s.MailHalves), func(w io.Writer, n int) {
 		h := s.MailHalves[n]

@@ -23,6 +23,10 @@ var packages = map[string]string{
 
 	"redis-server": "redis-server",
 
+	"prometheus":               "prometheus",
+	"promtool":                 "prometheus",
+	"prometheus-node-exporter": "prometheus-node-exporter",
+
 	"journalctl":  "systemd",
 	"systemd-cat": "systemd",
 	"nsenter":     "util-linux",

@@ -156,7 +156,7 @@ postseal cert --non-interactive -e you@example.org`}},
 			"echo 'metrics = \"127.0.0.1:9891\"' >/etc/postseal/postseal.toml" + signing + "\nsystemctl start postseal-milter; postseal cert -n -e alice@example.org"}},
 		wants: map[string]string{
 			"curl -s http://127.0.0.1:9891/metrics":                                                    "postseal_",
-			"cat /var/lib/prometheus/node-exporter/postseal.prom":                                      "postseal_issuer_certificate_expiry_timestamp_seconds{name=",
+			"cat /var/lib/prometheus/node-exporter/postseal.prom":                                      "postseal_issuer_certificates{kind=\"\",state=\"valid\"} 1",
 			"journalctl POSTSEAL_ADDRESS=alice@example.org                 # one address, both halves": "challenge answered",
 		},
 	},
