@@ -71,12 +71,18 @@ func (s *site) mustCert(hook string, emails []string, flags ...string) string {
 	return stderr
 }
 
+// must runs postseal and wants it to succeed.
+func (s *site) must(args ...string) {
+	s.t.Helper()
+	if status, stderr := s.run(append(args, "--non-interactive")...); status != 0 {
+		s.t.Fatalf("postseal %v: exit status %d\n%s", args, status, stderr)
+	}
+}
+
 // mustRevoke revokes what is in certs/NAME, with a hook.
 func (s *site) mustRevoke(hook, name string) {
 	s.t.Helper()
-	if status, stderr := s.run("revoke", "--cert-path", s.file(name, "cert.p12"), "--revoke-hook", hook); status != 0 {
-		s.t.Fatalf("exit status %d\n%s", status, stderr)
-	}
+	s.must("revoke", "--cert-path", s.file(name, "cert.p12"), "--revoke-hook", hook)
 }
 
 // wantFailure wants the hook to fail with a text; the certificate is kept.

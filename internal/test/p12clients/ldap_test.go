@@ -7,12 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/smallstep/pkcs7"
 
 	"postseal/internal/test/mta"
 )
@@ -28,6 +27,9 @@ type directory struct {
 	t        *testing.T
 	uri      string
 	passFile string
+	conf     string
+	cmd      *exec.Cmd
+	log      strings.Builder
 }
 
 const people = `dn: dc=example,dc=test
@@ -46,6 +48,7 @@ objectClass: inetOrgPerson
 cn: Günther
 sn: Günther
 mail: guenther@example.test
+userSMIMECertificate: what Outlook has put there
 
 dn: cn=One,dc=example,dc=test
 objectClass: inetOrgPerson
@@ -79,9 +82,14 @@ rootdn %q
 rootpw %q
 directory %q
 `, ldapBase, ldapAdmin, ldapPassword, db))
-	addr := freeAddr(t)
-	d := &directory{t, "ldap://" + addr, write(t, filepath.Join(dir, "password"), ldapPassword)}
-	d.start(conf, addr)
+	d := &directory{t: t, uri: "ldap://" + freeAddr(t), passFile: write(t, filepath.Join(dir, "password"), ldapPassword), conf: conf}
+	d.start()
+	t.Cleanup(func() {
+		d.stop()
+		if t.Failed() {
+			t.Logf("slapd:\n%s", d.log.String())
+		}
+	})
 	write(t, filepath.Join(dir, "people.ldif"), people)
 	run(t, "ldapadd", append(d.login(), "-f", filepath.Join(dir, "people.ldif"))...)
 	return d
@@ -98,25 +106,16 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// start runs slapd in the foreground, which -d makes it do, until the test ends.
-func (d *directory) start(conf, addr string) {
+// start runs slapd in the foreground, which -d makes it do.
+func (d *directory) start() {
 	d.t.Helper()
-	var log strings.Builder
-	cmd := exec.Command("slapd", "-d", "none", "-h", d.uri, "-f", conf)
-	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
+	d.cmd = exec.Command("slapd", "-d", "none", "-h", d.uri, "-f", d.conf)
+	d.cmd.Stderr = &d.log
+	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
-	d.t.Cleanup(func() {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			d.t.Error(err)
-		}
-		if err := cmd.Wait(); err != nil || d.t.Failed() {
-			d.t.Logf("slapd: %v\n%s", err, log.String())
-		}
-	})
 	mta.WaitFor(d.t, "slapd", func() bool {
-		conn, err := net.DialTimeout("tcp", addr, time.Second)
+		conn, err := net.DialTimeout("tcp", strings.TrimPrefix(d.uri, "ldap://"), time.Second)
 		if err == nil {
 			conn.Close()
 		}
@@ -124,9 +123,24 @@ func (d *directory) start(conf, addr string) {
 	})
 }
 
+func (d *directory) stop() {
+	d.t.Helper()
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		d.t.Error(err)
+	}
+	if err := d.cmd.Wait(); err != nil {
+		d.t.Error(err)
+	}
+}
+
 // login are the options with which the hook is called, too.
 func (d *directory) login() []string {
 	return []string{"-x", "-D", ldapAdmin, "-y", d.passFile, "-H", d.uri}
+}
+
+// hook is the command for both hooks.
+func (d *directory) hook() string {
+	return fmt.Sprintf("publish-ldap -x -D '%s' -y '%s' -H %s", ldapAdmin, d.passFile, d.uri)
 }
 
 // attribute returns the values of an attribute of the entry for an address, as
@@ -136,6 +150,9 @@ func (d *directory) attribute(email, name string) []string {
 	out := run(d.t, "ldapsearch", "-x", "-H", d.uri, "-LLL", "-o", "ldif-wrap=no", "-b", ldapBase, "(mail="+email+")", name)
 	var values []string
 	for line := range strings.Lines(out) {
+		if text, ok := strings.CutPrefix(line, name+": "); ok {
+			values = append(values, strings.TrimSpace(text))
+		}
 		if text, ok := strings.CutPrefix(line, name+":: "); ok {
 			value, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 			if err != nil {
@@ -147,32 +164,18 @@ func (d *directory) attribute(email, name string) []string {
 	return values
 }
 
-// wantPublished wants the certificates in both attributes of an entry, each with its
-// intermediate, and nothing else.
+// wantPublished wants the certificates in an entry, and nothing else.
 func (d *directory) wantPublished(s *site, email string, names ...string) {
 	d.t.Helper()
-	leaves := map[string]bool{}
+	var want []string
 	for _, name := range names {
-		leaves[string(parseCert(d.t, s.file(name, "cert.pem")).Raw)] = true
+		want = append(want, string(parseCert(d.t, s.file(name, "cert.pem")).Raw))
 	}
 	got := d.attribute(email, "userCertificate;binary")
-	for _, value := range got {
-		if !leaves[value] {
-			d.t.Errorf("%s: a certificate that is not in force in userCertificate", email)
-		}
-	}
-	bags := d.attribute(email, "userSMIMECertificate")
-	if len(got) != len(names) || len(bags) != len(names) {
-		d.t.Fatalf("%s: %d values of userCertificate and %d of userSMIMECertificate, want %d", email, len(got), len(bags), len(names))
-	}
-	for _, bag := range bags {
-		p7, err := pkcs7.Parse([]byte(bag))
-		if err != nil {
-			d.t.Fatal(err)
-		}
-		if len(p7.Certificates) != 2 || !leaves[string(p7.Certificates[0].Raw)] || !p7.Certificates[1].IsCA {
-			d.t.Errorf("%s: userSMIMECertificate has %d certificates, want leaf and intermediate", email, len(p7.Certificates))
-		}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		d.t.Errorf("%s: %d certificates, want those of %q: %q", email, len(got), names, got)
 	}
 }
 
@@ -183,7 +186,7 @@ func TestPublishLDAP(t *testing.T) {
 	t.Parallel()
 	s, d := newSite(t), startDirectory(t)
 	s.env = append(s.env, "LDAPBASE="+ldapBase)
-	hook := fmt.Sprintf("publish-ldap -x -D '%s' -y '%s' -H %s", ldapAdmin, d.passFile, d.uri)
+	hook := d.hook()
 	alice, alias, guenther := "alice@example.test", "a.liddell@example.test", "guenther@example.test"
 
 	s.mustCert(hook, []string{alice})
@@ -224,8 +227,76 @@ func TestPublishLDAP(t *testing.T) {
 		t.Error("published for one of two, whoever it is")
 	}
 	s.mustRevoke(hook, "shared@example.test") // nothing is there to be taken away
+	if got := d.attribute(guenther, "userSMIMECertificate"); len(got) != 1 || got[0] != "what Outlook has put there" {
+		t.Errorf("userSMIMECertificate: %q", got)
+	}
 
 	write(t, d.passFile, "wrong")
 	s.wantFailure("cannot look for "+alice, hook, []string{alice}, "--force")
 	d.wantPublished(s, guenther, guenther, "nobody@example.test")
+}
+
+// Who writes to somebody looks for a certificate to encrypt with: that for signatures is
+// published only if its kind is asked for. Each kind goes its own way.
+func TestPublishLDAPKinds(t *testing.T) {
+	t.Parallel()
+	s, d := newSite(t), startDirectory(t)
+	s.env = append(s.env, "LDAPBASE="+ldapBase)
+	alice := []string{"alice@example.test"}
+	sign, encrypt := alice[0]+",sign", alice[0]+",encrypt"
+	s.mustCert(d.hook(), alice, "--kind", "sign", "--usage", "digitalSignature")
+	d.wantPublished(s, alice[0])
+	s.mustCert(d.hook(), alice, "--kind", "encrypt", "--usage", "keyAgreement")
+	d.wantPublished(s, alice[0], encrypt)
+	for range 2 {
+		s.must("renew", "--force")
+		d.wantPublished(s, alice[0], encrypt)
+	}
+
+	both := "PUBLISH_KINDS='sign encrypt' " + d.hook()
+	s.mustCert(both, alice, "--force", "--kind", "sign", "--usage", "digitalSignature")
+	d.wantPublished(s, alice[0], sign, encrypt)
+	s.must("renew", "--force", "--kind", "encrypt")
+	d.wantPublished(s, alice[0], sign, encrypt)
+	s.must("renew", "--force", "--kind", "sign")
+	d.wantPublished(s, alice[0], sign, encrypt)
+
+	// No longer asked for: the former one goes all the same, and none comes.
+	s.mustCert("PUBLISH_KINDS=- "+d.hook(), alice, "--force", "--kind", "sign", "--usage", "digitalSignature")
+	d.wantPublished(s, alice[0], encrypt)
+	s.mustCert("PUBLISH_KINDS=- "+d.hook(), alice)
+	d.wantPublished(s, alice[0], encrypt, alice[0])
+	s.must("revoke", "-e", alice[0], "--kind", "encrypt", "--revoke-hook", d.hook())
+	d.wantPublished(s, alice[0], alice[0])
+}
+
+// While the directory is away the certificate is kept, the exit status is 1, and the next
+// renewal publishes what is in force by then. A hook that runs again changes nothing.
+func TestPublishLDAPAway(t *testing.T) {
+	t.Parallel()
+	s, d := newSite(t), startDirectory(t)
+	s.env = append(s.env, "LDAPBASE="+ldapBase)
+	alice := "alice@example.test"
+	ready := filepath.Join(t.TempDir(), "ready")
+	s.mustCert(d.hook(), []string{alice})
+	d.stop()
+	s.wantFailure("cannot look for "+alice, d.hook()+" && test -e "+ready, []string{alice}, "--force")
+	if status, stderr := s.run("renew", "--non-interactive"); status != 1 || !strings.Contains(stderr, "cannot look for "+alice) {
+		t.Errorf("exit status %d\n%s", status, stderr)
+	}
+	d.start()
+	if status, stderr := s.run("renew", "--non-interactive"); status != 1 { // published, and the rest of the hook fails
+		t.Errorf("exit status %d\n%s", status, stderr)
+	}
+	d.wantPublished(s, alice, alice)
+	before := d.attribute(alice, "entryCSN")
+	write(t, ready, "")
+	s.must("renew")
+	if after := d.attribute(alice, "entryCSN"); len(before) != 1 || !slices.Equal(before, after) {
+		t.Errorf("the entry was changed again: %q, %q", before, after)
+	}
+	if status, stderr := s.run("renew", "--non-interactive"); status != 2 {
+		t.Errorf("exit status %d\n%s", status, stderr)
+	}
+	d.wantPublished(s, alice, alice)
 }

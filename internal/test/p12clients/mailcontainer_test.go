@@ -56,6 +56,31 @@ func TestMailContainer(t *testing.T) {
 	}
 }
 
+// Two containers for one owner can be told apart.
+func TestMailContainerKind(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	dir := s.withSendmail()
+	owner := "alice@example.test"
+	for _, c := range []struct{ kind, subject, file string }{
+		{"", "Your S/MIME certificate", "certificate.p12"},
+		{"encrypt", "Your S/MIME certificate (encrypt)", "certificate.encrypt.p12"},
+	} {
+		var flags []string
+		if c.kind != "" {
+			flags = []string{"--kind", c.kind, "--usage", "keyAgreement"}
+		}
+		s.mustCert("mail-container", []string{owner}, flags...)
+		text := read(t, filepath.Join(dir, "mail"))
+		if m := parseContainerMail(t, text); m.header.Get("Subject") != c.subject || !strings.Contains(m.text, c.subject[len("Your "):]) {
+			t.Errorf("%q: %s", c.kind, text)
+		}
+		if !strings.Contains(text, "attachment; filename="+c.file+"\n") || !strings.Contains(text, "; name="+c.file+"\n") {
+			t.Errorf("%q: the container has another name\n%s", c.kind, text)
+		}
+	}
+}
+
 // A container that everybody can open is not mailed; one that could not be mailed is
 // no success.
 func TestMailContainerRefuses(t *testing.T) {

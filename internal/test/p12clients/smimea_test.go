@@ -83,6 +83,17 @@ func TestPrintSMIMEAFile(t *testing.T) {
 	s.mustRevoke(hook, ann+"-2")
 	s.mustRevoke(hook, hugh)
 	want()
+
+	// A certificate for signatures is not looked up, unless its kind is asked for.
+	s.mustCert(hook, []string{hugh}, "--kind", "sign", "--usage", "digitalSignature")
+	want()
+	s.mustCert(hook, []string{hugh}, "--kind", "encrypt", "--usage", "keyAgreement")
+	s.must("renew", "--force", "--kind", "encrypt", "--kind", "sign")
+	want(hugh + ",encrypt")
+	s.mustCert("PUBLISH_KINDS=sign "+hook, []string{hugh}, "--force", "--kind", "sign", "--usage", "digitalSignature")
+	want(hugh+",encrypt", hugh+",sign")
+	s.must("revoke", "-e", hugh, "--kind", "encrypt", "--revoke-hook", hook)
+	want(hugh + ",sign")
 }
 
 // The directory of a zone may be the name server's: what it puts there is not written through.
