@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"postseal/internal/test/mta"
 )
@@ -25,7 +25,7 @@ const (
 // directory is a slapd of its own, with a few people in it.
 type directory struct {
 	t        *testing.T
-	uri      string
+	socket   string
 	passFile string
 	conf     string
 	cmd      *exec.Cmd
@@ -82,7 +82,7 @@ rootdn %q
 rootpw %q
 directory %q
 `, ldapBase, ldapAdmin, ldapPassword, db))
-	d := &directory{t: t, uri: "ldap://" + freeAddr(t), passFile: write(t, filepath.Join(dir, "password"), ldapPassword), conf: conf}
+	d := &directory{t: t, socket: filepath.Join(dir, "s"), passFile: write(t, filepath.Join(dir, "password"), ldapPassword), conf: conf}
 	d.start()
 	t.Cleanup(func() {
 		d.stop()
@@ -95,27 +95,19 @@ directory %q
 	return d
 }
 
-// freeAddr returns an address where nobody listens; slapd cannot choose one itself.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
+// uri is that of a socket, whose place nobody else takes while slapd is away.
+func (d *directory) uri() string { return "ldapi://" + url.PathEscape(d.socket) }
 
 // start runs slapd in the foreground, which -d makes it do.
 func (d *directory) start() {
 	d.t.Helper()
-	d.cmd = exec.Command("slapd", "-d", "none", "-h", d.uri, "-f", d.conf)
+	d.cmd = exec.Command("slapd", "-d", "none", "-h", d.uri(), "-f", d.conf)
 	d.cmd.Stderr = &d.log
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
 	mta.WaitFor(d.t, "slapd", func() bool {
-		conn, err := net.DialTimeout("tcp", strings.TrimPrefix(d.uri, "ldap://"), time.Second)
+		conn, err := net.Dial("unix", d.socket)
 		if err == nil {
 			conn.Close()
 		}
@@ -135,19 +127,19 @@ func (d *directory) stop() {
 
 // login are the options with which the hook is called, too.
 func (d *directory) login() []string {
-	return []string{"-x", "-D", ldapAdmin, "-y", d.passFile, "-H", d.uri}
+	return []string{"-x", "-D", ldapAdmin, "-y", d.passFile, "-H", d.uri()}
 }
 
 // hook is the command for both hooks.
 func (d *directory) hook() string {
-	return fmt.Sprintf("publish-ldap -x -D '%s' -y '%s' -H %s", ldapAdmin, d.passFile, d.uri)
+	return fmt.Sprintf("publish-ldap -x -D '%s' -y '%s' -H %s", ldapAdmin, d.passFile, d.uri())
 }
 
 // attribute returns the values of an attribute of the entry for an address, as
 // a mail program asks for it.
 func (d *directory) attribute(email, name string) []string {
 	d.t.Helper()
-	out := run(d.t, "ldapsearch", "-x", "-H", d.uri, "-LLL", "-o", "ldif-wrap=no", "-b", ldapBase, "(mail="+email+")", name)
+	out := run(d.t, "ldapsearch", "-x", "-H", d.uri(), "-LLL", "-o", "ldif-wrap=no", "-b", ldapBase, "(mail="+email+")", name)
 	var values []string
 	for line := range strings.Lines(out) {
 		if text, ok := strings.CutPrefix(line, name+": "); ok {
