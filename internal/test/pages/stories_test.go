@@ -160,6 +160,20 @@ postseal cert --non-interactive -e you@example.org`}},
 			"journalctl POSTSEAL_ADDRESS=alice@example.org                 # one address, both halves": "challenge answered",
 		},
 	},
+	"enroll": {
+		page:  "contrib/enroll/README.md",
+		first: append(milterAdded, chapter{"contrib/systemd/README.md", "Units for certificates"}), setup: postfix,
+		hands: map[string]hand{
+			"postseal enroll --plan": {"Each table below\nis for `/etc/postseal/postseal.toml`", "echo >/etc/postseal/postseal.toml" + signing + `
+printf '%s\n' you@example.org alice@example.org alice@example.net >/etc/postseal/owners
+printf '[[enroll]]\ndomain = "example.org"\nsource = "file:/etc/postseal/owners"\n' >>/etc/postseal/postseal.toml
+systemctl restart postseal-milter`},
+		},
+		wants: map[string]string{
+			"postseal enroll --plan": `example.org: 2 addresses \(1 line of another domain\): order 2\n`,
+			"postseal enroll":        "(?s)(issued.*){2}",
+		},
+	},
 	"handing-out": {
 		page:  "contrib/handing-out.md",
 		first: milterAdded, setup: postfix,
