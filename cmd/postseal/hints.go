@@ -9,7 +9,7 @@ import (
 
 // inFlags is what to type for the advice of packages that know no flags.
 var inFlags = map[string]string{
-	failure.AgreeToTerms:  "read them, then add --agree-tos",
+	failure.AgreeToTerms:  "read them, then order once with --agree-tos (cert, enroll)",
 	failure.BindAccount:   "get a key from the CA and give it with --eab-kid and --eab-hmac-key-file",
 	failure.CheckBinding:  "--eab-kid and the key in --eab-hmac-key-file must be those that the CA issued, and not used before",
 	failure.OtherContact:  "give another --contact",

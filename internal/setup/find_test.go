@@ -195,7 +195,7 @@ func TestInPlace(t *testing.T) {
 	}
 
 	packaged := join(debianSendmail, map[string]string{"run/systemd/system/": ""})
-	for _, unit := range []string{"milter.service", "milter.socket", "renew.service", "renew.timer"} {
+	for _, unit := range []string{"milter.service", "milter.socket", "renew.service", "renew.timer", "enroll.service", "enroll.timer", "failed@.service", "report@.service"} {
 		packaged["usr/lib/systemd/system/postseal-"+unit] = ""
 	}
 	for _, s := range plan(t, tree(t, packaged), Options{Via: ByName("sendmail")}).Steps {

@@ -301,7 +301,7 @@ func TestInitPostfix(t *testing.T) {
 // ownPath reports whether a path is one that init may change: its own, the directories
 // above them, and the tables of users. Programs that log write there meanwhile.
 func ownPath(path string) bool {
-	for _, own := range []string{"/etc/postseal", "/var/lib/postseal", "/var/spool/postfix/postseal", "/etc/systemd/system/postseal-"} {
+	for _, own := range []string{"/etc/postseal", "/var/lib/postseal", "/var/spool/postfix/postseal", "/etc/systemd/system/postseal-", "/usr/lib/postseal/report"} {
 		if strings.HasPrefix(path, own) || strings.HasPrefix(own, path+"/") {
 			return true
 		}

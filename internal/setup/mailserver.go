@@ -67,11 +67,13 @@ const (
 )
 
 var (
-	deliver      = part{from: "lib/deliver", to: "/usr/lib/postseal/deliver", mode: 0o755}
-	before       = part{from: "lib/before", to: "/usr/lib/postseal/before"}
-	sudoers      = part{from: "sudoers.d/postseal", to: "/etc/sudoers.d/postseal", place: NewFile, mode: 0o440, shared: true, mark: mark}
-	renewalUnits = units("postseal-renew.service", "postseal-renew.timer")
-	milterUnits  = units("postseal-milter.service", "postseal-milter.socket")
+	deliver     = part{from: "lib/deliver", to: "/usr/lib/postseal/deliver", mode: 0o755}
+	before      = part{from: "lib/before", to: "/usr/lib/postseal/before"}
+	mailed      = part{from: "lib/report", to: "/usr/lib/postseal/report", mode: 0o755}
+	sudoers     = part{from: "sudoers.d/postseal", to: "/etc/sudoers.d/postseal", place: NewFile, mode: 0o440, shared: true, mark: mark}
+	issuerUnits = units("postseal-renew.service", "postseal-renew.timer", "postseal-enroll.service", "postseal-enroll.timer",
+		"postseal-failed@.service", "postseal-report@.service")
+	milterUnits = units("postseal-milter.service", "postseal-milter.socket")
 )
 
 func units(names ...string) (parts []part) {

@@ -84,7 +84,10 @@ func (p *planner) note(format string, args ...any) {
 // machine prepares the machine for all its mail.
 func (p *planner) machine() {
 	p.add(userStep(), p.stateStep(p.o.State, p.o.Redis))
-	files := slices.Concat(p.o.Via.parts(false), renewalUnits)
+	files := slices.Concat(p.o.Via.parts(false), issuerUnits)
+	if p.Systemd && !p.has([]string{"lib/systemd/system/postseal-report@.service"}) {
+		files = append(files, mailed)
+	}
 	if p.o.Via.milter() {
 		files = append(files, milterUnits...)
 		if !p.Running {

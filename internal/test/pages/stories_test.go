@@ -43,6 +43,38 @@ systemctl restart dovecot
 echo you:secret | chpasswd
 echo 127.0.0.1 mail.example.org >>/etc/hosts`
 
+	// enrollUnit has postseal-enroll.service ask Dovecot and a database, order for whom they
+	// name, and mail what came of it; then Dovecot is away.
+	enrollUnit = `
+postconf -e myorigin=example.org
+postfix reload
+for name in erin frank; do useradd --create-home $name; done
+echo erin@example.org::::::: >/etc/dovecot/users
+chmod 644 /etc/dovecot/users
+printf 'userdb {\n driver = passwd-file\n args = username_format=%%u /etc/dovecot/users\n}\n' >/etc/dovecot/local.conf
+systemctl restart dovecot
+sqlite3 /srv/users.sqlite "CREATE TABLE users (name text); INSERT INTO users VALUES ('frank@example.org')"
+{
+	printf 'server = "%s"\nca-bundle = "%s"\nagree-tos = true\nkey-type = "p256"\n' "$POSTSEAL_SERVER" "$POSTSEAL_CA_BUNDLE"
+	sed '/enroll/,$d' /etc/postseal/postseal.toml
+	cat <<'end'
+[[enroll]]
+domain = "example.org"
+source = """
+cat /etc/postseal/owners && doveadm user '*@example.org' && sqlite3 -readonly /srv/users.sqlite 'SELECT name FROM users'
+"""
+end
+} >/etc/postseal/new
+mv /etc/postseal/new /etc/postseal/postseal.toml
+mailed() { timeout 20 sh -c 'until grep -rqs "$0" /root/Maildir/new /var/mail; do sleep 0.1; done' "$1" || { journalctl -n 50; exit 1; }; }
+systemctl start postseal-enroll.service || { journalctl -n 50; exit 1; }
+mailed 'frank@example.org: issued'
+mailed 'erin@example.org: issued'
+systemctl stop dovecot.socket dovecot.service
+! systemctl start postseal-enroll.service
+mailed 'Subject: .*postseal-enroll failed'
+mailed 'error: source of example.org'`
+
 	// yours puts the domain and the key of this world into a file of a recipe.
 	yours = `sed -i 's/example\.test/example.org/; s,/etc/dkim/,/etc/postseal/,' `
 )
@@ -121,6 +153,9 @@ var stories = map[string]story{
 			"postseal init": {"Or the programs alone", "rm /usr/local/bin/postseal*"},
 			"postfix reload": {"for the end of `/etc/postfix/main.cf`",
 				"cat contrib/postfix-milter/main.cf >>/etc/postfix/main.cf\n" + signing},
+			"postseal enroll --plan": {"who has a mailbox", `
+printf '%s\n' you@example.org alice@example.org >/etc/postseal/owners
+printf '[[enroll]]\ndomain = "example.org"\nsource = "file:/etc/postseal/owners"\n' >>/etc/postseal/postseal.toml`},
 			"postseal-pipe --explain <challenge.eml": {"A saved message", "cp /home/alice/Maildir/new/* challenge.eml"},
 		},
 		other: map[string]other{
@@ -130,6 +165,8 @@ var stories = map[string]story{
 		wants: map[string]string{
 			"go run ./cmd/postseal-demo":                     "postseal-demo/alice@example.test.p12",
 			"postseal cert -e alice@example.org --agree-tos": "/var/lib/postseal/certs/alice@example.org/cert.p12, valid until",
+			"postseal enroll --plan":                         "order 1, has 1",
+			"postseal enroll":                                "you@example.org: issued",
 			"postseal-pipe --explain <challenge.eml":         "verdict: ",
 		},
 	},
@@ -145,7 +182,8 @@ cat postfix-milter/main.cf >>/etc/postfix/main.cf
 postfix reload
 postseal cert --non-interactive -e you@example.org`}},
 		wants: map[string]string{
-			"systemctl list-timers postseal-renew.timer": "postseal-renew.service",
+			"systemctl list-timers postseal-renew.timer":             "postseal-renew.service",
+			"systemctl start postseal-failed@postseal-renew.service": "",
 			"postseal status": "you@example.org",
 		},
 	},
@@ -168,6 +206,8 @@ postseal cert --non-interactive -e you@example.org`}},
 printf '%s\n' you@example.org alice@example.org alice@example.net >/etc/postseal/owners
 printf '[[enroll]]\ndomain = "example.org"\nsource = "file:/etc/postseal/owners"\n' >>/etc/postseal/postseal.toml
 systemctl restart postseal-milter`},
+			// Under systemd: two servers as the source, and then none.
+			"systemctl disable --now postseal-enroll.timer": {"runs the source as root with few rights", enrollUnit},
 		},
 		wants: map[string]string{
 			"postseal enroll --plan": `example.org: 2 addresses \(1 line of another domain\): order 2\n`,
@@ -179,17 +219,46 @@ systemctl restart postseal-milter`},
 		first: milterAdded, setup: postfix,
 		hands: map[string]hand{
 			"install -d -m 700 /root/handout": {"For admins who give owners their keys",
-				"echo >/etc/postseal/postseal.toml" + signing + "\nsystemctl restart postseal-milter; postseal cert -n -e alice@example.org"},
+				"echo >/etc/postseal/postseal.toml" + signing + `
+printf '[kind.sign]\nusage = ["digitalSignature"]\n' >>/etc/postseal/postseal.toml
+systemctl restart postseal-milter
+postseal cert -n -e alice@example.org
+postseal cert -n -e you@example.org --kind sign`},
 			"postseal export -e alice@example.org --to /root/handout/alice.p12 --passphrase-file /root/handout/chosen": {
 				"types a passphrase into the file `chosen`", "echo 'correct horse' >/root/handout/chosen"},
 			"rm -r /root/handout": {"names the files and never the passphrase", `cd /root/handout
-openssl pkcs12 -in alice@example.org.p12 -noout -passin "pass:$(sed -n 's/^alice@example.org\t//p' letters)"
-[ "$(jq -r .exported[0].file list)" = /root/handout/alice@example.org.p12 ]
+openssl pkcs12 -in alice@example.org.p12 -noout -passin "pass:$(awk -F '\t' '$1 == "alice@example.org" { print $2 }' letters)"
+openssl pkcs12 -in you@example.org.sign.p12 -noout -passin "pass:$(awk -F '\t' '$1 == "you@example.org" && $3 == "sign" { print $2 }' letters)"
+[ "$(jq -r .exported[0].file list | head -1)" = /root/handout/alice@example.org.p12 ]
 openssl pkcs12 -in alice.p12 -noout -passin 'pass:correct horse'
 plistutil -i alice@example.org.mobileconfig >/dev/null`},
 		},
 		wants: map[string]string{
 			"postseal export -e alice@example.org --to /root/handout": "passphrase in /var/lib/postseal/certs/alice@example.org/passphrase",
+		},
+	},
+	"moving": {
+		page:  "contrib/moving.md",
+		first: append(milterAdded, chapter{"contrib/systemd/README.md", "Units for certificates"}), setup: postfix,
+		hands: map[string]hand{
+			"install -d -m 700 /root/backup": {"Everything that cannot be made again", "echo >/etc/postseal/postseal.toml" + signing + `
+printf '[[enroll]]\ndomain = "example.org"\nsource = "echo alice@example.org"\n' >>/etc/postseal/postseal.toml
+systemctl restart postseal-milter
+postseal enroll`},
+			// The new host is this one, without anything and with another number of the group.
+			"tar -C / -xpzf /root/backup/postseal.tar.gz": {"Install postseal on the new host", `
+systemctl stop postseal-milter.socket postseal-milter.service
+rm -r /etc/postseal /var/lib/postseal
+groupmod -g 4321 postseal
+systemd-tmpfiles --create postseal.conf`},
+		},
+		other: map[string]other{
+			"postseal enroll --plan": {"its exit status says that there is nothing to do", "postseal enroll --plan -v; [ $? -eq 2 ]"},
+		},
+		wants: map[string]string{
+			"postseal check":         "state: /var/lib/postseal is root:postseal 0750, with the right owners",
+			"postseal status":        "alice@example.org .* valid",
+			"postseal enroll --plan": "example.org: 1 address: has 1",
 		},
 	},
 	"postfix-milter": {

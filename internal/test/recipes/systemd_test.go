@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-var units = []string{"postseal-milter.service", "postseal-milter.socket", "postseal-renew.service", "postseal-renew.timer"}
+var units = []string{"postseal-milter.service", "postseal-milter.socket", "postseal-renew.service", "postseal-renew.timer",
+	"postseal-enroll.service", "postseal-enroll.timer", "postseal-failed@.service", "postseal-report@.service"}
 
 // The units have no mistakes that systemd finds, and the sandbox is as tight as it is
 // meant to be.
@@ -18,6 +19,7 @@ func TestSystemdUnits(t *testing.T) {
 		for _, unit := range units {
 			s.install("systemd/"+unit, "/usr/lib/systemd/system/"+unit)
 		}
+		s.install("lib/report", "/usr/lib/postseal/report")
 		// For an unknown key it says so and still returns 0.
 		out, err := runShell("systemd-analyze verify " + strings.Join(units, " "))
 		for line := range strings.Lines(out) {
@@ -28,10 +30,10 @@ func TestSystemdUnits(t *testing.T) {
 		if err != nil && strings.TrimSpace(out) == "" {
 			t.Error(err)
 		}
-		for unit, threshold := range map[string]string{"postseal-milter.service": "20", "postseal-renew.service": "30"} {
+		for unit, threshold := range map[string]string{"postseal-milter.service": "20", "postseal-renew.service": "30", "postseal-enroll.service": "30"} {
 			s.sh("systemd-analyze security --offline=true --threshold=" + threshold + " /usr/lib/systemd/system/" + unit)
 		}
-		s.sh("systemd-analyze calendar '*-*-* 00/12:00:00'")
+		s.sh("systemd-analyze calendar '*-*-* 00/12:00:00' '*-*-* 06/12:00:00'")
 		for _, unit := range []string{"postseal-getmail.service", "postseal-look.service", "postseal-look.timer"} {
 			s.install("getmail/"+unit, "/usr/lib/systemd/user/"+unit)
 			if out := s.sh("systemd-analyze --user verify /usr/lib/systemd/user/" + unit + " 2>&1 || true"); strings.Contains(out, "Unknown") {

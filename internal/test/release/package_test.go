@@ -206,19 +206,21 @@ func (a *admin) modes() {
 		"/var/lib/postseal/answers": "3770 root:postseal",
 		"/usr/bin/postseal":         "755 root:root",
 		"/usr/lib/postseal/deliver": "755 root:root",
+		"/usr/lib/postseal/report":  "755 root:root",
 		"/usr/share/doc/postseal/contrib/postfix-milter/main.cf": "644 root:root",
 	} {
 		a.want(path, a.sh("stat -c '%a %U:%G' "+path), want)
 	}
 }
 
-var units = []string{"postseal-milter.socket", "postseal-milter.service", "postseal-renew.timer"}
+var units = []string{"postseal-milter.socket", "postseal-milter.service", "postseal-renew.timer", "postseal-enroll.timer"}
 
 // idle wants nothing to run that nobody has configured.
 func (a *admin) idle() {
 	a.Helper()
 	a.want("postseal-milter.socket", a.answer("systemctl is-enabled postseal-milter.socket"), "disabled")
 	a.want("postseal-renew.timer", a.answer("systemctl is-enabled postseal-renew.timer"), "disabled")
+	a.want("postseal-enroll.timer", a.answer("systemctl is-enabled postseal-enroll.timer"), "disabled")
 	a.wantActive("inactive")
 	if _, err := os.Stat(configFile); err == nil {
 		a.Errorf("%s is there", configFile)
@@ -247,10 +249,10 @@ func (a *admin) configure() {
 	a.must(os.MkdirAll(filepath.Dir(dropIn), 0o755))
 	a.must(os.WriteFile(dropIn, []byte("[Socket]\nListenStream=\nListenStream=/run/postseal/milter.sock\nSocketGroup=postseal\n"), 0o644))
 	if !a.booted {
-		a.sh("systemctl enable postseal-milter.socket postseal-renew.timer")
+		a.sh("systemctl enable postseal-milter.socket postseal-renew.timer postseal-enroll.timer")
 		return
 	}
-	a.sh("systemctl daemon-reload && systemctl enable --now postseal-milter.socket postseal-renew.timer")
+	a.sh("systemctl daemon-reload && systemctl enable --now postseal-milter.socket postseal-renew.timer postseal-enroll.timer")
 	a.connect()
 	a.wantActive("active")
 }
@@ -281,7 +283,7 @@ func (a *admin) contents() string {
 	a.Helper()
 	return a.sh("find /var/lib/postseal /etc/postseal " + dropIn + " -printf '%p %m %u:%g\\n' | sort; sha256sum " +
 		strings.Join([]string{configFile, ownKey, privateKey, dropIn}, " ") +
-		"; systemctl is-enabled postseal-milter.socket postseal-renew.timer 2>/dev/null; find /etc/systemd/system -name 'postseal*' | sort")
+		"; systemctl is-enabled postseal-milter.socket postseal-renew.timer postseal-enroll.timer 2>/dev/null; find /etc/systemd/system -name 'postseal*' | sort")
 }
 
 func (a *admin) wantContents(want string) {
