@@ -43,16 +43,19 @@ systemctl restart dovecot
 echo you:secret | chpasswd
 echo 127.0.0.1 mail.example.org >>/etc/hosts`
 
-	// enrollUnit has postseal-enroll.service ask Dovecot and a database, order for whom they
-	// name, and mail what came of it; then Dovecot is away.
+	// enrollUnit has postseal-enroll.service ask all that the page says it can as it is,
+	// order for whom they name, and mail what came of it; then Dovecot is away.
 	enrollUnit = `
 postconf -e myorigin=example.org
 postfix reload
-for name in erin frank; do useradd --create-home $name; done
+for name in erin frank grace; do useradd --create-home $name; done
 echo erin@example.org::::::: >/etc/dovecot/users
 chmod 644 /etc/dovecot/users
 printf 'userdb {\n driver = passwd-file\n args = username_format=%%u /etc/dovecot/users\n}\n' >/etc/dovecot/local.conf
-systemctl restart dovecot
+systemctl restart dovecot slapd postgresql
+printf 'localhost:5432:*:postseal:secret' >/etc/postseal/pgpass
+chmod 600 /etc/postseal/pgpass
+runuser -u postgres -- psql -q -c "CREATE ROLE postseal LOGIN PASSWORD 'secret'" -c 'CREATE DATABASE mail OWNER postseal'
 sqlite3 /srv/users.sqlite "CREATE TABLE users (name text); INSERT INTO users VALUES ('frank@example.org')"
 {
 	printf 'server = "%s"\nca-bundle = "%s"\nagree-tos = true\nkey-type = "p256"\n' "$POSTSEAL_SERVER" "$POSTSEAL_CA_BUNDLE"
@@ -61,7 +64,9 @@ sqlite3 /srv/users.sqlite "CREATE TABLE users (name text); INSERT INTO users VAL
 [[enroll]]
 domain = "example.org"
 source = """
-cat /etc/postseal/owners && doveadm user '*@example.org' && sqlite3 -readonly /srv/users.sqlite 'SELECT name FROM users'
+cat /etc/postseal/owners && getent passwd >/dev/null && postmap -s hash:/etc/aliases >/dev/null &&
+PGPASSFILE=/etc/postseal/pgpass psql -X -A -t -h localhost -U postseal mail -c "SELECT 'grace' || '@example.org'" &&
+ldapsearch -x -LLL -H ldapi:/// -s base -b '' >/dev/null && doveadm user '*@example.org' && sqlite3 -readonly /srv/users.sqlite 'SELECT name FROM users'
 """
 end
 } >/etc/postseal/new
@@ -70,6 +75,7 @@ mailed() { timeout 20 sh -c 'until grep -rqs "$0" /root/Maildir/new /var/mail; d
 systemctl start postseal-enroll.service || { journalctl -n 50; exit 1; }
 mailed 'frank@example.org: issued'
 mailed 'erin@example.org: issued'
+mailed 'grace@example.org: issued'
 systemctl stop dovecot.socket dovecot.service
 ! systemctl start postseal-enroll.service
 mailed 'Subject: .*postseal-enroll failed'
