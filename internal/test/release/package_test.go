@@ -255,6 +255,7 @@ func (a *admin) configure() {
 	a.sh("systemctl daemon-reload && systemctl enable --now postseal-milter.socket postseal-renew.timer postseal-enroll.timer")
 	a.connect()
 	a.wantActive("active")
+	a.sh("! command -v sendmail && systemctl start postseal-failed@postseal-milter.service") // no mail, and no failure
 }
 
 // connect is the first mail: systemd starts the service for it.
