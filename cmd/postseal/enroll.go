@@ -167,7 +167,7 @@ func (e *enrollment) show() error {
 	for _, r := range reports {
 		does = does || r.Does()
 		if !e.s.JSON {
-			_ = r.Write(os.Stdout, e.s.Verbose)
+			_ = r.Write(os.Stdout)
 		}
 	}
 	if err := e.refused(); err != nil || does {

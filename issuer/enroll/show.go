@@ -48,14 +48,12 @@ func (r Report) Does() bool {
 }
 
 // Write writes the report as text: what there is to do in figures, then a line for each
-// step. Those that are left to "renew" are only counted unless all are asked for.
-func (r Report) Write(to io.Writer, all bool) error {
+// address and kind, those first about which something is done.
+func (r Report) Write(to io.Writer) error {
 	w := bufio.NewWriter(to)
 	fmt.Fprintln(w, r.Line())
 	for _, s := range r.Steps {
-		if all || s.Action != ActionHas {
-			fmt.Fprintf(w, "  %-8s  %s  %s\n", s.Action, s.who(), s.Why)
-		}
+		fmt.Fprintf(w, "  %-8s  %s  %s\n", s.Action, s.who(), s.Why)
 	}
 	return w.Flush()
 }
