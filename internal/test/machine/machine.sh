@@ -111,8 +111,10 @@ run() {
 	done
 	if [ "$stage" = boot ]; then
 		unit >/run/machine-test.service
+		# A getty waits for the end of the boot, which is the test's, with all sockets of
+		# systemd in its hands.
 		set -- --bind-ro=/run/machine-test.service:/run/systemd/system/machine-test.service --boot \
-			systemd.wants=machine-test.service systemd.hostname="$host" --log-target=console --show-status=no
+			systemd.wants=machine-test.service systemd.mask=console-getty.service systemd.hostname="$host" --log-target=console --show-status=no
 	else
 		set -- --as-pid2 --pipe /opt/report/test
 	fi

@@ -445,7 +445,7 @@ chmod 640 /etc/chasquid/domains/example.org/users
 install -d /etc/systemd/system/chasquid-smtp.socket.d # the world has port 25 of another address
 printf '[Socket]\nListenStream=\nListenStream=127.0.0.1:25\n' >/etc/systemd/system/chasquid-smtp.socket.d/local.conf
 systemctl daemon-reload
-systemctl stop chasquid-smtp.socket
+systemctl stop chasquid 'chasquid-*.socket'
 systemctl reset-failed 'chasquid*' # it had no domain when the machine started
 systemctl restart chasquid`,
 		hands: map[string]hand{orderCommand: {"To `/etc/postseal/postseal.toml` add where to log in", submission + signing}},
