@@ -21,6 +21,20 @@ import (
 	"postseal/internal/test/machine"
 )
 
+// kit is what machines take from the host: two versions of the package.
+var kit = machine.Kits{Fill: func(dir string) error {
+	for _, version := range []string{testVersion, nextVersion} {
+		b, err := makeRelease(version, "for-machines-"+version, "umask 022")
+		if err != nil {
+			return err
+		}
+		if err := os.Rename(b.deb, filepath.Join(dir, filepath.Base(b.deb))); err != nil {
+			return err
+		}
+	}
+	return nil
+}}
+
 // The life of the package on a machine without a running systemd, as in a chroot or
 // while an image is built.
 func TestPackage(t *testing.T) { onMachine(t, false) }

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"testing"
 
-	"postseal/internal/test/machine"
 	"postseal/internal/test/mta"
 )
 
@@ -52,20 +51,6 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
-
-// kit is what machines take from the host: two versions of the package.
-var kit = machine.Kits{Fill: func(dir string) error {
-	for _, version := range []string{testVersion, nextVersion} {
-		b, err := makeRelease(version, "for-machines-"+version, "umask 022")
-		if err != nil {
-			return err
-		}
-		if err := os.Rename(b.deb, filepath.Join(dir, filepath.Base(b.deb))); err != nil {
-			return err
-		}
-	}
-	return nil
-}}
 
 // firstRelease is made once for all tests.
 func firstRelease(t *testing.T) built {
