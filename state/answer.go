@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// maxAttempts bounds how often one challenge is tried. A challenge lives a day
-// and queues try again after minutes.
+// maxAttempts bounds the attempts to answer one challenge. A challenge lives a day, and
+// queues retry after minutes.
 const maxAttempts = 1000
 
 func (d *Dir) answerPath(id string, attempt int) string {
@@ -48,10 +48,10 @@ func (d *Dir) Answer(id string) (*Answer, error) {
 	return last, nil
 }
 
-// leftOut reports whether a file is left out by the issuing half, and names it. One that
-// it may not read, or not even look at, is the other half's doing, as long as its
-// directory can be searched: everybody can mount a file system of his own on a file of his,
-// and end it.
+// leftOut reports whether the issuing half leaves a file out, and names it. If the directory
+// can be searched but the file cannot be read, or not even looked at, that is the other
+// half's doing: any user can mount a file system of his own on his own file, and stop serving
+// it.
 func (d *Dir) leftOut(path string, err error) bool {
 	for _, theirs := range []error{fs.ErrPermission, syscall.EAGAIN, syscall.ENOTCONN} {
 		if _, closed := os.Lstat(filepath.Dir(path) + "/."); errors.Is(err, theirs) && closed == nil {
@@ -66,7 +66,7 @@ func (d *Dir) leftOut(path string, err error) bool {
 	return true
 }
 
-// readAnswer reads one attempt as it stands now, the lock taken into account.
+// readAnswer reads one attempt as it is now, taking the lock into account.
 func (d *Dir) readAnswer(path string) (*Answer, error) {
 	f, live, err := openProbed(path)
 	if err != nil {
@@ -87,7 +87,8 @@ func (d *Dir) readAnswer(path string) (*Answer, error) {
 	return a.Abandoned(), nil
 }
 
-// mostBad bounds how many files that are not answers are looked at to find some that are.
+// mostBad bounds how many files that are not answers Answers reads in search of some that
+// are.
 const mostBad = 1000
 
 // Answers implements Store.
@@ -116,8 +117,8 @@ func (d *Dir) Answers(most int) ([]*Answer, error) {
 	return all, nil
 }
 
-// answerIDs returns the ids that have answers, those first that were written last. It
-// names what ends like a record's and is not one.
+// answerIDs returns the ids that have answers, the most recently written first. It names
+// files that end like a record and are not one.
 func (d *Dir) answerIDs() ([]string, error) {
 	entries, err := os.ReadDir(d.Path("answers"))
 	if err != nil {
@@ -157,13 +158,12 @@ func isAttempt(name string) bool {
 	return !more || err == nil && attempt > 1 && n == strconv.Itoa(attempt)
 }
 
-// mostForgotten bounds how many files are looked at to find those that had their time:
-// every command does that.
+// mostForgotten bounds how many files Forget looks at, since every command calls it.
 const mostForgotten = 10_000
 
-// Forget implements Store. It removes the leftovers of processes that died, too.
-// The issuing half owns the directory. Attempts go together: a gap would hide those after it.
-// Where there are very many files, chance has it which are looked at this time.
+// Forget implements Store. It also removes the leftovers of dead processes. It works because
+// the issuing half owns the directory. It removes all attempts at an answer together: a gap
+// would hide the later ones. In a very large directory it looks at a random part.
 func (d *Dir) Forget(age time.Duration, now time.Time) error {
 	names, err := listNames(d.Path("answers"), -1)
 	if err != nil {
@@ -192,7 +192,7 @@ func (d *Dir) Forget(age time.Duration, now time.Time) error {
 	return nil
 }
 
-// removeForeign removes what has had its time, or names what cannot be removed.
+// removeForeign removes an expired file, or names it if that fails.
 func (d *Dir) removeForeign(path string) {
 	if err := os.Remove(path); err != nil && !missing(err) {
 		d.damaged(path, cannotRemove(err))
@@ -203,7 +203,7 @@ func cannotRemove(err error) error {
 	return fmt.Errorf("cannot be removed: %w", Cause(err))
 }
 
-// attemptOf returns the id in the name of an answer, and other names as they are.
+// attemptOf returns the id in the name of an answer, and any other name unchanged.
 func attemptOf(name string) string {
 	if id, _, ok := strings.Cut(name, "."); ok && LegalID(id) {
 		return id

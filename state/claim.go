@@ -10,18 +10,17 @@ import (
 	"time"
 )
 
-// ErrGone means that nobody waits for the challenge any more.
+// ErrGone means that nobody waits for the challenge any longer.
 var ErrGone = errors.New("nobody waits for this challenge any more")
 
-// ErrLost means that a claim is not its process's any more, because that was
-// stopped for long. The reply must not be sent.
+// ErrLost means that a process lost its claim because it was stopped for too long. It must
+// not send the reply.
 var ErrLost = errors.New("the right to answer was lost: this process was stopped for too long")
 
 // ErrBusy means that a living process is answering the challenge right now.
 var ErrBusy = errors.New("another process is answering this challenge")
 
-// DoneError means that the challenge must not be answered any more: it was, or
-// it may have been.
+// DoneError means that a reply was sent, or may have been: there must not be another.
 type DoneError struct{ Answer *Answer }
 
 func (e *DoneError) Error() string {
@@ -31,7 +30,7 @@ func (e *DoneError) Error() string {
 	return "perhaps already answered: " + e.Answer.Reason
 }
 
-// dirClaim is a claim in a directory: a file that its process has locked.
+// dirClaim is a claim in a directory: a file that its process holds locked.
 type dirClaim struct {
 	dir    *Dir
 	path   string
@@ -67,8 +66,8 @@ func (d *Dir) Claim(p *Pending, challengeID, replyID string, now time.Time) (Cla
 	return nil, fmt.Errorf("challenge %s was tried %d times", p.ID, maxAttempts)
 }
 
-// tryPath looks at one attempt. It returns true if there is none, false if it
-// ended without an answer, and the error that the caller is to end with otherwise.
+// tryPath looks at one attempt. It returns true if there is none, false if it ended without
+// an answer, and otherwise the error for the caller to return.
 func (d *Dir) tryPath(path string) (free bool, err error) {
 	f, live, err := openProbed(path)
 	switch {
@@ -108,18 +107,18 @@ func (d *Dir) tryPath(path string) (free bool, err error) {
 	return false, &DoneError{a}
 }
 
-// maxProbes bounds how often a file is opened anew that was replaced meanwhile.
+// maxProbes bounds how often openProbed reopens a file that was replaced meanwhile.
 const maxProbes = 100
 
 // openProbed opens a file and reports whether its writer lives. Only the writer of
 // a file ever locks it exclusively, and probes share, so a probe never makes a
 // dead claim look alive to another.
 //
-// The file is the one that the path names after the probe. A writer replaces its
-// file by rename and then lets the old one go: whoever still holds the old one
-// would take its content for the last word of a dead process.
+// openProbed returns the file that has the name after the probe. A writer replaces its file
+// by rename and then unlocks the old one: a reader that still holds the old one would take
+// its content for the last word of a dead process.
 //
-// A path that is replaced again and again has somebody who is at it.
+// A name that is replaced again and again has a living writer.
 func openProbed(path string) (f *os.File, live bool, err error) {
 	for try := 1; ; try++ {
 		f, err := OpenForeign(path, os.O_RDONLY)
@@ -146,8 +145,8 @@ func sameFile(f *os.File, path string) bool {
 	return errA == nil && errB == nil && os.SameFile(a, b)
 }
 
-// write puts the answer on disk as a new file that is locked before it has a
-// name, and gives it its name with publish: os.Link to claim, os.Rename to go on.
+// write puts the answer on disk as a new file, locks it before it has a name, and then names
+// it with publish: os.Link to claim, os.Rename to go on.
 func (c *dirClaim) write(publish func(tmp, path string) error) error {
 	data, err := json.MarshalIndent(&c.answer, "", "  ")
 	if err != nil {

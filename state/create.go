@@ -15,8 +15,8 @@ import (
 // Group is the group whose members are the mail half.
 const Group = "postseal"
 
-// Subdirs are the directories of a state directory. The modes are written with
-// os.ModeSetgid and os.ModeSticky because os.Chmod ignores the octal bits.
+// Subdirs are the directories of a state directory. They have os.ModeSetgid and os.ModeSticky
+// because os.Chmod ignores the octal bits.
 var Subdirs = []struct {
 	Name   string
 	Mode   fs.FileMode
@@ -29,10 +29,10 @@ var Subdirs = []struct {
 	{"answers", os.ModeSetgid | os.ModeSticky | 0o770, true},
 }
 
-// Create makes what is missing of the state directory, for the issuing half, and
-// sets the modes of what it made whatever the umask. The shared directories go to
-// the group "postseal". Where it does not exist or cannot be given, they keep the
-// caller's own group and note says so; it is "" when nothing was made.
+// Create makes the missing parts of the state directory for the issuing half, with exact
+// modes whatever the umask. It gives the shared directories to the group "postseal". If that
+// group does not exist or the caller may not use it, they keep the caller's own group and
+// note says so. The note is "" if Create made nothing.
 func (d *Dir) Create() (note string, err error) {
 	gid, why := mailGroup()
 	made, err := makeDir(d.path, 0o750, true, gid)
@@ -53,14 +53,15 @@ func (d *Dir) Create() (note string, err error) {
 	return note, err
 }
 
-// syncMade makes the directories survive a power cut, once, for what is promised in them.
+// syncMade makes new directories survive a power cut, once, so that later promises in them
+// hold.
 func (d *Dir) syncMade() error {
-	_ = SyncDir(filepath.Dir(filepath.Clean(d.path))) // which may be somebody's whom we may not read
+	_ = SyncDir(filepath.Dir(filepath.Clean(d.path))) // fails if the parent is not ours to read
 	return SyncDir(d.path)
 }
 
-// CreatePrivate makes what is missing of a state directory that is the issuing
-// half's alone, because the mail half has another Store.
+// CreatePrivate makes the missing parts of a state directory that only the issuing half uses,
+// because the mail half has another Store.
 func (d *Dir) CreatePrivate() error {
 	made, err := makeDir(d.path, 0o750, false, -1)
 	if err != nil {
@@ -107,9 +108,9 @@ func member(gid int) bool {
 	return false
 }
 
-// makeDir makes one directory with its mode and group, and reports whether it did.
-// An existing one is left as the admin made it. A new one gets its name only
-// when it is complete, so that nobody can step in between.
+// makeDir makes one directory with its mode and group, and reports whether it did. It leaves
+// an existing one as the admin made it. A new one gets its name only when it is complete, so
+// that nobody can step in between.
 func makeDir(path string, mode fs.FileMode, shared bool, gid int) (made bool, err error) {
 	if info, err := os.Stat(path); err == nil {
 		if !info.IsDir() {
@@ -134,7 +135,7 @@ func makeDir(path string, mode fs.FileMode, shared bool, gid int) (made bool, er
 		return false, err
 	}
 	if err := os.Rename(tmp, path); err != nil {
-		// Somebody else made it meanwhile and it has content already.
+		// Somebody else made it meanwhile, and it has content already.
 		if _, statErr := os.Stat(path); statErr == nil {
 			return false, nil
 		}
@@ -143,7 +144,7 @@ func makeDir(path string, mode fs.FileMode, shared bool, gid int) (made bool, er
 	return true, nil
 }
 
-// named gives a file error the name that the user knows.
+// named replaces the path in a file error by the name that the user knows.
 func named(path string, err error) error {
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {
@@ -152,11 +153,11 @@ func named(path string, err error) error {
 	return err
 }
 
-// Misplaced returns what the mail half shares and cannot use: a directory or a pending
-// record of a group that nobody chose, the owner's own or root's, because there was no
-// group "postseal" yet when it was made; or a directory with other modes than Create
-// gives. A group that somebody chose counts as right. It is empty for all but root, who
-// alone can put it right.
+// Misplaced returns the shared directories and pending records that the mail half cannot use:
+// their group is their owner's or root's because the group "postseal" did not exist when they
+// were made, or a directory has other modes than Create gives. A group that somebody chose
+// counts as right. Misplaced returns nothing to users other than root, who alone can repair
+// this.
 func (d *Dir) Misplaced() []string {
 	if os.Getuid() != 0 {
 		return nil
@@ -177,11 +178,11 @@ func (d *Dir) Misplaced() []string {
 	return wrong
 }
 
-// Repair gives what is Misplaced the group of the mail half and its mode.
+// Repair gives all that is Misplaced the group of the mail half and the right mode.
 func (d *Dir) Repair() error {
 	misplaced := d.Misplaced()
 	if len(misplaced) == 0 {
-		return nil // a user's own directory, for one
+		return nil // such as a user's own directory
 	}
 	gid, why := mailGroup()
 	if why != "" {
@@ -207,8 +208,8 @@ func (d *Dir) Repair() error {
 	return nil
 }
 
-// shared returns what the mail half uses, with the modes of directories. What lies in
-// answers/ is its own.
+// shared returns the paths that the mail half uses, with the modes of directories. It leaves
+// out the content of answers/, which is the mail half's own.
 func (d *Dir) shared() map[string]fs.FileMode {
 	all := map[string]fs.FileMode{d.path: fs.ModeDir | 0o750}
 	for _, sub := range Subdirs {
@@ -223,8 +224,8 @@ func (d *Dir) shared() map[string]fs.FileMode {
 	return all
 }
 
-// unchosenGroup reports whether a file has the group that new files of its owner have,
-// and not that of the mail half.
+// unchosenGroup reports whether a file has its owner's default group instead of the mail
+// half's.
 func unchosenGroup(info fs.FileInfo, mail int) bool {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || int(s.Gid) == mail {

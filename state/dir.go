@@ -13,13 +13,14 @@ import (
 // MaxRecord bounds a record in either store, in bytes.
 const MaxRecord = 64 << 10
 
-// Dir is a state directory. It is a Store, and where the issuing half keeps its
-// accounts, orders and certificates even if the Store is another.
+// Dir is a state directory. It is a Store, and it holds the issuing half's accounts, orders
+// and certificates even if the Store is another.
 type Dir struct {
 	path string
 
-	// Damaged is told of each file that is not a record of ours, by name. It may be
-	// called from several goroutines, each once in an hour and no more than twenty. Nil drops the reports.
+	// Damaged receives each file that is not a valid record, by name. Several goroutines may
+	// call it. It is called once an hour for each file, for at most twenty files. Nil drops
+	// the reports.
 	Damaged func(path string, err error)
 
 	pending, answers watcher
@@ -27,8 +28,8 @@ type Dir struct {
 	noting           sync.Mutex // one note at a time
 }
 
-// Open returns the state directory at path without looking at it: the mail half
-// must run, and pass ordinary mail, when it is missing.
+// Open returns the state directory at path without looking at it: the mail half must run, and
+// pass ordinary mail, even if it is missing.
 func Open(path string) *Dir { return &Dir{path: path} }
 
 // Path returns a path below the state directory.
@@ -39,9 +40,9 @@ func (d *Dir) Path(elem ...string) string {
 // String implements Store.
 func (d *Dir) String() string { return d.path }
 
-// WriteFile replaces path by a file with the given content and mode, whatever
-// the umask: readers see the old content or the new one, after a power cut, too. The
-// file's name starts with a dot until it is whole.
+// WriteFile replaces path by a file with the given content and mode, whatever the umask:
+// readers see the old content or the new, even after a power cut. The temporary name starts
+// with a dot.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	// Not renameio.WriteFile: that keeps the mode of the file it replaces.
 	t, err := renameio.NewPendingFile(path,
@@ -56,8 +57,8 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	return t.CloseAtomicallyReplace()
 }
 
-// WriteDurable is WriteFile for what is promised: when it returns, the file survives a
-// power cut, and under this name. The package says of each file what is promised.
+// WriteDurable is WriteFile for promises: once it returns, the file survives a power cut,
+// under this name. The package comment lists what each file promises.
 func WriteDurable(path string, data []byte, mode fs.FileMode) error {
 	if err := WriteFile(path, data, mode); err != nil {
 		return err
@@ -68,7 +69,7 @@ func WriteDurable(path string, data []byte, mode fs.FileMode) error {
 // readRecord reads a file of bounded size.
 func readRecord(path string) ([]byte, error) { return readForeign(path, 1, MaxRecord) }
 
-// SyncDir makes the names in a directory survive a power failure.
+// SyncDir makes the names in a directory survive a power cut.
 func SyncDir(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

@@ -32,9 +32,9 @@ import (
 // Hard links pass, because claims are made of them. Links in the middle of a path are the
 // admin's, and so is what he names on a command line or in the configuration.
 
-// OpenForeign opens a file in a directory that another user can write to. The flags are
-// those of os.OpenFile. It never waits, and follows no link in the last part of the path.
-// The error is about damage if there is something else than a regular file.
+// OpenForeign opens a file in a directory that another user can write to. The flags are those
+// of os.OpenFile. It never waits, and follows no link in the last part of the path. If it
+// finds anything but a regular file, the error is about damage.
 func OpenForeign(path string, flag int) (*os.File, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -43,8 +43,8 @@ func OpenForeign(path string, flag int) (*os.File, error) {
 	return openSeen(path, flag, info)
 }
 
-// OpenForeignIn is OpenForeign to read a file below a directory, whatever its directories
-// have become: none leads out of it.
+// OpenForeignIn is OpenForeign for reading a file below a directory. It never leads out of
+// that directory, whatever its subdirectories have become.
 func OpenForeignIn(dir *os.Root, name string) (*os.File, error) {
 	info, err := dir.Lstat(name)
 	if err != nil {
@@ -57,7 +57,7 @@ func openSeen(path string, flag int, info fs.FileInfo) (*os.File, error) {
 	return openWith(os.OpenFile, path, flag, info)
 }
 
-// openWith opens a file that was looked at: to open some devices is to start something.
+// openWith looks at a file before it opens it: opening some devices starts something.
 func openWith(open func(string, int, fs.FileMode) (*os.File, error), path string, flag int, info fs.FileInfo) (*os.File, error) {
 	if !info.Mode().IsRegular() {
 		return nil, notAFile(info)
@@ -79,8 +79,8 @@ func openWith(open func(string, int, fs.FileMode) (*os.File, error), path string
 	return f, nil
 }
 
-// readForeign reads a file of at most that many bytes. One that is too large, or empty where
-// something has to be, is not even opened: there may be many such files.
+// readForeign reads a file of at most most bytes. It does not even open a larger file, or one
+// of less than least bytes: there may be many.
 func readForeign(path string, least, most int64) ([]byte, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -112,8 +112,8 @@ func readBounded(f *os.File, most int64) ([]byte, error) {
 	return data, err
 }
 
-// appendForeign opens a file to append to it. One with a second name may be somebody
-// else's file.
+// appendForeign opens a file to append to it. It refuses one with a second name, which may be
+// somebody else's file.
 func appendForeign(path string) (*os.File, error) {
 	f, err := OpenForeign(path, os.O_WRONLY|os.O_APPEND)
 	if err != nil {
@@ -136,7 +136,7 @@ func notAFile(info fs.FileInfo) error {
 	return damage{errors.New(TypeOf(info.Mode()) + ", not a file")}
 }
 
-// TypeOf says what something is that is not a file.
+// TypeOf names the type of something that is not a regular file.
 func TypeOf(mode fs.FileMode) string {
 	switch mode.Type() {
 	case fs.ModeDir:
@@ -159,28 +159,28 @@ func isDamage(err error) bool {
 	return errors.As(err, &d)
 }
 
-// MaxText bounds a text from elsewhere that is shown, in bytes.
+// MaxText bounds a text from elsewhere when it is shown, in bytes.
 const MaxText = 2000
 
-// maxPath bounds the name of a damaged record that is shown, in bytes.
+// maxPath bounds the name of a damaged record when it is shown, in bytes.
 const maxPath = 8 << 10
 
-// mostNamed bounds how many damaged files are named, and nameAgain is after what time a
-// program that runs for long names them again.
+// mostNamed bounds how many damaged files are named, and nameAgain is the time after which a
+// long-running program names them again.
 const (
 	mostNamed = 20
 	nameAgain = time.Hour
 )
 
-// Naming remembers what damaged records were named, so that each is named once.
+// Naming remembers which damaged records were named, so that each is named once.
 type Naming struct {
 	mu    sync.Mutex
 	since time.Time
 	seen  map[string]bool
 }
 
-// Report tells say of a record that is left out, by a printable name: once, and once that
-// there are too many to name.
+// Report calls say once for each record that is left out, with a printable name, and once
+// more when there are too many to name.
 func (n *Naming) Report(say func(name string, err error), name string, err error) {
 	if say == nil {
 		return
@@ -201,10 +201,10 @@ func (n *Naming) Report(say func(name string, err error), name string, err error
 	say(name, err)
 }
 
-// damaged names a file that is left out.
+// damaged reports a file that is left out.
 func (d *Dir) damaged(path string, err error) {
 	if newer := Newer(err); newer != nil {
-		err = &NewerError{Version: newer.Version} // path is said
+		err = &NewerError{Version: newer.Version} // the report has the path already
 	}
 	d.naming.Report(d.Damaged, path, Cause(err))
 }

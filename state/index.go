@@ -8,28 +8,28 @@ import (
 	"time"
 )
 
-// recheckEvery is how often the index looks at the directory even if the kernel
-// reported no change.
+// recheckEvery is how often the index reads the directory even if the kernel has reported no
+// change.
 const recheckEvery = 5 * time.Second
 
 // dirIndex is the index of a directory.
 //
-// The kernel queues an event before the call that made a record returns, and Any
-// empties that queue first. So a record that was written before Any is called is
-// never missed, however little before.
+// The kernel queues an event before the call that made a record returns, and Any empties that
+// queue first. So Any never misses a record that was written before it was called, however
+// little before.
 type dirIndex struct {
 	dir *Dir
 
 	mu      sync.Mutex
-	changes *changes // nil where the kernel gives no events: then every call looks
+	changes *changes // nil if the kernel gives no events: then every call looks
 	any     bool
 	err     error
 	checked time.Time
 	now     func() time.Time
 }
 
-// Index implements Store. It works, slower, where the kernel gives no events and
-// while the directory is missing.
+// Index implements Store. It works, more slowly, even if the kernel gives no events or the
+// directory is missing.
 func (d *Dir) Index() Index { return newIndex(d) }
 
 func newIndex(d *Dir) *dirIndex { return &dirIndex{dir: d, now: time.Now} }
@@ -61,8 +61,8 @@ func (x *dirIndex) Close() {
 	x.changes = nil
 }
 
-// anyPending looks for one record. Damaged and expired ones count: telling them
-// apart would mean to read them all.
+// anyPending looks for one record. Damaged and expired ones count: telling them apart would
+// mean reading them all.
 func (d *Dir) anyPending() (bool, error) {
 	f, err := os.Open(d.Path("pending"))
 	if err != nil {

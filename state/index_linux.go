@@ -7,16 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// changes is an inotify queue that is read by whoever asks, without a goroutine
-// between: an event that a goroutine holds and has not passed on yet would be a
-// record missed.
+// changes is an inotify queue that its caller reads directly. A goroutine in between could
+// hold an event that it has not passed on yet, and a record would be missed.
 type changes struct {
 	fd   int
 	buf  [4096]byte
-	gone bool // the directory was removed or moved away: the watch is worth nothing
+	gone bool // the directory was removed or moved away: the watch is useless
 }
 
-// watchChanges returns nil where the kernel gives no events.
+// watchChanges returns nil if the kernel gives no events.
 func watchChanges(dir string) *changes {
 	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
 	if err != nil {
@@ -31,10 +30,10 @@ func watchChanges(dir string) *changes {
 	return &changes{fd: fd}
 }
 
-// drain empties the queue and reports whether anything was in it.
+// drain empties the queue and reports whether it held anything.
 func (c *changes) drain() (changed bool) {
 	for {
-		// It never waits, so the Go runtime is not told: that would wake its monitor
+		// The read never waits, so the Go runtime need not know: it would wake its monitor
 		// for each message, which costs more than the call.
 		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(c.fd), uintptr(unsafe.Pointer(&c.buf)), unsafe.Sizeof(c.buf))
 		if errno == unix.EINTR {

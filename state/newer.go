@@ -6,16 +6,15 @@ import (
 	"fmt"
 )
 
-// NewerError is a record that a newer postseal has written. It is not damaged, and
-// what it says is not known here: its reader has to give up, not go on as if
-// it were not there. An order made twice or a challenge answered twice would be the
-// price.
+// NewerError is a record that a newer postseal has written. It is not damaged, but this
+// version does not know its meaning: its reader has to give up, not go on as if the record
+// were missing. Otherwise an order could be made twice, or a challenge answered twice.
 //
-// There is no file with the version of the whole directory, which could be missing or
-// say something else than the records do. A version that lays the directory out in
-// another way has to leave a record of its number where this one looks.
+// No file holds the version of the whole directory: it could be missing, or contradict the
+// records. A version with another layout has to leave a record of its number where this one
+// looks.
 type NewerError struct {
-	Path    string // of the file; "" where that is said already
+	Path    string // of the file; "" if the text around it has it already
 	Version int
 }
 
@@ -36,8 +35,7 @@ func Newer(err error) *NewerError {
 	return nil
 }
 
-// VersionOf returns the version that a record says of itself, whatever else is in it;
-// 0 if it says none.
+// VersionOf returns the version that a record declares, whatever else it contains, or 0.
 func VersionOf(data []byte) int {
 	var head struct {
 		Version int `json:"version"`
@@ -48,8 +46,8 @@ func VersionOf(data []byte) int {
 	return head.Version
 }
 
-// unreadable returns the error for a file whose content is not a record of this version:
-// damage, unless it is of a newer one.
+// unreadable returns the error for a file that is not a record of this version: damage,
+// unless the record is of a newer one.
 func unreadable(path string, err error) error {
 	if newer := Newer(err); newer != nil {
 		return &NewerError{path, newer.Version}

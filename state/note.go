@@ -13,18 +13,18 @@ import (
 	"postseal/internal/printable"
 )
 
-// Note is what the mail half refused or put off last of what came for a record. Strangers
-// can cause it: it ends no wait and proves nothing.
+// Note is the mail half's latest refusal or delay for a record. Strangers can cause it: it
+// ends no wait and proves nothing.
 type Note struct {
 	Version int       `json:"version"`
 	ID      string    `json:"id"`      // that of the Pending record
 	Verdict string    `json:"verdict"` // "refused" or "later"
 	Reason  string    `json:"reason"`  // printable
 	Time    time.Time `json:"time"`
-	Count   int       `json:"count"` // of times this was noted
+	Count   int       `json:"count"` // how often a note was written for this record
 }
 
-// NoteEvery is how often a note about one record is written at most.
+// NoteEvery is the shortest time between two notes about one record.
 const NoteEvery = time.Minute
 
 // maxReason bounds the reason in a note, in bytes.
@@ -51,12 +51,12 @@ func ParseNote(data []byte) (*Note, error) {
 	return n, nil
 }
 
-// News reports whether a note says something else than the one that was seen.
+// News reports whether a note differs from the one already seen.
 func (n *Note) News(seen *Note) bool {
 	return n != nil && (seen == nil || n.Verdict != seen.Verdict || n.Reason != seen.Reason)
 }
 
-// Fresh reports whether a note was written so little ago that another has to wait.
+// Fresh reports whether a note is so recent that another has to wait.
 func (n *Note) Fresh(now time.Time) bool {
 	age := now.Sub(n.Time)
 	return age >= 0 && age < NoteEvery
@@ -94,7 +94,7 @@ func (d *Dir) writeForeign(path string, v any) error {
 	return WriteFile(path, append(data, '\n'), 0o640)
 }
 
-// note returns the note about a record, nil if there is none that can be read.
+// note returns the note about a record, nil if it cannot read one.
 func (d *Dir) note(id string) *Note {
 	path := d.notePath(id)
 	data, err := readRecord(path)
@@ -126,7 +126,7 @@ func (d *Dir) Notes(ids []string) ([]*Note, error) {
 	return found, nil
 }
 
-// MailHalf is where a mail half said that it runs, and when.
+// MailHalf is a host on which a mail half said that it runs, and when.
 type MailHalf struct {
 	Host string
 	Seen time.Time
@@ -138,7 +138,7 @@ type alive struct {
 	Time    time.Time `json:"time"`
 }
 
-// MostHalves bounds how many mail halves are told.
+// MostHalves bounds how many mail halves MailHalves returns.
 const MostHalves = 100
 
 const alivePrefix = ".alive-"

@@ -19,12 +19,12 @@ import (
 // slots is how many CAs may wait for one address at the same time.
 const slots = 9
 
-// foreignNames bounds in how large a directory records under names that are not
-// ours are looked for, so that a look-up costs the same however many wait.
+// foreignNames bounds the size of a directory in which a look-up also reads files with names
+// that are not ours, so that its cost does not grow with the number of records.
 const foreignNames = 100
 
-// maxName bounds a file name made from an address, in bytes; longer ones become
-// a digest. File systems stop at 255, and a slot and a temporary suffix follow.
+// maxName bounds a file name made from an address, in bytes; a longer one becomes a digest.
+// File systems stop at 255, and a slot and a temporary suffix follow.
 const maxName = 200
 
 // fileName returns the name of the pending record for an address in a slot from 1.
@@ -40,8 +40,8 @@ func fileName(addr string, slot int) string {
 	return base + ".json"
 }
 
-// escape writes an address so that it is readable as a file name and cannot be a
-// path: what is not plain becomes %XX.
+// escape writes an address so that it is readable as a file name and cannot be a path:
+// special bytes become %XX.
 func escape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -67,7 +67,8 @@ func (d *Dir) Take(p *Pending) (other *Pending, err error) {
 	return d.put(p, func(old *Pending) bool { return old.ID == p.ID })
 }
 
-// put returns the record that may not be replaced.
+// put writes p unless it would replace a record that replaces refuses; it returns that
+// record.
 func (d *Dir) put(p *Pending, replaces func(old *Pending) bool) (*Pending, error) {
 	p.Version = Version
 	data, err := json.MarshalIndent(p, "", "  ")
@@ -102,7 +103,7 @@ func (d *Dir) pendingPath(addr string, slot int) string {
 	return d.Path("pending", fileName(addr, slot))
 }
 
-// slot finds where the record of p's address and CA is (there) or can go.
+// slot finds the slot that holds the record of p's address and CA (there), or a free one.
 func (d *Dir) slot(p *Pending) (slot int, there *Pending, err error) {
 	free := 0
 	for slot := 1; slot <= slots; slot++ {
@@ -183,8 +184,8 @@ func (d *Dir) Pending(addr string, now time.Time) ([]*Pending, error) {
 	return Current(found, now), nil
 }
 
-// ours reports whether a name is one that fileName makes, so that its record would
-// have been found by its address.
+// ours reports whether fileName makes this name: a look-up by address has then found its
+// record already.
 func ours(name string) bool {
 	base := strings.TrimSuffix(name, ".json")
 	if i := strings.LastIndexByte(base, '.'); i >= 0 && len(base) == i+2 && base[i+1] >= '2' && base[i+1] <= '9' {
@@ -216,15 +217,15 @@ func Current(records []*Pending, now time.Time) []*Pending {
 	return kept
 }
 
-// large tells, without reading it, whether a directory has surely more than
-// foreignNames names: so many of the longest are in less.
+// large reports, without reading it, whether a directory surely has more than foreignNames
+// names: its size exceeds that of as many of the longest.
 func large(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Size() > foreignNames*640
 }
 
-// scan reads the records whose file name is wanted, among at most limit names if
-// limit is positive.
+// scan reads the records whose file name want accepts, among at most limit names if limit is
+// positive.
 func (d *Dir) scan(limit int, want func(name string) bool) ([]*Pending, error) {
 	names, err := listNames(d.Path("pending"), limit)
 	if err != nil {

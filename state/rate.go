@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// The counters are files in answers/, one for each hour, with a line of fixed size
-// for each claim that is made (+) or given back (-): when, and the CA. They are there
-// because looking at every answer of thirty days takes longer than sending one. They
-// bound and do not decide: losing one means to count too little for an hour.
+// The counters are files in answers/, one for each hour, with a line of fixed size for each
+// claim made (+) or given back (-): the time and the CA. They exist because reading the
+// answers of thirty days takes longer than sending one. They only bound the rate: losing one
+// means counting too little for an hour.
 //
-// A line is appended by one write(2), so processes need no lock. Over NFS two that
-// are written at the same instant may become one.
+// One write(2) appends a line, so processes need no lock. Over NFS two lines written at the
+// same instant may become one.
 const (
 	counterPrefix = ".count-"
 	counterLine   = len("+1780315200 0123456789abcdef\n")
 )
 
-// maxCounter bounds what is read of one counter, in bytes: half a million lines.
+// maxCounter bounds how much of one counter is read, in bytes: half a million lines.
 const maxCounter = 16 << 20
 
 // counterPath returns the counter of the hour of t.
@@ -31,8 +31,8 @@ func (d *Dir) counterPath(t time.Time) string {
 	return d.Path("answers", fmt.Sprintf("%s%d", counterPrefix, t.Unix()/3600))
 }
 
-// count notes the claim of a file, or with '-' that it was given back. What goes
-// wrong is reported and does not stop an answer.
+// count records the claim of a file, or with '-' that it was given back. It reports errors,
+// which do not stop an answer.
 func (c *dirClaim) count(sign byte) {
 	path := c.dir.counterPath(c.answer.Claimed)
 	if err := c.appendCount(path, countLine(sign, c.answer.Server, c.answer.Claimed)); err != nil {
@@ -55,12 +55,12 @@ func (c *dirClaim) appendCount(path string, line []byte) error {
 	return err
 }
 
-// selfCounted is how old an answer is whose process has surely counted it, or never
+// selfCounted is the age after which an answer's process has surely counted it, or never
 // will.
 const selfCounted = 10 * time.Second
 
-// newCounter makes the counter of an hour. The first one of all begins with the
-// answers that were there before.
+// newCounter makes the counter of an hour. The very first one starts with the answers that
+// already exist.
 func (c *dirClaim) newCounter(path string) (f *os.File, before []byte, err error) {
 	f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o660)
 	if errors.Is(err, fs.ErrExist) {
@@ -81,8 +81,8 @@ func (c *dirClaim) newCounter(path string) (f *os.File, before []byte, err error
 	return f, before, err
 }
 
-// countFiles returns the lines of all attempts that were written between two times.
-// The clock is that of the file system.
+// countFiles returns the lines of all attempts written between two times, by the clock of the
+// file system.
 func (d *Dir) countFiles(since, until time.Time) (lines []byte, err error) {
 	names, err := listNames(d.Path("answers"), -1)
 	for _, name := range names {
@@ -94,7 +94,7 @@ func (d *Dir) countFiles(since, until time.Time) (lines []byte, err error) {
 		if err != nil || !info.ModTime().After(since) || info.ModTime().After(until) {
 			continue
 		}
-		server := "" // of what cannot be read
+		server := "" // if the file cannot be read
 		if data, err := readRecord(path); err == nil {
 			if a, err := ParseAnswer(data); err == nil {
 				server = a.Server
@@ -109,17 +109,16 @@ func countLine(sign byte, server string, t time.Time) []byte {
 	return fmt.Appendf(nil, "%c%010d %s\n", sign, t.Unix(), countKey(server))
 }
 
-// countKey is the short name of a CA in a line.
+// countKey returns the short name of a CA in a line.
 func countKey(server string) string {
 	sum := sha256.Sum256([]byte(server))
 	return hex.EncodeToString(sum[:8])
 }
 
-// aheadMost is how far the clock of another host may be ahead for its claims to count.
+// aheadMost is how far another host's clock may be ahead before its claims stop counting.
 const aheadMost = 2 * time.Hour
 
-// AnswersWithin implements Store. Where a counter cannot be read, the answers are
-// looked at instead.
+// AnswersWithin implements Store. If it cannot read a counter, it reads the answers instead.
 func (d *Dir) AnswersWithin(age time.Duration, server string, now time.Time) (all, toCA int, err error) {
 	var lines []byte
 	since := now.Add(-age)
@@ -138,7 +137,7 @@ func (d *Dir) AnswersWithin(age time.Duration, server string, now time.Time) (al
 	return all, toCA, nil
 }
 
-// tally counts the lines after a time. Other lines are left out.
+// tally counts the lines after a time. It leaves out invalid ones.
 func tally(lines []byte, since time.Time, server string) (all, toCA int) {
 	after, key := fmt.Appendf(nil, "%010d", since.Unix()), []byte(countKey(server))
 	for line := range bytes.Lines(lines) {

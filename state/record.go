@@ -31,14 +31,13 @@ type Pending struct {
 	Expires    time.Time `json:"expires"`
 	Policy     Policy    `json:"policy"`
 
-	// Part1 is a digest of the token-part1 that a mail has brought. The mail half sets
-	// it before it claims, so that the answer says which challenge it was; it is not part
-	// of the record.
+	// Part1 is a digest of the token-part1 in a mail. The mail half sets it before it
+	// claims, so that the answer says which challenge it was. It is not part of the record.
 	Part1 string `json:"-"`
 }
 
-// Policy says which departures from RFC 8823 this CA is allowed. Empty fields
-// mean the default, the first value of each.
+// Policy says which departures from RFC 8823 this CA may make. Empty fields mean the default,
+// the first value of each.
 type Policy struct {
 	DKIM              string `json:"dkim,omitempty"`                // default | strict | relaxed-parent
 	AutoSubmitted     string `json:"auto-submitted,omitempty"`      // require | ignore
@@ -46,11 +45,12 @@ type Policy struct {
 	TrustedAuthservID string `json:"trusted-authserv-id,omitempty"` // RFC 8601
 }
 
-// Ordering reports whether the order is not yet read back: the tokens are missing.
+// Ordering reports whether the tokens are still missing, because the client has not read the
+// authorization yet.
 func (p *Pending) Ordering() bool { return p.Token == "" }
 
-// Abandoned returns what an attempt is whose process has died: nil if a new delivery
-// may claim it. Attempts that have ended stay as they are.
+// Abandoned returns the state of an attempt whose process died: nil if a new delivery may
+// claim it. An attempt that ended stays as it is.
 func (a *Answer) Abandoned() *Answer {
 	switch a.Phase {
 	case Sending:
@@ -61,8 +61,7 @@ func (a *Answer) Abandoned() *Answer {
 	return a
 }
 
-// Over reports whether an answer has the outcome that an order waits for and that
-// was not seen yet.
+// Over reports whether an answer is an outcome that ends a wait and differs from seen.
 func (a *Answer) Over(seen *Answer) bool {
 	if a == nil || seen != nil && seen.Phase == a.Phase && seen.Claimed.Equal(a.Claimed) {
 		return false
@@ -90,7 +89,7 @@ type Answer struct {
 	Email      string     `json:"email"`
 	Server     string     `json:"server"`
 	MessageIDs MessageIDs `json:"message-ids"`
-	Part1      string     `json:"part1,omitempty"` // that of Pending: which challenge it is about
+	Part1      string     `json:"part1,omitempty"` // that of Pending: which challenge this answers
 	Claimed    time.Time  `json:"claimed"`
 	Ended      time.Time  `json:"ended,omitzero"` // when it was sent, failed or lost
 	Reason     string     `json:"reason,omitempty"`
@@ -105,7 +104,7 @@ type MessageIDs struct {
 // MaxID bounds an id, in bytes.
 const MaxID = 64
 
-// LegalID bounds what may name a record: it becomes part of a file name.
+// LegalID reports whether a text may be an id, which becomes part of a file name.
 func LegalID(id string) bool {
 	return id != "" && len(id) <= MaxID && strings.IndexFunc(id, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
@@ -148,7 +147,7 @@ func ParseAnswer(data []byte) (*Answer, error) {
 
 func decode(data []byte, v any) error {
 	if err := json.Unmarshal(data, v); err != nil {
-		if newer := VersionOf(data); newer > Version { // what is no longer a text, for example
+		if newer := VersionOf(data); newer > Version { // perhaps with other types than ours
 			return &NewerError{Version: newer}
 		}
 		return notWhole(err)
@@ -156,8 +155,8 @@ func decode(data []byte, v any) error {
 	return nil
 }
 
-// notWhole says what is wrong with a record without quoting it: behind the name may be a
-// file that not everybody may read.
+// notWhole says what is wrong with a record without quoting it: the name may lead to a file
+// that not everybody may read.
 func notWhole(err error) error {
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
@@ -179,9 +178,8 @@ func checkRecord(version int, id string) error {
 	return nil
 }
 
-// Key returns the form of an address under which it is looked up: without case,
-// the domain in A-labels (RFC 5890). Two addresses are the same mailbox to
-// postseal if their keys are equal.
+// Key returns the form of an address for look-ups: lower case, the domain in A-labels (RFC
+// 5890). Two addresses are the same mailbox to postseal if their keys are equal.
 func Key(addr string) string {
 	at := strings.LastIndexByte(addr, '@')
 	if at < 0 {
@@ -190,9 +188,9 @@ func Key(addr string) string {
 	return lower(addr[:at]) + "@" + Domain(addr[at+1:])
 }
 
-// lower is strings.ToLower without what leads into ASCII. The signs for kelvin and the
-// dotted capital I have k and i as lower case, and are others in a mailbox's name: no mail
-// server delivers the one to the other.
+// lower is strings.ToLower except for letters outside ASCII whose lower case is in it. The
+// Kelvin sign and the dotted capital I become k and i, and no mail server delivers to one
+// mailbox what names the other.
 func lower(s string) string {
 	return strings.Map(func(r rune) rune {
 		if l := unicode.ToLower(r); r < utf8.RuneSelf || l >= utf8.RuneSelf {
@@ -202,14 +200,13 @@ func lower(s string) string {
 	}, s)
 }
 
-// maxDomain bounds what is converted to A-labels, in bytes: 63 characters for each
-// of four labels take less, and the time is the square of the length.
+// maxDomain bounds a domain before its conversion to A-labels, in bytes: 63 characters in
+// each of four labels take less, and the conversion takes quadratic time.
 const maxDomain = 1 << 10
 
-// Domain returns the form of a domain in which domains are compared: A-labels,
-// lower case, no final dot. A name that IDNA does not take, for an underscore perhaps, is
-// the same as another only letter for letter, apart from the case of ASCII: who looks it
-// up may well convert it, each letter to what IDNA makes of it.
+// Domain returns the form in which domains are compared: A-labels, lower case, no final dot.
+// A name that IDNA rejects, perhaps for an underscore, equals another only byte for byte,
+// apart from ASCII case: a resolver may well convert it letter by letter.
 func Domain(name string) string {
 	name = strings.TrimSuffix(name, ".")
 	if len(name) <= maxDomain {

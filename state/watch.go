@@ -11,21 +11,21 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// pollEvery is how often a directory is looked at beside the kernel's events,
-// which do not come over NFS and stop when watches are exhausted.
+// pollEvery is the interval between looks at a directory, beside the kernel's events, which
+// NFS does not deliver and which stop when the watches run out.
 const pollEvery = 250 * time.Millisecond
 
-// watcher passes the kernel's events for one directory on to all who wait in
-// it. One serves a whole process: the kernel allows a user 128 instances.
+// watcher passes the kernel's events for one directory on to everybody who waits in it. One
+// serves a whole process: the kernel allows a user 128 instances.
 type watcher struct {
 	mu      sync.Mutex
-	kernel  *fsnotify.Watcher // nil while nobody waits, or where the kernel gives none
+	kernel  *fsnotify.Watcher // nil while nobody waits, or if the kernel gives none
 	waiters map[chan struct{}]string
 }
 
-// subscribe returns a channel that gets a value after each change of a file whose
-// name starts with prefix, and the function that ends it. It stays silent where
-// the kernel gives no events; polling covers that.
+// subscribe returns a channel that receives a value after each change of a file whose name
+// starts with prefix, and the function that ends it. If the kernel gives no events, the
+// channel stays silent, and polling covers that.
 func (w *watcher) subscribe(dir, prefix string) (<-chan struct{}, func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -45,8 +45,7 @@ func (w *watcher) unsubscribe(wake chan struct{}) {
 	defer w.mu.Unlock()
 	delete(w.waiters, wake)
 	if len(w.waiters) == 0 && w.kernel != nil {
-		// The kernel takes 10 ms to end a watch, and whoever has what he waited for is
-		// not to wait for that too.
+		// The kernel takes 10 ms to end a watch; the caller need not wait for that.
 		go w.kernel.Close()
 		w.kernel = nil
 	}
@@ -65,8 +64,8 @@ func (w *watcher) start(dir string) {
 	go w.forward(kernel)
 }
 
-// forward runs until kernel is closed. An error is an overflow of the kernel's
-// queue: everybody has to look.
+// forward runs until kernel is closed. An error means that the kernel's queue overflowed:
+// everybody has to look.
 func (w *watcher) forward(kernel *fsnotify.Watcher) {
 	for {
 		select {
@@ -91,18 +90,17 @@ func (w *watcher) wake(name string) {
 		if name == "" || strings.HasPrefix(name, prefix) {
 			select {
 			case wake <- struct{}{}:
-			default: // one that is waiting already says it all
+			default: // one value in the channel is enough
 			}
 		}
 	}
 }
 
-// wait calls ready until it says that it is done, at once and after each change
-// of a file in dir whose name starts with prefix. It returns ready's error, or
-// the context's.
+// wait calls ready until it reports true, first at once and then after each change of a file
+// in dir whose name starts with prefix. It returns ready's error, or the context's.
 func (d *Dir) wait(ctx context.Context, w *watcher, dir, prefix string, ready func() (done bool, err error)) error {
 	if done, err := ready(); done || err != nil {
-		return err // most often: a watch costs more than a look
+		return err // the usual case: a watch costs more than a look
 	}
 	events, stop := w.subscribe(d.Path(dir), prefix)
 	defer stop()

@@ -8,8 +8,8 @@ import (
 // SystemDir is the state directory of a whole mail server.
 const SystemDir = "/var/lib/postseal"
 
-// Legal values of what both halves read in the configuration of a CA, each list with the
-// default first. The flags of the same names take the same words.
+// The legal values of settings for one CA that both halves read; the default is first. The
+// flags of the same names take the same words.
 var (
 	TokenJoins = []string{"auto", "string", "bytes"}
 	Triggers   = []string{"auto", "reply", "post"}

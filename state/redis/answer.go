@@ -29,8 +29,8 @@ var (
 	rateScript      = script(rateSource)
 )
 
-// answerBatch is how many answers are asked for in one round trip. Each may have
-// state.MaxRecord bytes, and a reply has a bound.
+// answerBatch is how many answers one round trip asks for. Each may have state.MaxRecord
+// bytes, and a reply is bounded.
 const answerBatch = 100
 
 // Answer implements state.Store.
@@ -45,8 +45,8 @@ func (s *Store) Answer(id string) (*state.Answer, error) {
 	return all[0], nil
 }
 
-// mostBad bounds how many answers that cannot be read, or were given back, are looked at to
-// find some that can.
+// mostBad bounds how many answers that are unreadable or were given back Answers reads in
+// search of others.
 const mostBad = 1000
 
 // Answers implements state.Store.
@@ -69,7 +69,7 @@ func (s *Store) Answers(most int) (all []*state.Answer, err error) {
 	return all[:min(len(all), most)], nil
 }
 
-// texts returns what a script returned, "" for each nil.
+// texts converts the result of a script, with "" for each nil.
 func texts(v any) []string {
 	reply, _ := v.([]any)
 	all := make([]string, len(reply))
@@ -79,8 +79,8 @@ func texts(v any) []string {
 	return all
 }
 
-// answers reads some answers as they stand now, all at the same moment. If one is of
-// a newer version, that is the error beside the others.
+// answers reads some answers as they are now, all at the same moment. If one is of a newer
+// version, it returns that error beside the others.
 func (s *Store) answers(ids []string) (found []*state.Answer, err error) {
 	keys := make([]string, 0, 2*len(ids))
 	for _, id := range ids {
@@ -95,7 +95,7 @@ func (s *Store) answers(ids []string) (found []*state.Answer, err error) {
 	for i := 0; i+1 < len(reply); i += 2 {
 		text, _ := reply[i].(string)
 		if text == "" {
-			continue // there is none, or it was given back
+			continue // missing, or given back
 		}
 		a, err := state.ParseAnswer([]byte(text))
 		if state.Newer(err) != nil {
@@ -119,7 +119,7 @@ func (s *Store) answers(ids []string) (found []*state.Answer, err error) {
 // mostForgotten bounds how many answers a command removes: a mail half could add them faster.
 const mostForgotten = 10_000
 
-// Forget implements state.Store. Nobody else removes answers.
+// Forget implements state.Store. Only the issuing half removes answers.
 func (s *Store) Forget(age time.Duration, now time.Time) error {
 	for range mostForgotten / batch {
 		v, err := s.run(forgetScript, []string{s.key("answers")}, now.Add(-age).UnixMilli(), batch, s.answerKey(""), s.noteKey(""), age.Milliseconds())
@@ -136,14 +136,14 @@ func (s *Store) forget(id string) error {
 	defer cancel()
 	_, err := s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
 		p.Del(ctx, s.answerKey(id))
-		p.Del(ctx, s.noteKey(id)) // by another rule of users.acl
+		p.Del(ctx, s.noteKey(id)) // another rule of users.acl
 		p.ZRem(ctx, s.key("answers"), id)
 		return nil
 	})
 	return s.explain(err)
 }
 
-// AnswersWithin implements state.Store. The clock is that of Redis; now is not used.
+// AnswersWithin implements state.Store. It uses Redis' clock, not now.
 func (s *Store) AnswersWithin(age time.Duration, server string, _ time.Time) (all, toCA int, err error) {
 	v, err := s.run(rateScript, []string{s.key("rate"), s.rateKey(server)}, age.Milliseconds(), countLife.Milliseconds())
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// What a reply may cost. The library makes room for whatever length a server announces,
-// so a broken server, or somebody between, could end the program with a few bytes. Our
-// replies have no string over 64 KiB; the largest others are INFO and the slots of a Cluster.
+// Bounds of a reply. The library allocates whatever length a server announces, so a broken
+// server, or somebody in between, could end the program with a few bytes. Our replies have no
+// string over 64 KiB; the largest others are INFO and the slots of a Cluster.
 const (
 	maxReply    = 16 << 20 // bytes of a whole reply
 	maxString   = 1 << 20  // bytes
@@ -25,7 +25,7 @@ var errReply = errors.New("the server's reply is too large, or not of Redis' pro
 
 type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// boundedDialer makes the connections that the library would make, with bounded replies.
+// boundedDialer makes the same connections as the library, with bounded replies.
 func boundedDialer(o *goredis.Options) dialer {
 	dial := goredis.NewDialer(o)
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -41,19 +41,20 @@ func boundedDialer(o *goredis.Options) dialer {
 	}
 }
 
-// bounded is a connection that ends before a reply becomes too large. It reads what the
-// library reads (the protocol's versions 2 and 3), and hands no length on that is too large.
+// bounded is a connection that ends before a reply becomes too large. It parses what the
+// library parses (the protocol's versions 2 and 3), and passes on no length that is too
+// large.
 type bounded struct {
 	net.Conn
-	left  []int // elements to come, of each array that is open
+	left  []int // elements still missing from each open array
 	line  []byte
-	skip  int // bytes of a string to come
+	skip  int // bytes still missing from a string
 	bytes int // of this reply
 	count int // elements of this reply
 	err   error
 }
 
-// visible shows the library the socket below: it looks there whether the server has hung up.
+// visible shows the library the socket below, where it looks whether the server has hung up.
 type visible struct {
 	*bounded
 	syscall.Conn
@@ -130,7 +131,7 @@ func (b *bounded) header(line []byte) error {
 	return b.within()
 }
 
-// close ends an element, and the arrays that it is the last of.
+// close ends an element, and each array of which it is the last.
 func (b *bounded) close() {
 	for len(b.left) > 0 {
 		last := &b.left[len(b.left)-1]

@@ -12,11 +12,11 @@ import (
 	"postseal/state"
 )
 
-// lockLife is for how long a claim is somebody's who is not heard of any more. It is
-// longer than a submission may take.
+// lockLife is how long a claim survives without a sign of life from its owner. It is longer
+// than a submission may take.
 const lockLife = time.Minute
 
-// countLife is the longest time within which claims can be counted.
+// countLife is the longest time for which claims can be counted.
 const countLife = 2 * time.Hour
 
 //go:embed lua/claim.lua
@@ -41,7 +41,7 @@ var (
 // claim implements state.Claim.
 type claim struct {
 	store  *Store
-	owner  string // random: whose the claim is
+	owner  string // random, names the owner
 	answer state.Answer
 }
 
@@ -75,7 +75,7 @@ func (s *Store) Claim(p *state.Pending, challengeID, replyID string, now time.Ti
 	return c, nil
 }
 
-// refused reads what the script says.
+// refused turns the script's reply into an error.
 func (s *Store) refused(id string, v any) error {
 	reply, _ := v.([]any)
 	word := func(i int) string {
@@ -131,8 +131,8 @@ func (c *claim) keys() []string {
 	return []string{c.store.answerKey(c.answer.ID), c.store.lockKey(c.answer.ID)}
 }
 
-// end records the outcome. What was sent must not be forgotten, so it is tried again
-// for some seconds while Redis is away.
+// end records the outcome. It must not lose a reply that was sent, so it retries for some
+// seconds while Redis is away.
 func (c *claim) end(phase state.Phase, reason string, now time.Time) error {
 	c.answer.Phase, c.answer.Reason, c.answer.Ended = phase, reason, now.UTC()
 	data, err := json.Marshal(&c.answer)
@@ -152,7 +152,7 @@ func (c *claim) GiveBack() error {
 	return err
 }
 
-// lost makes an error of a script that found another owner.
+// lost returns the error of a script that found another owner.
 func lost(v any, err error) error {
 	if err == nil && v != int64(1) {
 		return state.ErrLost

@@ -11,19 +11,19 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// opTimeout bounds one call of this package, whatever is tried again meanwhile.
+// opTimeout bounds one call of this package, all retries included.
 const opTimeout = 4 * time.Second
 
 // bufferSize is that of each direction of a connection, in bytes. Records are small,
 // and so is the process of the mail half.
 const bufferSize = 8 << 10
 
-// noMaintenance keeps the library from asking for notices that only Redis' own cloud
-// has: the users of contrib/redis may not ask.
+// noMaintenance keeps the library from asking for notices that only Redis' own cloud sends:
+// the users of contrib/redis may not ask.
 var noMaintenance = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 
-// kind sets how the client is made: that of Sentinel for master_name, that of a
-// Cluster for addr without it, as go-redis tells them apart (UniversalOptions).
+// kind chooses the client as go-redis does (UniversalOptions): Sentinel's if the URL has
+// master_name, a Cluster's if it has addr alone.
 func (c *config) kind(u *url.URL, query url.Values) (err error) {
 	switch {
 	case query.Has("master_name"):
@@ -96,7 +96,7 @@ func (c *config) cluster(u *url.URL) error {
 	return nil
 }
 
-// apply adds the content of files to what the library made of the URL.
+// apply adds the content of the files to the library's options.
 func (f files) apply(password *string, security **tls.Config) {
 	if f.password != "" {
 		*password = f.password
@@ -107,7 +107,7 @@ func (f files) apply(password *string, security **tls.Config) {
 	}
 }
 
-// forAnyHost has each server show a certificate for its own name: there are several.
+// forAnyHost makes each server prove its own name, since there are several.
 func forAnyHost(conf *tls.Config) {
 	if conf != nil {
 		conf.ServerName = ""

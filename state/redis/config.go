@@ -13,16 +13,16 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// schemes are those of go-redis.
+// schemes are the URL schemes of go-redis.
 var schemes = []string{"redis", "rediss", "unix"}
 
-// IsURL reports whether a --state is for this package.
+// IsURL reports whether a --state is meant for this package.
 func IsURL(s string) bool {
 	scheme, _, found := strings.Cut(s, "://")
 	return found && slices.Contains(schemes, scheme)
 }
 
-// config is what a URL says.
+// config is the content of a URL.
 type config struct {
 	own    url.Values // those of ownParameters
 	prefix string
@@ -38,8 +38,8 @@ type files struct {
 	tls      *tls.Config // nil for the library's default
 }
 
-// parse reads a URL. No error holds any of its text but the names of its parameters
-// and files: there may be a password in it.
+// parse reads a URL. Its errors quote only the names of parameters and files: the rest may
+// hold a password.
 func parse(s string) (*config, error) {
 	u, err := url.Parse(s)
 	if err != nil || !IsURL(s) || strings.Contains(u.Path, "@") { // a password after one slash too many
@@ -66,18 +66,17 @@ func parse(s string) (*config, error) {
 	return c, c.kind(u, query)
 }
 
-// ownParameters are those that go-redis does not know.
+// ownParameters are the ones that go-redis does not know.
 var ownParameters = []string{"prefix", "dir", "password-file", "ca", "cert", "key"}
 
-// defaults are those of go-redis' parameters where ours are others: a mail waits
-// meanwhile, records are small, and RESP 2 needs no right to HELLO.
+// defaults are our defaults for go-redis' parameters: a mail waits meanwhile, records are
+// small, and RESP 2 needs no right to HELLO.
 var defaults = map[string]string{
 	"protocol": "2", "max_retries": "2", "dial_timeout": "2s", "read_timeout": "2s", "write_timeout": "2s",
 	"pipeline_pool_size": "-1",
 }
 
-// takeParameters takes our own parameters out of a URL, and puts in the defaults of
-// the others.
+// takeParameters takes our own parameters out of a URL and adds defaults for the others.
 func (c *config) takeParameters(u *url.URL) (url.Values, error) {
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
@@ -126,7 +125,7 @@ func (c *config) read() (f files, err error) {
 	return f, err
 }
 
-// readTLS reads the files of a rediss URL; nil for the library's default.
+// readTLS reads the files of a rediss URL. It returns nil for the library's default.
 func (c *config) readTLS() (*tls.Config, error) {
 	ca, cert, key := c.own.Get("ca"), c.own.Get("cert"), c.own.Get("key")
 	if ca+cert+key == "" {

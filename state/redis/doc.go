@@ -1,9 +1,9 @@
-// Package redis is a state.Store on Redis or Valkey, for sites where the order is made
-// on one host and the challenge may arrive at any of several MX hosts.
+// Package redis is a state.Store on Redis or Valkey, for sites that order on one host and
+// receive the challenge on any of several MX hosts.
 //
-// Only what the mail half may know is there: who waits for a challenge, and which
-// challenges were answered. Accounts, orders, keys and certificates stay on the disk of
-// the issuing half.
+// It holds only what the mail half may know: who waits for a challenge, and which challenges
+// were answered. Accounts, orders, keys and certificates stay on the disk of the issuing
+// half.
 //
 // # Keys
 //
@@ -20,42 +20,42 @@
 //	{postseal}:lock:ID      the owner of a living claim; expires after a minute
 //	{postseal}:rate[:CA]    sorted sets: claims by time (ms), for --max-answers
 //
-// Channels {postseal}:pending and {postseal}:answers carry the KEY or ID that changed.
-// Nothing depends on them but how soon somebody wakes: all who wait look by themselves,
-// too. The mail half removes no answers; the issuing half does so after thirty days.
+// Channels {postseal}:pending and {postseal}:answers carry the KEY or ID that changed. They
+// only make a waiting process wake sooner: each also looks by itself. The mail half removes
+// no answers; the issuing half does so after thirty days.
 //
 // # Claims
 //
-// A claim is one script: the record is there, no attempt was sent or may have been, no
-// lock lives; then the answer and the lock are written. The table of package state
-// holds; an expired lock counts as that of a process that died. Only who has
-// the lock goes from "claimed" to "sending", so a process that was stopped for longer
-// than its lock lives does not send. Each script can be run again by the same owner
-// with the same outcome, because a reply of Redis can be lost.
+// A claim is one script. It checks that the record exists, that no attempt was sent or may
+// have been, and that no lock lives; then it writes the answer and the lock. The table of
+// package state holds; an expired lock counts as that of a dead process. Only the lock's
+// owner moves from "claimed" to "sending", so a process that was stopped for longer than its
+// lock lives does not send. The same owner can run each script again with the same outcome,
+// because a reply of Redis can be lost.
 //
 // All times on which hosts have to agree are Redis' own.
 //
 // # Who waits
 //
-// Ordinary mail asks nobody: an Index keeps in memory whether anybody waits, and asks
-// Redis three times a second. It says that nobody waits only within a lease of one
-// second since it asked. Put, when it wrote the first of those who wait, returns when
-// that lease has passed; so when the order is sent to the CA, no host believes any more
-// that nobody waits. Only the first order of a burst waits for this. While Redis is
-// away every message's Subject is looked at, and a challenge is put off.
+// Ordinary mail asks nobody: an Index keeps in memory whether anybody waits, and asks Redis
+// three times a second. It says that nobody waits only within a lease of one second since it
+// asked. When Put writes the first waiting record, it returns after that lease has passed; so
+// when the client sends the order to the CA, no host still believes that nobody waits. Only
+// the first order of a burst waits for this. While Redis is away, the mail half looks at
+// every message's Subject and puts challenges off.
 //
 // # What others write
 //
-// A mail half that was taken over can write any answer, note and sign of life, of any size
-// and with any score. Scripts cut them on the server: what is larger than state.MaxRecord is
-// foreign, times that JSON cannot say are left out, and scores of the future end. And no reply
-// of the server itself is believed to be as long as it says (bound.go).
+// A compromised mail half can write any answer, note and sign of life, of any size and with
+// any score. Scripts cut them on the server: they treat records larger than state.MaxRecord
+// as foreign, leave out times that JSON cannot express, and cap scores in the future. And the
+// client never trusts the length that a reply announces (bound.go).
 //
 // # What can be lost
 //
-// Redis acknowledges before it writes. With "appendfsync everysec" a crash can take
-// two seconds of changes with it, and the failover of Sentinel or a Cluster what its replica
-// had not received yet:
+// Redis acknowledges before it writes. With "appendfsync everysec" a crash can lose two
+// seconds of changes, and the failover of Sentinel or a Cluster all that its replica had not
+// received yet:
 //
 //   - a pending record: its challenge is not answered; the order waits until it is given
 //     up, and the next one succeeds;
@@ -65,6 +65,6 @@
 //   - that an order ended: its record waits until it expires. An answer to a challenge for
 //     it proves nothing to anybody but its CA, and that has the order closed.
 //
-// None of these gets a certificate to a stranger: what is answered, and to whom, is
-// decided by what the CA has signed.
+// None of these gives a stranger a certificate: what the CA has signed decides which reply is
+// sent, and to whom.
 package redis

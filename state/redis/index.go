@@ -8,10 +8,10 @@ import (
 	"postseal/state"
 )
 
-// The lease is what Put and Index agree on. An index says that nobody waits only if
-// it asked less than a lease ago; Put does not return before a lease has passed since
-// the first of those who wait now was written. So when it returns, each index has
-// asked since then, or does not trust what it knows any more.
+// The lease is the agreement between Put and Index. An index says that nobody waits only if
+// it asked less than a lease ago; Put does not return until a lease has passed since it wrote
+// the first of the records that wait now. So when it returns, each index has asked since
+// then, or no longer trusts what it knows.
 const (
 	lease    = time.Second
 	askEvery = 300 * time.Millisecond
@@ -25,7 +25,7 @@ type index struct {
 	ended chan struct{}
 }
 
-// view is what Redis said.
+// view is Redis' answer.
 type view struct {
 	any   bool
 	err   error
@@ -62,7 +62,7 @@ func (x *index) run(ctx context.Context) {
 	}
 }
 
-// ask asks Redis. An answer that comes after the lease says nothing.
+// ask asks Redis. It ignores an answer that arrives after the lease.
 func (x *index) ask(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lease)
 	defer cancel()
@@ -81,8 +81,8 @@ func (x *index) Any() (bool, error) {
 	return !v.fresh(time.Now()), nil
 }
 
-// fresh reports whether the lease holds. Both clocks have to say so: the monotonic one
-// stops while a machine sleeps, the other may be set.
+// fresh reports whether the lease holds. Both clocks have to agree: the monotonic one stops
+// while a machine sleeps, and somebody may set the other.
 func (v *view) fresh(now time.Time) bool {
 	wall := now.Round(0).Sub(v.asked.Round(0))
 	return now.Sub(v.asked) < lease && wall > -lease && wall < lease

@@ -12,8 +12,8 @@ import (
 	"postseal/state"
 )
 
-// noteLife is for how long a note stays whose record is not removed, and a mail half is
-// told that is not heard of any more.
+// noteLife is how long a note survives if its record is not removed, and how long MailHalves
+// returns a silent mail half.
 const noteLife = 30 * 24 * time.Hour
 
 //go:embed lua/note.lua
@@ -37,7 +37,7 @@ var (
 
 func (s *Store) noteKey(id string) string { return s.key("note", id) }
 
-// Note implements state.Store. The clock of the minute is that of Redis.
+// Note implements state.Store. Redis' clock measures the minute.
 func (s *Store) Note(p *state.Pending, verdict, reason string, now time.Time) error {
 	data, err := json.Marshal(state.NewNote(p.ID, verdict, reason, now))
 	if err != nil {
@@ -110,7 +110,7 @@ func (s *Store) WaitNote(ctx context.Context, id string, seen *state.Note) (n *s
 	return n, nil
 }
 
-// Alive implements state.Store. The clock is that of Redis; now is not used.
+// Alive implements state.Store. It uses Redis' clock, not now.
 func (s *Store) Alive(host string, _ time.Time) error {
 	_, err := s.run(aliveScript, []string{s.key("alive")}, host, noteLife.Milliseconds(), state.MostHalves)
 	return err

@@ -25,10 +25,10 @@ var putScript, removeScript = script(putSource), script(removeSource)
 
 func (s *Store) pendingKey(addr string) string { return s.key("pending", state.Key(addr)) }
 
-// Put implements state.Store. While Redis is away it tries again for some seconds.
+// Put implements state.Store. While Redis is away it retries for some seconds.
 //
-// The first record after a time without any waits for the rest of the lease: until
-// then an Index that has not heard of it may still say that nobody waits.
+// The first record after a time without any waits for the rest of the lease: until then an
+// Index that does not know of it may still say that nobody waits.
 func (s *Store) Put(p *state.Pending) error {
 	_, err := s.write(p, "", orderPatience)
 	return err
@@ -39,8 +39,7 @@ func (s *Store) Take(p *state.Pending) (other *state.Pending, err error) {
 	return s.write(p, p.ID, orderPatience)
 }
 
-// write writes a record, unless there is another than that of the order only. It returns
-// that one.
+// write writes a record, unless one with another id than only exists. It returns that one.
 func (s *Store) write(p *state.Pending, only string, patience time.Duration) (other *state.Pending, err error) {
 	p.Version = state.Version
 	record, err := json.Marshal(p)
@@ -75,7 +74,7 @@ func (s *Store) write(p *state.Pending, only string, patience time.Duration) (ot
 	return nil, nil
 }
 
-// Remove implements state.Store. While Redis is away it tries again for some seconds.
+// Remove implements state.Store. While Redis is away it retries for some seconds.
 func (s *Store) Remove(addr, server, id string) error {
 	return s.remove(addr, server, id, orderPatience)
 }
@@ -113,7 +112,7 @@ func (s *Store) PendingAny(addrs []string, now time.Time) ([]*state.Pending, err
 	return state.Current(found, now), nil
 }
 
-// batch is how many keys are asked for in one round trip.
+// batch is how many keys one round trip asks for.
 const batch = 500
 
 // All implements state.Store.
@@ -141,8 +140,8 @@ func (s *Store) All(now time.Time) (all []*state.Pending, err error) {
 	return state.Current(all, now), nil
 }
 
-// records reads all records under some keys. Damaged ones are reported and left out.
-// If one is of a newer version, that is the error beside the others.
+// records reads all records under some keys. It reports damaged ones and leaves them out. If
+// one is of a newer version, it returns that error beside the others.
 func (s *Store) records(keys []string) (found []*state.Pending, err error) {
 	if len(keys) == 0 {
 		return nil, nil
@@ -151,7 +150,7 @@ func (s *Store) records(keys []string) (found []*state.Pending, err error) {
 	defer cancel()
 	var tooNew error
 	replies := make([]*goredis.MapStringStringCmd, len(keys))
-	// The error is that of the first command; each has its own.
+	// The error is the first command's; each command has its own.
 	_, _ = s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
 		for i, key := range keys {
 			replies[i] = p.HGetAll(ctx, key)
@@ -176,8 +175,8 @@ func (s *Store) records(keys []string) (found []*state.Pending, err error) {
 	return found, tooNew
 }
 
-// parse reads the records of one address. One that says to be for another address
-// is somebody's mistake or worse.
+// parse reads the records of one address. A record for another address is somebody's mistake
+// or worse.
 func (s *Store) parse(key string, byServer map[string]string) (found []*state.Pending, tooNew error) {
 	for server, record := range byServer {
 		p, err := state.ParsePending([]byte(record))
@@ -205,8 +204,8 @@ func (s *Store) CountPending() (int, error) {
 	return int(n), err
 }
 
-// clockGrace is how far the clocks of hosts may differ for an expired record not to
-// be taken for none: which one has expired is for those to say who read it.
+// clockGrace is how far the clocks of hosts may differ: an expired record counts for that
+// long, and whoever reads it decides whether it has expired.
 const clockGrace = time.Hour
 
 // waiting counts the addresses for which somebody waits.

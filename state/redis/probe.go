@@ -14,25 +14,25 @@ import (
 type Health struct {
 	Version    string        // of the server
 	Replica    bool          // it takes no changes
-	Ahead      time.Duration // this machine's clock over the server's
+	Ahead      time.Duration // how far this machine's clock is ahead of the server's
 	AppendOnly bool          // changes are on disk within a second or so
-	Policy     string        // what becomes of records when memory is full
+	Policy     string        // what happens to records when memory is full
 	MaxMemory  int64         // bytes; 0: no limit
-	Orders     error         // why this user cannot do what the issuing half does; nil if it can
+	Orders     error         // why this user cannot do the issuing half's work; nil if it can
 	Answers    error         // the same for the mail half
 	MailUser   error         // and for the user "postseal-mail", if Answers is not nil; ErrNotAsked
-	Replay     error         // why transactions are not replayed at the start; ErrNotAsked
+	Replay     error         // why the server does not replay transactions at its start; ErrNotAsked
 }
 
-// ErrNotAsked means that Redis did not say: it has no such user, or may not be asked.
+// ErrNotAsked means that Redis did not say: the user is unknown, or we may not ask.
 var ErrNotAsked = errors.New("not known")
 
 // probe is a record that no order waits for.
 var probe = state.Pending{ID: "check", Email: "check@postseal.invalid", Server: "postseal:check", Thumbprint: "check", Token: "check"}
 
-// Probe looks at the server and at what this user may do there. It writes a record for
-// an address that does not exist and removes it again. The error means that nothing
-// could be asked.
+// Probe looks at the server and at this user's rights there. It writes a record for an
+// address that does not exist and removes it again. An error means that the server answered
+// nothing.
 func (s *Store) Probe(ctx context.Context) (*Health, error) {
 	before := time.Now()
 	now, err := s.client.Time(ctx).Result()
@@ -54,7 +54,7 @@ func (s *Store) Probe(ctx context.Context) (*Health, error) {
 	return h, nil
 }
 
-// read reads what INFO says.
+// read parses the output of INFO.
 func (h *Health) read(info string) {
 	for line := range strings.Lines(info) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
@@ -73,7 +73,7 @@ func (h *Health) read(info string) {
 	}
 }
 
-// rights tries what the halves do: an order, and a claim for it that is given back.
+// rights does what each half does: an order, and a claim for it that it gives back.
 func (s *Store) rights(ctx context.Context, h *Health) {
 	p := probe
 	p.Expires = time.Now().Add(time.Minute)
@@ -82,7 +82,7 @@ func (s *Store) rights(ctx context.Context, h *Health) {
 	switch {
 	case err == nil:
 		h.Answers = c.GiveBack()
-	case !errors.Is(err, state.ErrGone) || h.Orders == nil: // without the order it does not get further
+	case !errors.Is(err, state.ErrGone) || h.Orders == nil: // without the order a claim always ends like this
 		h.Answers = err
 	}
 	if h.Answers != nil {
@@ -94,7 +94,7 @@ func (s *Store) rights(ctx context.Context, h *Health) {
 	}
 }
 
-// mailCommands are those of the mail half, with the keys that they are for.
+// mailCommands are the commands of the mail half, with their keys.
 func (s *Store) mailCommands() [][]any {
 	answer, lock, rate := s.answerKey("check"), s.lockKey("check"), s.rateKey("check")
 	return [][]any{
@@ -114,7 +114,7 @@ func (s *Store) mailCommands() [][]any {
 	}
 }
 
-// dryRuns asks whether a user might run commands, without running them.
+// dryRuns asks whether a user may run some commands, without running them.
 func (s *Store) dryRuns(ctx context.Context, user string, commands [][]any) error {
 	for _, command := range commands {
 		said, err := s.client.Do(ctx, append([]any{"ACL", "DRYRUN", user}, command...)...).Text()

@@ -16,8 +16,8 @@ import (
 
 // Store is a state.Store on Redis.
 type Store struct {
-	// Damaged is told of each record that is not ours, by the name of its key. It
-	// may be called from several goroutines. Nil drops the reports.
+	// Damaged receives the key of each record that is not valid. Several goroutines may call
+	// it. Nil drops the reports.
 	Damaged func(key string, err error)
 
 	client goredis.UniversalClient
@@ -29,8 +29,8 @@ type Store struct {
 	naming                      state.Naming
 }
 
-// Check tells what is wrong with a URL, without looking at the files that it names. The
-// error holds no password.
+// Check says what is wrong with a URL, without looking at the files that it names. The error
+// holds no password.
 func Check(url string) error {
 	_, err := parse(url)
 	return err
@@ -55,13 +55,13 @@ func Open(url string) (*Store, error) {
 	return s, nil
 }
 
-// silent keeps the library from writing to stderr: errors come back to us.
+// silent keeps the library from writing to stderr: its calls return the errors.
 type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
 
-// Dir returns the directory for accounts, orders and certificates that the URL names,
-// "" for the default.
+// Dir returns the directory for accounts, orders and certificates that the URL names, "" for
+// the default.
 func (s *Store) Dir() string { return s.dir }
 
 // String implements state.Store.
@@ -74,12 +74,12 @@ func (s *Store) Close() error { return s.client.Close() }
 // which scripts over several keys need.
 func (s *Store) key(parts ...string) string { return s.prefix + ":" + strings.Join(parts, ":") }
 
-// op bounds one call, whatever go-redis tries again meanwhile.
+// op bounds one call, go-redis' retries included.
 func op() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), opTimeout)
 }
 
-// run runs a script. It is safe to run it again after a reply that was lost.
+// run runs a script. A script can run again after a lost reply.
 func (s *Store) run(script func() *goredis.Script, keys []string, args ...any) (any, error) {
 	ctx, cancel := op()
 	defer cancel()
@@ -87,7 +87,7 @@ func (s *Store) run(script func() *goredis.Script, keys []string, args ...any) (
 	return v, s.explain(err)
 }
 
-// explain tells a server that is away from one that refuses. It passes nil on.
+// explain tells a server that is away from one that refuses. It returns nil for nil.
 func (s *Store) explain(err error) error {
 	var said goredis.Error
 	switch {
@@ -98,14 +98,14 @@ func (s *Store) explain(err error) error {
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		return fmt.Errorf("%s: %w", s.name, err)
 	case errors.As(err, &said) && strings.Contains(said.Error(), "unauthenticated"):
-		return fmt.Errorf("%s says: NOAUTH Authentication required", s.name) // what Redis says to a short command
+		return fmt.Errorf("%s says: NOAUTH Authentication required", s.name) // Redis' answer to a short command
 	case errors.As(err, &said) && refuses(said):
 		return fmt.Errorf("%s says: %s", s.name, said.Error())
 	}
 	return &state.UnreachableError{Store: s.name, Err: err}
 }
 
-// refuses reports whether a server's error will not go away by itself.
+// refuses reports whether a server's error is permanent.
 func refuses(said goredis.Error) bool {
 	code, _, _ := strings.Cut(said.Error(), " ")
 	switch code {
@@ -117,17 +117,17 @@ func refuses(said goredis.Error) bool {
 	return false
 }
 
-// isWrongType reports whether a key holds something else than ours do.
+// isWrongType reports whether a key holds another type than ours.
 func isWrongType(err error) bool { return goredis.HasErrorPrefix(err, "WRONGTYPE") }
 
-// For how long what must not be lost is tried again while Redis is away: an order has
-// the time of a restart or a failover, a mail has not.
+// Patience while Redis is away, for writes that must not be lost: an order can wait for a
+// restart or a failover, a mail cannot.
 const (
 	orderPatience = 20 * time.Second
 	mailPatience  = 5 * time.Second
 )
 
-// patiently does what must not be lost.
+// patiently retries do until it succeeds or patience ends.
 func patiently(patience time.Duration, do func() error) error {
 	var away *state.UnreachableError
 	end := time.Now().Add(patience)
@@ -140,7 +140,7 @@ func patiently(patience time.Duration, do func() error) error {
 	}
 }
 
-// newer is the error for what a newer version wrote under a key.
+// newer returns the error for a record of a newer version under a key.
 func newer(key string, record []byte) error {
 	return &state.NewerError{Path: key, Version: state.VersionOf(record)}
 }
@@ -149,7 +149,7 @@ func (s *Store) damaged(key string, err error) {
 	s.naming.Report(s.Damaged, key, err)
 }
 
-// script hashes a script when it is first run: of most processes that never happens.
+// script hashes a script on its first run, which most processes never reach.
 func script(source string) func() *goredis.Script {
 	return sync.OnceValue(func() *goredis.Script { return goredis.NewScript(source) })
 }

@@ -12,12 +12,12 @@ import (
 	"postseal/state"
 )
 
-// pollEvery is how often is looked beside what Redis publishes: messages are lost with
-// the connection they come on.
+// pollEvery is the interval between looks beside what Redis publishes: a connection that
+// breaks loses messages.
 const pollEvery = time.Second
 
-// events passes on to all who wait what Redis publishes in a channel. One subscription
-// serves a whole process; there is none while nobody waits.
+// events passes what Redis publishes in a channel on to everybody who waits. One subscription
+// serves a whole process, and only while somebody waits.
 type events struct {
 	client  goredis.UniversalClient
 	channel string
@@ -27,9 +27,8 @@ type events struct {
 	waiters map[chan struct{}]string
 }
 
-// subscribe returns a channel that gets a value after each change of what has that
-// name (of anything, if it is empty), and after each time that changes may have been
-// missed; and the function that ends it.
+// subscribe returns a channel that receives a value after each change of name (of anything,
+// if it is empty), and whenever changes may have been missed; and the function that ends it.
 func (e *events) subscribe(name string) (<-chan struct{}, func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -53,8 +52,8 @@ func (e *events) unsubscribe(wake chan struct{}) {
 	}
 }
 
-// forward runs until the subscription is closed. A notice of a subscription comes
-// after each new connection: changes may have been missed before.
+// forward runs until the subscription is closed. Each new connection starts with a notice of
+// the subscription: changes may have been missed before it.
 func (e *events) forward(messages <-chan any) {
 	for m := range messages {
 		if m, ok := m.(*goredis.Message); ok {
@@ -65,7 +64,7 @@ func (e *events) forward(messages <-chan any) {
 	}
 }
 
-// wake wakes those who wait for what has changed: everybody, if it is empty.
+// wake wakes those who wait for what: everybody, if it is empty.
 func (e *events) wake(what string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -73,13 +72,13 @@ func (e *events) wake(what string) {
 		if what == "" || wanted == "" || wanted == what {
 			select {
 			case wake <- struct{}{}:
-			default: // one that is waiting already says it all
+			default: // one value in the channel is enough
 			}
 		}
 	}
 }
 
-// wait calls ready until it says that it is done, at once and after each change. It
+// wait calls ready until it reports true, first at once and then after each change. It
 // returns ready's error, or the context's. While Redis is away it goes on waiting.
 func (s *Store) wait(ctx context.Context, e *events, name string, ready func() (done bool, err error)) error {
 	try := func() (bool, error) {
