@@ -8,7 +8,7 @@ import (
 	"postseal/internal/challenge"
 )
 
-// Action is what the mail server is told to do with a challenge that was answered.
+// Action is the mail server's instruction for an answered challenge.
 type Action int
 
 // The actions.
@@ -17,17 +17,17 @@ const (
 	Discard
 )
 
-// Config says how messages are judged. Zero values mean the default.
+// Config says how to judge messages. Zero values mean the default.
 type Config struct {
-	// Pending tells from memory whether anybody waits for a challenge; it is asked
-	// at each MAIL. After an error the message is looked at.
+	// Pending reports from memory whether anybody waits for a challenge, at each MAIL. After
+	// an error the server looks at the message.
 	Pending func() (bool, error)
 
-	// Answer decides on a whole message whose Subject is that of a challenge. It
-	// may take its time, until ctx ends.
+	// Answer decides about a whole message with a challenge's Subject. It may take until ctx
+	// ends.
 	Answer func(ctx context.Context, m challenge.Message) challenge.Outcome
 
-	// IsChallenge reports whether a Subject, as it came, is that of a challenge;
+	// IsChallenge reports whether a Subject, as it arrived, is a challenge's;
 	// challenge.IsChallenge by default.
 	IsChallenge func(subject string) bool
 
@@ -41,7 +41,7 @@ type Config struct {
 	PacketTimeout time.Duration // from a packet's first byte to its last: 30 s
 	WriteTimeout  time.Duration // until the peer takes a reply: 10 s
 	AnswerTimeout time.Duration // for one decision: 25 s, below content_timeout=30s
-	DrainTimeout  time.Duration // for what is in flight when Serve is to end: 30 s
+	DrainTimeout  time.Duration // for messages under way when Serve ends: 30 s
 }
 
 func (c Config) withDefaults() Config {

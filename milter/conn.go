@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// conn serves one connection with a goroutine: one that waits for a decision or
-// for a peer that does not read, and each that the loop cannot have. Only stop and
-// cutOff are called by others.
+// conn serves one connection with a goroutine: one that waits for a decision or for a peer
+// that does not read, and any that the loop cannot serve. Only stop and cutOff may be called
+// from outside.
 type conn struct {
 	net.Conn
 	dialogue
 	quickAck func()
-	deadline time.Time // of the packet that has begun
+	deadline time.Time // of the packet under way
 
 	mu      sync.Mutex
 	waiting bool // between two messages
@@ -34,8 +34,8 @@ func (s *Server) newConn(nc net.Conn, d dialogue) *conn {
 	return c
 }
 
-// serve sends the replies that the peer has not taken, decides if that is what
-// comes next, and goes on after the bytes in unread until the connection ends.
+// serve sends the replies that the peer has not read, decides if that is the next step, and
+// goes on after the bytes in unread until the connection ends.
 func (c *conn) serve(unread, unsent []byte, next then) {
 	defer c.close()
 	defer func() {
@@ -58,8 +58,7 @@ func (c *conn) serve(unread, unsent []byte, next then) {
 
 var inputs = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// talk takes what is in, and what comes, until there is an error; io.EOF is the end
-// in good order.
+// talk processes in and then the bytes that arrive, until an error; io.EOF is an orderly end.
 func (c *conn) talk(in []byte) error {
 	buf := inputs.Get().(*[bufferSize]byte)
 	defer inputs.Put(buf)
@@ -93,7 +92,7 @@ func (c *conn) talk(in []byte) error {
 	}
 }
 
-// read waits for bytes: long between two packets, not so long within one.
+// read waits for bytes: for long between two packets, for less within one.
 func (c *conn) read(p []byte, inPacket bool) (int, error) {
 	if err := c.setReadDeadline(inPacket); err != nil {
 		return 0, err
@@ -132,7 +131,7 @@ func (c *conn) setReadDeadline(inPacket bool) error {
 
 var errUnread = errors.New("the peer does not take its replies")
 
-// write gives a peer that reads nothing only so long.
+// write bounds the time for a peer that does not read.
 func (c *conn) write(p []byte) error {
 	if len(p) == 0 {
 		return nil
@@ -152,14 +151,14 @@ func (c *conn) isStopped() bool {
 	return c.stopped
 }
 
-// stop ends the connection now if it is between two messages, else after the one
-// that is under way.
+// stop ends the connection now if it is between two messages, otherwise after the message
+// under way.
 func (c *conn) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stopped = true
 	if c.waiting {
-		// It does not matter if this fails: the connection is then gone already.
+		// If this fails, the connection is gone already.
 		_ = c.SetReadDeadline(time.Unix(1, 0))
 	}
 }
@@ -169,8 +168,8 @@ func (c *conn) cutOff() { c.Conn.Close() }
 // close ends the connection.
 func (c *conn) close() {
 	c.message.reset()
-	// First: a peer that sees the end finds room for its next connection. When the
-	// server counts nobody any more, Serve may return.
+	// First: a peer that sees the end finds room for its next connection. Once the server
+	// counts no connection, Serve may return.
 	c.server.stats.Connections.Add(-1)
 	defer c.server.remove(c)
 	c.Conn.Close()
@@ -183,15 +182,15 @@ func nameOf(nc net.Conn) string {
 	return nc.LocalAddr().String()
 }
 
-// Pauses after a failed accept(2). Without a free file descriptor it fails at
-// once, again and again, until a connection ends.
+// Pauses after a failed accept(2). Without a free file descriptor it fails at once, again and
+// again, until a connection ends.
 const (
 	shortPause = 5 * time.Millisecond
 	longPause  = time.Second
 )
 
-// accept takes connections until the listener is closed. Any other error is
-// transient: no file descriptors or memory, a peer that is gone already.
+// accept takes connections until the listener is closed. Any other error is transient: no
+// file descriptors or memory, or a peer that has left already.
 func (s *Server) accept(l net.Listener) error {
 	pause := shortPause
 	for {

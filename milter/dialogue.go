@@ -11,13 +11,13 @@ import (
 	"postseal/internal/challenge"
 )
 
-// dialogue is what is said on one connection: a function from the bytes of a mail
-// server to the bytes of the replies.
+// dialogue is the conversation on one connection: a function from the bytes of a mail server
+// to the bytes of the replies.
 //
-// It has no goroutine, no buffer and no socket of its own, so that one thread can
-// serve a thousand of them (loop_linux.go) as well as a goroutine one (conn.go).
-// Commands and short header fields are taken whole. Long ones go by in
-// pieces as it comes, so a peer never makes us hold what it only announces.
+// It has no goroutine, buffer or socket of its own, so that one thread can serve a thousand
+// of them (loop_linux.go) as well as a goroutine one (conn.go). It takes commands and short
+// header fields whole. It takes long ones in pieces as they arrive, so that a peer cannot
+// make us reserve memory by an announcement.
 type dialogue struct {
 	server     *Server
 	negotiated bool
@@ -25,30 +25,30 @@ type dialogue struct {
 	message    message
 	stopping   bool // end between two messages
 
-	code    milter.Code            // of the packet whose head was taken; 0 between two
-	coming  int                    // bytes of its data that were not taken
-	piece   func(*message, []byte) // takes them as they come; nil: they are taken whole
+	code    milter.Code            // of the packet whose head was read; 0 between two
+	coming  int                    // bytes of its data that are still missing
+	piece   func(*message, []byte) // takes each part as it arrives; nil: the packet is taken whole
 	packets int                    // taken so far
 }
 
-// then is what becomes of a connection after what was read of it.
+// then is the next step of a connection after the bytes read.
 type then int
 
 const (
 	readOn then = iota
-	decide      // a whole challenge is there: judge waits for the verdict
-	finish      // the connection is at its end, in good order
+	decide      // a challenge is complete: judge waits for the verdict
+	finish      // the connection ended in good order
 )
 
 // A packet is its length in four bytes, a code, and length-1 bytes of data.
 const (
 	headSize   = 5
 	bufferSize = 4 << 10               // of a connection; also how Postfix writes
-	maxCommand = bufferSize - headSize // the longest data that is taken whole
-	maxPacket  = 1<<20 + 1             // the longest that mail servers can be asked to send
+	maxCommand = bufferSize - headSize // the longest data taken whole
+	maxPacket  = 1<<20 + 1             // the longest that mail servers may be asked to send
 )
 
-// unknown is the code of a command that the mail server does not know itself.
+// unknown is the code for a command that the mail server itself does not know.
 const unknown = milter.Code('U')
 
 // Replies without data.
@@ -71,13 +71,12 @@ func newDialogue(s *Server) dialogue {
 	return dialogue{server: s, message: message{budget: &s.held, isChallenge: s.config.IsChallenge}}
 }
 
-// busy reports whether a message is under way that may be finished when the server
-// is to stop.
+// busy reports whether a message is under way that may finish before the server stops.
 func (d *dialogue) busy() bool { return d.message.phase != idle }
 
-// take reads what is in, and appends the replies to out. The bytes that it returns as left are
-// to be given again with what follows it. An error ends the connection; the replies
-// before it still count.
+// take processes in, and appends the replies to out. Its caller passes the bytes in left
+// again, with those that follow. An error ends the connection; the replies before it still
+// count.
 func (d *dialogue) take(in, out []byte) (left, replies []byte, next then, err error) {
 	for next == readOn && err == nil {
 		if d.code == 0 {
@@ -112,8 +111,7 @@ var (
 	errNoCode  = errors.New("packet with code NUL")
 )
 
-// head takes the head of a packet, if it is there, and with it decides how the data
-// is taken.
+// head reads the head of a packet, if it is complete, and decides how to take the data.
 func (d *dialogue) head(in []byte) (left []byte, err error) {
 	if len(in) < headSize-1 {
 		return in, nil
@@ -129,7 +127,7 @@ func (d *dialogue) head(in []byte) (left []byte, err error) {
 	if !d.negotiated && code != milter.CodeOptNeg && code != milter.CodeQuit {
 		return in, errNoOffer
 	}
-	if code == 0 { // which stands for no packet here
+	if code == 0 { // 0 means no packet here
 		return in, errNoCode
 	}
 	d.code, d.coming = code, int(size)-1
@@ -140,8 +138,8 @@ func (d *dialogue) head(in []byte) (left []byte, err error) {
 	return in[headSize:], nil
 }
 
-// pieces returns what takes a packet as it comes: one that nobody looks at, the
-// body, and a header field that does not fit into a buffer. It is nil for others.
+// pieces returns the function that takes a packet as it arrives: one that nobody looks at,
+// the body, and a header field larger than a buffer. It returns nil for others.
 func (d *dialogue) pieces(code milter.Code, size int) func(*message, []byte) {
 	m := &d.message
 	switch code {
@@ -169,7 +167,7 @@ func (d *dialogue) pieces(code milter.Code, size int) func(*message, []byte) {
 
 func drop(*message, []byte) {}
 
-// packet answers a packet. Of one that was taken in pieces, data is the last.
+// packet answers a packet. If that was taken in pieces, data is the last one.
 func (d *dialogue) packet(data, out []byte) ([]byte, then, error) {
 	switch d.code {
 	case milter.CodeHeader:
@@ -221,8 +219,8 @@ func (d *dialogue) offer(data, out []byte) ([]byte, then, error) {
 	return options.appendPacket(out), readOn, nil
 }
 
-// mail starts a message, or accepts it when nobody waits for a challenge. A record
-// that was written before this is never missed: that is Config.Pending's promise.
+// mail starts a message, or accepts it if nobody waits for a challenge. Config.Pending
+// promises never to miss a record that was written before.
 func (d *dialogue) mail() []byte {
 	d.server.stats.Messages.Add(1)
 	d.message.reset()
@@ -246,8 +244,8 @@ func (d *dialogue) endOfHeader() []byte {
 	return acceptReply
 }
 
-// endOfMessage has a challenge decided on. A server that goes on with a message that
-// was accepted is told so again.
+// endOfMessage asks for a decision about a challenge. A server that goes on with an accepted
+// message receives the same reply again.
 func (d *dialogue) endOfMessage(out []byte) ([]byte, then, error) {
 	if d.message.phase == inBody {
 		return out, decide, nil
@@ -256,7 +254,7 @@ func (d *dialogue) endOfMessage(out []byte) ([]byte, then, error) {
 	return append(out, acceptReply...), readOn, nil
 }
 
-// judge decides on a whole challenge, which may take long, and forgets it.
+// judge decides about a whole challenge, which may take long, and forgets it.
 func (d *dialogue) judge() (reply []byte) {
 	defer d.message.reset()
 	s := d.server
@@ -274,8 +272,8 @@ func (d *dialogue) judge() (reply []byte) {
 	return acceptReply
 }
 
-// macro finds a macro in a packet's data: a code, then names and values in turn,
-// each ended by NUL.
+// macro finds a macro in a packet's data: a code, then names and values in turn, each with a
+// final NUL.
 func macro(data []byte, name string) []byte {
 	if len(data) == 0 {
 		return nil

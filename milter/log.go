@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// Peers can cause at most perWindow lines of one text in a window. The texts are
-// ours and few.
+// Peers can cause at most perWindow lines of one text in a window. The texts are ours, and
+// few.
 const (
 	perWindow = 5
 	window    = time.Minute
 )
 
-// Limited returns a logger that drops what comes too often, and tells with the
-// next line of the same text how many it dropped.
+// Limited returns a logger that drops lines beyond the quota of their text, and reports their
+// number with the next line of the same text.
 func Limited(l *slog.Logger) *slog.Logger {
 	return slog.New(&limited{l.Handler(), &quota{windows: map[string]*count{}, now: time.Now}})
 }

@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loop serves all connections with ordinary mail on one thread. A mail server waits
-// for each reply, so what a message costs is above all how often the kernel is
-// called and how many threads are woken for it: with a goroutine for each
-// connection that is twice the work of a C milter, and here it is a third of it.
+// loop serves all connections with ordinary mail on one thread. A mail server waits for each
+// reply, so the cost of a message is above all the number of system calls and of threads
+// woken: a goroutine for each connection does twice the work of a C milter, and this loop a
+// third of it.
 //
-// Everything is done by the goroutine of run, but for stop and cutOff.
+// The goroutine of run does everything but stop and cutOff.
 type loop struct {
 	server    *Server
 	epoll     int
@@ -29,11 +29,11 @@ type loop struct {
 	listeners []*listening
 	conns     []*socketConn // by file descriptor
 	open      int           // of conns
-	in, out   []byte        // what is read, and what is replied
+	in, out   []byte        // the bytes read, and the replies
 	events    [64]unix.EpollEvent
 	timed     bool // the timer runs
 	now       time.Time
-	swept     time.Time // when the deadlines were last looked at
+	swept     time.Time // the last look at the deadlines
 	every     time.Duration
 
 	stopping, cut atomic.Bool
@@ -54,14 +54,14 @@ type socketConn struct {
 	fd    int
 	at    *listening
 	rest  []byte    // the start of a packet
-	since time.Time // when the packet under way began, or else the end of the one before
+	since time.Time // when the packet under way began, or the last one ended
 }
 
-// readSize is what is read at a time; there is one such buffer for the whole loop.
+// readSize is the most that one read takes, in bytes; the whole loop shares one such buffer.
 const readSize = 16 << 10
 
-// startLoop serves those listeners that are sockets of the kernel, and returns the
-// others. The loop's end goes to failed.
+// startLoop serves those listeners that are kernel sockets, and returns the others. It sends
+// the loop's end to failed.
 func (s *Server) startLoop(listeners []net.Listener, failed chan<- error) (others []net.Listener) {
 	l, err := newLoop(s)
 	if err != nil {
@@ -91,7 +91,7 @@ func newLoop(s *Server) (*loop, error) {
 		unix.Close(epoll)
 		return nil, err
 	}
-	// Only then os.NewFile gives it to Go's poller.
+	// os.NewFile gives only a non-blocking file to Go's poller.
 	err = unix.SetNonblock(epoll, true)
 	every := min(s.config.IdleTimeout, s.config.PacketTimeout) / 4
 	l := &loop{
@@ -110,8 +110,7 @@ func (l *loop) watch(op, fd int, events uint32) error {
 	return unix.EpollCtl(l.epoll, op, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)})
 }
 
-// listen adds a listener by a descriptor of our own: that of the listener is read
-// by Go's own poller.
+// listen adds a listener by a descriptor of our own: Go's own poller reads the listener's.
 func (l *loop) listen(listener net.Listener) error {
 	var sys interface{ Control(func(uintptr)) error }
 	switch listener := listener.(type) {
@@ -155,13 +154,13 @@ func (l *loop) closeListeners() {
 func (l *loop) stop()   { l.stopping.Store(true); l.rouse() }
 func (l *loop) cutOff() { l.cut.Store(true); l.rouse() }
 
-// rouse makes run look at what others have set.
+// rouse makes run look at what other goroutines have set.
 func (l *loop) rouse() {
-	// It fails only if the counter is full, and then the loop wakes up anyway.
+	// It fails only if the counter is full, and then the loop wakes anyway.
 	_, _ = unix.Write(l.wake, []byte{7: 1})
 }
 
-// run serves until the loop was stopped and no connection is left.
+// run serves until the loop is stopped and no connection is left.
 func (l *loop) run() error {
 	defer func() {
 		l.server.remove(l)
@@ -183,10 +182,9 @@ func (l *loop) run() error {
 	return nil
 }
 
-// drain handles events until there are none, and then has Go's poller wait for
-// more: false. A blocking epoll_wait(2) would do so itself, but a thread that is in
-// a system call makes Go's monitor wake up every 20 µs to look after it, which costs
-// as much as the mail.
+// drain handles events until none is left, and then returns false, to wait in Go's poller. A
+// blocking epoll_wait(2) would wait itself, but while a thread is in a system call, Go's
+// monitor wakes every 20 µs to look after it, which costs as much as the mail.
 func (l *loop) drain(uintptr) (done bool) {
 	for turn := 1; ; turn++ {
 		n, errno := epollNow(l.epoll, l.events[:])
@@ -203,17 +201,17 @@ func (l *loop) drain(uintptr) (done bool) {
 	}
 }
 
-// due reports whether run has something to do that is not an event.
+// due reports whether run has work that is not an event.
 func (l *loop) due() bool {
 	return l.stopped && l.open == 0 || !l.timed && l.waiting() || l.now.Sub(l.swept) >= l.every
 }
 
-// waiting reports whether there is a deadline or a pause that will be over.
+// waiting reports whether a deadline or a pause will end.
 func (l *loop) waiting() bool { return l.open > 0 || l.paused() }
 
-// setTimer has drain end in time for what will be over, if there is anything. A
-// timer that runs is left alone: with a connection for each message, to stop and
-// start it would cost more than to be woken once for nothing.
+// setTimer makes drain return in time for the next deadline or pause, if any. It leaves a
+// running timer alone: with a connection for each message, stopping and starting it would
+// cost more than one needless wake-up.
 func (l *loop) setTimer() {
 	at := time.Time{}
 	if l.timed = l.waiting(); l.timed {
@@ -222,7 +220,7 @@ func (l *loop) setTimer() {
 	if l.paused() {
 		at = time.Now().Add(shortPause)
 	}
-	_ = l.ready.SetReadDeadline(at) // it is a poller, so it can
+	_ = l.ready.SetReadDeadline(at) // cannot fail: it is a poller
 }
 
 func (l *loop) paused() bool {
@@ -251,10 +249,10 @@ func (l *loop) event(fd int) {
 	}
 }
 
-// told does what others have asked for.
+// told does what other goroutines have asked for.
 func (l *loop) told() {
 	var buf [8]byte
-	_, _ = unix.Read(l.wake, buf[:]) // the counter is of no interest
+	_, _ = unix.Read(l.wake, buf[:]) // the counter itself does not matter
 	if l.stopping.Load() || l.cut.Load() {
 		l.stopped = true
 		l.closeListeners()
@@ -269,7 +267,7 @@ func (l *loop) told() {
 	}
 }
 
-// accept takes one connection. If there are more, the kernel says so again.
+// accept takes one connection. If more wait, the kernel reports another event.
 func (l *loop) accept(at *listening) {
 	fd, errno := acceptNow(at.fd)
 	switch {
@@ -283,15 +281,15 @@ func (l *loop) accept(at *listening) {
 	l.take(at, fd)
 }
 
-// pause leaves a listener alone for a while: without a free file descriptor,
-// accept(2) fails at once, again and again, until a connection ends.
+// pause leaves a listener alone for a while: without a free file descriptor, accept(2) fails
+// at once, again and again, until a connection ends.
 func (l *loop) pause(at *listening, err error) {
 	l.server.stats.AcceptErrors.Add(1)
 	l.server.log.Warn("cannot take a connection", "error", err)
 	if l.watch(unix.EPOLL_CTL_MOD, at.fd, 0) == nil {
 		at.resume = l.now.Add(at.pause)
 		at.pause = min(2*at.pause, longPause)
-		l.timed = false // it is set for later
+		l.timed = false // the timer is set for later
 	}
 }
 
@@ -302,7 +300,7 @@ func (l *loop) take(at *listening, fd int) {
 	}
 	c := &socketConn{dialogue: newDialogue(l.server), fd: fd, at: at, since: l.now}
 	if at.tcp() {
-		// A reply that waits for an acknowledgement keeps the mail waiting.
+		// Waiting for an acknowledgement would delay the mail.
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	}
 	for len(l.conns) <= fd {
@@ -314,7 +312,7 @@ func (l *loop) take(at *listening, fd int) {
 		l.broken(c, err)
 		return
 	}
-	l.serve(c) // mail servers begin at once
+	l.serve(c) // mail servers start at once
 }
 
 func (at *listening) tcp() bool {
@@ -322,7 +320,7 @@ func (at *listening) tcp() bool {
 	return tcp
 }
 
-// serve reads what has come and replies to it. A panic ends one connection.
+// serve reads what has arrived and replies to it. A panic ends one connection.
 func (l *loop) serve(c *socketConn) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -351,7 +349,7 @@ func (l *loop) serve(c *socketConn) {
 	l.reply(c, l.in[:kept+n], kept)
 }
 
-// reply answers what was read, the first kept bytes of it before.
+// reply answers the bytes read, of which the first kept ones are from before.
 func (l *loop) reply(c *socketConn, in []byte, kept int) {
 	before, fresh := c.packets, kept == 0 && c.code == 0
 	left, out, next, err := c.take(in, l.out[:0])
@@ -406,15 +404,15 @@ func (l *loop) end(c *socketConn) {
 	closeNow(c.fd)
 }
 
-// broken closes a connection that is not in good order.
+// broken closes a connection after an error.
 func (l *loop) broken(c *socketConn, err error) {
 	l.server.broken(err, c.peer())
 	l.end(c)
 }
 
-// keepTime ends the connections whose deadline is over, and takes connections
-// again after a pause. Deadlines are late by a quarter at most: a timer for each
-// would cost more than the mail.
+// keepTime ends the connections whose deadline has passed, and resumes listeners after a
+// pause. Deadlines are late by a quarter at most: a timer for each would cost more than the
+// mail.
 func (l *loop) keepTime() {
 	for _, at := range l.listeners {
 		if !at.resume.IsZero() && l.now.After(at.resume) && l.watch(unix.EPOLL_CTL_MOD, at.fd, unix.EPOLLIN) == nil {

@@ -9,5 +9,5 @@ func (s *Server) startLoop(listeners []net.Listener, _ chan<- error) []net.Liste
 	return listeners
 }
 
-// quickAck is for Linux, the only system that can be told.
+// quickAck does nothing: only Linux has the option.
 func quickAck(net.Conn) func() { return nil }

@@ -8,25 +8,25 @@ import (
 	"postseal/internal/challenge"
 )
 
-// phase is how far the message on a connection has come.
+// phase is the progress of the message on a connection.
 type phase int
 
 const (
-	idle       phase = iota // no message, or one that is decided
-	collecting              // after MAIL, when somebody waits for a challenge
+	idle       phase = iota // no message, or one with a verdict
+	collecting              // after MAIL, if somebody waits for a challenge
 	inBody                  // the header is a challenge's
 )
 
-// message is what is kept of the message on a connection.
+// message is the part of a message that a connection keeps.
 type message struct {
 	phase     phase
 	raw       []byte // header and body; from a pool unless it grew
 	fields    int
-	challenge bool // a Subject is that of a challenge
-	over      bool // too large a header: nothing is kept
+	challenge bool // a Subject is a challenge's
+	over      bool // the header is too large: nothing is kept
 	truncated bool // larger than challenge.MaxMessage
 	lost      bool // parts are missing because the budget was spent
-	longAt    int  // 1 + where in raw a field starts that comes in pieces; 0: none does
+	longAt    int  // 1 + the offset in raw of a field that arrives in pieces; 0: none does
 	queueID   string
 	charged   int // bytes taken from the budget
 
@@ -35,8 +35,8 @@ type message struct {
 	separator   string // between the name and the value of a field
 }
 
-// firstSize is enough for an ordinary header, and what is not charged to the
-// budget: with 1,000 connections it comes to 8 MB.
+// firstSize is enough for an ordinary header, and the budget does not count it: with 1,000
+// connections it comes to 8 MB.
 const firstSize = 8 << 10
 
 var buffers = sync.Pool{New: func() any { return new([firstSize]byte) }}
@@ -48,7 +48,7 @@ func (m *message) reset() {
 	m.challenge, m.over, m.truncated, m.lost, m.longAt = false, false, false, false, 0
 }
 
-// drop lets go of the bytes.
+// drop frees the bytes.
 func (m *message) drop() {
 	if cap(m.raw) == firstSize {
 		buffers.Put((*[firstSize]byte)(m.raw[:firstSize]))
@@ -70,21 +70,21 @@ func (m *message) charge(n int) bool {
 
 var subject = []byte("subject")
 
-// isSubject also takes the white space that obsolete syntax has before the colon
-// (RFC 5322, Section 4.5), for a mail server that hands it over.
+// isSubject also accepts the white space that obsolete syntax has before the colon (RFC 5322,
+// Section 4.5), for a mail server that hands it over.
 func isSubject(name []byte) bool {
 	return len(name) >= len(subject) && bytes.EqualFold(bytes.TrimRight(name, " \t"), subject)
 }
 
-// packedField takes a field as it is in a packet: name, NUL, value, NUL.
+// packedField takes a field in the form of a packet: name, NUL, value, NUL.
 func (m *message) packedField(data []byte) {
 	name, value, _ := bytes.Cut(data, []byte{0})
 	value, _, _ = bytes.Cut(value, []byte{0})
 	m.field(name, value)
 }
 
-// longField takes a piece of a packet with a field. It goes to the end of raw as it
-// is, for endLongField.
+// longField takes a piece of a packet with a field. It appends the piece to raw unchanged,
+// for endLongField.
 func (m *message) longField(piece []byte) {
 	if m.longAt == 0 {
 		m.longAt = len(m.raw) + 1
@@ -105,7 +105,7 @@ func (m *message) endLongField() {
 	m.packedField(data)
 }
 
-// field takes one header field, as it came but for the line ends within.
+// field takes one header field, as it arrived but for the line ends within.
 func (m *message) field(name, value []byte) {
 	if m.fields++; m.fields > challenge.MaxFields {
 		m.tooLarge()
@@ -137,8 +137,8 @@ var (
 	crlf = []byte("\r\n")
 )
 
-// appendCRLF appends a value whose folds end in LF, which is how mail servers hand
-// them over, with the line ends that were signed.
+// appendCRLF appends a value with the line ends that were signed: mail servers hand folds
+// over with LF.
 func (m *message) appendCRLF(value []byte) {
 	for {
 		i := bytes.IndexByte(value, '\n')
@@ -152,14 +152,14 @@ func (m *message) appendCRLF(value []byte) {
 	}
 }
 
-// tooLarge notes that the header is over the bounds: whatever follows, the
-// message is not one.
+// tooLarge records that the header exceeds the bounds: whatever follows, the message is not a
+// challenge.
 func (m *message) tooLarge() {
 	m.over = true
 	m.drop()
 }
 
-// endOfHeader decides whether the body is wanted.
+// endOfHeader reports whether the body is wanted.
 func (m *message) endOfHeader() (wanted bool) {
 	if m.phase != collecting || m.over || !m.challenge {
 		return false
@@ -183,7 +183,7 @@ func (m *message) body(chunk []byte) {
 	}
 }
 
-// grow makes room for n bytes, or sets lost if the budget does not allow it.
+// grow makes room for n bytes, or sets lost if the budget is spent.
 func (m *message) grow(n int) {
 	if m.raw == nil {
 		m.raw = buffers.Get().(*[firstSize]byte)[:0]
@@ -214,7 +214,7 @@ type budget struct {
 	held  atomic.Int64
 }
 
-// take asks for n bytes more and reports whether they may be kept.
+// take asks for n more bytes and reports whether they may be kept.
 func (b *budget) take(n int) bool {
 	if b.held.Add(int64(n)) > b.limit {
 		b.held.Add(int64(-n))

@@ -14,11 +14,11 @@ const (
 	newest = 6
 )
 
-// wanted is what spares the most when nothing of a message is of interest: steps
-// not sent at all, and steps without a reply. Replies remain where something is
-// decided: at MAIL, at the end of the header, and at the end of the message. The
-// leading space of header values is part of what DKIM signs with simple
-// canonicalisation (RFC 6376, Section 3.4.1).
+// wanted saves the most for messages that are of no interest: steps that the server does not
+// send at all, and steps without a reply. Replies remain where the server needs a decision:
+// at MAIL, at the end of the header, and at the end of the message. The leading space of
+// header values is part of what DKIM signs with simple canonicalisation (RFC 6376, Section
+// 3.4.1).
 const wanted = milter.OptNoConnect | milter.OptNoHelo | milter.OptNoUnknown | milter.OptNoData |
 	milter.OptNoRcptTo | milter.OptNoHeaderReply | milter.OptNoBodyReply |
 	milter.OptHeaderLeadingSpace
@@ -31,8 +31,8 @@ type options struct {
 
 func (o options) has(opt milter.OptProtocol) bool { return o.steps&opt != 0 }
 
-// negotiate answers an offer: version, actions, steps, four bytes each. More may
-// follow and means nothing to us.
+// negotiate answers an offer: version, actions, steps, four bytes each. It ignores any bytes
+// after them.
 func negotiate(offer []byte) (options, error) {
 	if len(offer) < 12 {
 		return options{}, fmt.Errorf("negotiation of %d bytes", len(offer))
@@ -45,8 +45,8 @@ func negotiate(offer []byte) (options, error) {
 	return options{min(version, newest), steps & wanted}, nil
 }
 
-// appendPacket appends the reply to the offer. No action is asked for: accept,
-// discard and 451 are replies, and nothing of a message is ever changed.
+// appendPacket appends the reply to the offer. It asks for no action: accept, discard and 451
+// are replies, and the milter never changes a message.
 func (o options) appendPacket(p []byte) []byte {
 	p = binary.BigEndian.AppendUint32(p, 13)
 	p = append(p, byte(milter.CodeOptNeg))
@@ -55,8 +55,7 @@ func (o options) appendPacket(p []byte) []byte {
 	return binary.BigEndian.AppendUint32(p, uint32(o.steps))
 }
 
-// separator separates the name of a field from the value that the server
-// hands over.
+// separator returns the text between a field's name and the value that the server hands over.
 func (o options) separator() string {
 	if o.has(milter.OptHeaderLeadingSpace) {
 		return ":"

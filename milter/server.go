@@ -19,21 +19,21 @@ type Server struct {
 	held   budget
 	stats  Stats
 
-	answering context.Context // ends when decisions are to be broken off
+	answering context.Context // ends when the server gives up on decisions
 	breakOff  context.CancelFunc
 
 	mu       sync.Mutex
 	members  map[member]struct{}
 	stopping bool
-	empty    chan struct{} // closed when stopping and no member is left
+	empty    chan struct{} // closed when the server is stopping and has no member
 
 	loops sync.WaitGroup
 }
 
-// member is what has to end before Serve does: a connection, or the loop that
-// serves many of them.
+// member is what has to end before Serve does: a connection, or the loop that serves many of
+// them.
 type member interface {
-	stop()   // ends what is between two messages, now or as soon as it is
+	stop()   // ends each connection between two messages, now or as soon as it is there
 	cutOff() // ends everything
 }
 
@@ -54,12 +54,12 @@ func New(config Config) *Server {
 // Stats returns the server's counters.
 func (s *Server) Stats() *Stats { return &s.stats }
 
-// ErrCutOff means that messages were still under way when DrainTimeout was over.
+// ErrCutOff means that messages were still under way when DrainTimeout ended.
 var ErrCutOff = errors.New("messages under way were cut off")
 
-// Serve answers on all listeners, which it closes, until ctx ends. Then it takes
-// no more connections, ends those between two messages, and waits for the others.
-// It can be called once.
+// Serve answers on all listeners, which it closes, until ctx ends. Then it accepts no more
+// connections, ends those between two messages, and waits for the others. It may be called
+// once.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	defer s.breakOff()
 	defer s.loops.Wait()
@@ -97,8 +97,8 @@ func (s *Server) drain() error {
 	return s.cutOff()
 }
 
-// cutOff breaks off what is still under way. The mail server's default action
-// applies to these messages.
+// cutOff ends whatever is still under way. The mail server's default action applies to these
+// messages.
 func (s *Server) cutOff() error {
 	s.breakOff()
 	s.mu.Lock()
@@ -120,7 +120,7 @@ func (s *Server) admit() bool {
 	return false
 }
 
-// add makes the loop a member; it fails when the server is to stop.
+// add makes the loop a member; it fails while the server is stopping.
 func (s *Server) add(m member) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,13 +140,13 @@ func (s *Server) remove(m member) {
 	}
 }
 
-// broken notes a connection that did not end in good order.
+// broken logs a connection that ended with an error.
 func (s *Server) broken(err error, peer string) {
 	s.stats.BrokenConnections.Add(1)
 	s.log.Warn("connection of the mail server ended", "error", err, "peer", peer)
 }
 
-// pending reports whether messages have to be looked at.
+// pending reports whether the server has to look at messages.
 func (s *Server) pending() bool {
 	pending, err := s.config.Pending()
 	if err != nil {
@@ -157,8 +157,7 @@ func (s *Server) pending() bool {
 	return pending
 }
 
-// logOutcome writes the one line for a message that an order waits for.
-// There is none for other mail.
+// logOutcome writes the one line for a message that an order waits for. Other mail has none.
 func (s *Server) logOutcome(o challenge.Outcome, m *message) {
 	if !o.Concerns() {
 		return

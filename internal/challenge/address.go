@@ -10,12 +10,12 @@ import (
 	"postseal/state"
 )
 
-// maxMailboxes bounds how many addresses of a To are looked up. More than one is
+// maxMailboxes bounds how many addresses of a To are looked up. A To with more than one is
 // refused anyway, and the log should say so.
 const maxMailboxes = 10
 
-// addressParser reads addresses. Display names in charsets that Go does not know
-// are nobody's business here, so they are let through undecoded.
+// addressParser reads addresses. It leaves display names in charsets that Go does not know
+// undecoded, since nobody here reads them.
 var addressParser = mail.AddressParser{WordDecoder: &mime.WordDecoder{
 	CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil },
 }}
@@ -33,10 +33,10 @@ func mailboxes(value string) ([]string, error) {
 	return all, nil
 }
 
-// withoutName takes a display name away that needs quotes for an at sign and has none,
-// as in "ca@ca.example <ca@ca.example>": common, and no name in RFC 5322, Section 3.2.5.
-// It is one only where there is a single reading: words, then one address in brackets,
-// and nothing that could be a quote, a comment, a list or a group.
+// withoutName removes a display name that has an at sign without the quotes it needs, as in
+// "ca@ca.example <ca@ca.example>": common, and invalid under RFC 5322, Section 3.2.5. It does
+// so only if there is a single reading: words, then one address in brackets, and nothing that
+// could be a quote, a comment, a list or a group.
 func withoutName(value string) string {
 	name, addr, ok := strings.Cut(value, "<")
 	if !ok || !strings.Contains(name, "@") || strings.ContainsAny(name, `"(),:;<>[]\`) ||
@@ -64,8 +64,8 @@ func oneMailbox(name, value string) (string, error) {
 	return all[0], nil
 }
 
-// legalAddress reports whether an address can go into an SMTP command and a header
-// field as it is. Quoted local parts can hold anything, so they are not.
+// legalAddress reports whether an address can go unchanged into an SMTP command and a header
+// field. A quoted local part can hold anything, so it cannot.
 func legalAddress(addr string) bool {
 	at := strings.LastIndexByte(addr, '@')
 	if at <= 0 || at == len(addr)-1 || len(addr) > 320 {
@@ -76,16 +76,16 @@ func legalAddress(addr string) bool {
 	}) < 0 && strings.Count(addr, "@") == 1
 }
 
-// isGroup finds the colon of RFC 5322's group syntax.
+// isGroup reports whether a value has the colon of RFC 5322's group syntax.
 func isGroup(value string) bool {
 	value, ok := plain(value)
 	return !ok || strings.Contains(value, ":")
 }
 
-// plain returns the value of a structured field with a space for each comment (RFC
-// 5322, Section 3.2.2), and without quotes: what is syntax outside of them is
-// masked inside, so that a reader who knows neither is not misled by what strangers
-// have put there. It is not ok if one of them does not end.
+// plain returns the value of a structured field without quotes and with a space for each
+// comment (RFC 5322, Section 3.2.2). It masks syntax characters inside quotes, so that
+// strangers cannot mislead a reader that knows neither quotes nor comments. It is not ok if a
+// quote or comment does not end.
 func plain(value string) (out string, ok bool) {
 	var b strings.Builder
 	quoted, depth := false, 0
@@ -110,15 +110,15 @@ func plain(value string) (out string, ok bool) {
 	return b.String(), !quoted && depth == 0
 }
 
-// domainOf returns the domain of an address in the form that is compared.
+// domainOf returns the domain of an address in the form for comparison.
 func domainOf(addr string) string {
 	return state.Domain(addr[strings.LastIndexByte(addr, '@')+1:])
 }
 
-// within reports whether a domain is another or one of its sub-domains.
+// within reports whether domain is parent or one of its sub-domains.
 func within(domain, parent string) bool {
 	return domain == parent || strings.HasSuffix(domain, "."+parent)
 }
 
-// sameAddress compares two addresses without case.
+// sameAddress compares two addresses, ignoring case.
 func sameAddress(a, b string) bool { return state.Key(a) == state.Key(b) }

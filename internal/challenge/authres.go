@@ -9,11 +9,11 @@ import (
 	"postseal/state"
 )
 
-// authenticated believes the Authentication-Results that the admin's own border
-// host has added (RFC 8601), if the order's policy names that host: behind it, a
-// list or a scanner may have changed the body, so that the signature no longer
-// verifies here. The result tells the domain and not what was covered, so every
-// signature of that domain must cover what counts.
+// authenticated believes the Authentication-Results that the admin's own border host has
+// added (RFC 8601), if the order's policy names that host: behind it, a list or a scanner may
+// have changed the body, so that the signature no longer verifies here. The result names the
+// domain but not the fields covered, so every signature of that domain must cover the fields
+// that count.
 func (x *exam) authenticated() (coverage, error) {
 	host := x.policy().TrustedAuthservID
 	if host == "" || !x.passedAt(host) {
@@ -49,10 +49,10 @@ func (x *exam) passedAt(host string) bool {
 	return false
 }
 
-// namesBare reports whether the authserv-id of a field, as it came, is host as a bare word,
-// before nothing but a version. In quotes or among comments, which RFC 8601, Section 2.2,
-// allows, a border host that takes out fields with its name may not know it. Nor does a
-// reader of ASCII know what only Unicode calls white space or the same letter.
+// namesBare reports whether the authserv-id of a field, as it arrived, is host as a bare word
+// with at most a version after it. RFC 8601, Section 2.2, also allows quotes and comments,
+// but a border host that removes fields with its name may not recognise it there. Nor does a
+// reader of ASCII recognise white space or letters that only Unicode treats as such.
 func namesBare(raw, host string) bool {
 	_, value, _ := strings.Cut(strings.ReplaceAll(raw, "\r\n", ""), ":")
 	id, _, _ := strings.Cut(value, ";")
@@ -68,8 +68,8 @@ func (x *exam) alignedDomain(domain string) bool {
 	return slices.ContainsFunc(x.signatures, func(s *signature) bool { return s.domain == domain })
 }
 
-// intersect returns the names that both lists hold; the first list counts as
-// everything if it is the start.
+// intersect returns the names that both lists hold. At the start the first list counts as
+// everything.
 func intersect(a, b []string, start bool) []string {
 	if start {
 		return b

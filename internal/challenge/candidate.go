@@ -1,7 +1,7 @@
 package challenge
 
-// Candidate reports whether a message whose header block this is could be a
-// challenge. Ordinary mail ends here, before anything else is looked at.
+// Candidate reports whether a message with this header block could be a challenge. Ordinary
+// mail ends here, before any other look at it.
 func Candidate(header []byte) bool {
 	m, err := parse(Message{Raw: header})
 	return err == nil && m.isChallenge()

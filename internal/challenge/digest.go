@@ -11,8 +11,8 @@ import (
 
 var b64 = base64.RawURLEncoding
 
-// Digest returns the base64url SHA-256 digest of the key authorization: what the
-// reply carries (RFC 8823, Section 3, item 6; RFC 8555, Section 8.1).
+// Digest returns the base64url SHA-256 digest of the key authorization: the content of the
+// reply (RFC 8823, Section 3, item 6; RFC 8555, Section 8.1).
 func Digest(part1 string, p *state.Pending) (string, error) {
 	token, err := join(part1, p.Token, p.Join)
 	if err != nil {
@@ -22,8 +22,8 @@ func Digest(part1 string, p *state.Pending) (string, error) {
 	return b64.EncodeToString(sum[:]), nil
 }
 
-// join makes the token of its two parts. The RFC says "concatenates" and CAs
-// differ in what: the texts ("string") or the bytes they stand for ("bytes").
+// join makes the token of its two parts. The RFC says "concatenates", and CAs concatenate
+// either the texts ("string") or the bytes that they encode ("bytes").
 func join(part1, part2, how string) (string, error) {
 	if how != "bytes" {
 		return part1 + part2, nil

@@ -17,33 +17,33 @@ import (
 	"postseal/state"
 )
 
-// Bounds of what hostile signatures may cost.
+// Bounds for hostile signatures.
 const (
-	maxSignatures = 5       // verified of one message: as many look-ups
+	maxSignatures = 5       // verified in one message, each with a look-up
 	maxHashed     = 2 << 20 // bytes of body that they may hash together
 	maxSigned     = 200     // names in h=
 )
 
-// strictList is what h= must name at least under the strict policy (RFC 8823,
-// Section 3.1, item 6), absent fields included, so that none can be added.
+// strictList is the least that h= must name under the strict policy (RFC 8823, Section 3.1,
+// item 6). It includes absent fields, so that nobody can add one.
 var strictList = []string{
 	"from", "sender", "reply-to", "to", "cc", "subject", "date", "in-reply-to", "references",
 	"message-id", "auto-submitted", "content-type", "content-transfer-encoding",
 }
 
-// signature is a DKIM-Signature field, read as far as needed to choose among several.
+// signature is a DKIM-Signature field, parsed as far as the choice among several needs.
 type signature struct {
 	raw    string
-	domain string   // d=, as it is compared
-	shown  string   // d=, as it came, for the log
+	domain string   // d=, for comparison
+	shown  string   // d=, as it arrived, for the log
 	names  []string // h=, lower case
 	made   time.Time
 	ends   time.Time
-	cut    bool   // l=: part of the body is not signed
-	agent  string // domain of i=, as it is compared
+	cut    bool   // l=: the signature does not cover the whole body
+	agent  string // domain of i=, for comparison
 }
 
-// readSignature reads the tags that the policy is about; the library reads the rest.
+// readSignature reads the tags that the policy uses; the library reads the rest.
 func readSignature(f field) (*signature, error) {
 	tags, err := Tags(f.value)
 	if err != nil {
@@ -84,9 +84,9 @@ func unixTime(tag string) (time.Time, error) {
 
 func noSpace(s string) string { return strings.Join(strings.Fields(s), "") }
 
-// dkim verifies the signatures that could count, at most maxSignatures, until one
-// does. RFC 6376, Section 6.1 lets a verifier choose: from the bottom, where the
-// oldest are, since junk is put on top.
+// dkim verifies the signatures that could count, at most maxSignatures, until one does. RFC
+// 6376, Section 6.1 lets a verifier choose the order: this one starts at the bottom, with the
+// oldest, since junk is added on top.
 func (x *exam) dkim() (coverage, error) {
 	if len(x.signatures) == 0 {
 		return coverage{}, x.unsigned()
@@ -111,7 +111,7 @@ func (x *exam) dkim() (coverage, error) {
 	return coverage{}, first
 }
 
-// aligned returns the signatures by the domain of From, and the domains of the others.
+// aligned returns the signatures by the domain of From, and the domains of all others.
 func (x *exam) aligned() (signatures []*signature, others []string) {
 	from := domainOf(x.from)
 	for _, f := range x.m.fields {
@@ -131,8 +131,8 @@ func (x *exam) aligned() (signatures []*signature, others []string) {
 	return signatures, others
 }
 
-// isParent reports whether a domain is above another and no top-level domain. A
-// registry's co.uk passes, and nobody but the registry can publish a key there.
+// isParent reports whether a domain is above another and not a top-level domain. A registry's
+// co.uk passes, but only the registry can publish a key there.
 func isParent(parent, domain string) bool {
 	return within(domain, parent) && strings.Contains(parent, ".")
 }
@@ -170,8 +170,8 @@ func (x *exam) verify(s *signature) (coverage, error) {
 	return cover, nil
 }
 
-// couldCount makes the checks that need no key: what fails them is not looked up,
-// and is not worth a second try either.
+// couldCount makes the checks that need no key. A signature that fails them costs no look-up
+// and is not worth a second try.
 func (x *exam) couldCount(s *signature, cover coverage) error {
 	if err := s.checkTimes(x.r.now()); err != nil {
 		return refuse("%s %v", cover.by, err)
@@ -197,9 +197,9 @@ func (s *signature) checkTimes(now time.Time) error {
 	return nil
 }
 
-// verifyOne has the library verify one signature. It goes on top and the bound is
-// one, so the library looks at no other and signatures that sign signatures still
-// find them.
+// verifyOne has the library verify one signature. It puts it on top and sets the bound to
+// one, so that the library looks at no other, and signatures that cover signatures still find
+// them.
 func verifyOne(s *signature, m *message, lookup func(string) ([]string, error)) error {
 	var header bytes.Buffer
 	header.WriteString(s.raw)
@@ -213,7 +213,7 @@ func verifyOne(s *signature, m *message, lookup func(string) ([]string, error)) 
 		&dkim.VerifyOptions{LookupTXT: lookup, MaxVerifications: 1})
 	if len(results) == 1 {
 		if results[0].Err == nil && !slices.Equal(lower(results[0].HeaderKeys), s.names) {
-			return errors.New("h= is ambiguous") // our reading and the library's differ
+			return errors.New("h= is ambiguous") // the library reads it otherwise than we do
 		}
 		return results[0].Err
 	}
@@ -231,13 +231,13 @@ func lower(names []string) []string {
 	return out
 }
 
-// keyLookup gives the library the key record, if there is a key in it, and
-// keeps what the library does not tell of it.
+// keyLookup gives the library the key record if it holds a valid key, and keeps the errors
+// that the library hides.
 type keyLookup struct {
 	ctx     context.Context
 	lookup  func(ctx context.Context, name string) ([]string, error)
 	err     error // of the look-up
-	invalid error // why what was found is not a key
+	invalid error // why the record is not a key
 	PublicKey
 }
 
@@ -255,7 +255,7 @@ func (k *keyLookup) txt(name string) ([]string, error) {
 	return records, nil
 }
 
-// explain gives the library's words without its prefix.
+// explain returns the library's error without its prefix.
 func (k *keyLookup) explain(err error) string {
 	return printable(strings.TrimPrefix(err.Error(), "dkim: "))
 }

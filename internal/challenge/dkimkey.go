@@ -13,32 +13,32 @@ import (
 	"unicode"
 )
 
-// Bounds of an RSA key, in bits: less can be factored (RFC 8301, Section 3.2), and to
-// verify with much more takes minutes.
+// Bounds of an RSA key, in bits. Shorter keys can be factored (RFC 8301, Section 3.2), and
+// much longer ones take minutes to verify with.
 const (
 	minRSA = 1024
 	maxRSA = 8192
 )
 
-// PublicKey is the key of a record (RFC 6376, Section 3.6.1). With one reader for
-// challenges and for postseal-check, what that calls good is what the verifier takes. The
-// reader of go-msgauth cannot be called; a fuzz target holds the two together: a record
-// that is good here is good to the library.
+// PublicKey is the key of a record (RFC 6376, Section 3.6.1). Challenges and postseal-check
+// share this reader, so that a record which the check accepts also verifies mail. go-msgauth
+// does not export its own reader; a fuzz target holds the two together: the library accepts
+// each record that is good here.
 type PublicKey struct {
 	Key     crypto.PublicKey // *rsa.PublicKey or ed25519.PublicKey
-	Testing bool             // t=y: signatures count as none
+	Testing bool             // t=y: signatures do not count
 	Exact   bool             // t=s: i= must be of d= itself
 }
 
-// Errors of FindKey that ask for something else than a better record.
+// Errors of FindKey that a better record would not solve.
 var (
 	errNoKey       = errors.New("there is no TXT record")
 	ErrSeveralKeys = errors.New("there are several TXT records")
 	ErrRevokedKey  = errors.New("the key is revoked: p= is empty")
 )
 
-// FindKey reads the TXT records of one name: exactly one is a key (RFC 6376, Section
-// 3.6.2.2).
+// FindKey reads the TXT records of one name, of which exactly one must be a key (RFC 6376,
+// Section 3.6.2.2).
 func FindKey(records []string) (*PublicKey, error) {
 	switch len(records) {
 	case 0:
@@ -49,8 +49,8 @@ func FindKey(records []string) (*PublicKey, error) {
 	return nil, ErrSeveralKeys
 }
 
-// parsePublicKey reads a record. The error says in words for an admin why no mail can be
-// verified with it; values in it are quoted.
+// parsePublicKey reads a record. Its error tells an admin why the record cannot verify mail,
+// and quotes values from it.
 func parsePublicKey(record string) (*PublicKey, error) {
 	tags, err := Tags(record)
 	if err != nil {
@@ -74,7 +74,7 @@ func parsePublicKey(record string) (*PublicKey, error) {
 	return k, err
 }
 
-// keyIn reads p= as k= has it.
+// keyIn reads p= according to k=.
 func keyIn(tags map[string]string) (crypto.PublicKey, error) {
 	p, ok := tags["p"]
 	if !ok {
@@ -99,7 +99,7 @@ func keyIn(tags map[string]string) (crypto.PublicKey, error) {
 	return nil, fmt.Errorf("its k= is %s, not rsa or ed25519", quoted(tags["k"]))
 }
 
-// rsaKey takes SubjectPublicKeyInfo, and RSAPublicKey as erratum 3017 of RFC 6376 asks.
+// rsaKey accepts SubjectPublicKeyInfo, and RSAPublicKey as erratum 3017 of RFC 6376 asks.
 func rsaKey(data []byte) (*rsa.PublicKey, error) {
 	var key *rsa.PublicKey
 	if any, err := x509.ParsePKIXPublicKey(data); err == nil {
@@ -144,5 +144,5 @@ func colonList(value string) []string {
 	}, value), ":")
 }
 
-// quoted makes foreign text fit for a line.
+// quoted makes foreign text printable within a line.
 func quoted(s string) string { return fmt.Sprintf("%.60q", s) }

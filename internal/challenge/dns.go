@@ -12,25 +12,25 @@ import (
 	"postseal/internal/resolve"
 )
 
-// dnsTimeout bounds one look-up with all its tries, at all servers: the mail server
-// that hands us the challenge waits meanwhile.
+// dnsTimeout bounds one look-up with all its tries at all servers: the mail server that
+// delivers the challenge waits meanwhile.
 const dnsTimeout = 5 * time.Second
 
-// maxName bounds what is converted to A-labels, in bytes, since the time is the
-// square of the length. A name of 253 characters is shorter in UTF-8.
+// maxName bounds a name before its conversion to A-labels, in bytes, since that takes
+// quadratic time. A name of 253 characters is shorter in UTF-8.
 const maxName = 1 << 10
 
-// names converts U-labels to A-labels (RFC 8616, Section 4) and lets the
-// underscore of "_domainkey" pass.
+// names converts U-labels to A-labels (RFC 8616, Section 4) and accepts the underscore of
+// "_domainkey".
 var names = sync.OnceValue(func() *idna.Profile {
 	return idna.New(idna.MapForLookup(), idna.StrictDomainName(false), idna.BidiRule())
 })
 
-// Resolver returns a look-up of TXT records at the DNS server addr (HOST:PORT), or
-// at the system's if addr is empty.
+// Resolver returns a look-up of TXT records at the DNS server addr (HOST:PORT), or at the
+// system's if addr is empty.
 //
-// An error that is no *net.DNSError with IsNotFound is temporary, as the DKIM
-// library wants to see it: a refusing or broken server says nothing of the key.
+// Any error but a *net.DNSError with IsNotFound is temporary, as the DKIM library expects: a
+// refusing or broken server says nothing about the key.
 func Resolver(addr string) func(ctx context.Context, name string) ([]string, error) {
 	client := resolve.Client{Addr: addr, Time: dnsTimeout}
 	return func(ctx context.Context, name string) ([]string, error) {
@@ -42,8 +42,8 @@ func Resolver(addr string) func(ctx context.Context, name string) ([]string, err
 	}
 }
 
-// absolute returns a name that no search list is applied to. What cannot be a
-// name in the DNS has no record.
+// absolute returns a name to which no search list applies. A name that the DNS cannot hold
+// has no record.
 func absolute(name string) (string, error) {
 	if len(name) > maxName {
 		return "", &net.DNSError{Err: "not a name", Name: printable(name), IsNotFound: true}

@@ -11,34 +11,34 @@ import (
 	"postseal/state"
 )
 
-// Grace for clocks that differ.
+// grace allows for clocks that differ.
 const grace = 5 * time.Minute
 
-// exam is the examination of one message that is a challenge by its Subject. Each
-// check adds what it found; none relies on a check after it.
+// exam is the examination of one message with a challenge's Subject. Each check adds its
+// findings; none relies on a check after it.
 type exam struct {
 	r       *Responder
 	ctx     context.Context
 	m       *message
-	explain bool // look at everything, wait for nothing
+	explain bool // run every check, wait for nothing
 
-	pool    []*state.Pending // who waits at the addresses of the message
-	record  *state.Pending   // who waits for this one
+	pool    []*state.Pending // the orders that wait at the addresses of the message
+	record  *state.Pending   // the order that waits for this one
 	from    string
 	to      string
 	replyTo string // where the reply goes
 	part1   string
 
-	signatures []*signature // of the domain of From
-	others     []string     // whose the other signatures are
+	signatures []*signature // by the domain of From
+	others     []string     // the domains of all other signatures
 
 	cover   coverage
-	detail  string // of the check that runs: what was found
-	skipped bool   // it was not made, and detail is why
+	detail  string // findings of the current check
+	skipped bool   // the current check was not made, and detail says why
 }
 
-// check is one rule of the package; the order is from cheap to dear, and DNS comes
-// only after everything that needs none.
+// check is one rule of the package. The cheapest come first, and DNS comes only after all
+// that need none.
 type check struct {
 	name string
 	run  func(*exam) error
@@ -57,8 +57,8 @@ var checks = []check{
 	{"Auto-Submitted", (*exam).checkAutoSubmitted},
 }
 
-// run makes the checks. It returns the first error; the others are made too only
-// if somebody asked to be told.
+// run makes the checks. It returns the first error; it makes the other checks only for
+// --explain.
 func (x *exam) run() (results []Check, first error) {
 	for _, c := range checks {
 		x.detail, x.skipped = "", false
@@ -86,15 +86,15 @@ func (x *exam) result(name string, err error) Check {
 	return Check{name, Failed, err.Error()}
 }
 
-// skip notes why a check is not made that nothing depends on.
+// skip records why the exam does not make an optional check.
 func (x *exam) skip(why string) error {
 	x.detail, x.skipped = why, true
 	return nil
 }
 
-// findPool finds who waits at the addresses in To. The envelope says nothing of whose
-// challenge it is: a stranger writes it, and could have a challenge to an address of
-// his own answered in place of ours (RFC 8823, Section 3.1, item 3).
+// findPool finds the orders that wait at the addresses in To. It ignores the envelope: a
+// stranger writes that, and could have a challenge to his own address answered in place of
+// ours (RFC 8823, Section 3.1, item 3).
 func (x *exam) findPool() error {
 	to := slices.DeleteFunc(x.toAddresses(), func(addr string) bool { return !legalAddress(addr) })
 	pool, err := x.r.State.PendingAny(to, x.r.now())
@@ -108,7 +108,7 @@ func (x *exam) findPool() error {
 func (x *exam) toAddresses() []string {
 	var all []string
 	for _, value := range x.m.values("to") {
-		list, _ := mailboxes(value) // what is not an address is refused by checkTo
+		list, _ := mailboxes(value) // checkTo refuses anything that is not an address
 		all = append(all, list...)
 	}
 	return all[:min(len(all), maxMailboxes)]
@@ -123,7 +123,7 @@ func (x *exam) checkSize() error {
 
 func (x *exam) checkHeader() error { return x.m.checkFields() }
 
-// checkTo holds RFC 8823, Section 3.1, item 3 as far as the message alone tells.
+// checkTo enforces RFC 8823, Section 3.1, item 3, as far as the message alone shows.
 func (x *exam) checkTo() (err error) {
 	x.to, err = x.mailbox("To")
 	return err
@@ -136,7 +136,7 @@ func (x *exam) checkFrom() (err error) {
 
 func (x *exam) mailbox(name string) (addr string, err error) {
 	if !x.m.has(strings.ToLower(name)) {
-		return "", &unmade{"the header has none"} // which an earlier check says
+		return "", &unmade{"the header has none"} // an earlier check says so
 	}
 	addr, err = oneMailbox(name, x.m.value(strings.ToLower(name)))
 	x.detail = addr
@@ -151,8 +151,8 @@ func (x *exam) checkSubject() (err error) {
 	return err
 }
 
-// checkRecord finds the one order that this challenge belongs to, by the From that
-// the CA announced (RFC 8823, Section 3.1, item 2).
+// checkRecord finds the one order to which this challenge belongs, by the From that the CA
+// announced (RFC 8823, Section 3.1, item 2).
 func (x *exam) checkRecord() error {
 	switch {
 	case x.from == "":
@@ -192,8 +192,8 @@ func (x *exam) matchFrom() error {
 	return refuse("From is %s, but the challenge must come from %s", x.from, x.pool[0].From)
 }
 
-// accept takes a record if it can be answered at all: what cannot is refused here
-// and not put off for ever.
+// accept takes a record if an answer is possible at all. It refuses any other, which would
+// otherwise be put off for ever.
 func (x *exam) accept(p *state.Pending) error {
 	x.record = p
 	x.detail = p.Email + " at " + p.Server
@@ -206,8 +206,8 @@ func (x *exam) accept(p *state.Pending) error {
 	return nil
 }
 
-// waitToken waits while the issuing half reads the authorizations: a CA may mail
-// the challenge before it has answered the order.
+// waitToken waits while the issuing half reads the authorizations: a CA may mail the
+// challenge before it answers the order.
 func (x *exam) waitToken() error {
 	ctx, cancel := context.WithTimeout(x.ctx, x.r.tokenWait())
 	defer cancel()
@@ -223,8 +223,8 @@ func (x *exam) waitToken() error {
 	return nil
 }
 
-// checkReplyTo holds RFC 8823, Section 3.2, item 3, and rule 6: a reply that leaves
-// the CA's domain is a reply to somebody else.
+// checkReplyTo enforces RFC 8823, Section 3.2, item 3, and rule 6: a reply that leaves the
+// CA's domain is a reply to somebody else.
 func (x *exam) checkReplyTo() (err error) {
 	x.replyTo = x.from
 	if !x.m.has("reply-to") {
@@ -247,11 +247,11 @@ func (x *exam) checkReplyTo() (err error) {
 	return nil
 }
 
-// errUnsigned is the error of a check of a field that nothing vouches for.
+// errUnsigned is the error of a check of a field that no signature covers.
 var errUnsigned = &unmade{"no signature vouches for it"}
 
-// checkDate refuses the challenge of an earlier order. What the signature does not
-// cover, or nobody can read, tells nothing and counts as absent.
+// checkDate refuses the challenge of an earlier order. A date that is unsigned or unreadable
+// counts as absent.
 func (x *exam) checkDate() error {
 	value := x.value("date")
 	date, err := mail.ParseDate(value)
@@ -270,7 +270,7 @@ func (x *exam) checkDate() error {
 	x.detail = date.Format(time.RFC3339)
 	created := x.record.Created
 	if now := x.r.now(); now.Before(created) {
-		created = now // the clock was put back since
+		created = now // somebody has set the clock back since
 	}
 	if date.Before(created.Add(-grace)) {
 		return refuse("the challenge is dated %s, before the order of %s",
@@ -279,7 +279,7 @@ func (x *exam) checkDate() error {
 	return nil
 }
 
-// checkAutoSubmitted holds RFC 8823, Section 3.1, item 5.
+// checkAutoSubmitted enforces RFC 8823, Section 3.1, item 5.
 func (x *exam) checkAutoSubmitted() error {
 	if x.policy().AutoSubmitted == "ignore" {
 		return x.skip("the policy of this CA does not ask for it")
@@ -299,14 +299,14 @@ func (x *exam) checkAutoSubmitted() error {
 	return nil
 }
 
-// autoGenerated reads the keyword before the parameters (RFC 3834, Section 5).
+// autoGenerated reads the keyword in front of the parameters (RFC 3834, Section 5).
 func autoGenerated(value string) bool {
 	value, ok := plain(value)
 	keyword, _, _ := strings.Cut(value, ";")
 	return ok && strings.EqualFold(strings.TrimSpace(keyword), "auto-generated")
 }
 
-// policy is that of the order, or the default while none was found.
+// policy returns the order's policy, or the default until an order is found.
 func (x *exam) policy() state.Policy {
 	if x.record == nil {
 		return state.Policy{}

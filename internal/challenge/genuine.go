@@ -8,12 +8,12 @@ import (
 	"postseal/internal/smime"
 )
 
-// coverage is what a signature vouches for: nothing, unless it was verified.
+// coverage is what a signature vouches for: nothing, until it is verified.
 type coverage struct {
-	by    string            // whose signature, in words
+	by    string            // the signer, in words
 	names []string          // header fields, lower case
-	inner map[string]string // values of fields that need not be the same outside
-	all   bool              // an unsigned message of a CA that may send such
+	inner map[string]string // values of fields that may differ outside
+	all   bool              // an unsigned message of a CA that may send such messages
 }
 
 func (c coverage) has(name string) bool { return c.all || slices.Contains(c.names, name) }
@@ -30,12 +30,12 @@ func (c coverage) need(names ...string) error {
 	return nil
 }
 
-// relied are the fields that decide what is answered, to whom and for whom.
+// relied are the fields that decide which reply is sent, to whom and for whom.
 var relied = []string{"from", "to", "subject"}
 
-// checkGenuine holds RFC 8823, Section 3.1, item 6: the message is signed with
-// S/MIME or DKIM by whom it says it is from. The first way that succeeds is
-// enough; of the others only the reasons are kept.
+// checkGenuine enforces RFC 8823, Section 3.1, item 6: the sender named in From has signed
+// the message with S/MIME or DKIM. The first way that succeeds is enough; of the others only
+// the reasons are kept.
 func (x *exam) checkGenuine() error {
 	switch {
 	case x.from == "":
@@ -73,8 +73,8 @@ func (x *exam) checkGenuine() error {
 // errNotTried is the silent error of a way that the message does not offer.
 var errNotTried = &refusal{}
 
-// smime verifies an S/MIME signature with header protection. The fields that count
-// are those of the signed part, and they must be those that people see.
+// smime verifies an S/MIME signature with header protection. The fields of the signed part
+// count, and they must equal those that people see.
 func (x *exam) smime() (coverage, error) {
 	if !smime.Is(x.m.value("content-type")) {
 		return coverage{}, errNotTried
@@ -106,12 +106,11 @@ func (x *exam) smime() (coverage, error) {
 	return cover, cover.need(relied...)
 }
 
-// unseen are fields that decide something and that nobody replies by, so they may
-// differ outside: relays add and drop them.
+// unseen are fields that decide something but that people do not see when they reply. They
+// may differ outside, since relays add and drop them.
 var unseen = []string{"date", "auto-submitted"}
 
-// value returns the value of a field as it was signed, if that is known, and as
-// the message has it otherwise.
+// value returns the signed value of a field if it is known, and otherwise the message's own.
 func (x *exam) value(name string) string {
 	if inner, ok := x.cover.inner[name]; ok {
 		return inner
@@ -119,5 +118,5 @@ func (x *exam) value(name string) string {
 	return x.m.value(name)
 }
 
-// unfold drops what folding may have changed.
+// unfold removes differences that folding may have made.
 func unfold(value string) string { return strings.Join(strings.Fields(value), " ") }

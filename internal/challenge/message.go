@@ -9,16 +9,15 @@ import (
 	"github.com/emersion/go-message/textproto"
 )
 
-// Bounds of a message that is looked at. A challenge is a few kilobytes; a larger
-// message is an attempt to make us work.
+// Bounds of a message. A challenge is a few kilobytes; a larger message is an attempt to make
+// us work.
 const (
 	MaxHeader  = 64 << 10 // bytes of the header block
 	MaxFields  = 200      // header fields
 	MaxMessage = 1 << 20  // bytes of header and body
 )
 
-// Message is a message as a mail server hands it over. Its envelope is not asked for:
-// see rule 4.
+// Message is a message as a mail server hands it over, without its envelope: see rule 4.
 type Message struct {
 	Raw       []byte // header and body; LF line ends become CRLF
 	Truncated bool   // the message was larger, and Raw is only its first MaxMessage bytes
@@ -28,10 +27,10 @@ type Message struct {
 type field struct {
 	name  string // lower case
 	value string // unfolded, without surrounding white space
-	raw   string // as it came, with the final CRLF
+	raw   string // as it arrived, with the final CRLF
 }
 
-// message is a message that has been taken apart. Nothing in it is trusted.
+// message is a parsed message. Nothing in it is trusted.
 type message struct {
 	fields []field
 	stray  string // a line of the header that is not a field
@@ -43,8 +42,7 @@ type message struct {
 
 var errHeader = errors.New("the header block is too large")
 
-// parse takes a message apart. It fails if the header block is larger than the
-// bounds.
+// parse parses a message. It fails if the header block exceeds the bounds.
 func parse(m Message) (*message, error) {
 	header, body, ok := split(m.Raw)
 	if !ok {
@@ -75,8 +73,7 @@ func parse(m Message) (*message, error) {
 
 func (m *message) tooLarge() bool { return m.cut || m.size > MaxMessage }
 
-// split finds the empty line that ends the header block. A message without one is
-// all header.
+// split finds the empty line that ends the header block. A message without one is all header.
 func split(raw []byte) (header, body []byte, ok bool) {
 	end := 0
 	for end < len(raw) {
@@ -92,7 +89,7 @@ func split(raw []byte) (header, body []byte, ok bool) {
 	return raw[:end], raw[end:], true
 }
 
-// cutLine returns the first line with its end, and whether it has one.
+// cutLine returns the first line with its end, and reports whether it has one.
 func cutLine(b []byte) (line []byte, more bool) {
 	if i := bytes.IndexByte(b, '\n'); i >= 0 {
 		return b[:i+1], true
@@ -100,14 +97,14 @@ func cutLine(b []byte) (line []byte, more bool) {
 	return b, false
 }
 
-// plainFields returns a header without the lines that are not fields, and the first
-// of those with what it goes on in. White space before the colon is obsolete syntax
-// (RFC 5322, Section 4.5) that mail servers take out, so it is a field; every other
-// line is the end of the header to some readers, an unknown field to others, and to
-// DKIM libraries perhaps a From.
+// plainFields returns a header without the lines that are not fields, and the first of those
+// lines with its continuation. White space before the colon is obsolete syntax (RFC 5322,
+// Section 4.5) that mail servers remove, so such a line is a field. Any other line is the end
+// of the header to some readers, an unknown field to others, and perhaps a From to a DKIM
+// library.
 func plainFields(header []byte) (plain []byte, stray string) {
-	var out []byte // nil while all are fields
-	field := false // the line before is one or belongs to one
+	var out []byte // nil while all lines are fields
+	field := false // the previous line is a field or belongs to one
 	for at := 0; at < len(header); {
 		line, _ := cutLine(header[at:])
 		if line[0] != ' ' && line[0] != '\t' || at == 0 {
@@ -129,7 +126,7 @@ func plainFields(header []byte) (plain []byte, stray string) {
 
 func isEmptyLine(line []byte) bool { return string(line) == "\n" || string(line) == "\r\n" }
 
-// isField reports whether a line starts with a field's name and colon (RFC 5322,
+// isField reports whether a line starts with the name and colon of a field (RFC 5322,
 // Sections 2.2 and 4.5).
 func isField(line []byte) bool {
 	name, _, ok := bytes.Cut(line, []byte(":"))
@@ -137,8 +134,8 @@ func isField(line []byte) bool {
 	return ok && len(name) > 0 && bytes.IndexFunc(name, func(r rune) bool { return r < '!' || r > '~' }) < 0
 }
 
-// withCRLF gives every line the end that DKIM signs. It returns b itself where
-// nothing is to change.
+// withCRLF gives every line the end that DKIM signs. It returns b itself if no line needs a
+// change.
 func withCRLF(b []byte) []byte {
 	bare := bytes.Count(b, []byte("\n")) - bytes.Count(b, []byte("\r\n"))
 	if bare == 0 {
@@ -154,7 +151,7 @@ func withCRLF(b []byte) []byte {
 	return out
 }
 
-// values returns the values of all fields with a name, in lower case.
+// values returns the values of all fields with a name, which must be in lower case.
 func (m *message) values(name string) []string {
 	var all []string
 	for _, f := range m.fields {
@@ -165,8 +162,8 @@ func (m *message) values(name string) []string {
 	return all
 }
 
-// value returns the value of the only field with a name, "" if there is none.
-// The check that singular fields are single has been made before it is used.
+// value returns the value of the only field with a name, or "". checkFields has made sure
+// that singular fields are single.
 func (m *message) value(name string) string {
 	if all := m.values(name); len(all) > 0 {
 		return all[0]
@@ -176,16 +173,16 @@ func (m *message) value(name string) string {
 
 func (m *message) has(name string) bool { return len(m.values(name)) > 0 }
 
-// singular are the fields that may occur only once in a header (RFC 5322,
-// Section 3.6, RFC 2045, RFC 3834). DKIM takes the bottom one of several and
-// people read the top one, so a second one is how a signed message is made to say
+// singular are the fields that may occur only once in a header (RFC 5322, Section 3.6, RFC
+// 2045, RFC 3834). DKIM takes the bottom one of several and people read the top one, so a
+// second one can change the meaning of a signed message.
 // something else.
 var singular = []string{
 	"from", "sender", "reply-to", "to", "cc", "bcc", "subject", "date", "message-id",
 	"in-reply-to", "references", "auto-submitted", "mime-version", "content-type", "content-transfer-encoding",
 }
 
-// checkFields holds rule 3 of the package.
+// checkFields enforces rule 3 of the package.
 func (m *message) checkFields() error {
 	if m.stray != "" {
 		return refuse("the header has a line that is not a field: %q", printable(strings.TrimSuffix(strings.TrimSuffix(m.stray, "\n"), "\r")))
@@ -203,7 +200,7 @@ func (m *message) checkFields() error {
 	return nil
 }
 
-// title writes a lower-case field name as people know it.
+// title writes a lower-case field name in its usual form.
 func title(name string) string {
 	parts := strings.Split(name, "-")
 	for i, p := range parts {

@@ -5,15 +5,16 @@ import (
 	"log/slog"
 )
 
-// Verdict is what postseal decided about one message.
+// Verdict is the decision about one message.
 type Verdict int
 
-// The verdicts. In doubt a message is not answered, and it is delivered in any case.
+// The verdicts. When in doubt, postseal does not answer; the message is delivered in any
+// case.
 const (
-	None     Verdict = iota // not a challenge for anybody who waits
-	Refused                 // a challenge for an order that waits, and not to be answered
-	Later                   // cannot be decided or sent now; the mail server should try again
-	Answered                // the SMTP server took the reply
+	None     Verdict = iota // not a challenge that any order waits for
+	Refused                 // a challenge for an order that waits, but not a valid one
+	Later                   // no decision or reply now; the mail server should try again
+	Answered                // the SMTP server accepted the reply
 )
 
 func (v Verdict) String() string {
@@ -30,23 +31,23 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("Verdict(%d)", int(v))
 }
 
-// Outcome is a verdict with what an admin wants to know about it.
+// Outcome is a verdict with its details for an admin.
 type Outcome struct {
 	Verdict Verdict
 	Reason  string // in words an admin can act on; one line
-	Email   string // the address that was ordered, once a record matched
+	Email   string // the address of the order, once a record matched
 	Server  string // the CA's directory, once a record matched
-	Order   string // the id of that record, which names the answer too
-	ReplyID string // Message-ID of the reply, if one was made
+	Order   string // the id of that record, which also names the answer
+	ReplyID string // Message-ID of the reply, if there was one
 	Checks  []Check
 }
 
-// Concerns reports whether the message was for an order that waits: only those are
-// worth a line in the log.
+// Concerns reports whether the message was for an order that waits: only those deserve a line
+// in the log.
 func (o Outcome) Concerns() bool { return o.Verdict != None || o.Email != "" }
 
-// Level is that of the outcome's line in the log: a challenge that was not answered
-// is worth a look.
+// Level returns the level of the outcome's line in the log: a challenge without an answer
+// deserves a look.
 func (o Outcome) Level() slog.Level {
 	if o.Verdict == Refused || o.Verdict == Later {
 		return slog.LevelWarn
@@ -54,17 +55,17 @@ func (o Outcome) Level() slog.Level {
 	return slog.LevelInfo
 }
 
-// Check is one thing that was looked at, for postseal-pipe --explain.
+// Check is the result of one check, for postseal-pipe --explain.
 type Check struct {
 	Name   string
 	Result Result
-	Text   string // what was found, or why it failed or was not made
+	Text   string // the findings, or why it failed or was not made
 }
 
-// Result is how a check ended.
+// Result is the end of a check.
 type Result int
 
-// The results. What could not be looked at, or not now, neither passed nor failed.
+// The results. A check that was not made, or cannot be made now, neither passed nor failed.
 const (
 	Passed Result = iota
 	Failed
@@ -80,8 +81,8 @@ func refuse(format string, args ...any) error {
 	return &refusal{fmt.Sprintf(format, args...)}
 }
 
-// unmade is the error of a check that cannot be made because one before it failed. It
-// is never the first error of an exam; if it were, the message would be refused.
+// unmade is the error of a check that an earlier failure prevents. It is never the first
+// error of an exam; if it were, the message would be refused.
 type unmade struct{ why string }
 
 func (u *unmade) Error() string { return u.why }
@@ -95,8 +96,8 @@ func postpone(format string, args ...any) error {
 	return &postponed{fmt.Sprintf(format, args...)}
 }
 
-// Attrs returns the outcome as attributes of a log line. The verdict is among them for
-// logs with fields; a text has it in its message.
+// Attrs returns the outcome as attributes of a log line. They include the verdict for logs
+// with fields; a text log has it in its message.
 func (o Outcome) Attrs() []any {
 	var attrs []any
 	for _, a := range []struct{ key, value string }{

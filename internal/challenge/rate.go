@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// Rate bounds how many replies leave within an hour, so that who has stolen the key
-// of a CA cannot use us as a mailer. 0 means no bound.
+// Rate bounds how many replies leave within an hour, so that whoever steals the key of a CA
+// cannot use us as a mailer. 0 means no bound.
 type Rate struct {
 	PerCA, Total int
 }
 
-// overRate says why another reply must wait. The claim of this one is in the state
-// store already and counts too: of any number of processes that ask at the same
-// time, not one too many goes on.
+// overRate says why another reply must wait. The claim of this one is in the state store
+// already and counts: of any number of processes that ask at the same time, not one too many
+// proceeds.
 func (r *Responder) overRate(server string) error {
 	rate := r.MaxAnswers
 	if rate == (Rate{}) {

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// reply is a response message (RFC 8823, Section 3.2) before it is written.
+// reply is a response message (RFC 8823, Section 3.2) before its encoding.
 type reply struct {
-	from      string // the address ordered, as the CA returned it
+	from      string // the address of the order, as the CA returned it
 	to        string
 	part1     string
-	inReplyTo string // Message-ID of the challenge, "" if it has none that can be echoed
+	inReplyTo string // Message-ID of the challenge, "" if it is unfit to repeat
 	id        string // Message-ID of the reply
 	date      time.Time
 	digest    string
@@ -23,8 +23,8 @@ type reply struct {
 // maxMessageID keeps In-Reply-To on a line that no mail server folds.
 const maxMessageID = 500
 
-// echo returns a challenge's Message-ID if it can be repeated, "" otherwise.
-// The reply is then still valid (RFC 8823, Section 3.2, item 5).
+// echo returns a challenge's Message-ID if it is fit to repeat, "" otherwise. The reply is
+// valid without it (RFC 8823, Section 3.2, item 5).
 func echo(id string) string {
 	inner := strings.TrimSuffix(strings.TrimPrefix(id, "<"), ">")
 	if inner == "" || id != "<"+inner+">" || len(id) > maxMessageID || strings.IndexFunc(inner, notInID) >= 0 {
@@ -42,9 +42,9 @@ func newMessageID(addr string) string {
 	return "<" + hex.EncodeToString(random[:]) + "@" + domainOf(addr) + ">"
 }
 
-// bytes writes the reply, byte for byte what CAs take. Nothing is folded: a CA may
-// compare lines. There is no Auto-Submitted: filters at the CA drop automatic mail,
-// and RFC 8823 leaves it out of what a response is signed for.
+// bytes writes the reply, byte for byte as CAs accept it. It folds nothing: a CA may compare
+// lines. It adds no Auto-Submitted: filters at the CA drop automatic mail, and RFC 8823 does
+// not list it among the fields to sign.
 func (r *reply) bytes() []byte {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
@@ -75,8 +75,8 @@ func Block(digest string) string {
 	return BeginBlock + "\r\n" + digest + "\r\n" + EndBlock + "\r\n"
 }
 
-// Sample returns a message in the form of a response, and its Message-ID. Token and
-// digest are random: it answers nothing.
+// Sample returns a message in the form of a response, and its Message-ID. Token and digest
+// are random: it answers nothing.
 func Sample(from, to string, now time.Time) (id string, raw []byte) {
 	var random [16 + sha256.Size]byte
 	rand.Read(random[:])

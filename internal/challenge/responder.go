@@ -17,17 +17,17 @@ import (
 // defaultTokenWait is how long a challenge waits for the CA's answer to the order.
 const defaultTokenWait = 10 * time.Second
 
-// Responder answers challenges. State and LookupTXT must be set; Send is not
-// needed to Explain and to Compose.
+// Responder answers challenges. State and LookupTXT must be set; Explain and Compose do not
+// need Send.
 type Responder struct {
 	State      state.Store
 	LookupTXT  func(ctx context.Context, name string) ([]string, error) // see Resolver
 	Send       func(ctx context.Context, env submit.Envelope, raw []byte, beforeDot func() error) error
-	Keys       []Key                          // sign replies of these domains
+	Keys       []Key                          // to sign replies of these domains
 	Roots      func() (*x509.CertPool, error) // of S/MIME signers; nil means the system's
-	Log        *slog.Logger                   // for what goes wrong beside the verdict; nil is silent
+	Log        *slog.Logger                   // for errors beside the verdict; nil is silent
 	TokenWait  time.Duration                  // 0 means 10 s
-	MaxAnswers Rate                           // of replies; none for the zero value
+	MaxAnswers Rate                           // none for the zero value
 	Now        func() time.Time               // nil means time.Now
 }
 
@@ -52,9 +52,9 @@ func (r *Responder) roots() (*x509.CertPool, error) {
 	return r.Roots()
 }
 
-// Answer decides about a message and, if it is a genuine challenge that somebody
-// waits for, replies to it. It blocks for look-ups and the submission, at most
-// about half a minute or until the context ends.
+// Answer decides about a message and, if it is a genuine challenge that an order waits for,
+// replies to it. It blocks for look-ups and the submission, at most about half a minute or
+// until the context ends.
 func (r *Responder) Answer(ctx context.Context, m Message) Outcome {
 	out, x := r.examine(ctx, m, false)
 	if x != nil {
@@ -64,8 +64,8 @@ func (r *Responder) Answer(ctx context.Context, m Message) Outcome {
 	return out
 }
 
-// note leaves word for the issuing half of a challenge that was refused or put off. Where
-// the SMTP server refused a reply, the answer says so.
+// note tells the issuing half about a challenge that was refused or put off. If the SMTP
+// server refused a reply, the answer says so instead.
 func (r *Responder) note(out Outcome) {
 	if out.Order == "" || out.Verdict != Later && (out.Verdict != Refused || out.ReplyID != "") {
 		return
@@ -76,8 +76,8 @@ func (r *Responder) note(out Outcome) {
 	}
 }
 
-// Explain decides about a message and says what each check found. It answers
-// nothing, records nothing and waits for nothing but DNS.
+// Explain decides about a message and returns the result of each check. It answers nothing,
+// records nothing and waits for nothing but DNS.
 func (r *Responder) Explain(ctx context.Context, m Message) Outcome {
 	out, x := r.examine(ctx, m, true)
 	if x == nil {
@@ -91,8 +91,8 @@ func (r *Responder) Explain(ctx context.Context, m Message) Outcome {
 	return out
 }
 
-// Compose decides about a message as Answer does, and returns the reply instead of
-// sending it. Nothing is recorded.
+// Compose decides about a message as Answer does, and returns the reply instead of sending
+// it. It records nothing.
 func (r *Responder) Compose(ctx context.Context, m Message) (Outcome, []byte) {
 	out, x := r.examine(ctx, m, false)
 	if x == nil {
@@ -106,7 +106,7 @@ func (r *Responder) Compose(ctx context.Context, m Message) (Outcome, []byte) {
 	return out, raw
 }
 
-// examine returns the exam of a message that is to be answered, nil for others.
+// examine returns the exam of a message that deserves an answer, nil for others.
 func (r *Responder) examine(ctx context.Context, m Message, explain bool) (Outcome, *exam) {
 	parsed, err := parse(m)
 	if err != nil {
@@ -140,7 +140,7 @@ func (m *message) isChallenge() bool {
 	return false
 }
 
-// outcome makes the outcome of an exam of the error that its checks ended with.
+// outcome turns the error of an exam's checks into its outcome.
 func (x *exam) outcome(err error) Outcome {
 	var out Outcome
 	if record := x.known(); record != nil {
@@ -158,7 +158,7 @@ func (x *exam) outcome(err error) Outcome {
 	return out
 }
 
-// known returns the record that the message is for, as far as that is known.
+// known returns the record that the message is for, if the exam got that far.
 func (x *exam) known() *state.Pending {
 	if x.record == nil && len(x.pool) > 0 {
 		return x.pool[0]
@@ -179,11 +179,11 @@ func (r *Responder) compose(x *exam) (*reply, []byte, error) {
 	return reply, raw, err
 }
 
-// sendingTime is what a submission should find left of the caller's patience: one
-// that is broken off after the final dot is never sent again.
+// sendingTime is what a submission should have left of the caller's patience: a submission
+// that ends after the final dot is never repeated.
 const sendingTime = 5 * time.Second
 
-// answer claims the challenge, sends the reply and records what came of it.
+// answer claims the challenge, sends the reply and records the result.
 func (r *Responder) answer(ctx context.Context, x *exam, out Outcome) Outcome {
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < sendingTime {
 		return out.later(errors.New("too little time is left to send it"))
@@ -209,7 +209,7 @@ func (r *Responder) answer(ctx context.Context, x *exam, out Outcome) Outcome {
 	return out
 }
 
-// settle records how a submission ended.
+// settle records the end of a submission.
 func (r *Responder) settle(out Outcome, claim state.Claim, err error) (Outcome, error) {
 	if err == nil {
 		out.Verdict, out.Reason = Answered, "the SMTP server took the reply"
@@ -235,15 +235,15 @@ func (o Outcome) later(err error) Outcome {
 	return o
 }
 
-// unclaimed is the outcome where the claim was not to be had: somebody else
-// answers or has answered (RFC 8823, Section 3, item 6), or the store is broken.
+// unclaimed returns the outcome of a failed claim: another process answers or has answered
+// (RFC 8823, Section 3, item 6), or the store is broken.
 func (r *Responder) unclaimed(o Outcome, p *state.Pending, err error) Outcome {
 	var done *state.DoneError
 	switch {
 	case errors.As(err, &done):
 		return o.done(p.Part1, done)
 	case errors.Is(err, state.ErrBusy):
-		// The other one may have ended meanwhile, or given its claim back.
+		// The other process may have ended meanwhile, or given its claim back.
 		a, unread := r.State.Answer(p.ID)
 		switch {
 		case unread != nil || a == nil:
@@ -263,9 +263,9 @@ func (r *Responder) unclaimed(o Outcome, p *state.Pending, err error) Outcome {
 	return o
 }
 
-// done is the outcome of a challenge for an order that has had its answer: answered
-// too if it is a copy of the one that was, by its token-part1, and refused otherwise,
-// since this one is not answered and must be delivered.
+// done returns the outcome of a challenge for an order that has its answer. A copy of the
+// answered challenge, by its token-part1, is answered too. Any other is refused, since it has
+// no answer and must be delivered.
 func (o Outcome) done(part1 string, err *state.DoneError) Outcome {
 	o.Verdict, o.Reason = Refused, err.Error()
 	switch copied := err.Answer.Part1 == part1; {
@@ -277,8 +277,8 @@ func (o Outcome) done(part1 string, err *state.DoneError) Outcome {
 	return o
 }
 
-// fingerprint is how a token-part1 is remembered: the token itself is nobody's
-// business after it was answered.
+// fingerprint returns the stored form of a token-part1: nobody needs the token itself after
+// its answer.
 func fingerprint(part1 string) string {
 	sum := sha256.Sum256([]byte(part1))
 	return hex.EncodeToString(sum[:16])

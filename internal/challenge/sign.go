@@ -17,22 +17,22 @@ import (
 	"postseal/state"
 )
 
-// Key is a DKIM key with which postseal signs the replies of one domain itself.
+// Key is a DKIM key with which postseal itself signs the replies of one domain.
 type Key struct {
 	Domain   string
 	Selector string
 	Signer   crypto.Signer
 }
 
-// MustSign is what the signature of a response must cover, absent fields included so
-// that none can be added on the way (RFC 8823, Section 3.2, item 9).
+// MustSign is what the signature of a response must cover (RFC 8823, Section 3.2, item 9). It
+// includes absent fields, so that nobody can add one on the way.
 var MustSign = []string{
 	"From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "In-Reply-To", "References",
 	"Message-ID", "Content-Type", "Content-Transfer-Encoding",
 }
 
-// ReplyFields is what we sign a response for: the fields that must be covered, those
-// that should, and MIME-Version.
+// ReplyFields are the fields that our signature of a response covers: those that it must,
+// those that it should, and MIME-Version.
 var ReplyFields = slices.Concat(MustSign, []string{
 	"MIME-Version", "Resent-Date", "Resent-From", "Resent-To", "Resent-Cc",
 	"List-Id", "List-Help", "List-Unsubscribe", "List-Subscribe", "List-Post", "List-Owner",
@@ -73,8 +73,8 @@ func parseKey(der []byte) (crypto.Signer, error) {
 	return nil, fmt.Errorf("a %T is not a DKIM key; use RSA or Ed25519", key)
 }
 
-// sign puts our DKIM signature above a reply if there is a key for its domain. If
-// not, that is the mail server's job.
+// sign puts our DKIM signature above a reply if there is a key for its domain. Otherwise the
+// mail server has to sign.
 func sign(raw []byte, from string, keys []Key) ([]byte, error) {
 	for _, k := range keys {
 		if state.Domain(k.Domain) != domainOf(from) {

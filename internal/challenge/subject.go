@@ -22,17 +22,17 @@ const (
 	maxToken = 256
 )
 
-// maxSubject bounds how much of a Subject is decoded. A token of maxToken characters
-// takes less than half of it, however it is encoded.
+// maxSubject bounds how much of a Subject is decoded. A token of maxToken characters takes
+// less than half of it in any encoding.
 const maxSubject = 4 << 10
 
-// IsChallenge reports whether a raw Subject, folded and encoded as it came, is
-// that of a challenge. It says nothing of whether the challenge is genuine.
+// IsChallenge reports whether a raw Subject, folded and encoded as it arrived, is a
+// challenge's. It does not say whether the challenge is genuine.
 func IsChallenge(subject string) bool {
 	return strings.HasPrefix(legible(subject[:min(len(subject), maxSubject)]), label)
 }
 
-// legible decodes a Subject, without the white space in front of it.
+// legible decodes a Subject and removes leading white space.
 func legible(subject string) string {
 	subject = strings.TrimLeft(subject, " \t\r\n")
 	if strings.Contains(subject, "=?") {
@@ -41,19 +41,18 @@ func legible(subject string) string {
 	return subject
 }
 
-// encodedWord is how RFC 2047's form starts, with the language that RFC 2231,
-// Section 5 adds. It finds all that Go decodes, also where a space makes it no
-// encoded word.
+// encodedWord is the start of RFC 2047's form, with the language that RFC 2231, Section 5
+// adds. It finds all that Go decodes, even if a space makes it invalid.
 //
-// It is compiled when the first encoded Subject comes: postseal-pipe starts for
-// each ordinary message.
+// It is compiled at the first encoded Subject: postseal-pipe starts for each ordinary
+// message.
 var encodedWord = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`=\?([^?*]*)(\*[^?]*)?\?([bBqQ])\?`)
 })
 
-// decodeWords decodes encoded words, and takes those of a charset that Go does not
-// know as they are: the legal ones are a matter of a check, and this decides only
-// what is a challenge's Subject.
+// decodeWords decodes encoded words, and keeps those of a charset that Go does not know as
+// they are. A later check decides whether they are legal; this only looks for a challenge's
+// Subject.
 func decodeWords(s string) string {
 	s = encodedWord().ReplaceAllString(s, "=?$1?$3?")
 	dec := mime.WordDecoder{CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil }}
@@ -63,9 +62,9 @@ func decodeWords(s string) string {
 	return s
 }
 
-// tokenPart1 reads token-part1 from an unfolded Subject (RFC 8823, Section 3.1,
-// item 1). White space from folding is dropped, padding is kept: CAs that join the
-// parts as strings count it.
+// tokenPart1 reads token-part1 from an unfolded Subject (RFC 8823, Section 3.1, item 1). It
+// drops white space from folding and keeps padding, which CAs that join the parts as strings
+// count.
 func tokenPart1(subject string) (string, error) {
 	if strings.Contains(subject, "=?") {
 		if len(subject) > maxSubject {
@@ -84,11 +83,11 @@ func tokenPart1(subject string) (string, error) {
 	return checkToken(strings.Join(strings.FieldsFunc(token, isFold), ""))
 }
 
-// isFold are the characters that folding leaves. Others that Unicode calls white
-// space are foreign to a token.
+// isFold reports whether a character can remain from folding. Other white space of Unicode is
+// foreign to a token.
 func isFold(r rune) bool { return r == ' ' || r == '\t' }
 
-// foreign finds what is not base64url.
+// foreign reports whether a character is not base64url.
 func foreign(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }
@@ -111,8 +110,8 @@ func checkToken(token string) (string, error) {
 	return token, nil
 }
 
-// maxShown bounds what a reason shows of a foreign text, in bytes.
+// maxShown bounds how much of a foreign text a reason shows, in bytes.
 const maxShown = 200
 
-// printable makes foreign bytes fit for a log line.
+// printable makes foreign bytes printable in a log line.
 func printable(s string) string { return filter.Line(s, maxShown) }
