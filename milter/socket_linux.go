@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileConn is a connection that has left the loop. It is made of the descriptor
-// itself: to duplicate it, as net.FileConn does, can fail when there are no more.
+// fileConn is a connection that has left the loop. It takes over the descriptor itself:
+// duplicating it, as net.FileConn does, can fail when descriptors run out.
 type fileConn struct {
 	*os.File
 	local, remote net.Addr
@@ -40,13 +40,13 @@ func (c *socketConn) remote() net.Addr {
 	return nil
 }
 
-// peer names the other end for the log; those of unix sockets have no name.
+// peer names the other end for the log; unix sockets have no name.
 func (c *socketConn) peer() string { return nameOf(&fileConn{local: c.at.addr, remote: c.remote()}) }
 
-// quickAck returns a function that is to be called before each read of a TCP
-// connection, nil for others. A mail server sends a message's commands in several
-// writes and waits (Nagle) until the first is acknowledged, which a kernel
-// otherwise puts off by 40 ms. The option does not last, hence before each read.
+// quickAck returns a function to call before each read of a TCP connection, nil for others. A
+// mail server sends a message's commands in several writes and waits (Nagle) until the first
+// is acknowledged, which a kernel otherwise delays by 40 ms. The option does not last, hence
+// before each read.
 func quickAck(nc net.Conn) func() {
 	socket, ok := nc.(syscall.Conn)
 	if _, tcp := nc.LocalAddr().(*net.TCPAddr); !ok || !tcp {
@@ -60,14 +60,14 @@ func quickAck(nc net.Conn) func() {
 	return func() { _ = raw.Control(set) }
 }
 
-// ackNow makes the kernel acknowledge at once what was and what will be received.
+// ackNow makes the kernel acknowledge at once what it has received and will receive.
 func ackNow(fd int) {
 	// A failure costs 40 ms, no more.
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 }
 
-// The system calls of the loop. None of them waits, so the Go
-// runtime is not told of them: it would wake its monitor for each.
+// The system calls of the loop. None of them waits, so the Go runtime need not know: it would
+// wake its monitor for each.
 
 func readNow(fd int, p []byte) (n int, errno unix.Errno) {
 	r, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
@@ -92,7 +92,7 @@ func acceptNow(fd int) (int, unix.Errno) {
 	return int(r), errno
 }
 
-// epollNow asks for the events that are there.
+// epollNow returns the events that are ready.
 func epollNow(fd int, events []unix.EpollEvent) (n int, errno unix.Errno) {
 	r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
 	if errno != 0 {

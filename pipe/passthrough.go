@@ -9,11 +9,11 @@ import (
 	"postseal/internal/challenge"
 )
 
-// statusField says what became of a message, for the filter that reads it next.
+// statusField is the field with the outcome, for the filter that reads the message next.
 const statusField = "Postseal-Status"
 
-// passthrough copies the message to w with our status on top, below an mbox line.
-// A status that came with it was claimed by a stranger and is taken out.
+// passthrough copies the message to w with our status on top, below an mbox line. It removes
+// any status that the message already has: a stranger claimed that.
 func (in *input) passthrough(w io.Writer, out challenge.Outcome) error {
 	r := bufio.NewReader(io.MultiReader(bytes.NewReader(in.head), bytes.NewReader(in.body), in.r))
 	bw := bufio.NewWriter(w)
@@ -32,11 +32,11 @@ func (in *input) passthrough(w io.Writer, out challenge.Outcome) error {
 	return bw.Flush()
 }
 
-// status is the value of the added field.
+// status returns the value of the added field.
 func status(out challenge.Outcome) string {
 	word := out.Verdict.String()
 	if out.Verdict == challenge.Later {
-		word = challenge.None.String() // not decided: the reason says why
+		word = challenge.None.String() // no decision: the reason says why
 	}
 	if out.Reason == "" {
 		return word
@@ -44,7 +44,7 @@ func status(out challenge.Outcome) string {
 	return word + "; " + out.Reason
 }
 
-// lineEnd returns the line end that the message uses.
+// lineEnd returns the line ending that the message uses.
 func lineEnd(head []byte) string {
 	if i := bytes.IndexByte(head, '\n'); i > 0 && head[i-1] == '\r' {
 		return "\r\n"
@@ -69,7 +69,7 @@ func copyLine(w io.Writer, r *bufio.Reader) error {
 	}
 }
 
-// copyHeader copies the header block without our field, its folded lines included.
+// copyHeader copies the header block without our field and its continuation lines.
 func copyHeader(w *bufio.Writer, r *bufio.Reader) error {
 	drop := false
 	for {
@@ -93,8 +93,8 @@ func copyHeader(w *bufio.Writer, r *bufio.Reader) error {
 	}
 }
 
-// isStatus reports whether a line starts our field. White space before the colon is
-// obsolete syntax that readers still take.
+// isStatus reports whether a line starts our field. White space before the colon is obsolete
+// syntax that readers still accept.
 func isStatus(start []byte) bool {
 	name := strings.TrimRight(string(start[:min(len(start), len(statusField)+1)]), ": \t")
 	return strings.EqualFold(name, statusField)

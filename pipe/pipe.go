@@ -24,13 +24,13 @@ const (
 type Pipe struct {
 	Mode Mode
 
-	// Responder is called once the message is a challenge by its Subject, so that
-	// ordinary mail pays for nothing that a challenge needs.
+	// Responder is called only for a message with a challenge's Subject, so that ordinary
+	// mail does not pay for what a challenge needs.
 	Responder func() (*challenge.Responder, error)
 }
 
-// Run reads one message from stdin to its end and handles it. An error means that
-// the message could not be read or written; it does not say what the verdict was.
+// Run reads one message from stdin to its end and handles it. An error means that it could
+// not read or write the message; it says nothing about the verdict.
 func (p *Pipe) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) (challenge.Outcome, error) {
 	in, err := readHead(stdin)
 	if err != nil {
@@ -38,7 +38,7 @@ func (p *Pipe) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) (chal
 	}
 	out, err := p.handle(ctx, in, stdout)
 	if p.Mode == Passthrough {
-		// Whatever went wrong: a filter that writes no message loses it.
+		// Even after an error: a filter that writes no message loses it.
 		if err != nil {
 			out.Reason = err.Error()
 		}
@@ -79,7 +79,7 @@ func (p *Pipe) handle(ctx context.Context, in *input, stdout io.Writer) (challen
 
 var marks = map[challenge.Result]string{challenge.Passed: "ok  ", challenge.Failed: "FAIL", challenge.NotMade: "-   "}
 
-// explain writes what each check found, and the verdict.
+// explain writes the result of each check, and the verdict.
 func explain(w io.Writer, out challenge.Outcome) error {
 	for _, c := range out.Checks {
 		line := strings.TrimRight(fmt.Sprintf("%s  %-15s %s", marks[c.Result], c.Name, c.Text), " ")

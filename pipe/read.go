@@ -8,17 +8,17 @@ import (
 	"postseal/internal/challenge"
 )
 
-// input is a message as it comes from stdin.
+// input is a message from stdin.
 type input struct {
 	r    *bufio.Reader
 	head []byte // header block with the empty line, or its first part if it is too large
-	mbox int    // bytes of head that are the line of an mbox file
-	body []byte // of a candidate: what fits into the bound
-	more bool   // there was more than the bound
+	mbox int    // length of an mbox file's line at the start of head, in bytes
+	body []byte // of a candidate, up to the bound
+	more bool   // the body exceeds the bound
 }
 
-// readHead reads the header block. One that is larger than the bound cannot be a
-// challenge, so the rest stays in the reader.
+// readHead reads the header block. A block larger than the bound cannot be a challenge's, so
+// the rest stays in the reader.
 func readHead(r io.Reader) (*input, error) {
 	in := &input{r: bufio.NewReaderSize(r, 32<<10)}
 	defer func() { in.mbox = mboxLine(in.head) }()
@@ -46,11 +46,10 @@ func (in *input) readBody() error {
 	return err
 }
 
-// mboxLine returns the length of the "From " line above a message in an
-// mbox file and in what procmail receives from Postfix, 0 if there is none. It is cut
-// here and nowhere else: anywhere but on top of stdin such a line is not a field, and is
-// refused. With a colon next it is a From in obsolete syntax (RFC 5322, Section 4.5),
-// which counts.
+// mboxLine returns the length of the "From " line above a message in an mbox file and in
+// procmail's input from Postfix, or 0. This is the only place that cuts it: anywhere but on
+// top of stdin such a line is not a field, and the message is refused. If a colon follows,
+// the line is a From in obsolete syntax (RFC 5322, Section 4.5), which counts.
 func mboxLine(head []byte) int {
 	line, _, _ := bytes.Cut(head, []byte("\n"))
 	rest, ok := bytes.CutPrefix(line, []byte("From "))
@@ -60,7 +59,7 @@ func mboxLine(head []byte) int {
 	return min(len(line)+1, len(head))
 }
 
-// message returns what has been read.
+// message returns the message read so far.
 func (in *input) message() challenge.Message {
 	return challenge.Message{
 		Raw:       append(in.head[in.mbox:len(in.head):len(in.head)], in.body...),
@@ -68,7 +67,7 @@ func (in *input) message() challenge.Message {
 	}
 }
 
-// drain reads what is left, so that the mail server sees its message taken.
+// drain reads the rest, so that the mail server can deliver its whole message.
 func (in *input) drain() error {
 	_, err := io.Copy(io.Discard, in.r)
 	return err

@@ -16,14 +16,14 @@ import (
 	"postseal/state"
 )
 
-// confine gives up what the milter does not need once it listens. Where the kernel
-// does not allow that, it works as before: users and modes are what protects then.
+// confine gives up what the milter does not need once it listens. If the kernel does not
+// allow that, the milter works all the same, protected by users and modes alone.
 func (f *flags) confine(log *slog.Logger, file *cli.File, store state.Store, l sockets) {
 	needs := f.Needs(file, store)
 	needs.Lasting = true
 	needs.Remove = l.dirs()
 	if f.Metrics != "" {
-		needs.Read = append(needs.Read, "/proc") // what the process has used up
+		needs.Read = append(needs.Read, "/proc") // for the process's own resource usage
 	}
 	if err := cli.Confine(needs); err != nil {
 		log.Info("not confined", "reason", err)
@@ -35,7 +35,7 @@ func (f *flags) confine(log *slog.Logger, file *cli.File, store state.Store, l s
 	}
 }
 
-// writes names the directory that is written; with Redis there is none.
+// writes names the directory that the milter writes to; with Redis there is none.
 func writes(n cli.Needs) string {
 	if len(n.Write) == 0 {
 		return "nothing"
@@ -43,7 +43,7 @@ func writes(n cli.Needs) string {
 	return cli.Nearest(n.Write[0])
 }
 
-// dirs returns where the unix sockets are that go when the milter ends.
+// dirs returns the directories of the unix sockets that the milter removes at its end.
 func (s sockets) dirs() []string {
 	var dirs []string
 	for _, l := range s {
@@ -54,8 +54,9 @@ func (s sockets) dirs() []string {
 	return dirs
 }
 
-// foregoIO has the metrics library find out that a process without core files may
-// not read its own /proc/self/io. It says so once, in words that help nobody.
+// foregoIO makes the metrics library find out at once that a process without core files may
+// not read its own /proc/self/io. The library says so a single time, in words that help
+// nobody.
 func foregoIO() {
 	old := stdlog.Writer()
 	stdlog.SetOutput(io.Discard)
@@ -63,8 +64,8 @@ func foregoIO() {
 	metrics.WriteProcessMetrics(io.Discard)
 }
 
-// explained adds to an error what an admin cannot see: a directory that was made
-// anew is another one to Landlock.
+// explained adds to an error what an admin cannot see: to Landlock, a recreated directory is
+// another one.
 func explained(pending func() (bool, error)) func() (bool, error) {
 	return func() (bool, error) {
 		found, err := pending()

@@ -22,7 +22,7 @@ const listenExample = "for example: --listen unix:/var/spool/postfix/postseal-mi
 // sockets are what mail servers connect to.
 type sockets []net.Listener
 
-// Close removes a unix socket of our own; one of systemd's stays.
+// Close removes a unix socket of our own; systemd's stays.
 func (s sockets) Close() {
 	for _, l := range s {
 		l.Close()
@@ -37,8 +37,8 @@ func (s sockets) names() []string {
 	return names
 }
 
-// listeners returns the sockets of systemd if there are any, else the one of
-// --listen. The file that holds --listen may serve both ways of starting.
+// listeners returns systemd's sockets if there are any, or else the one of --listen. A file
+// with --listen may serve both ways of starting.
 func (f *flags) listeners() (sockets, error) {
 	given, err := activation.Listeners()
 	if err != nil {
@@ -80,8 +80,7 @@ func activated(given []net.Listener) (sockets, error) {
 	return given, nil
 }
 
-// parseListen reads unix:PATH and inet:PORT@HOST, which is how milters name
-// sockets.
+// parseListen reads unix:PATH and inet:PORT@HOST, the usual form for milters.
 func parseListen(s string) (network, addr string, err error) {
 	kind, rest, _ := strings.Cut(s, ":")
 	switch kind {
@@ -106,7 +105,7 @@ func listenTCP(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// maxSocketPath is sun_path of sockaddr_un(7) without its final NUL.
+// maxSocketPath is the size of sun_path in sockaddr_un(7) without its final NUL.
 const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
 func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
@@ -117,8 +116,8 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	// By the umask and not by chmod(2), which would follow a link: the name is that of
-	// the socket only as long as nobody else can write to its directory.
+	// Set the mode by the umask and not by chmod(2), which would follow a link: the name is
+	// the socket's only as long as nobody else can write to its directory.
 	old := syscall.Umask(int(0o777 &^ mode))
 	l, err := net.Listen("unix", path)
 	syscall.Umask(old)
@@ -132,8 +131,7 @@ func directoryHint(path string) string {
 	return fmt.Sprintf("the directory %s must exist and this user must be able to write in it", filepath.Dir(path))
 }
 
-// removeStale removes a socket that nobody listens on: that of a process that was
-// killed.
+// removeStale removes a socket on which nobody listens: a killed process left it.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -159,7 +157,7 @@ func removeStale(path string) error {
 	return nil
 }
 
-// cause drops what the text around it says already.
+// cause drops the words that the text around it repeats.
 func cause(err error) error {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {

@@ -51,8 +51,8 @@ func Main() int {
 	return f.program().Main(f.run)
 }
 
-// memoryLimit makes the garbage collector work harder before it lets the process
-// grow: a flood of large messages is held to a quarter of it in any case.
+// memoryLimit makes the garbage collector work harder before the process grows, in bytes:
+// other bounds hold a flood of large messages to a quarter of it in any case.
 const memoryLimit = 48 << 20
 
 func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
@@ -71,7 +71,7 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
 			return failure.Usage(metricsExample, "--metrics: %v", err)
 		}
 	}
-	_ = cli.NoDump() // before there is a password to dump; f.confine tells if that failed
+	_ = cli.NoDump() // before there is a password to dump; f.confine reports a failure
 	store, err := f.Store(log)
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) error {
 	return f.serve(ctx, log, store, responder, listeners)
 }
 
-// serve answers until the context ends, and then in good order.
+// serve answers until the context ends, and then shuts down in good order.
 func (f *flags) serve(ctx context.Context, log *slog.Logger, store state.Store, r *challenge.Responder, l sockets) error {
 	defer l.Close()
 	index := store.Index()
@@ -127,9 +127,8 @@ func (f *flags) action() milter.Action {
 	return milter.Accept
 }
 
-// logStart writes the line that admins look for after a restart, and a second one
-// if there is nothing to answer from: that is not an error, for the first order makes
-// the directory.
+// logStart writes the line that admins look for after a restart, and a second one if it
+// cannot read the state: that is not an error, for the first order makes the directory.
 func (f *flags) logStart(log *slog.Logger, store state.Store, index state.Index, l sockets) {
 	log.Info("listening", "on", strings.Join(l.names(), " "), "state", store.String(), "smtp", f.SMTP, "version", cli.Version())
 	if _, err := index.Any(); err != nil {

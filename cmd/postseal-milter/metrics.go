@@ -19,7 +19,7 @@ import (
 
 const metricsExample = "for example: --metrics 127.0.0.1:9891"
 
-// meter counts what is decided and sent.
+// meter counts decisions and replies.
 type meter struct {
 	set       *metrics.Set
 	responder *challenge.Responder
@@ -81,7 +81,7 @@ func (m *meter) answer(ctx context.Context, msg challenge.Message) challenge.Out
 	return out
 }
 
-// watch adds what the milter counts.
+// watch adds the milter's own counters.
 func (m *meter) watch(s *milter.Stats) {
 	m.set.NewGauge("postseal_milter_connections", func() float64 { return float64(s.Connections.Load()) })
 	for name, n := range map[string]*atomic.Uint64{

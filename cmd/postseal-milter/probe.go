@@ -17,13 +17,13 @@ import (
 // probeLimit bounds a probe.
 const probeLimit = 5 * time.Second
 
-// opened is a connection for the library's client, which makes its own otherwise.
+// opened is an open connection for the library's client, which would otherwise make its own.
 type opened struct{ net.Conn }
 
 func (o opened) Dial(string, string) (net.Conn, error) { return o.Conn, nil }
 
-// probe asks the milter at --listen whether it answers, as a mail server does: it shows
-// an ordinary message up to MAIL. A milter that only listens is not alive.
+// probe asks the milter at --listen whether it answers, as a mail server does: it shows an
+// ordinary message up to MAIL. A milter that only listens is not alive.
 func (f *flags) probe(ctx context.Context) error {
 	if f.Listen == "" {
 		return failure.Usage(listenExample, "--listen is missing")
@@ -53,7 +53,7 @@ func (f *flags) probe(ctx context.Context) error {
 	return session.Close()
 }
 
-// showMail goes as far as MAIL, or to the first answer that ends the message before.
+// showMail goes as far as MAIL, or to an earlier reply that ends the message.
 func showMail(s *milter.ClientSession) error {
 	answer, err := s.Conn("localhost", milter.FamilyInet, 25, "127.0.0.1")
 	if err == nil && answer.Code == milter.ActContinue {
@@ -68,7 +68,7 @@ func showMail(s *milter.ClientSession) error {
 	return err
 }
 
-// silence says what the end of a connection means.
+// silence explains the end of a connection.
 func silence(err error) error {
 	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
 		if errors.Is(err, end) {

@@ -13,17 +13,17 @@ import (
 	"postseal/state"
 )
 
-// superviseBy tells systemd that the program is ready, that it is alive as often
-// as the unit wants (WatchdogSec=), and with the end of ctx that it stops. Without
-// systemd it does nothing. The function it returns ends the signs of life; they go
-// on while messages are being finished.
+// superviseBy tells systemd that the program is ready, that it is alive as often as the unit
+// asks (WatchdogSec=), and at the end of ctx that it is stopping. Without systemd it does
+// nothing. The returned function ends the signs of life, which continue while messages are
+// being finished.
 func superviseBy(ctx context.Context, log *slog.Logger) (end func()) {
 	notify(log, daemon.SdNotifyReady)
 	stopping := make(chan struct{})
 	unused := context.AfterFunc(ctx, func() { notify(log, daemon.SdNotifyStopping); close(stopping) })
 	told := func() {
 		if !unused() {
-			<-stopping // or the process may be gone before it is said
+			<-stopping // otherwise the process may be gone first
 		}
 	}
 	interval, err := daemon.SdWatchdogEnabled(false)
@@ -56,16 +56,16 @@ func notify(log *slog.Logger, state string) {
 	}
 }
 
-// How often the issuing half is told that a milter runs here, and how soon again where
-// that was not possible: the first order makes the state directory, and misses a milter
-// after ten seconds.
+// Intervals between messages to the issuing half that a milter runs here, normally and after
+// a failure: the first order makes the state directory, and misses a milter after ten
+// seconds.
 const (
 	seenEvery = 5 * time.Minute
 	seenAgain = 5 * time.Second
 )
 
-// showAlive tells the issuing half that a milter runs on this host until ctx ends. The
-// first time that it cannot is logged, unless there is no state directory yet.
+// showAlive tells the issuing half that a milter runs on this host until ctx ends. It logs
+// the first failure, unless there is no state directory yet.
 func showAlive(ctx context.Context, log *slog.Logger, store state.Store) {
 	host, err := os.Hostname()
 	if err != nil {

@@ -35,8 +35,8 @@ func (f *flags) program() cli.Program {
 	}
 }
 
-// Main runs the program and returns its exit status. That of an answered challenge
-// is the caller's choice, so it is not an error.
+// Main runs the program and returns its exit status. The caller chooses the status for an
+// answered challenge, so that is not an error.
 func Main(f *flags) int {
 	status := cli.ExitOK
 	code := f.program().Main(func(ctx context.Context, p *cli.Parsed) (err error) {
@@ -66,8 +66,8 @@ func (f *flags) run(ctx context.Context, parsed *cli.Parsed) (status int, err er
 	return f.status(out), nil
 }
 
-// responder sets up what a challenge needs, and gives up the rest. Ordinary mail
-// does not come here and pays for neither.
+// responder sets up what a challenge needs, and gives up the rest. Ordinary mail never gets
+// here and pays for neither.
 func (f *flags) responder(file *cli.File, log *slog.Logger) (*challenge.Responder, error) {
 	_ = cli.NoDump() // before there is a password to dump; cli.Confine does it again
 	store, err := f.Store(log)
@@ -78,8 +78,8 @@ func (f *flags) responder(file *cli.File, log *slog.Logger) (*challenge.Responde
 	if err != nil {
 		return nil, err
 	}
-	// Where the kernel does not allow it there is nothing to say: mail servers want
-	// one line for a challenge, and the milter tells admins which kernel they have.
+	// If the kernel does not allow it, say nothing: mail servers expect one line for a
+	// challenge, and the milter tells admins about their kernel.
 	_ = cli.Confine(f.Needs(file, store))
 	return r, nil
 }
@@ -92,8 +92,8 @@ func (f *flags) check() error {
 	return err
 }
 
-// tempFail gives an error that says nothing else the status that keeps the
-// message in the mail server's queue.
+// tempFail gives an error without a kind of its own the status that keeps the message in the
+// mail server's queue.
 func tempFail(err error) error {
 	if cli.ExitCode(err) != cli.ExitFailed {
 		return err
@@ -113,8 +113,8 @@ func (f *flags) mode() pipe.Mode {
 	return pipe.Reply
 }
 
-// report writes one line for a message that an order waits for. In the modes
-// that people use by hand, silence would not be an answer.
+// report writes one line for a message that an order waits for. In the modes that people use
+// by hand, it always writes one.
 func (f *flags) report(log *slog.Logger, out challenge.Outcome) {
 	if !out.Concerns() && out.Verdict == challenge.None && !f.Print {
 		return

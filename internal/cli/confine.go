@@ -6,15 +6,15 @@ import (
 	"slices"
 )
 
-// Needs are what a program goes on using.
+// Needs lists what a program keeps using.
 type Needs struct {
-	Read    []string // files and directories that are read
-	Write   []string // directories in which files are read, made, replaced and removed
-	Remove  []string // directories in which files are only removed
+	Read    []string // files and directories to read
+	Write   []string // directories in which it reads, makes, replaces and removes files
+	Remove  []string // directories in which it only removes files
 	Lasting bool     // the program outlives the files that it reads
 }
 
-// system is what resolving names, checking certificates and writing times read. The
+// system is what the program needs to resolve names, check certificates and write times. The
 // libraries are for builds with cgo, whose resolver loads plug-ins.
 var system = []string{
 	"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf",
@@ -23,8 +23,8 @@ var system = []string{
 	"/usr/share/zoneinfo", "/usr/lib", "/lib", "/lib64",
 }
 
-// reads returns what may be read, each once: directories and, in a program that
-// does not last, files.
+// reads returns what may be read, each once: directories and, in a short-lived program,
+// files.
 func (n Needs) reads() (dirs, files []string) {
 	all := slices.Concat(system, n.Read)
 	for _, env := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR"} {
@@ -60,7 +60,7 @@ func unique(paths []string) []string {
 	return slices.Compact(paths)
 }
 
-// Nearest returns path if it is a directory that exists, else the nearest one above.
+// Nearest returns path if it is an existing directory, or else the nearest one above.
 func Nearest(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs

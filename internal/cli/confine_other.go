@@ -7,8 +7,8 @@ import (
 	"runtime"
 )
 
-// NoDump does nothing where it is not known how.
+// NoDump does nothing on this system.
 func NoDump() error { return nil }
 
-// Confine says that nothing was given up.
+// Confine reports that it gave nothing up.
 func Confine(Needs) error { return errors.New("not known how on " + runtime.GOOS) }

@@ -27,8 +27,8 @@ var exitCodes = map[failure.Kind]int{
 // ExitCode returns the exit status for err; 0 for nil.
 func ExitCode(err error) int { return exitCodes[failure.KindOf(err)] }
 
-// Report writes err as the last words of the program name: one line for the
-// error, one for its hint. It returns the exit status.
+// Report writes err as the last words of the program name: a line for the error and one for
+// its hint. It returns the exit status.
 func Report(w io.Writer, name string, err error) int {
 	if err == nil {
 		return ExitOK
@@ -42,11 +42,12 @@ func Report(w io.Writer, name string, err error) int {
 	return ExitCode(err)
 }
 
-// maxLine bounds a line about an error, in bytes: a list of bad lines is long, the page
-// that a server answers with is not to be read here.
+// maxLine bounds a line about an error, in bytes: room for a list of bad lines, but not for
+// the page that a server answers with.
 const maxLine = 4000
 
-// OneLine makes a text, which may quote others, fit for one line on a terminal. White space in our own, which errors.Join leaves, becomes a blank.
+// OneLine makes a text, which may quote others, fit for one line on a terminal. It turns
+// white space in our own text, such as errors.Join's, into a space.
 func OneLine(s string) string {
 	return printable.Line(strings.Join(strings.Fields(s), " "), maxLine)
 }

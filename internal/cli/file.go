@@ -18,11 +18,11 @@ import (
 	"postseal/state"
 )
 
-// DefaultConfig is read when no --config is given and it exists.
+// DefaultConfig is the file to read if it exists and no --config is given.
 const DefaultConfig = "/etc/postseal/postseal.toml"
 
-// Keys are the names that are valid at the top of the file: the flags of all
-// programs, and the passwords that have no flag because a command line is public.
+// Keys are the valid names at the top of the file: the flags of all programs, and the
+// passwords that have no flag because a command line is public.
 var Keys = []string{
 	// all
 	"state", "smtp", "smtp-ca", "smtp-password", "smtp-password-file", "helo", "resolver",
@@ -42,7 +42,7 @@ var Keys = []string{
 // notInFile are flags that make no sense in a file.
 var notInFile = []string{"kind", "plan", "accept-gone", "domain", "source", "help", "config", "version", "via", "dkim-key", "check", "failed", "prometheus", "probe", "success-status"}
 
-// secretKeys make a file unfit for the eyes of others.
+// secretKeys are keys whose file nobody else may read.
 var secretKeys = []string{"smtp-password", "passphrase"}
 
 // File is the part of the configuration that is not a flag: its tables.
@@ -69,7 +69,7 @@ type DKIMKey struct {
 	Key      string `toml:"key"` // PEM file, PKCS#8 or PKCS#1
 }
 
-// CA says how to deal with one CA. Empty fields mean the default.
+// CA holds the settings for one CA. Empty fields mean the default.
 type CA struct {
 	TokenJoin         string   `toml:"token-join"`
 	Trigger           string   `toml:"trigger"`
@@ -81,8 +81,8 @@ type CA struct {
 	TrustedAuthservID string   `toml:"trusted-authserv-id"`
 }
 
-// Kind describes a kind of certificate. Empty fields mean the default. Its values are
-// checked by the half that orders.
+// Kind describes a kind of certificate. Empty fields mean the default. The issuing half
+// checks its values.
 type Kind struct {
 	Usage      []string `toml:"usage"`
 	KeyType    string   `toml:"key-type"`
@@ -96,8 +96,8 @@ type Kind struct {
 	DeployHook string   `toml:"deploy-hook"`
 }
 
-// Enroll says whose certificates follow the mailboxes of a domain. Its values are checked by
-// the command that does it.
+// Enroll says whose certificates follow the mailboxes of a domain. "postseal enroll" checks
+// its values.
 type Enroll struct {
 	Domain    string   `toml:"domain"`
 	Source    string   `toml:"source"`
@@ -109,8 +109,8 @@ type Enroll struct {
 	NewPerRun *int     `toml:"new-per-run"`
 }
 
-// CAFor returns the table for the ACME directory server: its own, else that of
-// "*", else the defaults.
+// CAFor returns the table for the ACME directory server: its own, or that of "*", or the
+// defaults.
 func (f *File) CAFor(server string) CA {
 	if ca, ok := f.CA[server]; ok {
 		return ca
@@ -118,8 +118,8 @@ func (f *File) CAFor(server string) CA {
 	return f.CA["*"]
 }
 
-// ReadFile reads and checks a configuration file. Every error has exit status 78,
-// except where the machine is short of something.
+// ReadFile reads and checks a configuration file. Every error has exit status 78, unless the
+// machine is short of something.
 func ReadFile(path string) (File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -142,8 +142,8 @@ func ReadFile(path string) (File, error) {
 	return f, f.checkTables()
 }
 
-// checkKeys refuses what no program knows. Top-level keys that are not flags
-// have a field in File; below the top, the TOML library tells what was not used.
+// checkKeys refuses keys that no program knows. Top-level keys that are not flags have a
+// field in File; below the top, the TOML library reports unused keys.
 func (f *File) checkKeys(meta toml.MetaData) error {
 	for _, key := range meta.Undecoded() {
 		if len(key) == 1 && slices.Contains(Keys, key[0]) {
@@ -164,7 +164,7 @@ func (f *File) checkMode(mode fs.FileMode) error {
 	return nil
 }
 
-// Has reports whether the file sets a flag, to something else than "".
+// Has reports whether the file sets a flag to something other than "".
 func (f *File) Has(flag string) bool {
 	v, ok := f.top[flag]
 	return ok && v != ""
@@ -206,7 +206,7 @@ func (f *File) checkTables() error {
 	return nil
 }
 
-// check reports the first value that the key cannot have.
+// check reports the first invalid value of a key.
 func (ca CA) check() error {
 	for _, c := range []struct {
 		key, value string
@@ -235,13 +235,13 @@ func (ca CA) check() error {
 	return nil
 }
 
-// resolver gives kong the values of the file. Kong asks resolvers after the
-// environment, so it stays silent where a variable is set.
+// resolver gives kong the values of the file. Kong asks resolvers after the environment, so
+// it returns nothing for a flag whose variable is set.
 type resolver struct {
 	defaultPath string
 	loaded      bool
 	file        File
-	inFile      string // the flag whose value came last from the file, for the error text
+	inFile      string // the flag that last had its value from the file, for the error text
 }
 
 // Validate implements kong.Resolver.
@@ -265,8 +265,8 @@ func isSet(env string) bool {
 	return ok
 }
 
-// load reads the file once: the one that --config or POSTSEAL_CONFIG names, else
-// the user's own, else the default one if it is there.
+// load reads the file once: the one that --config or POSTSEAL_CONFIG names, or the user's
+// own, or the default one if it exists.
 func (r *resolver) load(ctx *kong.Context) error {
 	if r.loaded {
 		return nil
@@ -300,7 +300,7 @@ func configPath(ctx *kong.Context) string {
 	return ""
 }
 
-// asFlag writes a TOML value as it would be on a command line.
+// asFlag writes a TOML value in the form of a command line.
 func asFlag(value any) any {
 	list, ok := value.([]any)
 	if !ok {

@@ -8,24 +8,23 @@ import (
 	"syscall"
 )
 
-// UserConfig returns where a user's own configuration file is: postseal/postseal.toml
-// below the XDG configuration directory; "" for root, and where there is no home of
-// this user's.
+// UserConfig returns the path of a user's own configuration file: postseal/postseal.toml
+// below the XDG configuration directory. It is "" for root, and for a user without a home of
+// his own.
 func UserConfig() string {
 	return own("XDG_CONFIG_HOME", ".config", filepath.Join("postseal", filepath.Base(DefaultConfig)))
 }
 
-// userState returns where a user's own state directory is, "" as for UserConfig.
+// userState returns the path of a user's own state directory, "" as for UserConfig.
 func userState() string {
 	return own("XDG_STATE_HOME", filepath.Join(".local", "state"), "postseal")
 }
 
-// own is the one way from the environment to a file: name below the directory that
-// variable holds, else below rest in HOME. The caller chooses these
-// variables, and that may be another user (sudo can be told to keep HOME); so the path
-// counts only if it is this user's: what exists of it belongs to the user, and all above
-// that to the user or root, so that nobody else can put another thing there later. It is
-// returned without links for the same reason.
+// own is the one way from the environment to a file: name below the directory that variable
+// holds, or below rest in HOME. The caller sets these variables, and may be another user
+// (sudo can be told to keep HOME); so the path counts only if it is this user's: its existing
+// part belongs to the user, and all above that to the user or root, so that nobody else can
+// replace it later. For the same reason own returns it without links.
 func own(variable, rest, name string) string {
 	base := os.Getenv(variable)
 	if !filepath.IsAbs(base) {
@@ -44,14 +43,14 @@ func own(variable, rest, name string) string {
 			return ""
 		}
 		if _, err := os.Lstat(path); err == nil {
-			return "" // a link to nothing
+			return "" // a dangling link
 		}
 		path, missing = filepath.Dir(path), filepath.Join(filepath.Base(path), missing)
 	}
 }
 
-// safeAbove reports whether each directory above path, which has no links in it, belongs
-// to this user or to root.
+// safeAbove reports whether each directory above path, which has no links in it, belongs to
+// this user or root.
 func safeAbove(path string) bool {
 	for path != "/" {
 		path = filepath.Dir(path)

@@ -19,15 +19,15 @@ import (
 
 const socketPath = "/run/systemd/journal/socket"
 
-// patience is how long the journal may take over an entry.
+// patience is how long the journal may take to accept an entry.
 const patience = 200 * time.Millisecond
 
-// socket is where the journal takes entries in its native protocol, a datagram each
+// socket is the journal's socket for entries in its native protocol, a datagram each
 // (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/).
 //
-// Send of go-systemd is not used. It has no deadline and goes round and round while
-// the journal's queue is full, which would hold up mail; and an entry that is too large
-// for a datagram goes through a file in /dev/shm, which a confined program cannot make.
+// Send of go-systemd is unsuitable. It has no deadline and loops while the journal's queue is
+// full, which would hold up mail; and it sends an entry that is too large for a datagram
+// through a file in /dev/shm, which a confined program cannot make.
 type socket struct {
 	path string
 
@@ -43,7 +43,7 @@ func stderr() *socket {
 	return &socket{path: socketPath}
 }
 
-// send sends an entry. The journal may have been restarted since the last one.
+// send sends an entry. It reconnects if the journal has restarted since the last one.
 func (s *socket) send(e entry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +73,7 @@ func (s *socket) write(e entry) error {
 	return err
 }
 
-// entry is an entry as it is sent.
+// entry is an entry in its wire form.
 type entry []byte
 
 func newEntry(priority journal.Priority, message string) entry {
@@ -84,8 +84,8 @@ func newEntry(priority journal.Priority, message string) entry {
 	return e
 }
 
-// add appends a field: its name, and its value up to the end of the line or, where it
-// has lines, by its length (64 bits, little endian).
+// add appends a field: its name, and its value up to the end of the line or, if it has
+// several lines, after its length (64 bits, little endian).
 func (e *entry) add(name, value string) {
 	if !strings.Contains(value, "\n") {
 		*e = append(*e, name+"="+value+"\n"...)
@@ -98,7 +98,7 @@ func (e *entry) add(name, value string) {
 	*e = b.Bytes()
 }
 
-// maxValue bounds a value, in bytes; journalctl shows no longer ones as JSON.
+// maxValue bounds a value, in bytes; journalctl does not show longer ones in JSON.
 const maxValue = 4000
 
 // maxFields bounds the fields of an entry. Together they must fit into a datagram.
@@ -110,14 +110,14 @@ func oneLine(s string) string { return printable.Line(s, maxValue) }
 // lines is oneLine for a text of our own that has lines.
 func lines(s string) string { return printable.Lines(s, maxValue) }
 
-// prefix is what the names of our fields begin with; those without belong to the
-// journal, and those that begin with "_" are its own to write.
+// prefix starts the names of our fields; names without it belong to the journal, and names
+// that start with "_" only the journal may write.
 const prefix = "POSTSEAL_"
 
 // maxName bounds a field's name, in bytes; the journal drops longer ones.
 const maxName = 64
 
-// fieldName makes the name of a field of an attribute's key: dropped-before becomes
+// fieldName turns an attribute's key into the name of a field: dropped-before becomes
 // POSTSEAL_DROPPED_BEFORE.
 func fieldName(key string) string {
 	name := prefix + strings.Map(func(r rune) rune {

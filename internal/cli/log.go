@@ -12,8 +12,8 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// fieldsOnly are the keys of attributes that say again what the message says, for those
-// who search by fields. They are in no text.
+// fieldsOnly are the keys of attributes that repeat the message for searches by field. No
+// text has them.
 var fieldsOnly = []string{"verdict", "step", "certificate"}
 
 // stack is the key of the one attribute that keeps its lines: a panic's.
@@ -22,8 +22,8 @@ const stack = "stack"
 // ToJournal reports whether standard error leads to the journal.
 func ToJournal() bool { return stderr() != nil }
 
-// NewLogHandler returns what writes the log of a program: to the journal where standard
-// error leads there, else as text to standard error.
+// NewLogHandler returns the handler for the log of a program: to the journal if standard
+// error leads there, otherwise text to standard error.
 func NewLogHandler() slog.Handler {
 	text := textHandler(os.Stderr, nil)
 	if s := stderr(); s != nil {
@@ -42,7 +42,7 @@ func textHandler(w io.Writer, leaveOut []string) slog.Handler {
 	}})
 }
 
-// handler sends each record as an entry, and hands over to text what cannot be sent.
+// handler sends each record as an entry, and passes what it cannot send to text.
 type handler struct {
 	socket *socket
 	text   slog.Handler
@@ -92,7 +92,7 @@ func (h *handler) WithGroup(name string) slog.Handler {
 }
 
 // qualified returns an attribute, or those of a group, under its whole name and with a
-// value that is fit to be seen.
+// printable value.
 func (h *handler) qualified(a slog.Attr) []slog.Attr {
 	if a.Equal(slog.Attr{}) {
 		return nil
@@ -117,13 +117,13 @@ func (h *handler) qualified(a slog.Attr) []slog.Attr {
 	return []slog.Attr{slog.String(key, clean(value.String()))}
 }
 
-// message is the record as a line of text. A stack has its own field.
+// message returns the record as a line of text. A stack has its own field.
 func message(ctx context.Context, r slog.Record, attrs []slog.Attr) string {
 	var b bytes.Buffer
 	text := textHandler(&b, []string{slog.TimeKey, slog.LevelKey, slog.MessageKey, stack})
 	line := slog.Record{Message: r.Message, Level: r.Level}
 	line.AddAttrs(attrs...)
-	if text.Handle(ctx, line) != nil { // a buffer takes all
+	if text.Handle(ctx, line) != nil { // a buffer accepts everything
 		return oneLine(r.Message)
 	}
 	return oneLine(strings.TrimSpace(r.Message + " " + strings.TrimSuffix(b.String(), "\n")))
@@ -141,10 +141,10 @@ func priority(l slog.Level) journal.Priority {
 	return journal.PriDebug
 }
 
-// LastWords returns where a program writes the error that it ends with: standard
-// error, where the journal takes each line for an error of the service. It is not an entry
-// in the native protocol, because the journal looks up the service of one by its
-// process, and that is gone by then.
+// LastWords returns the writer for the error with which a program ends: standard error,
+// marked so that the journal takes each line for an error of the service. It does not use the
+// native protocol, because the journal finds the service of an entry by its process, which
+// has ended by then.
 func LastWords() io.Writer {
 	if !ToJournal() {
 		return os.Stderr

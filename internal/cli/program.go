@@ -18,7 +18,7 @@ import (
 	"postseal/internal/failure"
 )
 
-// Program is one command: its name, what it says of itself, and its flags.
+// Program is one command: its name, its description and its flags.
 type Program struct {
 	Name        string
 	Description string
@@ -35,7 +35,7 @@ type Common struct {
 	Version kong.VersionFlag `help:"Print the version and exit." env:"-"`
 }
 
-// Parsed is a command line that has been read, with the file beneath it.
+// Parsed is a parsed command line, with the file beneath it.
 type Parsed struct {
 	Kong *kong.Context
 	File *File // tables of the configuration file; never nil
@@ -49,8 +49,8 @@ func (p *Parsed) Given(flag string) bool {
 	})
 }
 
-// Configured returns what the environment, else the file, says of a flag that the command
-// may not have; "" for nothing.
+// Configured returns the value in the environment, or in the file, of a flag that the command
+// may not have; "" if there is none.
 func (p *Parsed) Configured(flag string) string {
 	name := "POSTSEAL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 	if value, ok := os.LookupEnv(name); ok {
@@ -65,9 +65,9 @@ var errDone = errors.New("")
 
 // Parse reads args, the environment and the configuration file into p.Flags.
 //
-// It returns an error with exit status 64 for what is wrong on the command line
-// and 78 for what is wrong in the environment or the file. --help and --version
-// write to stdout and return an error with status 0.
+// It returns an error with exit status 64 for a mistake on the command line and 78 for one in
+// the environment or the file. --help and --version write to stdout and return an error with
+// status 0.
 func (p Program) Parse(args []string, stdout io.Writer) (_ *Parsed, err error) {
 	resolver := &resolver{defaultPath: DefaultConfig, loaded: p.NoFile}
 	done := false
@@ -117,7 +117,7 @@ func (p Program) parseError(r *resolver, err error) error {
 	return failure.Usage(hint, "%v", err)
 }
 
-// commandOf returns the command, as words, that a command line got to before its error.
+// commandOf returns the command, as words, that a command line reached before its error.
 func commandOf(err error) (words []string) {
 	var parse *kong.ParseError
 	if !errors.As(err, &parse) {
@@ -150,8 +150,8 @@ func indent(s string) string {
 	return "  " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n  ")
 }
 
-// Main reads the command line, calls run, and returns the exit status. The
-// context ends with SIGINT or SIGTERM.
+// Main reads the command line, calls run, and returns the exit status. SIGINT and SIGTERM end
+// the context.
 func (p Program) Main(run func(context.Context, *Parsed) error) int {
 	parsed, err := p.Parse(os.Args[1:], os.Stdout)
 	if err != nil {
@@ -162,8 +162,8 @@ func (p Program) Main(run func(context.Context, *Parsed) error) int {
 	return Report(LastWords(), p.Name, parsed.blame(run(ctx, parsed)))
 }
 
-// blame gives an error in the value of a flag, which names the setting or starts with the
-// flag's name, to the configuration file or the environment (exit 78) if the command line
+// blame attributes an error in the value of a flag, which names the setting or starts with
+// the flag's name, to the configuration file or the environment (exit 78) if the command line
 // does not have that flag.
 func (p *Parsed) blame(err error) error {
 	if failure.KindOf(err) != failure.KindUsage || p.Kong == nil {
@@ -187,10 +187,10 @@ func (p *Parsed) blame(err error) error {
 	return err
 }
 
-// release is the version of a release, which its build sets.
+// release is the version of a release, set by its build.
 var release string
 
-// Version returns the version that the binary was built from.
+// Version returns the version from which the binary was built.
 func Version() string {
 	if release != "" {
 		return release
@@ -202,9 +202,9 @@ func Version() string {
 	return info.Main.Version
 }
 
-// BadExamples returns the commands whose --help does not end with an example of theirs
-// that can be parsed, each with what is wrong. Each program's tests require it to be
-// empty. A line ends at a redirection.
+// BadExamples returns the commands whose --help does not end with a valid example of that
+// command, each with the mistake. Each program's tests require it to be empty. A line ends at
+// a redirection.
 func (p Program) BadExamples() (bad []string, err error) {
 	model, err := p.Model()
 	if err != nil {
@@ -237,13 +237,13 @@ func (p Program) BadExamples() (bad []string, err error) {
 	return bad, nil
 }
 
-// runs reports whether a command line is one of a command.
+// runs reports whether a command line runs a command.
 func (p Program) runs(args, command []string) bool {
 	ctx, err := p.trace(args)
 	return err == nil && slices.Equal(strings.Fields(ctx.Command()), command)
 }
 
-// Try returns what is wrong with a command line, which is not run.
+// Try returns what is wrong with a command line, without running it.
 func (p Program) Try(args []string) error {
 	_, err := p.trace(args)
 	return err

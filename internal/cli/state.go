@@ -11,13 +11,13 @@ import (
 	"postseal/state"
 )
 
-// DefaultState returns the state directory of the issuing half when none is
-// configured: a user's own below the XDG state directory, else the system's.
+// DefaultState returns the issuing half's state directory if none is configured: a user's own
+// below the XDG state directory, or the system's.
 func DefaultState() string { return cmp.Or(userState(), state.SystemDir) }
 
-// DefaultMailState returns the state directory of the mail half when none is
-// configured. It runs as a user of its own on a mail server, and as oneself from
-// one's own procmail or sieve: one's own directory counts where it exists.
+// DefaultMailState returns the mail half's state directory if none is configured. The mail
+// half runs as a user of its own on a mail server, and as the mailbox's user from a procmail
+// or sieve file: that user's own directory counts if it exists.
 func DefaultMailState() string {
 	if own := userState(); own != "" {
 		if _, err := os.Stat(own); err == nil {
@@ -27,14 +27,14 @@ func DefaultMailState() string {
 	return state.SystemDir
 }
 
-// StateHint says what a --state that is a URL looks like.
+// StateHint shows an example of a --state that is a URL.
 const StateHint = "for example: --state redis://mail@mx.example:6379/0?password-file=/etc/postseal/redis.password; see postseal.toml(5)"
 
-// IsURL reports whether a --state is the URL of a server and no directory.
+// IsURL reports whether a --state is the URL of a server and not a directory.
 func IsURL(s string) bool { return strings.Contains(s, "://") }
 
-// CheckState refuses a --state that is a URL of something unknown: taken for a path it
-// would be a strange directory, and nobody would find out why no challenge is answered.
+// CheckState refuses a --state that is a URL of an unknown kind: taken for a path it would be
+// a strange directory, and nobody would find out why no challenge is answered.
 func CheckState(s string) error {
 	scheme, _, found := strings.Cut(s, "://")
 	if found && !slices.Contains([]string{"redis", "rediss", "unix"}, scheme) {
@@ -43,7 +43,7 @@ func CheckState(s string) error {
 	return nil
 }
 
-// StateError is the error of a --state that is a URL and cannot be used (exit 78).
+// StateError returns the error of a --state that is a URL and cannot be used (exit 78).
 func StateError(err error) error { return failure.Unreadable(err, StateHint, "--state: %w", err) }
 
 // CheckResolver refuses a --resolver that can never answer.
@@ -57,7 +57,7 @@ func CheckResolver(s string) error {
 	return nil
 }
 
-// PasswordWarning is for a password that everybody on the host can see.
+// PasswordWarning warns of a password that everybody on the host can see.
 const PasswordWarning = "everybody on this host can read the password in --state; " +
 	"put it into a file and name that (password-file=FILE in the URL), or use POSTSEAL_STATE or the configuration file"
 
@@ -75,7 +75,7 @@ func PasswordInArgs(args []string) bool {
 	return false
 }
 
-// HasPassword reports whether a URL holds a password, even if it is not a legal one.
+// HasPassword reports whether a URL, even an invalid one, holds a password.
 func HasPassword(s string) bool {
 	_, rest, found := strings.Cut(s, "://")
 	if !found {

@@ -1,7 +1,7 @@
 package failure
 
-// Advice, in words that belong to no program. One that has commands and flags for it says
-// it in those; see hints.go of cmd/postseal.
+// Advice, in words that belong to no program. A program that has commands and flags for it
+// uses those instead; see hints.go of cmd/postseal.
 const (
 	// The CA and the account.
 	AgreeToTerms  = "read them, then agree to them"

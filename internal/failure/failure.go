@@ -1,6 +1,6 @@
-// Package failure is the one type of error that says what kind of failure it is, in
-// which setting, and what would help. Packages return it; the programs in cmd/ make an
-// exit status of the kind, and say the advice in the words of their flags.
+// Package failure has one type of error that holds the kind of a failure, the setting at
+// fault, and what would help. Packages return it; the programs in cmd/ turn the kind into an
+// exit status, and the advice into the words of their flags.
 package failure
 
 import (
@@ -9,21 +9,21 @@ import (
 	"syscall"
 )
 
-// Kind says what an error means for whoever called.
+// Kind is what an error means for the caller.
 type Kind int
 
 // The kinds of errors, and KindNone for no error.
 const (
 	KindNone   Kind = iota
-	KindFailed      // it did not work, and will not by itself
+	KindFailed      // it failed, and will fail again by itself
 	KindNotDue      // there is nothing to do
 	KindLater       // not yet: the same call later goes on
 	KindUsage       // the request makes no sense
 	KindConfig      // a file or directory that the caller named is not usable
 )
 
-// Error is an error with its kind and, where they are known, the setting that is at
-// fault and what the user can do about it.
+// Error is an error with its kind and, if known, the setting at fault and what the user can
+// do.
 type Error struct {
 	Kind    Kind
 	Err     error
@@ -41,7 +41,7 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Usage returns an error in what was asked for.
+// Usage returns an error in the request.
 func Usage(hint, format string, args ...any) error {
 	return &Error{Kind: KindUsage, Err: fmt.Errorf(format, args...), Hint: hint}
 }
@@ -51,8 +51,8 @@ func Config(hint, format string, args ...any) error {
 	return &Error{Kind: KindConfig, Err: fmt.Errorf(format, args...), Hint: hint}
 }
 
-// Unreadable returns the error of a file that the configuration needs: Later where the
-// machine is short of something for now, since mail must not bounce for it; else Config.
+// Unreadable returns the error of a file that the configuration needs: Later if the machine
+// is short of something for now, since mail must not bounce for it; otherwise Config.
 func Unreadable(err error, hint, format string, args ...any) error {
 	for _, short := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO} {
 		if errors.Is(err, short) {
@@ -72,7 +72,7 @@ func Failed(hint, format string, args ...any) error {
 	return &Error{Kind: KindFailed, Err: fmt.Errorf(format, args...), Hint: hint}
 }
 
-// NotDue returns an error that says that there is nothing to do.
+// NotDue returns an error that means that there is nothing to do.
 func NotDue(hint string, err error) error { return &Error{Kind: KindNotDue, Err: err, Hint: hint} }
 
 // WithHint adds a hint to err and keeps its kind. It returns nil for nil.
@@ -83,7 +83,7 @@ func WithHint(err error, hint string) error {
 	return &Error{Kind: KindOf(err), Err: err, Hint: hint}
 }
 
-// In says which setting is at fault. It keeps kind and hint of err, and returns nil for nil.
+// In adds the setting at fault. It keeps kind and hint of err, and returns nil for nil.
 func In(setting string, err error) error {
 	if err == nil {
 		return nil
@@ -91,8 +91,8 @@ func In(setting string, err error) error {
 	return &Error{Kind: KindOf(err), Err: err, Setting: setting}
 }
 
-// KindOf returns the kind of the first Error in the chain of err, else KindFailed;
-// KindNone for nil.
+// KindOf returns the kind of the first Error in the chain of err, or KindFailed; KindNone for
+// nil.
 func KindOf(err error) Kind {
 	if err == nil {
 		return KindNone
@@ -123,8 +123,8 @@ func first(err error, field func(*Error) string) string {
 	}
 }
 
-// Root returns the innermost error of a chain: the layers above one of the network repeat
-// the address.
+// Root returns the innermost error of a chain: the layers above a network error repeat the
+// address.
 func Root(err error) error {
 	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
 		err = next

@@ -1,9 +1,9 @@
-// Package hostport reads where a server is, HOST:PORT or a URL of --smtp, wherever an
-// admin writes that, so that a value that can never work is an error when it is read,
-// not with the first challenge.
+// Package hostport reads the address of a server, HOST:PORT or a URL of --smtp, wherever an
+// admin writes one. A value that can never work is an error when it is read, not at the first
+// challenge.
 //
-// HOST is a name or an address. An IPv6 address goes in brackets (RFC 3986,
-// Section 3.2.2), since "::1:53" is an address, too.
+// HOST is a name or an address. An IPv6 address needs brackets (RFC 3986, Section 3.2.2),
+// since "::1:53" is an address, too.
 package hostport
 
 import (
@@ -17,8 +17,8 @@ import (
 // maxName bounds a name in the DNS, in bytes (RFC 1035, Section 2.3.4).
 const maxName = 253
 
-// Dial reads HOST:PORT of a server to connect to. It returns it as package net
-// wants it.
+// Dial reads HOST:PORT of a server to connect to. It returns the form that package net
+// expects.
 func Dial(s string) (string, error) {
 	host, port, err := split(s)
 	if err != nil {
@@ -61,8 +61,8 @@ func split(s string) (host, port string, err error) {
 	return host, port, nil
 }
 
-// Join checks a host, an IPv6 address with or without brackets, and a port, and
-// joins them. Port 0 passes.
+// Join joins a host (an IPv6 address with or without brackets) and a port, and checks both.
+// Port 0 passes.
 func Join(host, port string) (string, error) {
 	if inner, ok := strings.CutPrefix(host, "["); ok {
 		if host, ok = strings.CutSuffix(inner, "]"); !ok || !strings.Contains(host, ":") {
@@ -78,8 +78,8 @@ func Join(host, port string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// CheckHost refuses what is neither an address nor a name. A name that ends with a
-// number would be an address (RFC 1123, Section 2.1).
+// CheckHost refuses what is neither an address nor a name. A name may not end with a number,
+// as addresses do (RFC 1123, Section 2.1).
 func CheckHost(host string) error {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return nil

@@ -11,7 +11,7 @@ import (
 // SMTP is the server that a value of --smtp names.
 type SMTP struct {
 	Scheme string // of the URL, or LMTP
-	Host   string // that a certificate must name
+	Host   string // the name that a certificate must have
 	Addr   string // HOST:PORT, or the path of a socket
 	User   string // "" for no login
 }
@@ -19,10 +19,10 @@ type SMTP struct {
 // LMTP is the scheme of a unix socket.
 const LMTP = "lmtp+unix"
 
-// smtpPorts are the ports where a URL has none, by scheme.
+// smtpPorts are the default ports, by scheme.
 var smtpPorts = map[string]string{"smtp": "25", "smtp+starttls": "587", "smtps": "465"}
 
-// ErrPassword is why a value of --smtp with a password is refused.
+// ErrPassword is the error of a value of --smtp with a password.
 var ErrPassword = errors.New("holds a password, and command lines are public")
 
 // ParseSMTP reads a value of --smtp: smtp://HOST[:25], smtp+starttls://[USER@]HOST[:587],
@@ -36,7 +36,7 @@ func ParseSMTP(s string) (SMTP, error) {
 	}
 	u, err := url.Parse(s)
 	if failed := (*url.Error)(nil); errors.As(err, &failed) && strings.Contains(s, "@") {
-		return SMTP{}, fmt.Errorf("not a URL: %w", failed.Err) // there may be a password in it
+		return SMTP{}, fmt.Errorf("not a URL: %w", failed.Err) // the URL may contain a password
 	}
 	if err != nil {
 		return SMTP{}, fmt.Errorf("%q is not a URL", s)
@@ -61,8 +61,8 @@ func ParseSMTP(s string) (SMTP, error) {
 	return SMTP{Scheme: u.Scheme, Host: u.Hostname(), Addr: addr, User: u.User.Username()}, nil
 }
 
-// CheckName refuses names that EHLO must not have: it takes a fully qualified name
-// (RFC 5321, Section 2.3.5) or an address literal (Section 4.1.3).
+// CheckName refuses an invalid name for EHLO, which takes a fully qualified name (RFC 5321,
+// Section 2.3.5) or an address literal (Section 4.1.3).
 func CheckName(name string) error {
 	if literal, ok := strings.CutPrefix(name, "["); ok {
 		literal, ok = strings.CutSuffix(literal, "]")
@@ -92,7 +92,8 @@ func cutPrefixFold(s, prefix string) (string, bool) {
 	return s, false
 }
 
-// Literal writes an address as mail has it in the place of a domain (RFC 5321, Section 4.1.3).
+// Literal writes an address in the form that mail uses in place of a domain (RFC 5321,
+// Section 4.1.3).
 func Literal(ip netip.Addr) string {
 	ip = ip.Unmap().WithZone("")
 	if ip.Is4() {

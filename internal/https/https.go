@@ -1,5 +1,5 @@
-// Package https is how CAs are spoken to: ACME goes over https only (RFC 8555, Section
-// 6.1), and whatever a CA names or redirects to is asked in no other way.
+// Package https is the transport to CAs: ACME uses https only (RFC 8555, Section 6.1), and so
+// does every request to an address that a CA names or redirects to.
 package https
 
 import (
@@ -25,7 +25,7 @@ func URL(s string) bool {
 
 func allowed(u *url.URL) bool { return u.Scheme == "https" && u.Host != "" && u.User == nil }
 
-// Error says that a request was not made, since it would not have been one over https.
+// Error means that a request was not made because its URL is not https.
 type Error struct{ URL string }
 
 func (e *Error) Error() string {
@@ -37,9 +37,9 @@ type BundleError struct{ err error }
 
 func (e *BundleError) Error() string { return "--ca-bundle: " + e.err.Error() }
 
-// NewTransport returns what refuses all requests but those over https, redirected ones
-// included. It trusts the system's roots and those in the PEM files bundles ("" for none),
-// and uses the proxy of the environment. The error is a *BundleError.
+// NewTransport returns a transport that refuses all requests but those over https, redirected
+// ones included. It trusts the system's roots and those in the PEM files bundles ("" for
+// none), and uses the proxy of the environment. The error is a *BundleError.
 func NewTransport(bundles ...string) (*Transport, error) {
 	roots, err := rootsWith(bundles)
 	if err != nil {
@@ -51,7 +51,7 @@ func NewTransport(bundles ...string) (*Transport, error) {
 	return &Transport{t}, nil
 }
 
-// rootsWith returns nil, the system's roots, for no bundle.
+// rootsWith returns nil, the system's roots, if there is no bundle.
 func rootsWith(bundles []string) (*x509.CertPool, error) {
 	var pool *x509.CertPool
 	for _, bundle := range bundles {
@@ -74,10 +74,10 @@ func rootsWith(bundles []string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// Transport is http.Transport without the requests in clear text.
+// Transport is http.Transport without clear text.
 type Transport struct{ *http.Transport }
 
-// RoundTrip implements http.RoundTripper. The error is an *Error for what is not https.
+// RoundTrip implements http.RoundTripper. The error is an *Error if the URL is not https.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !allowed(req.URL) {
 		return nil, &Error{req.URL.Redacted()}

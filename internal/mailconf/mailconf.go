@@ -1,5 +1,5 @@
-// Package mailconf makes a challenge.Responder of what the two programs of the
-// mail half are told by flags, environment and configuration file.
+// Package mailconf makes a challenge.Responder from the flags, environment and configuration
+// file of the two programs of the mail half.
 package mailconf
 
 import (
@@ -31,8 +31,8 @@ type Flags struct {
 	MaxAnswers       []int  `placeholder:"N[,ALL]" default:"10000,50000" help:"Replies an hour, to one CA and in all (default: ${default}); what is over goes later."`
 }
 
-// Check reads the flags as far as that needs no file and no network, so that a
-// mistake is found with the first message, not with the first challenge.
+// Check reads the flags as far as that needs no file and no network, so that the first
+// message shows a mistake, not the first challenge.
 func (f *Flags) Check() (*submit.Server, error) {
 	server, err := submit.ParseServer(f.SMTP)
 	if err != nil {
@@ -62,8 +62,8 @@ func (f *Flags) checkState() error {
 	return nil
 }
 
-// name returns the name for EHLO. That of this host is looked up now: it may take a
-// moment, which is not to be one of the first challenge's.
+// name returns the name for EHLO. It looks up this host's name now: that may take a moment,
+// which the first challenge should not have to wait.
 func (f *Flags) name() func() string {
 	if f.Helo != "" {
 		return func() string { return f.Helo }
@@ -71,7 +71,7 @@ func (f *Flags) name() func() string {
 	return submit.HostName()
 }
 
-// rate reads --max-answers. One number leaves room for five such CAs.
+// rate reads --max-answers. A single number allows five times as many in all as to one CA.
 func (f *Flags) rate() (r challenge.Rate, err error) {
 	switch n := f.MaxAnswers; {
 	case len(n) == 1 && n[0] > 0:
@@ -82,7 +82,7 @@ func (f *Flags) rate() (r challenge.Rate, err error) {
 	return r, failure.Usage("for example: --max-answers 10000,50000", "--max-answers: want one or two positive numbers: for one CA, and in all")
 }
 
-// Store returns where the two halves meet. Damaged records are logged by name.
+// Store returns the store where the two halves meet. It logs damaged records by name.
 func (f *Flags) Store(log *slog.Logger) (state.Store, error) {
 	if err := f.checkState(); err != nil {
 		return nil, err
@@ -115,8 +115,8 @@ func (f *Flags) redis(log *slog.Logger) (state.Store, error) {
 	return store, nil
 }
 
-// Responder returns the responder that the flags and the file describe. All errors
-// are of the configuration (exit 78) or the command line (exit 64).
+// Responder returns the responder that the flags and the file describe. All its errors
+// concern the configuration (exit 78) or the command line (exit 64).
 func (f *Flags) Responder(file *cli.File, store state.Store, log *slog.Logger) (*challenge.Responder, error) {
 	server, err := f.Check()
 	if err != nil {
@@ -148,9 +148,9 @@ func (f *Flags) Responder(file *cli.File, store state.Store, log *slog.Logger) (
 	}, nil
 }
 
-// Needs returns what a responder goes on using of the file system: of a state directory
-// pending/ to read and answers/ to write, and the roots that are read when they are
-// needed. Keys and passwords are in memory by then.
+// Needs returns the part of the file system that a responder keeps using: pending/ to read
+// and answers/ to write in a state directory, and the roots, which it reads when it needs
+// them. Keys and passwords are in memory by then.
 func (f *Flags) Needs(file *cli.File, store state.Store) cli.Needs {
 	var n cli.Needs
 	if dir, ok := store.(*state.Dir); ok {
@@ -164,8 +164,8 @@ func (f *Flags) Needs(file *cli.File, store state.Store) cli.Needs {
 	return n
 }
 
-// password returns the SMTP user's password from the file that a flag names, the
-// environment, or the configuration file; "" if there is none.
+// password returns the SMTP user's password from the file that a flag names, the environment,
+// or the configuration file, or "".
 func (f *Flags) password(file *cli.File) (string, error) {
 	if f.SMTPPasswordFile != "" {
 		data, err := os.ReadFile(f.SMTPPasswordFile)
@@ -199,8 +199,8 @@ func cause(err error) error {
 	return err
 }
 
-// roots returns a reader of the PEM file with the roots of S/MIME signers; it is
-// called only for a message that is signed with S/MIME.
+// roots returns a reader of the PEM file with the roots of S/MIME signers; only a message
+// that is signed with S/MIME needs it.
 func roots(path string) func() (*x509.CertPool, error) {
 	if path == "" {
 		return nil

@@ -1,9 +1,9 @@
-// Package printable makes text that was not written here fit to be seen.
+// Package printable makes text from elsewhere fit to be seen.
 //
-// What a CA, a mail, a DNS or SMTP server, another user or the other half wrote goes to a
-// terminal, a log, a header or a draft only as printable text. A control character, one
-// of C1, bidi or any other format character drives a terminal, begins a line or hides what
-// it stands beside; here each is written as Go would write it in a string.
+// Text that a CA, a mail, a DNS or SMTP server, another user or the other half wrote reaches
+// a terminal, a log, a header or a draft only in printable form. A control character, C1,
+// bidi or any other format character can drive a terminal, start a line or hide its
+// neighbours; this package writes each as Go would write it in a string.
 package printable
 
 import (
@@ -15,10 +15,10 @@ import (
 	"unicode/utf8"
 )
 
-// more is the end of what was cut.
+// more marks the end of a shortened text.
 const more = "…"
 
-// Line makes s one line of printable text of at most that many bytes.
+// Line makes s one line of printable text of at most most bytes.
 func Line(s string, most int) string { return escape(s, most, "") }
 
 // Lines is Line for a text of our own that has lines and columns.
@@ -42,8 +42,8 @@ func escape(s string, most int, keep string) string {
 	return text + more
 }
 
-// shown returns how r, the first rune of s, is written. A byte that begins no rune is
-// written as a byte.
+// shown returns the printable form of r, the first rune of s. A byte that does not start a
+// rune is written as a byte.
 func shown(s string, r rune, keep string) string {
 	if _, size := utf8.DecodeRuneInString(s); r == utf8.RuneError && size == 1 {
 		return `\x` + strconv.FormatUint(uint64(s[0])|0x100, 16)[1:]
@@ -54,22 +54,22 @@ func shown(s string, r rune, keep string) string {
 	return strings.Trim(strconv.QuoteRune(r), "'")
 }
 
-// Is reports whether a character is one to be seen: no control, C1, bidi or other format
-// character, and no white space but the plain one.
+// Is reports whether a character is visible: not a control, C1, bidi or other format
+// character, and not white space other than a plain space.
 func Is(r rune) bool { return unicode.IsPrint(r) && r != utf8.RuneError }
 
-// Text reports whether s holds nothing else.
+// Text reports whether s holds only such characters.
 func Text(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !Is(r) })
 }
 
-// ASCII reports whether s holds no other characters than those of ASCII, and no DEL.
+// ASCII reports whether s holds only characters of ASCII, and no DEL.
 func ASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r > '~' })
 }
 
-// Word quotes a word for a shell where that is needed. Whoever reads a command in a hint
-// copies it, and an address may hold a backtick.
+// Word quotes a word for a shell if necessary. People copy the command in a hint, and an
+// address may hold a backtick.
 func Word(s string) string {
 	plain := func(r rune) bool {
 		return strings.ContainsRune("/._-+@%,:=", r) || r < utf8.RuneSelf && (r >= '0' && r <= '9' || r|0x20 >= 'a' && r|0x20 <= 'z')
@@ -80,8 +80,8 @@ func Word(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// JSON writes what is not printable in a JSON text with the escapes of JSON, so that it
-// means the same. Only strings can hold such characters.
+// JSON replaces unprintable characters in a JSON text by JSON's own escapes, so that it means
+// the same. Only strings can hold such characters.
 func JSON(text []byte) []byte {
 	var b strings.Builder
 	for _, r := range string(text) {
@@ -100,8 +100,8 @@ func JSON(text []byte) []byte {
 
 func unit(r rune) string { return `\u` + strconv.FormatInt(int64(r)|0x10000, 16)[1:] }
 
-// Writer passes lines on to w with all that is not printable escaped. It is the last way
-// out: a value that might begin a line of its own has to go through Line before.
+// Writer passes lines on to w and escapes all that is not printable. It is the last way out:
+// a value that might start a line of its own has to pass through Line before.
 func Writer(w io.Writer) io.Writer { return writer{w} }
 
 type writer struct{ to io.Writer }

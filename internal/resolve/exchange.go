@@ -13,26 +13,26 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// udpSize is what we can take over UDP (RFC 6891): what passes everywhere without
-// fragments.
+// udpSize is the largest packet that we accept over UDP (RFC 6891), in bytes: it passes
+// everywhere without fragments.
 const udpSize = 1232
 
-// query is one question, as it is sent.
+// query is one question in its wire form.
 type query struct {
 	id       uint16
 	question dnsmessage.Question
 	packed   []byte
 }
 
-// reply is what a server said to it.
+// reply is a server's answer to it.
 type reply struct {
 	code      dnsmessage.RCode
 	truncated bool
-	referral  bool // neither an answer nor somebody who looks for one
+	referral  bool // the server neither answers nor asks others
 	records   []dnsmessage.ResourceBody
 }
 
-// ask asks one server: without EDNS if it does not know that, and over TCP if the
+// ask asks one server: without EDNS if the server does not know it, and over TCP if the
 // answer is too long.
 func ask(ctx context.Context, server, name string, kind dnsmessage.Type, edns bool) ([]dnsmessage.ResourceBody, error) {
 	r, err := exchange(ctx, server, name, kind, edns)
@@ -109,7 +109,7 @@ func newQuery(name string, kind dnsmessage.Type, edns bool) (*query, error) {
 	return q, err
 }
 
-// over sends the question, and reads until there is an answer to it.
+// over sends the question, and reads until an answer to it arrives.
 func (q *query) over(ctx context.Context, network, server string) (reply, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, network, server)
@@ -160,7 +160,7 @@ func readStream(conn net.Conn) ([]byte, error) {
 	return answer, err
 }
 
-// parse reads an answer. Its error means that this does not answer the question.
+// parse reads an answer. An error means that it does not answer the question.
 func (q *query) parse(answer []byte) (r reply, err error) {
 	var p dnsmessage.Parser
 	head, err := p.Start(answer)
@@ -176,20 +176,20 @@ func (q *query) parse(answer []byte) (r reply, err error) {
 		return r, errors.New("an answer to another question")
 	}
 	if r.truncated {
-		return r, nil // what is there may be cut off anywhere
+		return r, nil // the answer may be cut off anywhere
 	}
 	answers, err := r.readRecords(&p, q.question.Type)
 	if err != nil {
 		return r, err
 	}
-	// An alias alone says nothing of its target if the server does not look for that.
+	// An alias alone says nothing about its target if the server does not follow it.
 	r.referral = len(r.records) == 0 && r.code == dnsmessage.RCodeSuccess && !head.RecursionAvailable && (answers > 0 || !head.Authoritative)
 	r.extendCode(&p)
 	return r, nil
 }
 
-// asked reports whether an answer repeats our question. A server that could not read
-// it may leave it out.
+// asked reports whether an answer repeats our question. A server that could not read the
+// question may leave it out.
 func (q *query) asked(questions []dnsmessage.Question, code dnsmessage.RCode) bool {
 	if len(questions) == 0 {
 		return code == dnsmessage.RCodeFormatError || code == dnsmessage.RCodeNotImplemented
@@ -221,8 +221,8 @@ func (r *reply) readRecords(p *dnsmessage.Parser, kind dnsmessage.Type) (answers
 	}
 }
 
-// extendCode adds the upper bits of the code, which EDNS carries: without them BADVERS
-// reads like "no record".
+// extendCode adds the upper bits of the code, which EDNS carries: without them BADVERS looks
+// like "no record".
 func (r *reply) extendCode(p *dnsmessage.Parser) {
 	if p.SkipAllAuthorities() != nil {
 		return

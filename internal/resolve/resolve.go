@@ -1,21 +1,21 @@
-// Package resolve asks recursive name servers, each often enough that a silent one
-// or a lost packet costs time and nothing else.
+// Package resolve asks recursive name servers, each often enough that a silent one or a lost
+// packet costs only time.
 //
-// Package net gives each server the five seconds of resolv.conf(5), which is all the
-// time that a waiting mail server leaves us, names the wrong server in its errors,
-// and has no CAA. The messages are read by its own parser, x/net/dns/dnsmessage,
-// which leaves the bytes of a record as they are.
+// Package net gives each server the five seconds of resolv.conf(5), which is all the time
+// that a waiting mail server leaves us, names the wrong server in its errors, and has no CAA.
+// This package uses net's parser, x/net/dns/dnsmessage, which leaves the bytes of a record
+// unchanged.
 //
 // Rules:
 //
-//  1. An answer is final: records, or that there are none. NXDOMAIN of the first
-//     server is not asked of the second.
-//  2. Everything else is asked of the next server, and of all servers once more:
-//     silence, SERVFAIL, REFUSED, a server that knows nothing and asks nobody.
-//  3. An answer to another question is passed over: an attacker may be guessing.
-//  4. EDNS is a wish: FORMERR, NOTIMP and BADVERS are asked again without it (RFC
-//     6891, Section 7), and so is silence, in the second round.
-//  5. An answer that does not fit into a packet is asked for again over TCP.
+//  1. An answer is final: records, or that none exist. After NXDOMAIN from the first server,
+//     Client does not ask the second.
+//  2. After anything else it asks the next server, and then all servers once more: silence,
+//     SERVFAIL, REFUSED, a server that knows nothing and asks nobody.
+//  3. It ignores an answer to another question: an attacker may be guessing.
+//  4. EDNS is optional: after FORMERR, NOTIMP or BADVERS, Client asks again without it (RFC
+//     6891, Section 7), and after silence in the second round.
+//  5. If an answer does not fit into a packet, Client asks again over TCP.
 //  6. All of it ends within the time of the caller's context.
 package resolve
 
@@ -33,13 +33,13 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// rounds is how often each server is asked: over UDP a packet may be lost.
+// rounds is how often Client asks each server: UDP may lose a packet.
 const rounds = 2
 
-// maxServers bounds the servers of resolv.conf(5), so that each has its time.
+// maxServers bounds the servers of resolv.conf(5), so that each has enough time.
 const maxServers = 5
 
-// maxWait bounds one question to one server, however much time there is.
+// maxWait bounds one question to one server, however much time is left.
 const maxWait = 5 * time.Second
 
 // Client asks the server of Addr, HOST:PORT, or those of resolv.conf(5) if that is
@@ -71,10 +71,10 @@ func texts(name string, records []dnsmessage.ResourceBody, err error) (all []str
 	return all, nil
 }
 
-// Records returns the records of a type of a name that ends with a dot; aliases are
-// followed by the server. A missing record is not an error.
+// Records returns the records of a type of a name that ends with a dot; the server follows
+// aliases. A missing record is not an error.
 func (c *Client) Records(ctx context.Context, name string, kind dnsmessage.Type) ([]dnsmessage.ResourceBody, error) {
-	if _, err := newQuery(name, kind, false); err != nil { // what is not a name has no record
+	if _, err := newQuery(name, kind, false); err != nil { // an invalid name has no record
 		return nil, &net.DNSError{Err: err.Error(), Name: name, IsNotFound: true}
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Time)
@@ -83,8 +83,8 @@ func (c *Client) Records(ctx context.Context, name string, kind dnsmessage.Type)
 	return askEach(ctx, servers, wait, name, kind)
 }
 
-// askEach asks the servers in turn. The time that is left is shared out among the
-// tries that are left.
+// askEach asks the servers in turn. It shares the remaining time out among the remaining
+// tries.
 func askEach(ctx context.Context, servers []string, wait time.Duration, name string, kind dnsmessage.Type) ([]dnsmessage.ResourceBody, error) {
 	failed := make([]error, len(servers))
 	for round := range rounds {
@@ -97,7 +97,7 @@ func askEach(ctx context.Context, servers []string, wait time.Duration, name str
 				return records, nil
 			}
 			if ctx.Err() != nil && failed[i] != nil {
-				break // what was said before is more than that the time is over
+				break // earlier errors say more than that time ran out
 			}
 			failed[i] = err
 		}
@@ -110,7 +110,7 @@ func deadline(ctx context.Context) time.Time {
 	return t
 }
 
-// describe names each server that failed, with how it did.
+// describe names each server that failed, with its error.
 func describe(name string, servers []string, failed []error) error {
 	e := &net.DNSError{Name: name, IsTemporary: true}
 	for i, err := range failed {
@@ -141,9 +141,9 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// servers returns where a question goes, one after the other, and how long each may
-// take at most. Of resolv.conf(5), nameserver and the option timeout count; each
-// server is asked twice whatever attempts says, and in the order of the file.
+// servers returns the servers to ask, in order, and the longest time for each. From
+// resolv.conf(5) it takes nameserver and the option timeout; it asks each server twice,
+// whatever attempts says, in the order of the file.
 func (c *Client) servers() (servers []string, wait time.Duration) {
 	if c.Addr != "" {
 		return []string{c.Addr}, maxWait
@@ -153,13 +153,13 @@ func (c *Client) servers() (servers []string, wait time.Duration) {
 	if path == "" {
 		path = "/etc/resolv.conf"
 	}
-	data, _ := os.ReadFile(path) // without it, the servers are those of this machine
+	data, _ := os.ReadFile(path) // without it, ask the servers on this machine
 	for line := range strings.Lines(string(data)) {
 		f := strings.Fields(line)
 		switch {
 		case len(f) > 1 && f[0] == "nameserver" && len(servers) < maxServers:
 			addr := net.JoinHostPort(f[1], "53")
-			if _, err := netip.ParseAddr(f[1]); err == nil && !slices.Contains(servers, addr) { // libc takes no name, either
+			if _, err := netip.ParseAddr(f[1]); err == nil && !slices.Contains(servers, addr) { // libc accepts no name either
 				servers = append(servers, addr)
 			}
 		case len(f) > 1 && f[0] == "options":

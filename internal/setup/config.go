@@ -12,7 +12,7 @@ import (
 	"postseal/state"
 )
 
-// Config is what an admin is asked for. Empty fields mean the default.
+// Config holds an admin's answers. Empty fields mean the default.
 type Config struct {
 	State    string
 	Server   string
@@ -24,7 +24,7 @@ type Config struct {
 	Listen   string
 	DKIM     []DKIMKey
 
-	DefaultState  string // what a file without state means
+	DefaultState  string // the default of a file without state
 	DefaultServer string // and one without server
 }
 
@@ -35,10 +35,11 @@ type DKIMKey struct {
 	Key      string `toml:"key"`
 }
 
-// DefaultSMTP is where replies go unless a file says something else.
+// DefaultSMTP is the server for replies unless a file names another.
 const DefaultSMTP = "smtp://localhost:25"
 
-// key is one at the top of the file. Without a value its example is shown, if it has one.
+// key is a key at the top of the file. Without a value the file shows its example, if it has
+// one.
 type key struct {
 	name           string
 	value, example any
@@ -62,7 +63,7 @@ func (c Config) keys() []key {
 	}
 }
 
-// Text returns the configuration file, with comments for who reads it later.
+// Text returns the configuration file, with comments for later readers.
 func (c Config) Text() string {
 	text := "# Configuration of postseal, made by \"postseal init\"; see postseal.toml(5).\n" +
 		"# Lines that begin with # show the default, or an example.\n"
@@ -87,12 +88,12 @@ func encoded(name string, value any) string {
 	var text bytes.Buffer
 	e := toml.NewEncoder(&text)
 	e.Indent = ""
-	_ = e.Encode(map[string]any{name: value}) // texts, lists, truths and tables always can be
+	_ = e.Encode(map[string]any{name: value}) // cannot fail for texts, lists, booleans and tables
 	return text.String()
 }
 
-// differs returns the keys that a file does not have with the value that c asks for,
-// alone or in a list. Where a milter listens is left to the file.
+// differs returns the keys for which a file lacks the value in c, alone or in a list. It does
+// not compare the milter's address.
 func (c Config) differs(path string) (names []string, err error) {
 	c.Listen = ""
 	want, have := map[string]any{}, map[string]any{"state": c.DefaultState}
@@ -108,7 +109,7 @@ func (c Config) differs(path string) (names []string, err error) {
 	return names, err
 }
 
-// items writes a list, or a text with commas, for comparison.
+// items writes a list, or a text with commas, in one form for comparison.
 func items(value any) string {
 	return "," + strings.NewReplacer("[", "", "]", "", " ", ",").Replace(fmt.Sprint(value)) + ","
 }

@@ -7,18 +7,18 @@ import (
 	"path/filepath"
 )
 
-// Machine is what was found on a machine.
+// Machine is the result of a look at a machine.
 type Machine struct {
-	Servers []*MailServer // that are there, preferred ones first
-	Systemd bool          // units have a place
-	Running bool          // and are run
+	Servers []*MailServer // installed, preferred ones first
+	Systemd bool          // there is a place for units
+	Running bool          // systemd is running
 
 	root    string
 	postfix settings // of main.cf
 }
 
-// Find looks at the file system below root. It reads files and runs nothing, so
-// that it can be used on a tree that is not a machine, and by everybody.
+// Find looks at the file system below root. It reads files and runs nothing, so it works on a
+// tree that is not a machine, and for every user.
 func Find(root string) *Machine {
 	m := &Machine{root: root}
 	for _, s := range Servers {
@@ -32,16 +32,16 @@ func Find(root string) *Machine {
 	return m
 }
 
-// at returns where a path of the machine is.
+// at returns the real path of a path on the machine.
 func (m *Machine) at(path string) string { return filepath.Join("/", m.root, path) }
 
-// read returns the text of a file, "" for one that cannot be read.
+// read returns the text of a file, "" if it cannot.
 func (m *Machine) read(path string) string {
 	data, _ := os.ReadFile(m.at(path))
 	return string(data)
 }
 
-// has reports whether one of the files is there, of the system or of a package.
+// has reports whether one of the files exists, from the system or a package.
 func (m *Machine) has(files []string) bool {
 	for _, file := range files {
 		for _, prefix := range []string{"", "usr", "usr/local"} {
@@ -58,9 +58,9 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// Choices returns the mail servers that come into question: those that see every mail
-// before programs that only deliver, or those that a user can have hand over the own
-// mail. One means that there is no choice.
+// Choices returns the candidate mail servers: those that see every mail before programs that
+// only deliver, or those from which a user can have his own mail handed over. A single one
+// leaves no choice.
 func (m *Machine) Choices(personal bool) (choices []*MailServer) {
 	for _, s := range m.Servers {
 		fits := s.delivers == m.Servers[0].delivers
@@ -74,17 +74,17 @@ func (m *Machine) Choices(personal bool) (choices []*MailServer) {
 	return choices
 }
 
-// Wiring is what is there of the recipe of a mail server that runs postseal-pipe.
+// Wiring is the part of the recipe that exists for a mail server that runs postseal-pipe.
 type Wiring struct {
 	*MailServer
 	There      []string // files with lines of ours
 	Missing    []string // what else the recipe needs
-	Unreadable []string // files that could not be looked at
+	Unreadable []string // files that could not be read
 }
 
-// Wired returns the mail servers whose recipe has been followed at least in part. home
-// is that of a user whose own files count too, "" for nobody's. A recipe in a form of
-// the admin's own counts: what is looked for is the name of postseal.
+// Wired returns the mail servers whose recipe the admin has followed at least in part. home
+// is the home of a user whose own files count too, or "". A recipe in the admin's own form
+// counts: Wired looks for the name of postseal.
 func (m *Machine) Wired(home string) (found []Wiring) {
 	for _, s := range Servers {
 		for _, personal := range []bool{false, true} {
@@ -96,8 +96,8 @@ func (m *Machine) Wired(home string) (found []Wiring) {
 	return found
 }
 
-// wiring looks at one recipe. Whether it was followed, the lines say that are for this
-// mail server alone; a package may have brought the rest.
+// wiring looks at one recipe. Only lines that are for this mail server alone show that the
+// admin followed it; a package may have brought the rest.
 func (m *Machine) wiring(s *MailServer, personal bool, home string) Wiring {
 	w := Wiring{MailServer: s}
 	for _, p := range s.parts(personal) {

@@ -9,17 +9,17 @@ import (
 
 // MailServer is a program that can hand mail over to postseal, with its recipe.
 type MailServer struct {
-	Name  string // what --via calls it
+	Name  string // as in --via
 	Title string
 
-	programs, files []string // where one of each is there, the server is; "" is always there
-	delivers        bool     // only: it is chosen where nothing receives mail for the machine
+	programs, files []string // one of each must exist; "" always does
+	delivers        bool     // only: it is chosen if nothing receives mail for the machine
 	recipe          []part
-	commands        []string // that make the server see what was added
-	note            string   // what lines cannot show
+	commands        []string // make the server read its new lines
+	note            string   // what the lines cannot show
 	socket          socket
 
-	filters func(*Machine) string // what sees mail that comes over SMTP, as replies do
+	filters func(*Machine) string // the filter that sees mail from SMTP, as replies are
 }
 
 // part is one file of a recipe.
@@ -28,19 +28,19 @@ type part struct {
 	to     string // on the machine; with ~/ it is for one user's own mail
 	place  Place
 	mode   fs.FileMode // of a new file; 0 means 0644
-	shared bool        // with other recipes: it does not show that this one was followed
-	mark   string      // shows that it is there, as a regular expression; "" is any text
-	what   string      // of the file, where the file alone does not say it
+	shared bool        // with other recipes: its presence does not show that the admin followed this one
+	mark   string      // a regular expression that finds it; "" is any text
+	what   string      // describes a file that does not speak for itself
 }
 
-// Place says where in a file something goes.
+// Place is where in a file a text belongs.
 type Place string
 
 // The places.
 const (
-	NewFile Place = "new"     // a file of that name
-	AtEnd   Place = "end"     // behind what is there
-	AtStart Place = "start"   // before what is there
+	NewFile Place = "new"     // a new file of that name
+	AtEnd   Place = "end"     // below the existing text
+	AtStart Place = "start"   // above the existing text
 	Instead Place = "instead" // of the setting of the same name
 	Above   Place = "above"   // above the lines that the text names
 
@@ -48,15 +48,15 @@ const (
 	byHand Place = "by hand" // as the note says
 )
 
-// socket says where the milter's socket is. Where systemd makes it the directory is
-// root's, because nobody else may write where root gives a file its owner by name; a
-// milter that is started as the mail half's user makes its own, in a directory of that
-// user which the mail server's group may enter.
+// socket says where the milter's socket is. If systemd makes it, the directory is root's,
+// because nobody else may write where root gives a file its owner by name. A milter that runs
+// as the mail half's user makes its own, in a directory of that user which the mail server's
+// group may enter.
 type socket struct {
 	passed, own, group string
 }
 
-// ownSocket turns the lines of a recipe into those for a socket of the milter's own.
+// ownSocket rewrites the lines of a recipe for a socket of the milter's own.
 var ownSocket = strings.NewReplacer(
 	"unix:postseal/", "unix:postseal-milter/", "local:/run/postseal/", "local:/var/spool/postseal-milter/")
 
@@ -83,8 +83,8 @@ func units(names ...string) (parts []part) {
 	return parts
 }
 
-// Servers are those with a recipe that an admin can follow without a choice. The
-// order is that of preference among those that are there.
+// Servers are the mail servers whose recipe an admin can follow without a choice, in order of
+// preference.
 var Servers = []*MailServer{
 	{
 		Name: "postfix", Title: "Postfix",
@@ -197,7 +197,7 @@ var Servers = []*MailServer{
 	},
 }
 
-// Names returns what --via calls mail servers.
+// Names returns the names for --via.
 func Names(of []*MailServer) []string {
 	names := []string{}
 	for _, s := range of {
@@ -227,10 +227,10 @@ func ByName(name string) *MailServer {
 // milter reports whether postseal-milter serves this mail server.
 func (s *MailServer) milter() bool { return s.socket.group != "" }
 
-// ForUsers reports whether a user can have it hand over the own mail.
+// ForUsers reports whether a user can have his own mail handed over.
 func (s *MailServer) ForUsers() bool { return len(s.parts(true)) > 0 }
 
-// parts returns the recipe for one user's own mail, or that for the machine.
+// parts returns the recipe for one user's own mail, or for the machine.
 func (s *MailServer) parts(personal bool) (parts []part) {
 	for _, p := range s.recipe {
 		if strings.HasPrefix(p.to, "~/") == personal {
@@ -240,10 +240,10 @@ func (s *MailServer) parts(personal bool) (parts []part) {
 	return parts
 }
 
-// path returns where the part goes. Nobody's home has no files.
+// path returns the path of the part. Without a home, it is one that does not exist.
 func (p part) path(home string) string { return strings.Replace(p.to, "~", cmp.Or(home, "~"), 1) }
 
-// in reports whether the text of a file shows the part, other than in a comment.
+// in reports whether the text of a file contains the part outside comments.
 func (p part) in(text string) bool {
 	if p.mark == "" {
 		return text != ""

@@ -23,13 +23,12 @@ type Options struct {
 	Config   Config
 	Path     string // of the configuration file
 	State    *state.Dir
-	Redis    bool   // pending and answers are elsewhere, and the directory is the issuer's alone
+	Redis    bool   // pending and answers are elsewhere, and only the issuer uses the directory
 	Bin      string // directory of the programs
 	DryRun   bool
 }
 
-// Plan is what there is to do: our part in steps, and the admin's. Its names in JSON
-// are stable.
+// Plan is the work to do: ours in steps, and the admin's. Its names in JSON are stable.
 type Plan struct {
 	Found    []string `json:"found"`
 	Via      string   `json:"via"`
@@ -37,8 +36,8 @@ type Plan struct {
 	DryRun   bool     `json:"dry_run"`
 	Steps    []Step   `json:"steps"`
 	Lines    []Lines  `json:"lines"`    // to add by hand
-	Commands []string `json:"commands"` // to run when they are added
-	Notes    []string `json:"notes"`    // what to know, one line each
+	Commands []string `json:"commands"` // to run after adding the lines
+	Notes    []string `json:"notes"`    // what the admin should know, one line each
 }
 
 // Lines is text for a file of another program.
@@ -49,7 +48,7 @@ type Lines struct {
 	Text  string `json:"text"`
 }
 
-// Plan says what there is to do on the machine. It changes nothing.
+// Plan returns the work to do on the machine. It changes nothing.
 func (m *Machine) Plan(o Options) (*Plan, error) {
 	p := &planner{m, o, Plan{
 		Found: Names(m.Servers), Via: o.Via.Name, Signer: m.Signed(), DryRun: o.DryRun,
@@ -107,8 +106,8 @@ func (p *planner) machine() {
 	p.commands()
 }
 
-// Listen returns where postseal-milter is to listen, as --listen takes it; "" if it
-// is not needed.
+// Listen returns the address for postseal-milter, in the form of --listen, or "" if no milter
+// is needed.
 func (m *Machine) Listen(s *MailServer) string {
 	if !s.milter() {
 		return ""
@@ -116,7 +115,7 @@ func (m *Machine) Listen(s *MailServer) string {
 	return "unix:" + m.socketDir(s) + "/milter.sock"
 }
 
-// socketDir is root's where systemd runs, which makes the socket and passes it.
+// socketDir is root's if systemd runs, since that makes the socket and passes it on.
 func (m *Machine) socketDir(s *MailServer) string {
 	dir := s.socket.own
 	if m.Running {
@@ -125,8 +124,8 @@ func (m *Machine) socketDir(s *MailServer) string {
 	return strings.Replace(dir, defaultQueue, m.postfix.queue(), 1)
 }
 
-// config writes the configuration file. One that is there is the admin's; where it
-// says something else than what is asked for now, that goes beside it.
+// config writes the configuration file. An existing file is the admin's; if it differs from
+// the answers, the new one goes beside it.
 func (p *planner) config() error {
 	path, content := p.o.Path, p.o.Config.Text()
 	s := p.fileStep(path, "the configuration", content, 0o644)
@@ -148,17 +147,17 @@ func (p *planner) config() error {
 	return err
 }
 
-// recipe returns a file of contrib with the programs where they are.
+// recipe returns a file of contrib with the programs' real paths.
 func (p *planner) recipe(name string) string {
 	data, err := contrib.Recipes.ReadFile(name)
 	if err != nil {
-		panic(err) // a test reads them all
+		panic(err) // a test reads all of them
 	}
 	return strings.ReplaceAll(string(data), "/usr/bin/postseal", p.o.Bin+"/postseal")
 }
 
-// parts makes steps of the files of a recipe that are postseal's own, and shows the rest.
-// What a package has brought, and what is in place, is left out.
+// parts makes steps of the recipe's files that are postseal's own, and shows the rest. It
+// leaves out what a package has brought and what is already in place.
 func (p *planner) parts(files []part) {
 	for _, f := range files {
 		unit, isUnit := strings.CutPrefix(f.to, unitDir)
@@ -172,10 +171,10 @@ func (p *planner) parts(files []part) {
 	}
 }
 
-// topComment is what a recipe says above its lines: it is done here.
+// topComment is a recipe's comment above its lines, which the plan makes superfluous.
 var topComment = regexp.MustCompile(`\A((#|dnl ).*\n|\n)*`)
 
-// show shows lines unless they are in place.
+// show shows lines unless they are already in place.
 func (p *planner) show(f part, text string) {
 	lines := Lines{File: f.path(p.o.Home), Place: f.place, Text: text}
 	if !p.Running {
@@ -194,8 +193,8 @@ func (p *planner) show(f part, text string) {
 	}
 }
 
-// signer shows what a signer has to be told, unless a setting names more than the usual
-// fields already, and says so where nobody is known to sign.
+// signer shows the lines for a DKIM signer, unless a setting already names more than the
+// usual fields, and says so if no signer is known.
 func (p *planner) signer() {
 	for _, s := range p.signers() {
 		there := regexp.MustCompile(`(?mi)^\s*` + s.setting + `.*list-archive`)
@@ -209,7 +208,7 @@ func (p *planner) signer() {
 	}
 }
 
-// commands says what to run when the lines are in place.
+// commands lists the commands to run after adding the lines.
 func (p *planner) commands() {
 	for _, k := range p.o.Config.DKIM {
 		if !mailHalfReads(p.at(k.Key)) {
@@ -221,7 +220,7 @@ func (p *planner) commands() {
 		units = "postseal-milter.socket " + units
 	}
 	if p.Running {
-		p.Commands = append(p.Commands, "systemctl enable --now "+units) // has systemd read units again
+		p.Commands = append(p.Commands, "systemctl enable --now "+units) // makes systemd read units again
 	} else {
 		if p.o.Via.milter() {
 			p.note("no systemd runs here: have %s/postseal-milter started as the user %s, as your other daemons are", p.o.Bin, state.Group)
@@ -233,7 +232,7 @@ func (p *planner) commands() {
 	}
 }
 
-// mailHalfReads reports whether a file is readable for the group of the mail half.
+// mailHalfReads reports whether the group of the mail half can read a file.
 func mailHalfReads(path string) bool {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode()&0o004 != 0 {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// settings are those of a main.cf, in the order of the file.
+// settings are the settings of a main.cf, in the order of the file.
 type settings []struct{ name, value string }
 
 var (
@@ -16,8 +16,8 @@ var (
 	parameter  = regexp.MustCompile(`\$(\w+|\{\w+\}|\(\w+\))`)
 )
 
-// parseSettings reads what postconf(5) describes: NAME = VALUE, where a line that
-// begins with white space goes on with the one above.
+// parseSettings reads the syntax of postconf(5): NAME = VALUE, where a line that starts with
+// white space continues the one above.
 func parseSettings(text string) (all settings) {
 	for _, m := range oneSetting.FindAllStringSubmatch(nothingSet.ReplaceAllString(text, ""), -1) {
 		all = append(all, struct{ name, value string }{m[1], strings.TrimSpace(newLine.ReplaceAllString(m[2], "\n    "))})
@@ -25,7 +25,7 @@ func parseSettings(text string) (all settings) {
 	return all
 }
 
-// get returns the value of a setting. The last one counts.
+// get returns the value of a setting, the last one if there are several.
 func (s settings) get(name string) (value string) {
 	for _, one := range s {
 		if one.name == name {
@@ -35,7 +35,7 @@ func (s settings) get(name string) (value string) {
 	return value
 }
 
-// expanded returns a setting with what the file itself sets in place of $NAME.
+// expanded returns a setting with $NAME replaced by the file's own settings.
 func (s settings) expanded(name string) string {
 	value := s.get(name)
 	for range 5 { // settings refer to others, and wrong ones to themselves
@@ -44,8 +44,8 @@ func (s settings) expanded(name string) string {
 	return value
 }
 
-// missing returns those lines of a recipe that a main.cf does not have yet, and where
-// they go: the recipe's value goes behind the one that is there.
+// missing returns the lines of a recipe that a main.cf lacks, and their place: the recipe's
+// value is added to the existing one.
 func (s settings) missing(recipe string) (text string, place Place) {
 	place = AtEnd
 	for _, one := range parseSettings(recipe) {

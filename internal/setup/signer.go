@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// signer is a program that signs mail with DKIM, and what it has to be told so that its
-// signatures cover all fields of RFC 8823, Section 3.2, item 9.
+// signer is a program that signs mail with DKIM, and the lines with which its signatures
+// cover all fields of RFC 8823, Section 3.2, item 9.
 type signer struct {
 	name     string
 	programs []string
-	filter   *regexp.Regexp // how the mail server names it
+	filter   *regexp.Regexp // matches its name in the mail server's files
 	lines    part
 	keep     *regexp.Regexp // of the lines
-	setting  string         // that names the fields
+	setting  string         // names the fields
 	restart  []string
 }
 
@@ -41,8 +41,8 @@ var signers = []signer{
 	},
 }
 
-// Signs reports whether the address of a milter, or of a content filter, looks like that
-// of a program that signs.
+// Signs reports whether the address of a milter, or of a content filter, looks like that of a
+// DKIM signer.
 func Signs(address string) bool {
 	for _, s := range signers {
 		if s.filter.MatchString(address) {
@@ -52,7 +52,7 @@ func Signs(address string) bool {
 	return false
 }
 
-// signers returns the programs that sign replies, as far as files tell.
+// signers returns the programs that sign replies, as far as files show.
 func (m *Machine) signers() (found []signer) {
 	filters := ""
 	for _, s := range m.Servers {
@@ -68,7 +68,7 @@ func (m *Machine) signers() (found []signer) {
 	return found
 }
 
-// Signed returns who signs replies; "" if nobody is known to.
+// Signed returns the name of the program that signs replies, or "" if none is known.
 func (m *Machine) Signed() string {
 	if found := m.signers(); len(found) > 0 {
 		return found[0].name
@@ -92,7 +92,7 @@ var eximSigns = regexp.MustCompile(`(?m)^\s*(DKIM_PRIVATE_KEY\s*=|dkim_private_k
 func eximSigner(m *Machine) string {
 	var text strings.Builder
 	_ = filepath.WalkDir(m.at("etc/exim4"), func(path string, _ fs.DirEntry, _ error) error {
-		data, _ := os.ReadFile(path) // what cannot be read does not count
+		data, _ := os.ReadFile(path) // an unreadable file does not count
 		text.Write(append(data, '\n'))
 		return nil
 	})

@@ -13,20 +13,20 @@ import (
 	"postseal/state"
 )
 
-// Step is one thing to be done to the machine.
+// Step is one change to the machine.
 type Step struct {
 	What   string `json:"what"` // a file, a directory, a user
 	Status Status `json:"status"`
-	Detail string `json:"detail"`         // what it is, or why it stays as it is
-	Text   string `json:"text,omitempty"` // of the configuration that would be written
+	Detail string `json:"detail"`         // its purpose, or why it stays as it is
+	Text   string `json:"text,omitempty"` // the configuration to write
 
 	do func() error
 }
 
-// Status says what became of a step.
+// Status is the state of a step.
 type Status string
 
-// A step that is not Kept begins as one that Would be done.
+// A step that is not Kept starts as Would.
 const (
 	Made  Status = "made"
 	Would Status = "would make"
@@ -40,8 +40,8 @@ func newStep(what, detail string, done bool, do func() error) Step {
 	return Step{What: what, Status: Would, Detail: detail, do: do}
 }
 
-// Do does the step, unless it is done. Others may read what it makes, whatever the umask,
-// unless the step says otherwise.
+// Do does the step unless it is done. Others may read the result, whatever the umask, unless
+// the step says otherwise.
 func (s *Step) Do() error {
 	if s.Status == Kept {
 		return nil
@@ -54,7 +54,7 @@ func (s *Step) Do() error {
 	return nil
 }
 
-// makeUser uses the program that the system has for it. The group may be there.
+// makeUser uses the system's own program. The group may exist already.
 const makeUser = `
 PATH=$PATH:/usr/sbin:/sbin
 there() { command -v "$1" >/dev/null; }
@@ -73,7 +73,7 @@ func userStep() Step {
 		func() error { return run("sh", "-c", makeUser) })
 }
 
-// run runs a program and returns the first thing that it says when it fails.
+// run runs a program. If it fails, the error is the first line of its output.
 func run(args ...string) error {
 	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
 	if err != nil {
@@ -83,7 +83,7 @@ func run(args ...string) error {
 	return nil
 }
 
-// fileStep makes a file that is postseal's own. One that is there stays.
+// fileStep makes a file that is postseal's own. An existing one stays.
 func (m *Machine) fileStep(path, detail, content string, mode fs.FileMode) Step {
 	old, err := os.ReadFile(m.at(path))
 	if err == nil && string(old) != content {
@@ -97,8 +97,8 @@ func (m *Machine) fileStep(path, detail, content string, mode fs.FileMode) Step 
 	})
 }
 
-// stateStep makes the state directory. One that an earlier "postseal cert" has made
-// without the group of the mail half is put right.
+// stateStep makes the state directory. It repairs one that an earlier "postseal cert" made
+// without the group of the mail half.
 func (m *Machine) stateStep(dir *state.Dir, redis bool) Step {
 	detail := "the state directory"
 	makeIt := func() error {
@@ -122,7 +122,7 @@ func (m *Machine) stateStep(dir *state.Dir, redis bool) Step {
 }
 
 // socketStep makes the directory in which the milter, as the mail half's user, makes its
-// socket. Files made in it belong to the group of the mail server.
+// socket. New files in it belong to the group of the mail server.
 func (m *Machine) socketStep(dir, group string) Step {
 	return newStep(dir, "for the milter's socket", exists(m.at(dir)),
 		func() error { return run("install", "-d", "-o", state.Group, "-g", group, "-m", "2750", dir) })

@@ -30,8 +30,8 @@ func (a *algorithm) read(s *cryptobyte.String) bool {
 	return body.Empty() || skipDER(&body) && body.Empty()
 }
 
-// plain reports whether there are no parameters, or NULL for them: RFC 5754,
-// Section 2, wants readers to take both.
+// plain reports whether the parameters are absent or NULL: RFC 5754, Section 2, expects
+// readers to accept both.
 func (a *algorithm) plain() bool {
 	return len(a.params) == 0 || bytes.Equal(a.params, []byte{byte(asn1.NULL), 0})
 }
@@ -48,7 +48,7 @@ var digests = map[crypto.Hash]encasn1.ObjectIdentifier{
 	crypto.SHA256: oidSHA256, crypto.SHA384: oidSHA384, crypto.SHA512: oidSHA512,
 }
 
-// weak names what is refused by intention, so that the log says more than a
+// weak names the algorithms that are refused on purpose, so that the log says more than a
 // number: RFC 8551, Appendix B.
 var weak = map[string]string{
 	"1.2.840.113549.2.5":     "MD5",
@@ -81,9 +81,9 @@ func (a *algorithm) hash() (crypto.Hash, error) {
 	return 0, a.unsupported()
 }
 
-// schemes are the signature algorithms whose names fix everything: RFC 5754,
-// Section 3 (rsaEncryption leaves the digest to the SignerInfo), and RFC 8419,
-// Section 3.1 (Ed25519 goes with SHA-512).
+// schemes are the signature algorithms whose names determine everything: RFC 5754, Section 3
+// (rsaEncryption leaves the digest to the SignerInfo), and RFC 8419, Section 3.1 (Ed25519
+// goes with SHA-512).
 var schemes = []struct {
 	oid  string
 	hash crypto.Hash
@@ -104,8 +104,8 @@ var schemes = []struct {
 // check verifies a signature with the key of a certificate.
 type check func(c *x509.Certificate, signed, signature []byte) error
 
-// verifier returns what checks signatures of this algorithm, which must use the same
-// digest as the content. crypto/x509 knows RSASSA-PSS with one length of the salt only.
+// verifier returns the check for signatures of this algorithm, which must use the same digest
+// as the content. crypto/x509 knows RSASSA-PSS with only one length of the salt.
 func (a *algorithm) verifier(hash crypto.Hash) (check, error) {
 	if !a.oid.Equal(oidPSS) {
 		alg, err := a.signature(hash)
@@ -142,9 +142,8 @@ func (a *algorithm) signature(hash crypto.Hash) (x509.SignatureAlgorithm, error)
 // saltOmitted is the length of a salt that DER leaves out of RSASSA-PSS-params.
 const saltOmitted = 20
 
-// pss returns the length of the salt. One digest has to be used throughout, as RFC
-// 4056, Section 2.2, recommends; the salt may have any length, since OpenSSL makes it
-// as long as the key allows.
+// pss returns the length of the salt. All digests must be the same, as RFC 4056, Section 2.2,
+// recommends; the salt may have any length, since OpenSSL makes it as long as the key allows.
 func (a *algorithm) pss(hash crypto.Hash) (salt int, err error) {
 	salt = saltOmitted
 	var seq, last cryptobyte.String
@@ -160,8 +159,8 @@ func (a *algorithm) pss(hash crypto.Hash) (salt int, err error) {
 	return 0, fmt.Errorf("S/MIME signature uses RSASSA-PSS with parameters other than %s throughout", hash)
 }
 
-// pssParams is RSASSA-PSS-params (RFC 4055, Section 3.1) for a digest, whose
-// own parameters are NULL or absent, and a salt of so many bytes.
+// pssParams returns RSASSA-PSS-params (RFC 4055, Section 3.1) for a digest, whose own
+// parameters are NULL or absent, and a salt of a length in bytes.
 func pssParams(hash crypto.Hash, salt int, null bool) []byte {
 	digest := func(b *cryptobyte.Builder) {
 		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {

@@ -5,16 +5,16 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// Bounds for values of indefinite length: SignedData nests six of them, and a
-// megabyte of content comes in about a thousand pieces of 1,000 bytes.
+// Bounds for values of indefinite length: SignedData nests six of them, and a megabyte of
+// content has about a thousand pieces of 1,000 bytes.
 const (
 	maxIndefinite = 8
 	maxPieces     = 16 << 10
 )
 
-// readBER reads a constructed value of definite (DER) or indefinite length. RFC
-// 5652 wants DER only for attributes and certificates, and Bouncy Castle,
-// Outlook and openssl -stream use indefinite lengths around them.
+// readBER reads a constructed value of definite (DER) or indefinite length. RFC 5652 requires
+// DER only for attributes and certificates, and Bouncy Castle, Outlook and openssl -stream
+// use indefinite lengths around them.
 func readBER(s, out *cryptobyte.String, tag asn1.Tag) bool {
 	b := *s
 	if len(b) < 2 || b[1] != 0x80 {
@@ -36,9 +36,8 @@ func optionalBER(s, out *cryptobyte.String, tag asn1.Tag) (present, ok bool) {
 	return true, readBER(s, out, tag)
 }
 
-// indefiniteLength returns how many bytes precede the end-of-contents that
-// ends a value of indefinite length (X.690, Section 8.1.3.6). It counts levels
-// instead of recursing.
+// indefiniteLength returns how many bytes precede the end-of-contents of a value of
+// indefinite length (X.690, Section 8.1.3.6). It counts levels instead of recursing.
 func indefiniteLength(s cryptobyte.String) (n int, ok bool) {
 	total, depth := len(s), 1
 	for range maxPieces {
@@ -62,7 +61,7 @@ func indefiniteLength(s cryptobyte.String) (n int, ok bool) {
 	return 0, false
 }
 
-// canBeIndefinite wants the constructed bit, and a tag of one byte.
+// canBeIndefinite reports whether a tag has the constructed bit, and only one byte.
 func canBeIndefinite(tag byte) bool { return tag&0x20 != 0 && tag&0x1f != 0x1f }
 
 func skipDER(s *cryptobyte.String) bool {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// carve returns the raw bytes of the two parts of a multipart/signed body. The
-// line end before a delimiter belongs to the delimiter (RFC 2046, Section
-// 5.1.1), so it is not part of what is signed.
+// carve returns the raw bytes of the two parts of a multipart/signed body. The line end
+// before a delimiter belongs to the delimiter (RFC 2046, Section 5.1.1), so the signature
+// does not cover it.
 func carve(body []byte, boundary string) (first, second []byte, err error) {
 	if !isBoundary(boundary) {
 		return nil, nil, errors.New("multipart/signed has no usable boundary")
@@ -31,7 +31,7 @@ func carve(body []byte, boundary string) (first, second []byte, err error) {
 	return body[open.end:middle.start], body[middle.end:last.start], nil
 }
 
-// delimiter is the place of a boundary line, including the line ends around it.
+// delimiter is the position of a boundary line, including the line ends around it.
 type delimiter struct {
 	start, end     int
 	found, closing bool

@@ -16,17 +16,16 @@ import (
 )
 
 const (
-	// maxCertificates is how many certificates a message may carry.
+	// maxCertificates bounds the certificates in a message.
 	maxCertificates = 10
-	// maxIntermediates is how many of them may lead to a root. A signature on
-	// P-521 costs a millisecond or two to check, and crypto/x509 would try a
-	// hundred of them.
+	// maxIntermediates bounds how many of them may lead to a root. A signature on P-521
+	// takes a millisecond or two to check, and crypto/x509 would try a hundred of them.
 	maxIntermediates = 4
 )
 
-// parseCertificates reads the CertificateSet (RFC 5652, Section 10.2.3). A
-// certificate that crypto/x509 cannot read is left out: nothing can be built on
-// it, and old roots that nobody needs in a message are often odd.
+// parseCertificates reads the CertificateSet (RFC 5652, Section 10.2.3). It leaves out a
+// certificate that crypto/x509 cannot read: nothing can be built on it, and old roots that
+// nobody needs in a message are often odd.
 func parseCertificates(s cryptobyte.String) (certs []*x509.Certificate, err error) {
 	for n := 0; !s.Empty(); n++ {
 		var raw cryptobyte.String
@@ -66,15 +65,15 @@ func newSigner(c *x509.Certificate) (*signer, error) {
 	return s, s.readMailboxes()
 }
 
-// forMail reports whether a certificate may be used for mail. One without an extended
-// key usage is not restricted (RFC 8550, Section 4.4.4).
+// forMail reports whether a certificate may be used for mail. A certificate without an
+// extended key usage is not restricted (RFC 8550, Section 4.4.4).
 func forMail(c *x509.Certificate) bool {
 	return len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 ||
 		slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageEmailProtection) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
-// checkKey bounds keys from both sides: weak ones prove nothing, and checking
-// with an RSA key of a few hundred thousand bits takes minutes.
+// checkKey bounds keys from both sides: weak ones prove nothing, and an RSA key of a few
+// hundred thousand bits takes minutes to check with.
 func checkKey(c *x509.Certificate) error {
 	switch key := c.PublicKey.(type) {
 	case *rsa.PublicKey:
@@ -93,8 +92,8 @@ func checkKey(c *x509.Certificate) error {
 	return fmt.Errorf("certificate %q has a key of an unsupported kind", c.Subject.CommonName)
 }
 
-// verifyChain looks for a way from the signer to a root that holds at the time
-// of receipt.
+// verifyChain looks for a chain from the signer to a root that is valid at the time of
+// receipt.
 func (s *signer) verifyChain(certs []*x509.Certificate, opt Options) error {
 	if !strong[s.cert.SignatureAlgorithm] {
 		return fmt.Errorf("the signer's certificate is signed with %s", s.cert.SignatureAlgorithm)
@@ -116,8 +115,8 @@ func (s *signer) verifyChain(certs []*x509.Certificate, opt Options) error {
 	return err
 }
 
-// intermediates follows the issuers' names upwards from the signer and takes
-// one certificate for each name, so that there is one path and not a maze.
+// intermediates follows the issuers' names upwards from the signer and takes one certificate
+// for each name, so that there is one path and not a maze.
 func (s *signer) intermediates(certs []*x509.Certificate) *x509.CertPool {
 	pool := x509.NewCertPool()
 	current := s.cert
@@ -132,8 +131,8 @@ func (s *signer) intermediates(certs []*x509.Certificate) *x509.CertPool {
 	return pool
 }
 
-// issued reports whether parent can be the issuer of child by its names, and is
-// worth trying. A self-signed certificate is not: it is a root of ours or none.
+// issued reports whether parent can be the issuer of child by its names, and is worth trying.
+// A self-signed certificate is not: either it is a root of ours, or it proves nothing.
 func issued(parent, child *x509.Certificate) bool {
 	sameKey := len(child.AuthorityKeyId) == 0 || len(parent.SubjectKeyId) == 0 ||
 		bytes.Equal(child.AuthorityKeyId, parent.SubjectKeyId)
@@ -141,7 +140,7 @@ func issued(parent, child *x509.Certificate) bool {
 		!bytes.Equal(parent.RawSubject, parent.RawIssuer) && checkKey(parent) == nil
 }
 
-// strong are the signature algorithms a certificate may be signed with.
+// strong are the signature algorithms that a certificate may have.
 var strong = map[x509.SignatureAlgorithm]bool{
 	x509.SHA256WithRSA: true, x509.SHA384WithRSA: true, x509.SHA512WithRSA: true,
 	x509.SHA256WithRSAPSS: true, x509.SHA384WithRSAPSS: true, x509.SHA512WithRSAPSS: true,
@@ -149,7 +148,7 @@ var strong = map[x509.SignatureAlgorithm]bool{
 	x509.PureEd25519: true,
 }
 
-// checkChain is what crypto/x509 does not ask. The last certificate is a root of
+// checkChain makes the checks that crypto/x509 does not. The last certificate is a root of
 // ours: we trust its key, so its signature does not matter.
 func (s *signer) checkChain(chain []*x509.Certificate) error {
 	for i, c := range chain {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// maxSection bounds the certificates and the SignerInfo: their cost grows faster
+// maxSection bounds the certificates and the SignerInfo, in bytes: their cost grows faster
 // than that of hashing the content.
 const maxSection = 64 << 10
 
@@ -26,7 +26,7 @@ var (
 	oidMessageDigst = encasn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 4}
 )
 
-// contentTypes are what else a CMS structure can be, for the error text.
+// contentTypes are the other types of a CMS structure, for the error text.
 var contentTypes = map[string]string{
 	"1.2.840.113549.1.7.3":       "encrypted data",
 	"1.2.840.113549.1.7.6":       "encrypted data",
@@ -34,7 +34,7 @@ var contentTypes = map[string]string{
 	"1.2.840.113549.1.9.16.1.9":  "compressed data",
 }
 
-// signedData is what we use of a SignedData (RFC 5652, Section 5.1).
+// signedData is the part of a SignedData that we use (RFC 5652, Section 5.1).
 type signedData struct {
 	embedded     bool   // the content is inside
 	content      []byte // if so
@@ -123,9 +123,9 @@ func parseContent(s cryptobyte.String) (content []byte, present bool, err error)
 	return content, present, nil
 }
 
-// contentOr decides between the content in the structure and the detached one:
-// RFC 8551 wants it inside in Section 3.5.2 and outside in Section 3.5.3.1, and
-// with both a reader could show one and check the other.
+// contentOr chooses between the content in the structure and the detached one: RFC 8551 puts
+// it inside in Section 3.5.2 and outside in Section 3.5.3.1, and with both a reader could
+// show one and check the other.
 func (sd *signedData) contentOr(detached []byte) ([]byte, error) {
 	switch {
 	case detached == nil && !sd.embedded:
@@ -138,7 +138,7 @@ func (sd *signedData) contentOr(detached []byte) ([]byte, error) {
 	return sd.content, nil
 }
 
-// onlySigner wants exactly one SignerInfo: with two, whose mailboxes count?
+// onlySigner requires exactly one SignerInfo: with two, whose mailboxes would count?
 func onlySigner(s cryptobyte.String) (signerInfo, error) {
 	var one cryptobyte.String
 	if s.Empty() {
@@ -202,9 +202,8 @@ func (si *signerInfo) names(c *x509.Certificate) bool {
 	return bytes.Equal(si.issuer, c.RawIssuer) && c.SerialNumber.Cmp(si.serial) == 0
 }
 
-// find returns the certificate that the SignerInfo names. If several fit, any
-// will do: the one returned must have made the signature, and its own names are
-// those that count.
+// find returns the certificate that the SignerInfo names. If several fit, any will do: the
+// one returned must have made the signature, and only its own names count.
 func (si *signerInfo) find(certs []*x509.Certificate) (*x509.Certificate, error) {
 	for _, c := range certs {
 		if si.names(c) {
@@ -227,9 +226,9 @@ func (si *signerInfo) verify(content []byte, cert *x509.Certificate) error {
 	if err := si.checkAttributes(sum(hash, content)); err != nil {
 		return err
 	}
-	// The attributes are signed as a SET, not as the [0] that is there. Their
-	// order is kept: DER would sort them, but who writes them unsorted signs them
-	// so, and OpenSSL takes that too.
+	// The signature covers the attributes as a SET, not as the [0] in the message. Their
+	// order stays: DER would sort them, but a writer that does not sort them signs them so,
+	// and OpenSSL accepts that too.
 	signed := cryptobyte.NewBuilder(make([]byte, 0, len(si.attributes)+8))
 	signed.AddASN1(asn1.SET, func(b *cryptobyte.Builder) { b.AddBytes(si.attributes) })
 	if check(cert, signed.BytesOrPanic(), si.signature) != nil {
@@ -238,8 +237,8 @@ func (si *signerInfo) verify(content []byte, cert *x509.Certificate) error {
 	return nil
 }
 
-// checkAttributes wants the two attributes without which the others must not
-// be there (RFC 5652, Section 5.3).
+// checkAttributes requires the two attributes without which no others may be present (RFC
+// 5652, Section 5.3).
 func (si *signerInfo) checkAttributes(digest []byte) error {
 	value, err := si.attribute(oidContentType)
 	if err != nil {

@@ -16,8 +16,8 @@ const (
 
 var crlf = []byte("\r\n")
 
-// Field is a header field. Value is what follows the colon, unfolded (RFC 5322,
-// Section 2.2.3: the CRLF goes, the white space stays) and otherwise untouched.
+// Field is a header field. Value is the text after the colon, unfolded (RFC 5322, Section
+// 2.2.3: the CRLF goes, the white space stays) and otherwise untouched.
 type Field struct{ Name, Value string }
 
 // entity is a MIME entity (RFC 2045, Section 2.4): a message or a body part.
@@ -26,9 +26,8 @@ type entity struct {
 	body   []byte
 }
 
-// parseEntity splits an entity into header fields and body. It is stricter than
-// RFC 5322, Section 4: where readers disagree about what a line is, a signature
-// over it is worth nothing.
+// parseEntity splits an entity into header fields and body. It is stricter than RFC 5322,
+// Section 4: if readers disagree about a line, a signature over it is worthless.
 func parseEntity(b []byte) (entity, error) {
 	var e entity
 	total := len(b)
@@ -165,8 +164,8 @@ func parseMediaType(v string) (mediaType, error) {
 	return mediaType{name, params}, nil
 }
 
-// isPKCS7 compares with application/pkcs7-KIND and the x- form that OpenSSL and
-// other early writers use (RFC 8551, Section 3.8 and its note).
+// isPKCS7 reports whether t is application/pkcs7-KIND or the x- form that OpenSSL and other
+// early writers use (RFC 8551, Section 3.8 and its note).
 func (t mediaType) isPKCS7(kind string) bool {
 	return t.name == "application/pkcs7-"+kind || t.name == "application/x-pkcs7-"+kind
 }
@@ -176,7 +175,7 @@ func (t mediaType) isClearSigned() bool {
 	return t.name == "multipart/signed" && protocol.isPKCS7("signature")
 }
 
-// isCryptoLayer reports whether t is what S/MIME or PGP/MIME wrap things in.
+// isCryptoLayer reports whether t is a wrapper of S/MIME or PGP/MIME.
 func (t mediaType) isCryptoLayer() bool {
 	return t.isPKCS7("mime") || t.name == "multipart/signed" || t.name == "multipart/encrypted"
 }

@@ -31,11 +31,11 @@ func protectedHeader(part []byte) ([]Field, error) {
 	return nil, errUnprotected
 }
 
-// wrappedHeader returns the header of the message that is wrapped in the signed
-// part (RFC 8551, Section 3.1). What the wrapper itself says, such as
-// forwarded=no, does not matter: a forwarded mail has a foreign From, which is
-// none of the signer's mailboxes. RFC 2046, Section 5.2.1, allows no encoding
-// there; message/global (RFC 6532, Section 3.7) would, but nobody needs it.
+// wrappedHeader returns the header of the message that the signed part wraps (RFC 8551,
+// Section 3.1). The wrapper's own parameters, such as forwarded=no, do not matter: a
+// forwarded mail has a foreign From, which is not one of the signer's mailboxes. RFC 2046,
+// Section 5.2.1, allows no encoding there; message/global (RFC 6532, Section 3.7) would, but
+// nobody needs it.
 func wrappedHeader(e entity) ([]Field, error) {
 	if identity, err := e.isIdentity(); err != nil || !identity {
 		return nil, errors.New("the signed message is encoded once more")
@@ -54,7 +54,7 @@ func wrappedHeader(e entity) ([]Field, error) {
 	return complete(inner.header)
 }
 
-// complete requires each field that the caller acts on exactly once.
+// complete requires that each field on which the caller acts occurs exactly once.
 func complete(header []Field) ([]Field, error) {
 	e := entity{header: header}
 	for _, name := range []string{"From", "To", "Subject"} {

@@ -20,8 +20,8 @@ var (
 	oidSmtpUTF8Mailbox = encasn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 9}
 )
 
-// mailboxes are the addresses of a signer. A name that is not an address, or could
-// pass for another one in a log, is left out.
+// mailboxes returns the addresses of a signer. It leaves out a name that is not an address,
+// or could pass for another one in a log.
 func (s *signer) mailboxes() []string {
 	all := slices.Concat(s.cert.EmailAddresses, s.utf8)
 	return slices.DeleteFunc(all, func(a string) bool { return !isMailbox(a) })
@@ -52,9 +52,9 @@ func (s *signer) readMailboxes() error {
 	return nil
 }
 
-// acceptCriticalNames tells crypto/x509 that we have read what it could not:
-// with an empty subject the names must be critical (RFC 5280, Section 4.2.1.6),
-// and a SmtpUTF8Mailbox alone it calls unhandled.
+// acceptCriticalNames tells crypto/x509 that we have read the names that it could not: with
+// an empty subject they must be critical (RFC 5280, Section 4.2.1.6), and it calls a
+// SmtpUTF8Mailbox alone unhandled.
 func (s *signer) acceptCriticalNames() {
 	if len(s.utf8) == 0 {
 		return
@@ -90,9 +90,8 @@ func readOtherNames(der []byte) (found []string, ok bool) {
 	return found, true
 }
 
-// readOtherName reads an otherName (RFC 9598, Section 3). One of another type is
-// none of our business and comes back empty, and so does one with an ASCII
-// local part, which must be an rfc822Name.
+// readOtherName reads an otherName (RFC 9598, Section 3). It returns "" for one of another
+// type, and for one with an ASCII local part, which must be an rfc822Name.
 func readOtherName(s cryptobyte.String) (mailbox string, ok bool) {
 	var oid encasn1.ObjectIdentifier
 	var wrapped, value cryptobyte.String
@@ -113,9 +112,9 @@ func readOtherName(s cryptobyte.String) (mailbox string, ok bool) {
 	return mailbox, true
 }
 
-// checkConstraints applies the rfc822Name constraints of a CA to the names that
-// crypto/x509 did not see: a CA limited to one domain is limited there with
-// non-ASCII local parts as well (RFC 9598, Section 6).
+// checkConstraints applies the rfc822Name constraints of a CA to the names that crypto/x509
+// did not see: the limit of a CA to one domain also holds for non-ASCII local parts (RFC
+// 9598, Section 6).
 func (s *signer) checkConstraints(ca *x509.Certificate) error {
 	for _, mailbox := range s.utf8 {
 		domain, err := idna.Lookup.ToASCII(mailbox[strings.LastIndexByte(mailbox, '@')+1:])
@@ -131,9 +130,9 @@ func (s *signer) checkConstraints(ca *x509.Certificate) error {
 	return nil
 }
 
-// inConstraint compares as RFC 5280, Section 4.2.1.10: a host, or a domain with
-// a leading dot. A constraint for one mailbox has an ASCII local part, so it
-// is never about one of ours.
+// inConstraint compares as RFC 5280, Section 4.2.1.10 does: a host, or a domain with a
+// leading dot. A constraint for one mailbox has an ASCII local part, so it never concerns one
+// of ours.
 func inConstraint(domain, constraint string) bool {
 	constraint = strings.ToLower(constraint)
 	if strings.HasPrefix(constraint, ".") {

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// maxMessage is the size from which no message is looked at.
+// maxMessage is the size in bytes from which Verify refuses a message unread.
 const maxMessage = 1 << 20
 
-// Signed is what a verified signature vouches for.
+// Signed is the content that a verified signature vouches for.
 type Signed struct {
 	// Header is the protected header, in order.
 	Header []Field
@@ -22,14 +22,13 @@ type Signed struct {
 	Mailboxes []string
 }
 
-// Options say whom to trust, and when.
+// Options say whom to trust, and at what time.
 type Options struct {
 	Roots *x509.CertPool // nil: the system's
 	Now   time.Time      // the time of receipt; zero: now
 }
 
-// Is tells from the outer Content-Type whether a message claims to be signed
-// with S/MIME.
+// Is reports from the outer Content-Type whether a message claims to be signed with S/MIME.
 func Is(contentType string) bool {
 	t, err := parseMediaType(contentType)
 	if err != nil {
@@ -70,7 +69,7 @@ func Verify(raw []byte, opt Options) (*Signed, error) {
 	return &Signed{header, signer.cert, signer.mailboxes()}, nil
 }
 
-// verifySigner checks that the content is signed by a certificate that we trust.
+// verifySigner checks that a trusted certificate has signed the content.
 func verifySigner(sd *signedData, content []byte, opt Options) (*signer, error) {
 	certs, err := parseCertificates(sd.certificates)
 	if err != nil {
@@ -109,9 +108,8 @@ func open(raw []byte) (content, cms []byte, err error) {
 	return nil, nil, fmt.Errorf("the message is not signed with S/MIME, its Content-Type is %q", t.name)
 }
 
-// openClear takes a multipart/signed message apart (RFC 8551, Section 3.5.3).
-// micalg is not looked at: it is a hint for one-pass readers, outside the
-// signature, and the SignerInfo has what counts.
+// openClear splits a multipart/signed message (RFC 8551, Section 3.5.3). It ignores micalg, a
+// hint for one-pass readers outside the signature; only the SignerInfo counts.
 func openClear(e entity, t mediaType) (content, cms []byte, err error) {
 	if !t.isClearSigned() {
 		return nil, nil, fmt.Errorf("multipart/signed is not S/MIME, its protocol is %q", t.params["protocol"])
@@ -134,8 +132,8 @@ func openClear(e entity, t mediaType) (content, cms []byte, err error) {
 	return content, cms, err
 }
 
-// openOpaque unpacks application/pkcs7-mime (RFC 8551, Section 3.5.2).
-// smime-type may be missing (Section 3.2.2); the CMS structure says it again.
+// openOpaque unpacks application/pkcs7-mime (RFC 8551, Section 3.5.2). smime-type may be
+// missing (Section 3.2.2); the CMS structure repeats it.
 func openOpaque(e entity, t mediaType) ([]byte, error) {
 	smimeType, ok := t.params["smime-type"]
 	if ok && !equalFold(smimeType, "signed-data") {

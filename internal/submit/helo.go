@@ -12,16 +12,16 @@ import (
 	"postseal/internal/hostport"
 )
 
-// nameTime bounds how long the name of this host is looked up.
+// nameTime bounds the look-up of this host's name.
 const nameTime = 2 * time.Second
 
-// HostName returns the fully qualified name of this host, "" if it has none that
-// others could know. The look-up starts at once and happens once; who asks waits
-// for it.
+// HostName returns the fully qualified name of this host, or "" if it has none that others
+// could know. The look-up starts at once and happens once; the returned function waits for
+// it.
 func HostName() func() string {
 	name := sync.OnceValue(func() string {
-		// The Go resolver looks into /etc/hosts first, where the first name is the
-		// canonical one (hosts(5)).
+		// The Go resolver reads /etc/hosts first, where the first name is the canonical one
+		// (hosts(5)).
 		return hostName(os.Hostname, (&net.Resolver{PreferGo: true}).LookupCNAME)
 	})
 	go name()
@@ -47,16 +47,16 @@ func hostName(own func() (string, error), canonical func(context.Context, string
 	return ""
 }
 
-// known reports whether a name may mean something to others: "localhost.localdomain"
-// and "mx1.localdomain" are how systems name themselves that were given no name.
+// known reports whether a name may mean something to others: systems without a configured
+// name call themselves "localhost.localdomain" or "mx1.localdomain".
 func known(name string) bool {
 	labels := strings.Split(strings.ToLower(name), ".")
 	return hostport.CheckName(name) == nil && !strings.HasPrefix(name, "[") && labels[0] != "localhost" &&
 		!slices.Contains([]string{"localhost", "localdomain", "localdomain6"}, labels[len(labels)-1])
 }
 
-// hello returns what EHLO says on a connection. A unix socket has no address,
-// and its server knows who we are.
+// hello returns the name for EHLO on a connection. A unix socket has no address, and its
+// server knows who we are.
 func (s *Server) hello(local net.Addr) string {
 	if s.Name != nil {
 		if name := s.Name(); name != "" {

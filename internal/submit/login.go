@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// maxCommand is how long a command may be, in bytes (RFC 5321, Section 4.5.3.1.4).
+// maxCommand bounds the length of a command, in bytes (RFC 5321, Section 4.5.3.1.4).
 const maxCommand = 512 - len("\r\n")
 
-// login logs in if the URL names a user. Open has made sure that the password is
-// not sent in clear text over a network.
+// login logs in if the URL names a user. Open has made sure that the password does not cross
+// a network in clear text.
 func (s *Session) login() error {
 	if s.server.User == "" {
 		return nil
@@ -39,10 +39,10 @@ func (s *Session) login() error {
 	return s.authenticate("LOGIN", s.server.User, s.server.Password)
 }
 
-// authenticate gives the answers of a mechanism in their order. Each may go with the
-// command or after a prompt (RFC 4954, Section 4), and servers differ in what they
-// know: PLAIN goes with the command and LOGIN waits for its prompt, as most clients
-// do it, and the other way round where a server does not understand that.
+// authenticate sends the answers of a mechanism in order. Each may follow the command or a
+// prompt (RFC 4954, Section 4), and servers differ in what they understand: like most
+// clients, PLAIN sends its answer with the command and LOGIN waits for a prompt, and they
+// change over if a server does not understand that.
 func (s *Session) authenticate(mechanism string, answers ...string) error {
 	initial := mechanism == "PLAIN" && len("AUTH PLAIN ")+base64.StdEncoding.EncodedLen(len(answers[0])) <= maxCommand
 	err := s.exchange(mechanism, answers, initial)
@@ -59,7 +59,8 @@ func (s *Session) exchange(mechanism string, answers []string, initial bool) err
 		line += " " + base64.StdEncoding.EncodeToString([]byte(first))
 	}
 	rest := answers
-	// LOGIN's two prompts may come in spite of the name that was sent, and PLAIN's too.
+	// A server may send LOGIN's two prompts although it has the name already, and PLAIN's
+	// too.
 	for range len(answers) + 2 {
 		prompt, err := s.command("AUTH", 3, line)
 		if err == nil && len(rest) == 0 {
@@ -76,11 +77,11 @@ func (s *Session) exchange(mechanism string, answers []string, initial bool) err
 		}
 		line, rest = base64.StdEncoding.EncodeToString([]byte(rest[0])), rest[1:]
 	}
-	s.command("AUTH", 5, "*") // the server wants to go on, which it must not be left in
+	s.command("AUTH", 5, "*") // the server still expects an answer, which this cancels
 	return errors.New("the SMTP server asks for more than user and password at " + mechanism)
 }
 
-// asksFor reports whether a prompt of LOGIN, such as "Username:", has a word in it.
+// asksFor reports whether a prompt of LOGIN, such as "Username:", contains a word.
 func asksFor(prompt []string, word string) bool {
 	text, err := base64.StdEncoding.DecodeString(prompt[len(prompt)-1])
 	return err == nil && strings.Contains(strings.ToLower(string(text)), word)

@@ -12,16 +12,16 @@ import (
 	"postseal/internal/printable"
 )
 
-// sendTime bounds a whole submission: the mail server that hands us the challenge
-// waits meanwhile.
+// sendTime bounds a whole submission: the mail server that delivers the challenge waits
+// meanwhile.
 const sendTime = 15 * time.Second
 
-// Envelope is who a message is from and to.
+// Envelope is the sender and recipient of a message.
 type Envelope struct {
 	From, To string
 }
 
-// Send submits a message. It calls beforeDot when all but the final dot is sent, and
+// Send submits a message. It calls beforeDot when only the final dot is left to send, and
 // stops if that fails. Every error is an *Error.
 func (s *Server) Send(ctx context.Context, env Envelope, raw []byte, beforeDot func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
@@ -38,8 +38,9 @@ func (s *Server) Send(ctx context.Context, env Envelope, raw []byte, beforeDot f
 	return nil
 }
 
-// Open connects as Send does, and logs in if the URL names a user; the password goes over
-// clear text to loopback alone. The connection ends with the context. Every error is an *Error.
+// Open connects as Send does, and logs in if the URL names a user; it sends the password in
+// clear text only to loopback. The connection ends with the context. Every error is an
+// *Error.
 func (s *Server) Open(ctx context.Context) (*Session, error) {
 	if err := s.checkLogin(); err != nil {
 		return nil, &Error{Later, err}
@@ -56,15 +57,15 @@ func (s *Server) Open(ctx context.Context) (*Session, error) {
 	return c, nil
 }
 
-// Try asks whether the server would take a message, and sends none. The error is an
-// *Answer if the server gave one.
+// Try asks whether the server would accept a message, and sends none. The error is an *Answer
+// if the server gave one.
 func (s *Session) Try(env Envelope) error {
 	err := s.envelope(env)
-	s.command("RSET", 2, "RSET") // the next command shows whether the connection is gone
+	s.command("RSET", 2, "RSET") // the next command shows whether the connection still exists
 	return err
 }
 
-// inTime says in the place of "use of closed network connection" what closed it.
+// inTime replaces "use of closed network connection" by the cause of the closing.
 func inTime(ctx context.Context, err error) error {
 	if !errors.Is(err, net.ErrClosed) || ctx.Err() == nil {
 		return err
@@ -86,8 +87,8 @@ func (s *Session) transact(env Envelope, raw []byte, beforeDot func() error) err
 	return s.data(raw, beforeDot)
 }
 
-// envelope says who a message is from and to. SMTPUTF8 is asked for where an address
-// needs it (RFC 6531).
+// envelope sends the sender and recipient. It asks for SMTPUTF8 if an address needs that (RFC
+// 6531).
 func (s *Session) envelope(env Envelope) error {
 	mail := "MAIL FROM:<" + env.From + ">"
 	if s.Offers("8BITMIME") {
@@ -106,8 +107,8 @@ func (s *Session) envelope(env Envelope) error {
 	return err
 }
 
-// data sends the message. With its final dot under way, only an answer of the server
-// says what became of it. LMTP has an answer for each recipient, and we have one.
+// data sends the message. Once the final dot is under way, only the server's reply shows what
+// happened to it. LMTP sends a reply for each recipient, and we have one.
 func (s *Session) data(raw []byte, beforeDot func() error) error {
 	out := textproto.NewWriter(bufio.NewWriter(s.conn))
 	dot := out.DotWriter()

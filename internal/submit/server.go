@@ -1,11 +1,11 @@
-// Package submit hands one message to a mail server, over SMTP (RFC 5321) or LMTP
-// (RFC 2033), and says what became of it.
+// Package submit hands one message to a mail server, over SMTP (RFC 5321) or LMTP (RFC 2033),
+// and returns the result.
 //
-// It is a client of our own on net/textproto because go-smtp's decides what matters
-// here out of reach: it compares the keywords of EHLO with case, also within TLS,
-// where no connection of ours could correct them; it cannot start TLS on a
-// connection that has said EHLO; it takes any number of lines from a server; and
-// it does not say which command failed, on which the verdict depends.
+// It has a client of its own on net/textproto because go-smtp's fails here: it compares the
+// keywords of EHLO with case, also within TLS, where no connection of ours could correct
+// them; it cannot start TLS on a connection that has said EHLO; it accepts any number of
+// lines from a server; and it does not say which command failed, on which the verdict
+// depends.
 package submit
 
 import (
@@ -18,8 +18,8 @@ import (
 	"postseal/internal/hostport"
 )
 
-// Server is the SMTP server that takes our messages. Its scheme says how a connection is
-// protected:
+// Server is the SMTP server that accepts our messages. Its scheme determines the protection
+// of a connection:
 //
 //	smtp            STARTTLS where it is offered, whatever the certificate
 //	smtp+starttls   STARTTLS required, certificate checked
@@ -29,7 +29,7 @@ type Server struct {
 	hostport.SMTP
 	Password string
 	CAFile   string        // PEM roots for checked certificates; "" means the system's
-	Name     func() string // what EHLO says; nil or "" means our address (RFC 5321, 4.1.3)
+	Name     func() string // the name in EHLO; nil or "" means our address (RFC 5321, 4.1.3)
 }
 
 // opportunistic is the scheme of a server whose certificate does not count.
@@ -44,8 +44,8 @@ func ParseServer(s string) (*Server, error) {
 	return &Server{SMTP: to}, nil
 }
 
-// Check refuses what would send a password in clear text over a network, and a file of
-// roots that is not there.
+// Check refuses a configuration that would send a password in clear text over a network, and
+// a missing file of roots.
 func (s *Server) Check() error {
 	if err := s.checkLogin(); err != nil || s.CAFile == "" {
 		return err
@@ -69,9 +69,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// tlsConfig returns the TLS settings. The certificate counts where the URL asks for
-// TLS; where TLS is only offered nobody is authenticated, and it keeps passive
-// listeners out.
+// tlsConfig returns the TLS settings. It checks the certificate if the URL requires TLS; if
+// TLS is only offered, it authenticates nobody, and only keeps passive listeners out.
 func (s *Server) tlsConfig() (*tls.Config, error) {
 	conf := &tls.Config{ServerName: s.Host, InsecureSkipVerify: s.Scheme == opportunistic}
 	if s.CAFile == "" || conf.InsecureSkipVerify {

@@ -17,7 +17,7 @@ import (
 )
 
 // Bounds of a server's replies, in bytes: on one connection, and of a refusal in an error,
-// which goes to the log and to whoever waits.
+// which people read in the log.
 const (
 	maxReplies = 64 << 10
 	maxText    = 1 << 10
@@ -29,7 +29,7 @@ type Session struct {
 	conn       net.Conn
 	in         *textproto.Reader
 	buffered   *bufio.Reader // of in
-	name       string        // what EHLO says
+	name       string        // the name in EHLO
 	secured    bool
 	extensions map[string][]string // by keyword in capitals
 }
@@ -43,7 +43,7 @@ func (s *Session) use(conn net.Conn) {
 	s.in = textproto.NewReader(s.buffered)
 }
 
-// connect opens a connection that ends with the context, says EHLO and secures it.
+// connect opens a connection that ends with the context, says EHLO and starts TLS.
 func (s *Server) connect(ctx context.Context, name *string) (*Session, error) {
 	conf, err := s.tlsConfig()
 	if err != nil {
@@ -58,7 +58,7 @@ func (s *Server) connect(ctx context.Context, name *string) (*Session, error) {
 		err = c.startTLS(ctx, conf)
 	}
 	if broken := (*tlsError)(nil); errors.As(err, &broken) && s.Scheme == opportunistic {
-		// Clear text is what the admin asked for, and this connection is lost.
+		// The admin chose clear text, and TLS has failed on this connection.
 		c.conn.Close()
 		if c, err = s.dial(ctx, conf); err == nil {
 			err = c.open()
@@ -100,7 +100,7 @@ func (s *Session) open() error {
 	return s.hello()
 }
 
-// hello says EHLO, and HELO where that is not known (RFC 5321, Section 3.2).
+// hello says EHLO, or HELO if the server does not know EHLO (RFC 5321, Section 3.2).
 func (s *Session) hello() error {
 	s.extensions = map[string][]string{}
 	word := "EHLO"
@@ -115,8 +115,8 @@ func (s *Session) hello() error {
 	if err != nil {
 		return err
 	}
-	// Keywords come in any case and order, and more than once (RFC 5321, Section
-	// 2.4); "AUTH=LOGIN" is how servers wrote it before RFC 2554.
+	// Keywords may have any case and order, and repeat (RFC 5321, Section 2.4); servers
+	// wrote "AUTH=LOGIN" before RFC 2554.
 	for _, line := range lines[1:] {
 		fields := strings.Fields(line)
 		if len(fields) == 0 {
@@ -137,10 +137,10 @@ func (s *Session) Offers(keyword string) bool {
 	return ok
 }
 
-// tlsError is a handshake that failed: nothing can follow it.
+// tlsError is a failed handshake: nothing can follow it.
 type tlsError struct{ error }
 
-// startTLS secures the connection where that is required or offered.
+// startTLS starts TLS if it is required or offered.
 func (s *Session) startTLS(ctx context.Context, conf *tls.Config) error {
 	required := s.server.Scheme == "smtp+starttls"
 	switch {
@@ -157,7 +157,7 @@ func (s *Session) startTLS(ctx context.Context, conf *tls.Config) error {
 		}
 		return err
 	}
-	if s.buffered.Buffered() > 0 { // a stranger has put it there before TLS began
+	if s.buffered.Buffered() > 0 { // a stranger sent it before TLS began
 		return &tlsError{errors.New("the SMTP server goes on in clear text after STARTTLS")}
 	}
 	conn := tls.Client(s.conn, conf)
@@ -166,10 +166,10 @@ func (s *Session) startTLS(ctx context.Context, conf *tls.Config) error {
 	}
 	s.use(conn)
 	s.secured = true
-	return s.hello() // what was said before TLS does not count (RFC 3207, Section 4.2)
+	return s.hello() // replies before TLS do not count (RFC 3207, Section 4.2)
 }
 
-// command sends a line and wants a reply of a class, the first digit of its code.
+// command sends a line and expects a reply of a class, the first digit of its code.
 func (s *Session) command(step string, class int, line string) ([]string, error) {
 	if strings.ContainsAny(line, "\r\n") {
 		return nil, &Error{Failed, errors.New("a line end within an SMTP command")}
@@ -180,9 +180,9 @@ func (s *Session) command(step string, class int, line string) ([]string, error)
 	return s.reply(step, class)
 }
 
-// reply reads the lines of a reply, without their codes. An *Answer is the error of
-// another class. The last line alone must have a code that counts, and its text may
-// be missing with its space (RFC 5321, Section 4.2), which package textproto refuses.
+// reply reads the lines of a reply, without their codes. A reply of another class is an
+// *Answer error. Only the code of the last line counts, and its text may be missing with its
+// space (RFC 5321, Section 4.2), which package textproto refuses.
 func (s *Session) reply(step string, class int) (lines []string, err error) {
 	for {
 		line, err := s.in.ReadLine()
@@ -207,8 +207,8 @@ func (s *Session) reply(step string, class int) (lines []string, err error) {
 	}
 }
 
-// joinTexts makes one line of several, each of which may start with the same enhanced
-// code (RFC 2034, Section 4).
+// joinTexts joins several lines into one; each may start with the same enhanced code (RFC
+// 2034, Section 4).
 func joinTexts(lines []string) string {
 	code, _, _ := strings.Cut(lines[0], " ")
 	for i := range lines[1:] {
@@ -220,10 +220,10 @@ func joinTexts(lines []string) string {
 	return strings.ToValidUTF8(text[:min(len(text), maxText)], "")
 }
 
-// quitTime is how long a server may take to say good-bye.
+// quitTime bounds the server's reply to QUIT.
 const quitTime = time.Second
 
-// Close says good-bye.
+// Close says QUIT and closes the connection.
 func (s *Session) Close() {
 	s.quit()
 	s.conn.Close()
@@ -231,5 +231,5 @@ func (s *Session) Close() {
 
 func (s *Session) quit() {
 	s.conn.SetDeadline(time.Now().Add(quitTime))
-	s.command("QUIT", 2, "QUIT") // the message is taken; what comes after does not matter
+	s.command("QUIT", 2, "QUIT") // the server has the message; later errors do not matter
 }

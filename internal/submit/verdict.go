@@ -9,18 +9,18 @@ import (
 	"sync"
 )
 
-// Class is what became of a message that was not taken.
+// Class is the result for a message that the server did not accept.
 type Class int
 
-// The classes. A nil error means that the server has taken the message.
+// The classes. A nil error means that the server has accepted the message.
 const (
-	Later   Class = iota // it may be sent again
+	Later   Class = iota // the message may be sent again
 	Failed               // the server refused it for good
-	Unknown              // the final dot was sent and no answer came: perhaps it was taken
+	Unknown              // no reply came after the final dot: perhaps the server accepted it
 )
 
-// Error is why a message was not taken. The text says what to change where the
-// cause is how this host is set up.
+// Error is why the server did not accept a message. If the cause is the configuration of this
+// host, the text says what to change.
 type Error struct {
 	Class Class
 	Err   error
@@ -31,7 +31,7 @@ func (e *Error) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Answer is a reply of the server that refuses a command.
+// Answer is a reply that refuses a command.
 type Answer struct {
 	Step string // the command, "greeting", or "." for the message
 	Code int
@@ -40,9 +40,8 @@ type Answer struct {
 
 func (a *Answer) Error() string { return fmt.Sprintf("%d %s", a.Code, a.Text) }
 
-// A 5xx reply is a verdict about the message only if it is about the message; what
-// the server thinks of us can be put right, and then the message
-// goes:
+// A 5xx reply is a verdict about the message only if it concerns the message; if it concerns
+// us, the admin can solve the problem, and then the message succeeds:
 //
 //	greeting 554, 521            later   it does not want this host
 //	EHLO, LHLO, HELO 5xx         later   it does not like our name
@@ -74,8 +73,7 @@ func (s *Server) verdict(err error, name string) *Error {
 	return &Error{Failed, err}
 }
 
-// expression compiles a pattern when an answer is first looked at: most processes send
-// nothing.
+// expression compiles a pattern on its first use: most processes send nothing.
 func expression(pattern string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
 }
@@ -85,10 +83,10 @@ var (
 	aboutLogin  = expression(`(?i)authentication (is )?required|must (first )?authenticate|(client|user) was not authenticated|must issue a starttls`)
 	aboutClient = expression(`(?i)client host rejected|client host .* blocked`)
 	aboutAddr   = expression(`(?i)(address|sender|recipient) rejected`)
-	anAddress   = expression(`\S+@\S+`) // chosen by strangers: its words say nothing of us
+	anAddress   = expression(`\S+@\S+`) // strangers choose it: its words say nothing about us
 )
 
-// advice says what to change if an answer is about us; "" if it is about the message.
+// advice says what to change if an answer concerns us; "" if it concerns the message.
 func (s *Server) advice(a *Answer, name string) string {
 	ours := "the SMTP server does not like the name " + name + " in our greeting; set helo to the full name of this host"
 	login := "the SMTP server wants a login or TLS first; see --smtp, or let it take mail from this host"
