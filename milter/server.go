@@ -180,7 +180,7 @@ func (s *Server) answer(m *message) challenge.Outcome {
 	return s.config.Answer(ctx, challenge.Message{Raw: m.raw, Truncated: m.truncated})
 }
 
-// Stats counts what a server has done since it started.
+// Stats counts events since the server started.
 type Stats struct {
 	Connections       atomic.Int64  // open now
 	Messages          atomic.Uint64 // MAIL commands

@@ -14,8 +14,7 @@ import (
 	"postseal/state"
 )
 
-// identity is a user of the system as permission bits see it. Access lists are not
-// looked at.
+// identity is a user of the system as permission bits see it. It ignores access lists.
 type identity struct {
 	name string
 	uid  int
@@ -31,7 +30,7 @@ func lookUpUser(name string) (*identity, error) {
 	if id.uid, err = strconv.Atoi(u.Uid); err != nil {
 		return nil, err
 	}
-	groups, _ := u.GroupIds() // without them, there is still the own one
+	groups, _ := u.GroupIds() // without them, the user's own group remains
 	for _, g := range slices.Concat([]string{u.Gid}, groups) {
 		if gid, err := strconv.Atoi(g); err == nil && !slices.Contains(id.gids, gid) {
 			id.gids = append(id.gids, gid)
@@ -43,9 +42,9 @@ func lookUpUser(name string) (*identity, error) {
 // group returns the name of the user's own group.
 func (id *identity) group() string { return groupName(uint32(id.gids[0])) }
 
-// mailUser returns who the mail half runs as; nil if that user does not exist. A
-// user who is not root and has a state directory in the own home is the mail half,
-// from the own procmail or sieve.
+// mailUser returns the mail half's user, or nil if that does not exist. If the user who asks
+// is not root and has a state directory in his home, that user is the mail half, from his own
+// procmail or sieve.
 func (c *checker) mailUser() *identity {
 	name := c.MailUser
 	if name == "" {
@@ -68,7 +67,7 @@ const (
 	maySearch fs.FileMode = 1
 )
 
-// may reports whether the permission bits give the user all of what is wanted.
+// may reports whether the permission bits give the user all rights in want.
 func (id *identity) may(info fs.FileInfo, want fs.FileMode) bool {
 	bits := info.Mode().Perm()
 	switch {
@@ -80,8 +79,8 @@ func (id *identity) may(info fs.FileInfo, want fs.FileMode) bool {
 	return id.uid == 0 || bits&want == want
 }
 
-// blocked returns what keeps the user from path: the topmost of the directories above
-// it that does, or path itself; "" if nothing does.
+// blocked returns the path that keeps the user from path: the topmost such directory above
+// it, or path itself; "" if nothing does.
 func (id *identity) blocked(path string, want fs.FileMode) (at string, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return "", err
@@ -112,7 +111,7 @@ func describe(path string) string {
 	return fmt.Sprintf("%s is %s:%s %04o", path, userName(stat(info).Uid), groupName(stat(info).Gid), modeBits(info.Mode()))
 }
 
-// stat returns what only Unix knows of a file.
+// stat returns the part of a FileInfo that only Unix has.
 func stat(info fs.FileInfo) *syscall.Stat_t { return info.Sys().(*syscall.Stat_t) }
 
 func userName(uid uint32) string {
@@ -131,7 +130,7 @@ func groupName(gid uint32) string {
 	return id
 }
 
-// modeBits returns a mode as chmod takes it.
+// modeBits returns a mode in the form that chmod takes.
 func modeBits(mode fs.FileMode) fs.FileMode {
 	bits := mode.Perm()
 	for _, special := range []struct{ is, bit fs.FileMode }{
@@ -144,5 +143,5 @@ func modeBits(mode fs.FileMode) fs.FileMode {
 	return bits
 }
 
-// me returns the name of who runs this program.
+// me returns the name of the user who runs this program.
 func me() string { return userName(uint32(os.Geteuid())) }

@@ -20,7 +20,7 @@ import (
 	"postseal/internal/https"
 )
 
-// directory is what a CA says of itself (RFC 8555, Section 7.1.1), and when.
+// directory is a CA's description of itself (RFC 8555, Section 7.1.1), and its time.
 type directory struct {
 	NewOrder    string `json:"newOrder"`
 	RenewalInfo string `json:"renewalInfo"`
@@ -34,14 +34,14 @@ type directory struct {
 	asked, told time.Time // our clock before and after
 }
 
-// directoryTime is how long a CA may take, and maxDirectory how much it may say.
+// directoryTime is how long a CA may take, and maxDirectory bounds its answer in bytes.
 const (
 	directoryTime = 6 * time.Second
 	maxDirectory  = 1 << 20
 )
 
-// askDirectory asks the CA. What answers otherwise than a CA is returned with an
-// error: its clock may still be compared with ours.
+// askDirectory asks the CA. If the answer is not a CA's, it returns that with an error: its
+// clock may still be compared with ours.
 func askDirectory(ctx context.Context, o check.Options) (*directory, error) {
 	ctx, cancel := context.WithTimeout(ctx, directoryTime)
 	defer cancel()
@@ -90,7 +90,7 @@ func (c *checker) checkCA(_ context.Context, r *report) {
 	r.skip("whether it offers identifiers of type email shows only in an order: postseal cert --dry-run")
 }
 
-// explainCA says what is wrong with a CA that does not answer as it should.
+// explainCA says what is wrong with the answer of a CA.
 func explainCA(r *report, url string, err error) {
 	var invalid x509.CertificateInvalidError
 	var verification *tls.CertificateVerificationError
@@ -108,7 +108,7 @@ func explainCA(r *report, url string, err error) {
 	}
 }
 
-// withoutURL returns the cause of a failed request: the URL is in our own text.
+// withoutURL returns the cause of a failed request: our own text has the URL.
 func withoutURL(err error) error {
 	if failed := (*url.Error)(nil); errors.As(err, &failed) {
 		return failure.Root(err)
@@ -130,7 +130,7 @@ func (d *directory) renewal() string {
 	return "renewal windows (ARI)"
 }
 
-// account says whether there is an account at the CA: postseal has looked.
+// account reports whether there is an account at the CA, from what postseal found.
 func (c *checker) account(r *report, d *directory) {
 	switch {
 	case c.Account != "":
@@ -143,12 +143,12 @@ func (c *checker) account(r *report, d *directory) {
 	}
 }
 
-// maxSkew is how far the clock may be off: the mail half takes a signature that is
-// as much ahead, and a challenge dated as much before its order.
+// maxSkew is how far the clock may be off: the mail half accepts a signature from that far
+// ahead, and a challenge dated as much before its order.
 const maxSkew = 5 * time.Minute
 
-// checkClock compares the clock with that of the CA. A CA that does not answer has
-// been complained about.
+// checkClock compares the clock with the CA's. Another check complains about a CA that does
+// not answer.
 func (c *checker) checkClock(_ context.Context, r *report) {
 	d, _ := c.directory() // an error page has a date, too
 	if d == nil {
@@ -169,7 +169,7 @@ func (c *checker) checkClock(_ context.Context, r *report) {
 	}
 }
 
-// off returns how far our clock is ahead of a date told between two moments. A date
+// off returns how far our clock is ahead of a date that arrived between two moments. A date
 // has no fractions of a second.
 func off(before, after, date time.Time) time.Duration {
 	switch {

@@ -14,8 +14,8 @@ import (
 	"postseal/state"
 )
 
-// checkConfig looks at the configuration file and the files that it names. What is
-// wrong inside the file has ended the program already.
+// checkConfig looks at the configuration file and the files that it names. A mistake inside
+// the file has ended the program already.
 func (c *checker) checkConfig(_ context.Context, r *report) {
 	c.configFile(r)
 	c.caTable(r)
@@ -55,7 +55,7 @@ func (c *checker) configFile(r *report) {
 func (c *checker) unreadable(r *report, what, path string) bool {
 	user := c.mailUser()
 	if user == nil {
-		return false // said by the check of the state directory
+		return false // the check of the state directory says so
 	}
 	at, err := user.blocked(path, mayRead)
 	if err != nil || at == "" {
@@ -86,7 +86,7 @@ func (c *checker) caTable(r *report) {
 // sudoers is where recipes install contrib/sudoers.d/postseal.
 const sudoers = "/etc/sudoers.d/postseal"
 
-// secret looks at a file that others must not read and the mail half must. It
+// secret looks at a file that the mail half must be able to read and others must not. It
 // reports whether all is well.
 func (c *checker) secret(r *report, what, path string) bool {
 	info, err := os.Stat(path)
@@ -104,8 +104,8 @@ func (c *checker) secret(r *report, what, path string) bool {
 	return !c.unreadable(r, what, path)
 }
 
-// Sizes of RSA keys: shorter ones than the first verify nowhere (RFC 8301,
-// Section 3.2), shorter ones than the second soon will not.
+// Sizes of RSA keys, in bits: keys shorter than the first verify nowhere (RFC 8301, Section
+// 3.2), and keys shorter than the second soon will not.
 const (
 	leastRSA = 1024
 	goodRSA  = 2048

@@ -26,13 +26,13 @@ func (c *checker) resolver() *resolve.Client {
 	return &resolve.Client{Addr: c.Resolver, Time: lookUpTime}
 }
 
-// notFound reports whether an error is the answer that there is nothing.
+// notFound reports whether an error means that the record does not exist.
 func notFound(err error) bool {
 	var dns *net.DNSError
 	return errors.As(err, &dns) && dns.IsNotFound
 }
 
-// lookupError writes an error without the name, which is in our own text.
+// lookupError writes an error without the name, which our own text has.
 func lookupError(err error) string {
 	var dns *net.DNSError
 	if errors.As(err, &dns) {
@@ -41,8 +41,8 @@ func lookupError(err error) string {
 	return err.Error()
 }
 
-// checkDNS looks up what the domains of the addresses, and those that we sign for,
-// have to have.
+// checkDNS looks up the records that the domains of the addresses, and those that we sign
+// for, must have.
 func (c *checker) checkDNS(ctx context.Context, r *report) {
 	var domains []string
 	for _, email := range c.Emails {
@@ -63,7 +63,7 @@ func (c *checker) checkDNS(ctx context.Context, r *report) {
 	}
 }
 
-// checkMX looks whether mail to the domain, the challenge for example, can arrive.
+// checkMX checks whether mail to the domain, such as the challenge, can arrive.
 func (c *checker) checkMX(ctx context.Context, r *report, domain string) {
 	const hint = "without it the challenge mail does not arrive"
 	records, err := c.resolver().Records(ctx, domain+".", dnsmessage.TypeMX)
@@ -85,8 +85,8 @@ func (c *checker) checkMX(ctx context.Context, r *report, domain string) {
 	}
 }
 
-// checkHost looks for the address that mail goes to where there is no MX (RFC 5321,
-// Section 5.1).
+// checkHost looks for the address that receives mail if there is no MX (RFC 5321, Section
+// 5.1).
 func (c *checker) checkHost(ctx context.Context, r *report, domain, hint string) {
 	for _, kind := range []dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA} {
 		records, _ := c.resolver().Records(ctx, domain+".", kind)
@@ -105,8 +105,8 @@ func (c *checker) checkHost(ctx context.Context, r *report, domain, hint string)
 	r.fail(hint, "%s has neither MX nor address", domain)
 }
 
-// keyRecord looks up the record of a DKIM key (RFC 6376, Section 3.6.1) and, if the
-// key is known, compares them.
+// keyRecord looks up the record of a DKIM key (RFC 6376, Section 3.6.1) and compares it with
+// the key, if that is known.
 func (c *checker) keyRecord(ctx context.Context, r *report, selector, domain string, public crypto.PublicKey) {
 	name := selector + "._domainkey." + state.Domain(domain)
 	texts, err := c.resolver().TXT(ctx, name+".")
@@ -158,15 +158,15 @@ func parseCAA(data []byte) (caa, error) {
 	return caa{data[0]&0x80 != 0, strings.ToLower(string(data[2:end])), string(data[end:])}, nil
 }
 
-// issuer returns the domain in an issuemail value, "" if it names none, which
-// forbids everybody. Parameters follow a semicolon.
+// issuer returns the domain in an issuemail value, and its parameters after the semicolon.
+// Without a domain, which forbids everybody, it returns "".
 func (r caa) issuer() (domain, parameters string) {
 	domain, parameters, _ = strings.Cut(r.value, ";")
 	return strings.ToLower(strings.Trim(domain, " \t")), strings.Trim(parameters, " \t")
 }
 
-// relevant returns the records that count for a domain: its own, else those of the
-// closest parent that has any (RFC 8659, Section 3).
+// relevant returns the records that apply to a domain: its own, or those of the closest
+// parent that has any (RFC 8659, Section 3).
 func (c *checker) relevant(ctx context.Context, domain string) (at string, records []caa, err error) {
 	for at = domain; at != ""; _, at, _ = strings.Cut(at, ".") {
 		found, err := c.resolver().Records(ctx, at+".", typeCAA)
@@ -187,12 +187,11 @@ func (c *checker) relevant(ctx context.Context, domain string) (at string, recor
 	return "", nil, nil
 }
 
-// knownTags may be critical without harm: they are not about mail, or are what we
-// read.
+// knownTags may be critical without harm: they do not concern mail, or we read them.
 var knownTags = []string{"issue", "issuewild", "issuemail", "issuevmc", "iodef", "contactemail", "contactphone"}
 
-// checkCAA looks whether a domain's CAA records let the CA issue for its mailboxes
-// (RFC 9495). Without an issuemail property everybody may.
+// checkCAA checks whether a domain's CAA records let the CA issue for its mailboxes (RFC
+// 9495). Without an issuemail property everybody may.
 func (c *checker) checkCAA(ctx context.Context, r *report, domain string) {
 	at, records, err := c.relevant(ctx, domain)
 	if err != nil {
@@ -216,7 +215,7 @@ func (c *checker) checkCAA(ctx context.Context, r *report, domain string) {
 	c.compareCAA(r, at, allowed)
 }
 
-// compareCAA looks for one of the CA's names among those that may issue.
+// compareCAA looks for one of the CA's names among the permitted issuers.
 func (c *checker) compareCAA(r *report, at string, allowed []caa) {
 	d, err := c.directory()
 	var names []string
@@ -244,7 +243,7 @@ func (c *checker) compareCAA(r *report, at string, allowed []caa) {
 	}
 }
 
-// note tells of parameters: what they mean is between the domain and the CA.
+// note reports parameters, whose meaning the domain and the CA agree on.
 func note(parameters string) string {
 	if parameters == "" {
 		return ""

@@ -19,20 +19,20 @@ import (
 	"postseal/state"
 )
 
-// digestLength is that of SHA-256 in base64url without padding. CAs look for one
-// line of it.
+// digestLength is the length of SHA-256 in base64url without padding. CAs look for one line
+// of that length.
 const digestLength = 43
 
 var base64URL = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
 
-// signature is what matters of a DKIM-Signature (RFC 6376, Section 3.5).
+// signature is the part of a DKIM-Signature that matters (RFC 6376, Section 3.5).
 type signature struct {
 	domain, selector string
-	missing          []string // of what it must cover
-	length           bool     // l= lets others append
+	missing          []string // fields that it fails to cover
+	length           bool     // l= lets others append to the body
 }
 
-// received is a message that came back.
+// received is a message that arrived.
 type received struct {
 	from       string
 	signatures []signature
@@ -40,8 +40,7 @@ type received struct {
 	body       string // LF
 }
 
-// parseReceived reads a message as it lies in a mailbox, with or without an mbox
-// line above it.
+// parseReceived reads a message from a mailbox, with or without an mbox line above it.
 func parseReceived(data []byte) (*received, error) {
 	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
 	if bytes.HasPrefix(data, []byte("From ")) {
@@ -84,9 +83,8 @@ func readSignature(tags map[string]string) signature {
 
 func domainOf(addr string) string { return addr[strings.LastIndexByte(addr, '@')+1:] }
 
-// judge says what a CA would say of a received message in the form of a reply. It
-// does not verify the signature, only what it claims to cover and whether its key
-// can be looked up.
+// judge says what a CA would say about a received message in the form of a reply. It does not
+// verify the signature, only what it claims to cover and whether the DNS has its key.
 func (c *checker) judge(ctx context.Context, r *report, what string, data []byte) {
 	m, err := parseReceived(data)
 	if err != nil {
@@ -115,7 +113,7 @@ func (c *checker) judgeSignature(ctx context.Context, r *report, m *received) {
 	}
 }
 
-// best returns the signature that covers most of what it must.
+// best returns the signature that covers most of the required fields.
 func best(all []signature) signature {
 	return slices.MinFunc(all, func(a, b signature) int { return len(a.missing) - len(b.missing) })
 }
@@ -137,7 +135,7 @@ func (c *checker) judgeAligned(ctx context.Context, r *report, s signature) {
 	c.keyRecord(ctx, r, s.selector, s.domain, nil)
 }
 
-// judgeHeader looks for what is added or changed on the way.
+// judgeHeader looks for additions and changes on the way.
 func judgeHeader(r *report, m *received) {
 	for fields := m.header.Fields(); fields.Next(); {
 		if strings.HasPrefix(fields.Key(), "List-") {
@@ -154,8 +152,8 @@ func judgeHeader(r *report, m *received) {
 	}
 }
 
-// judgeBody looks for the block, whole and alone. CAs that follow the RFC take more
-// than that; those that are known do not.
+// judgeBody looks for the block, whole and alone. CAs that follow the RFC accept more than
+// that; the known ones do not.
 func judgeBody(r *report, m *received) {
 	const hint = "replies must leave as they are: keep disclaimers, footers and content filters away from Subject \"Re: ACME:\""
 	if encoding := strings.ToLower(m.header.Get("Content-Transfer-Encoding")); encoding == "quoted-printable" || encoding == "base64" {

@@ -1,17 +1,16 @@
-// Command postseal-check looks at everything that has to be right before a challenge can
-// be answered: the configuration, the state directory, Postfix, the milter, the SMTP
-// server, the CA, the DNS and the clock. "postseal check" starts it, hands it what package
-// check says, and prints what it finds; it is not for anybody else.
+// Command postseal-check looks at everything that has to be right before postseal can answer
+// a challenge: the configuration, the state directory, Postfix, the milter, the SMTP server,
+// the CA, the DNS and the clock. "postseal check" starts it, passes it the Options of package
+// check, and prints its findings; nobody else has a use for it.
 //
-// It is a program of its own because it speaks to servers and reads mail, and postseal
-// has the keys. It has no key and no account: of their files it sees names, owners and
-// modes, and it is handed the public halves that it compares with the DNS.
-// Once it has asked postconf for the configuration of Postfix, it gives up writing files
-// and starting programs, where the kernel lets it (Landlock).
+// It is a separate program because it talks to servers and reads mail, and postseal has the
+// keys. It has no key and no account: of their files it sees names, owners and modes, and its
+// parent passes it the public halves that it compares with the DNS. Once it has asked
+// postconf for the configuration of Postfix, it gives up writing files and starting programs
+// if the kernel allows (Landlock).
 //
-// Nothing is changed, and no mail is sent unless that is asked for. The checks do
-// not depend on each other: each runs by itself, has its own time, and says what it
-// can when another one has failed.
+// It changes nothing, and sends no mail unless asked to. The checks do not depend on each
+// other: each has its own time, and says what it can when another one has failed.
 package main
 
 import (
@@ -30,34 +29,34 @@ import (
 )
 
 func main() {
-	_ = cli.NoDump() // a password may be among the options
+	_ = cli.NoDump() // the options may include a password
 	var o check.Options
 	in := json.NewDecoder(os.Stdin)
-	in.DisallowUnknownFields() // of another version
+	in.DisallowUnknownFields() // the parent may be of another version
 	if err := in.Decode(&o); err != nil {
 		fmt.Fprintf(os.Stderr, "postseal-check: error: what to look at: %v\npostseal-check: hint: run: postseal check\n", err)
 		os.Exit(64)
 	}
 	ctx := context.Background()
 	c := prepare(ctx, o)
-	_, _ = c.postfix() // the only program that is started; its check tells of errors
+	_, _ = c.postfix() // it starts no other program; the check of Postfix reports errors
 	_ = cli.Confine(cli.Needs{Read: []string{"/"}})
 	out := json.NewEncoder(os.Stdout)
 	c.run(ctx, func(f check.Finding) {
 		f.Text, f.Hint = line(f.Text), line(f.Hint)
 		if err := out.Encode(f); err != nil {
-			os.Exit(1) // nobody listens any more
+			os.Exit(1) // the parent has gone
 		}
 	})
 }
 
-// maxText bounds what one finding says.
+// maxText bounds the text of one finding, in bytes.
 const maxText = 4000
 
-// line makes one line of what others wrote.
+// line makes foreign text one printable line.
 func line(s string) string { return printable.Line(strings.Join(strings.Fields(s), " "), maxText) }
 
-// report collects what one check finds.
+// report collects the findings of one check.
 type report struct {
 	check string
 	found []check.Finding
@@ -71,7 +70,7 @@ func (r *report) warn(hint, format string, args ...any) { r.add(check.Warning, h
 
 func (r *report) fail(hint, format string, args ...any) { r.add(check.Failure, hint, format, args) }
 
-// unseen reports what this user may not look at.
+// unseen reports something that this user may not look at.
 func (r *report) unseen(what string, err error) {
 	r.warn("run this as root", "%s cannot be looked at by %s: %v", what, me(), state.Cause(err))
 }
@@ -80,7 +79,7 @@ func (r *report) add(s check.Status, hint, format string, args []any) {
 	r.found = append(r.found, check.Finding{Check: r.check, Status: s, Text: fmt.Sprintf(format, args...), Hint: hint})
 }
 
-// checker is one run: the options, and what several checks need and is asked once.
+// checker is one run: the options, and answers that several checks share.
 type checker struct {
 	check.Options
 	postfix   func() (*postfix, error)
@@ -88,14 +87,14 @@ type checker struct {
 	now       func() time.Time
 }
 
-// Times of the checks. The longest is that of a message that has to arrive.
+// Time limits of the checks. The longest is for a message that has to arrive.
 const (
 	oneCheck    = 8 * time.Second
 	mailCheck   = oneCheck + arrival
-	afterTheEnd = time.Second // for a check to notice that its time is over
+	afterTheEnd = time.Second // for a check to notice that its time has ended
 )
 
-// checks are run at the same time and told in this order.
+// checks run at the same time; their findings appear in this order.
 var checks = []struct {
 	name string
 	time time.Duration
@@ -120,7 +119,7 @@ func prepare(ctx context.Context, o check.Options) *checker {
 	return c
 }
 
-// run looks at everything and tells each finding, in the order of the checks.
+// run makes all checks and passes each finding to tell, in the order of the checks.
 func (c *checker) run(ctx context.Context, tell func(check.Finding)) {
 	outcomes := make([]<-chan []check.Finding, len(checks))
 	for n, one := range checks {
@@ -133,8 +132,8 @@ func (c *checker) run(ctx context.Context, tell func(check.Finding)) {
 	}
 }
 
-// bounded runs a check that may hang where no context helps, in a file system for
-// example. It is then left behind.
+// bounded runs a check that may hang where no context helps, such as in a file system. It
+// then leaves the check behind.
 func bounded(ctx context.Context, name string, most time.Duration, run func(context.Context, *report)) <-chan []check.Finding {
 	outcome := make(chan []check.Finding, 2) // the first counts
 	ctx, cancel := context.WithTimeout(ctx, most)

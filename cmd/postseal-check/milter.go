@@ -43,14 +43,14 @@ func (c *checker) checkMilter(ctx context.Context, r *report) {
 	talk(r, conn, addr)
 }
 
-// milterAddr returns what --milter or else Postfix says; "" if neither does.
+// milterAddr returns the address in --milter or in Postfix, or "".
 func (c *checker) milterAddr() (network, addr string, err error) {
 	if c.Milter != "" {
 		return parseMilterAddr(c.Milter)
 	}
 	p, err := c.postfix()
 	if err != nil {
-		return "", "", nil //nolint:nilerr // said by the check of Postfix
+		return "", "", nil //nolint:nilerr // the check of Postfix says so
 	}
 	if ours, found := p.ours("", ""); found {
 		network, addr = p.socket(ours)
@@ -58,8 +58,7 @@ func (c *checker) milterAddr() (network, addr string, err error) {
 	return network, addr, nil
 }
 
-// parseMilterAddr reads unix:PATH and inet:PORT@HOST, and inet:HOST:PORT as
-// Postfix writes it.
+// parseMilterAddr reads unix:PATH and inet:PORT@HOST, and Postfix's inet:HOST:PORT.
 func parseMilterAddr(s string) (network, addr string, err error) {
 	if s == "" {
 		return "", "", nil
@@ -102,8 +101,8 @@ func explainDial(r *report, addr string, err error) {
 	}
 }
 
-// postfixReaches looks whether smtpd may connect too: this program is often run by
-// root, who may do everything.
+// postfixReaches checks whether smtpd may connect too: this program often runs as root, who
+// may do everything.
 func (c *checker) postfixReaches(r *report, path string) {
 	p, err := c.postfix()
 	if err != nil {
@@ -119,10 +118,10 @@ func (c *checker) postfixReaches(r *report, path string) {
 	}
 }
 
-// milterStep bounds each answer, like Postfix's command_timeout of our recipe.
+// milterStep bounds each reply, as command_timeout in our recipe for Postfix does.
 const milterStep = 5 * time.Second
 
-// opened is a connection for the library's client, which makes its own otherwise.
+// opened is an open connection for the library's client, which would otherwise make its own.
 type opened struct{ net.Conn }
 
 func (o opened) Dial(string, string) (net.Conn, error) { return o.Conn, nil }
@@ -133,7 +132,7 @@ const (
 	allSteps   = milter.OptProtocol(0x1fffff)
 )
 
-// talk goes as far with the milter as with an ordinary message.
+// talk talks to the milter as about an ordinary message.
 func talk(r *report, conn net.Conn, addr string) {
 	session, err := milter.NewClientWithOptions("", "", milter.ClientOptions{
 		Dialer: opened{conn}, ReadTimeout: milterStep, WriteTimeout: milterStep, ActionMask: allActions, ProtocolMask: allSteps,
@@ -147,7 +146,7 @@ func talk(r *report, conn net.Conn, addr string) {
 		r.fail("its log says more", "%s does not answer an ordinary message: %v", addr, silence(err))
 		return
 	}
-	_ = session.Close() // what was to be known is known
+	_ = session.Close() // the result is known
 	switch {
 	case session.ActionOpts != 0:
 		r.warn("is postseal-milter what listens there?", "the milter at %s wants to change messages, which postseal-milter does not", addr)
@@ -160,8 +159,8 @@ func talk(r *report, conn net.Conn, addr string) {
 	}
 }
 
-// ordinaryMail goes as far as MAIL and returns the first answer that ends it, or
-// that to MAIL.
+// ordinaryMail goes as far as MAIL and returns the reply to it, or an earlier one that ends
+// the message.
 func ordinaryMail(s *milter.ClientSession) (milter.ActionCode, error) {
 	answer, err := s.Conn("localhost", milter.FamilyInet, 25, "127.0.0.1")
 	if err == nil && answer.Code == milter.ActContinue {
@@ -176,7 +175,7 @@ func ordinaryMail(s *milter.ClientSession) (milter.ActionCode, error) {
 	return answer.Code, nil
 }
 
-// silence says what the end of a connection means.
+// silence explains the end of a connection.
 func silence(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("it closed the connection")

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// postfix is what a Postfix is configured to do, as far as it concerns us.
+// postfix is the part of Postfix's configuration that concerns us.
 type postfix struct {
 	queueDir      string
 	owner         string // user of smtpd
-	defaultAction string // of milters that do not say their own
+	defaultAction string // of milters without their own
 	protocol      string
 	milters       []milterConf // smtpd_milters
 	nonSMTPD      []milterConf // non_smtpd_milters
@@ -25,7 +25,7 @@ type postfix struct {
 
 // milterConf is one milter of a list.
 type milterConf struct {
-	addr   string // as Postfix writes it: unix:PATH or inet:HOST:PORT
+	addr   string // in Postfix's form: unix:PATH or inet:HOST:PORT
 	action string // its own default_action, or ""
 }
 
@@ -36,14 +36,14 @@ type smtpService struct {
 	milters string // its own smtpd_milters, or ""
 }
 
-// errNoPostfix: there is no postconf.
+// errNoPostfix means that there is no postconf.
 var errNoPostfix = errors.New("there is no postconf")
 
 // postconfTime bounds one call: postconf reads two files.
 const postconfTime = 3 * time.Second
 
-// askPostfix asks postconf, with the configuration in the directory conf, or
-// Postfix's own for "".
+// askPostfix asks postconf, with the configuration in the directory conf, or Postfix's own if
+// conf is "".
 func askPostfix(ctx context.Context, conf string) (*postfix, error) {
 	program, err := findPostconf()
 	if err != nil {
@@ -68,7 +68,7 @@ func askPostfix(ctx context.Context, conf string) (*postfix, error) {
 	}, nil
 }
 
-// findPostconf also looks where the PATH of a user often does not.
+// findPostconf also searches directories that the PATH of a user often lacks.
 func findPostconf() (string, error) {
 	for _, name := range []string{"postconf", "/usr/sbin/postconf", "/usr/local/sbin/postconf"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -98,7 +98,7 @@ func runPostconf(ctx context.Context, program, conf string, args []string) ([]st
 	return strings.Split(strings.TrimSuffix(string(out), "\n"), "\n"), nil
 }
 
-// milterItem is one of smtpd_milters; what follows its address is within braces.
+// milterItem is one of smtpd_milters; options after its address are within braces.
 var milterItem = regexp.MustCompile(`{[^}]*|[^,\s{}]+`)
 
 // parseMilters reads a list such as "inet:localhost:11332, { unix:a/b, default_action=accept }".
@@ -136,8 +136,8 @@ func parseServices(lines []string) (found []smtpService) {
 	return found
 }
 
-// socket returns the path or HOST:PORT of a milter as smtpd that is not chrooted
-// sees it: unix: is relative to the queue directory.
+// socket returns the path or HOST:PORT of a milter for an smtpd without chroot: unix: is
+// relative to the queue directory.
 func (p *postfix) socket(m milterConf) (network, addr string) {
 	if path, ok := strings.CutPrefix(m.addr, "unix:"); ok {
 		if !filepath.IsAbs(path) {
@@ -148,8 +148,8 @@ func (p *postfix) socket(m milterConf) (network, addr string) {
 	return "tcp", strings.TrimPrefix(m.addr, "inet:")
 }
 
-// ours returns the milter that is postseal: the one at the address that was given,
-// else the one with that name in its address as Postfix writes it.
+// ours returns postseal's milter: the one at the given address, or else the one with that
+// name in its address in Postfix.
 func (p *postfix) ours(network, addr string) (milterConf, bool) {
 	for _, m := range p.milters {
 		n, a := p.socket(m)
@@ -172,7 +172,7 @@ func sameAddr(a, b string) bool {
 	return errA == nil && errB == nil && realA == realB
 }
 
-// action returns what Postfix does when a milter fails.
+// action returns Postfix's action when a milter fails.
 func (p *postfix) action(m milterConf) string {
 	return cmp.Or(m.action, p.defaultAction)
 }

@@ -13,7 +13,7 @@ import (
 	"postseal/state"
 )
 
-// mainLine is what contrib/postfix-milter has for main.cf.
+// mainLine is contrib/postfix-milter's line for main.cf.
 const mainLine = "in main.cf, behind what smtpd_milters has already: { unix:postseal/milter.sock, default_action=accept, " +
 	"connect_timeout=2s, command_timeout=5s, content_timeout=30s }"
 
@@ -30,7 +30,7 @@ func (c *checker) checkPostfix(_ context.Context, r *report) {
 	}
 	network, addr, err := parseMilterAddr(c.Milter)
 	if err != nil {
-		return // said by the check of the milter
+		return // the check of the milter says so
 	}
 	if ours, found := p.ours(network, addr); found {
 		c.inPostfix(r, p, ours)
@@ -53,7 +53,7 @@ func (c *checker) notInPostfix(r *report) {
 		"nothing in smtpd_milters looks like postseal's: challenges come in some other way, or not at all")
 }
 
-// inPostfix looks at how Postfix deals with our milter.
+// inPostfix looks at Postfix's settings for our milter.
 func (c *checker) inPostfix(r *report, p *postfix, ours milterConf) {
 	before := len(r.found)
 	if action := p.action(ours); action != "accept" {
@@ -69,7 +69,7 @@ func (c *checker) inPostfix(r *report, p *postfix, ours milterConf) {
 	}
 }
 
-// chroots looks for an smtpd that sees another file under an absolute path.
+// chroots looks for an smtpd to which an absolute path is another file.
 func (p *postfix) chroots(r *report, ours milterConf) {
 	path, ok := strings.CutPrefix(ours.addr, "unix:")
 	if !ok || !filepath.IsAbs(path) {
@@ -88,7 +88,7 @@ func (p *postfix) chroots(r *report, ours milterConf) {
 	}
 }
 
-// overrides looks for smtpd's that have milters of their own, without ours.
+// overrides looks for smtpd services that have milters of their own, without ours.
 func (p *postfix) overrides(r *report, ours milterConf) {
 	for _, s := range p.services {
 		if s.milters != "" && !strings.Contains(s.milters, ours.addr) && !strings.Contains(s.milters, "postseal") {
@@ -100,8 +100,8 @@ func (p *postfix) overrides(r *report, ours milterConf) {
 
 func isSigner(m milterConf) bool { return setup.Signs(m.addr) }
 
-// signer looks who signs replies. They are submitted over SMTP, so what stands in
-// non_smtpd_milters alone does not see them.
+// signer looks for the program that signs replies. Replies enter over SMTP, so milters in
+// non_smtpd_milters alone do not see them.
 func (c *checker) signer(r *report, p *postfix) {
 	const hint = "add it to smtpd_milters, or let postseal sign: [[dkim]] in the configuration file"
 	n := slices.IndexFunc(p.milters, isSigner)
@@ -118,8 +118,8 @@ func (c *checker) signer(r *report, p *postfix) {
 	}
 }
 
-// signsAll reports whether there is a key for each address, or for anything where no
-// address is given.
+// signsAll reports whether there is a key for each address, or any key if no address is
+// given.
 func (c *checker) signsAll() bool {
 	for _, email := range c.Emails {
 		if !c.signsItself(state.Domain(domainOf(email))) {
@@ -129,8 +129,8 @@ func (c *checker) signsAll() bool {
 	return len(c.Config.DKIM) > 0
 }
 
-// wired returns the recipes for postseal-pipe that have been followed here, at least in
-// part. Those of users are looked at for the user who asks.
+// wired returns the recipes for postseal-pipe that the admin has followed here, at least in
+// part. It looks at the files of the user who asks.
 func (c *checker) wired() []setup.Wiring {
 	home := ""
 	if os.Geteuid() != 0 {
@@ -139,8 +139,8 @@ func (c *checker) wired() []setup.Wiring {
 	return setup.Find("").Wired(home)
 }
 
-// checkDelivery looks whether what runs postseal-pipe has all that its recipe needs:
-// without sudo's file, for example, challenges are delivered and never answered.
+// checkDelivery checks whether the recipe for postseal-pipe is complete: without sudo's file,
+// for example, challenges are delivered and never answered.
 func (c *checker) checkDelivery(_ context.Context, r *report) {
 	wired := c.wired()
 	if len(wired) == 0 {

@@ -9,7 +9,7 @@ import (
 	"postseal/state/redis"
 )
 
-// store returns where the two halves meet. Damaged records are told to a function.
+// store returns the store where the two halves meet. It passes damaged records to a function.
 func (c *checker) store(damaged func(name string, err error)) (state.Store, error) {
 	if c.Redis != "" {
 		s, err := redis.Open(c.Redis)
@@ -24,8 +24,8 @@ func (c *checker) store(damaged func(name string, err error)) (state.Store, erro
 	return dir, nil
 }
 
-// checkRedis looks at the Redis that both halves share, and at what the issuing half
-// keeps for itself.
+// checkRedis looks at the Redis that both halves share, and at what the issuing half keeps
+// for itself.
 func (c *checker) checkRedis(ctx context.Context, r *report) {
 	s, err := redis.Open(c.Redis)
 	if err != nil {
@@ -54,7 +54,7 @@ func awayHint(err error) string {
 	return "correct the user and the password in --state; contrib/redis has the users"
 }
 
-// health tells what a server promises.
+// health reports what a server promises.
 func health(r *report, s *redis.Store, h *redis.Health) {
 	r.ok("%s: version %s", s, h.Version)
 	if h.Replica {
@@ -79,7 +79,7 @@ func health(r *report, s *redis.Store, h *redis.Health) {
 	}
 }
 
-// rights tells what the user in the URL, and that of the mail half, may do.
+// rights reports what the user in the URL, and the mail half's user, may do.
 func rights(r *report, h *redis.Health) {
 	switch {
 	case h.Orders == nil && h.Answers == nil:

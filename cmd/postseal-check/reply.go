@@ -20,7 +20,7 @@ import (
 // arrival is how long a message may take from the SMTP server to the mailbox.
 const arrival = 20 * time.Second
 
-// maxMessage bounds what is read of a message that should have some KiB.
+// maxMessage bounds how much is read of a message that should have some KiB, in bytes.
 const maxMessage = 1 << 20
 
 // checkReply sends a message in the form of a reply and judges what arrives, or
@@ -57,7 +57,7 @@ func readBounded(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxMessage))
 }
 
-// sendSample submits a message and, if it is known where it arrives, waits for it.
+// sendSample submits a message and, if its mailbox is known, waits for it.
 func (c *checker) sendSample(ctx context.Context, r *report) {
 	if len(c.Emails) == 0 {
 		r.fail("give the address that a certificate is for with -e ADDR", "--mail-to needs a sender")
@@ -66,9 +66,9 @@ func (c *checker) sendSample(ctx context.Context, r *report) {
 	from := c.Emails[0]
 	server, err := c.smtpServer()
 	if err != nil {
-		return // said by the check of SMTP
+		return // the check of SMTP says so
 	}
-	// Opened before the message leaves, so that its arrival is not missed.
+	// Open it before the message leaves, so as not to miss its arrival.
 	var box *mailbox
 	if c.Mailbox != "" {
 		if box, err = openMailbox(c.Mailbox); err != nil {
@@ -105,18 +105,18 @@ func (c *checker) awaitSample(ctx context.Context, r *report, box *mailbox, id s
 	c.judge(ctx, r, "the message that arrived", data)
 }
 
-// lookEvery is how often a mailbox is looked at.
+// lookEvery is the interval between looks at a mailbox.
 const lookEvery = 250 * time.Millisecond
 
-// mailbox is a Maildir or an mbox file in which a message is waited for. What is in
-// it already is not looked at. It need not exist yet: the first message makes it.
+// mailbox is a Maildir or an mbox file in which the check waits for a message. It ignores
+// older content. The mailbox need not exist yet: the first message makes it.
 type mailbox struct {
 	path string
 	seen map[string]bool // files of a Maildir
 	size int64           // of an mbox file
 }
 
-// openMailbox remembers what is there.
+// openMailbox remembers the present content.
 func openMailbox(path string) (*mailbox, error) {
 	b := &mailbox{path: path, seen: map[string]bool{}}
 	info, err := os.Stat(path)
@@ -138,8 +138,8 @@ func openMailbox(path string) (*mailbox, error) {
 	return b, nil
 }
 
-// eachFile goes over the files of a Maildir; anything else has none. Its directories are
-// the owner's, who may put a link or a pipe in their place: nothing is opened outside of box.
+// eachFile visits the files of a Maildir; anything else has none. The directories are their
+// owner's, who may replace them by a link or a pipe: it opens nothing outside box.
 func (b *mailbox) eachFile(do func(box *os.Root, name string)) error {
 	if info, err := os.Stat(b.path); err != nil || !info.IsDir() {
 		return nil //nolint:nilerr // the first message makes it
@@ -173,7 +173,7 @@ func listIn(box *os.Root, sub string) ([]string, error) {
 	return dir.Readdirnames(-1)
 }
 
-// wait returns the message with that Message-ID once it is there.
+// wait returns the message with a Message-ID once it arrives.
 func (b *mailbox) wait(ctx context.Context, id string) ([]byte, error) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -189,8 +189,8 @@ func (b *mailbox) wait(ctx context.Context, id string) ([]byte, error) {
 	}
 }
 
-// look returns the message, nil if it is not there. A Maildir's files are whole; in
-// an mbox file the end of the block shows that the message is.
+// look returns the message, nil if it is not there. A Maildir's files are whole; in an mbox
+// file the end of the block shows that the message is.
 func (b *mailbox) look(id []byte) (found []byte) {
 	if info, err := os.Stat(b.path); err != nil || !info.IsDir() {
 		return b.lookMbox(id)
@@ -225,7 +225,7 @@ func (b *mailbox) lookMbox(id []byte) []byte {
 	return nil
 }
 
-// readForeign reads a file of a mailbox, whose owner may put anything there, from a place
+// readForeign reads a file of a mailbox, whose owner may put anything there, from an offset
 // on and of bounded size.
 func readForeign(path string, from int64) ([]byte, error) {
 	f, err := state.OpenForeign(path, os.O_RDONLY)

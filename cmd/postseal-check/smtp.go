@@ -16,7 +16,7 @@ import (
 	"postseal/state"
 )
 
-// smtpServer reads --smtp and what belongs to it as the mail half does.
+// smtpServer reads --smtp and its companions as the mail half does.
 func (c *checker) smtpServer() (*submit.Server, error) {
 	server, err := submit.ParseServer(c.SMTP)
 	if err != nil {
@@ -29,7 +29,7 @@ func (c *checker) smtpServer() (*submit.Server, error) {
 	return server, nil
 }
 
-// checkSMTP goes as far with the SMTP server as with a reply, and sends nothing.
+// checkSMTP goes as far with the SMTP server as a reply would, and sends nothing.
 func (c *checker) checkSMTP(ctx context.Context, r *report) {
 	server, err := c.smtpServer()
 	if err != nil {
@@ -73,8 +73,8 @@ func international(s *submit.Session) string {
 	return "no SMTPUTF8: only for ASCII addresses"
 }
 
-// recipient returns who would receive a reply: where a challenge is waited for, the CA's
-// address. Otherwise only the CA's host is known, and known is false.
+// recipient returns the recipient of a reply: the CA's address if a challenge is pending.
+// Otherwise only the CA's host is known, and known is false.
 func (c *checker) recipient() (addr string, known bool) {
 	var records []*state.Pending
 	store, err := c.store(nil)
@@ -96,7 +96,7 @@ func (c *checker) recipient() (addr string, known bool) {
 	return "postmaster@" + host, false
 }
 
-// tryReply asks whether the server would take a reply.
+// tryReply asks whether the server would accept a reply.
 func tryReply(r *report, s *submit.Session, from, to string, known bool) {
 	err := s.Try(submit.Envelope{From: from, To: to})
 	permanent, atRecipient := false, false
@@ -116,9 +116,9 @@ func tryReply(r *report, s *submit.Session, from, to string, known bool) {
 	}
 }
 
-// tryMailbox asks whether a challenge to an address would be taken, with the sender of a
-// notification, which nobody may refuse (RFC 5321, Section 6.1). A server for submission
-// takes mail to everywhere, and is not asked.
+// tryMailbox asks whether the server would accept a challenge to an address, with the sender
+// of a notification, which nobody may refuse (RFC 5321, Section 6.1). It does not ask a
+// submission server, which accepts mail to everywhere.
 func tryMailbox(r *report, s *submit.Session, server *submit.Server, addr string) {
 	if server.Scheme != "smtp" && server.Scheme != hostport.LMTP {
 		r.skip("whether mail to %s is taken was not asked: %s is for what goes out", addr, server.Host)
@@ -137,7 +137,7 @@ func tryMailbox(r *report, s *submit.Session, server *submit.Server, addr string
 	}
 }
 
-// smtpHint says what to do about a connection that failed.
+// smtpHint returns the next step after a failed connection.
 func smtpHint(err error) string {
 	var op *net.OpError
 	answer := new(submit.Answer)
@@ -153,7 +153,7 @@ func smtpHint(err error) string {
 	return "the mail server's log says more"
 }
 
-// refused says in which step the server refused something, and its words.
+// refused names the step in which the server refused something, and quotes its words.
 func refused(server *submit.Server, err error) string {
 	answer := new(submit.Answer)
 	switch {
@@ -165,7 +165,7 @@ func refused(server *submit.Server, err error) string {
 	return answer.Step + ": " + words(err)
 }
 
-// words are the server's own in an error, else the cause without the address.
+// words returns the server's own words in an error, or else the cause without the address.
 func words(err error) string {
 	answer := new(submit.Answer)
 	var op *net.OpError

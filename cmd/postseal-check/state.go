@@ -60,7 +60,7 @@ func (c *checker) mailUserExists(r *report) *identity {
 	return user
 }
 
-// modes reports whether nothing is wrong with the directory and those in it.
+// modes reports whether the modes of the directory and its subdirectories are right.
 func (c *checker) modes(r *report, top fs.FileInfo, user *identity) bool {
 	before := len(r.found)
 	shut := false // one command opens all that is shared
@@ -86,9 +86,8 @@ func (c *checker) modes(r *report, top fs.FileInfo, user *identity) bool {
 	return len(r.found) == before
 }
 
-// mode compares a directory's mode with what it should be. Bits too many let
-// somebody in; a missing set-group-ID or sticky bit lets the mail half's users
-// remove each other's answers.
+// mode compares a directory's mode with the right one. Extra bits let somebody in; without
+// the set-group-ID or sticky bit, the mail half's users could remove each other's answers.
 func mode(r *report, path string, have, want fs.FileMode) {
 	hint := fmt.Sprintf("run: chmod %o %s", want, printable.Word(path))
 	switch {
@@ -99,8 +98,8 @@ func mode(r *report, path string, have, want fs.FileMode) {
 	}
 }
 
-// shutTo reports a directory that the mail half cannot use, with the command that puts
-// right all that it shares.
+// shutTo reports a directory that the mail half cannot use, with the command that repairs all
+// that it shares.
 func (c *checker) shutTo(r *report, user *identity, path string, want fs.FileMode) bool {
 	if user == nil {
 		return false
@@ -125,11 +124,11 @@ func sameOwner(r *report, top, sub fs.FileInfo, path string) {
 // filesPerDir bounds how many files of a directory are looked at.
 const filesPerDir = 1000
 
-// files reports whether the files in the state directory belong to whom they should. The
-// directories may be right, and what is in them not: after "chown -R", or a copy.
+// files reports whether the files in the state directory belong to the right users. They may
+// be wrong although the directories are right: after "chown -R", or a copy.
 func (c *checker) files(r *report, top fs.FileInfo, user *identity) bool {
 	if user == nil || user.uid == os.Geteuid() {
-		return true // the one user is both halves
+		return true // one user is both halves
 	}
 	before := len(r.found)
 	for _, sub := range state.Subdirs {
@@ -137,10 +136,10 @@ func (c *checker) files(r *report, top fs.FileInfo, user *identity) bool {
 		for _, path := range someFiles(filepath.Join(c.State, sub.Name), 2) {
 			info, err := os.Lstat(path)
 			if err != nil {
-				continue // it is gone
+				continue // the file is gone
 			}
 			count++
-			theirs := int(stat(info).Uid) == user.uid // to shut as they like
+			theirs := int(stat(info).Uid) == user.uid // its owner may close it
 			if sub.Shared && !theirs && !user.may(info, mayRead) || !sub.Shared && wrongOwner(top, info, user) {
 				wrong, example = wrong+1, path
 			}
@@ -158,16 +157,16 @@ func (c *checker) files(r *report, top fs.FileInfo, user *identity) bool {
 	return len(r.found) == before
 }
 
-// wrongOwner reports whether a file of the issuing half alone belongs to another user
-// than the state directory, or to the mail half, which must not reach a key.
+// wrongOwner reports whether a file that only the issuing half uses belongs to another user
+// than the state directory does, or to the mail half, which must not reach a key.
 func wrongOwner(top, info fs.FileInfo, user *identity) bool {
 	owner := stat(info).Uid
 	return owner != stat(top).Uid || user.uid != 0 && int(owner) == user.uid
 }
 
-// repair is the one command that gives everything back to whom it belongs. The mail half
-// may write in answers/, so nothing there is done that follows a link: not even chmod(1),
-// which takes what is a file when it looks and a link when it acts.
+// repair returns the one command that gives all files back to their owners. The mail half may
+// write in answers/, so no command there may follow a link: not even chmod(1), which may look
+// at a file and then change a link.
 func (c *checker) repair(top fs.FileInfo, user *identity) string {
 	owner := "root"
 	if uid := stat(top).Uid; int(uid) != user.uid {
@@ -181,12 +180,12 @@ func (c *checker) repair(top fs.FileInfo, user *identity) string {
 		owner, group, printable.Word(c.State), user.name)
 }
 
-// someFiles returns regular files in a directory and those of its directories, each
-// bounded. Links are not followed, and nothing is opened but directories.
+// someFiles returns regular files in a directory and its subdirectories, with a bound for
+// each. It follows no links, and opens only directories.
 func someFiles(dir string, depth int) (paths []string) {
 	f, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
-		return nil // said elsewhere
+		return nil // another check says so
 	}
 	defer f.Close()
 	entries, _ := f.ReadDir(filesPerDir)
@@ -207,17 +206,17 @@ func (c *checker) privateFiles(r *report) {
 	for _, pattern := range []string{"accounts/*/*.pem", "certs/*/privkey.pem", "certs/*/cert.p12", "certs/*/passphrase"} {
 		paths, _ := filepath.Glob(filepath.Join(c.State, pattern))
 		for _, path := range paths {
-			if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o007 != 0 { // a group may be meant to
+			if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o007 != 0 { // a group may be intended
 				r.fail("run: chmod 600 "+printable.Word(path), "others may use a secret: %s", describe(path))
 			}
 		}
 	}
 }
 
-// mostAnswers bounds how many answers are read to find the damaged among them.
+// mostAnswers bounds how many answers are read to find damaged ones.
 const mostAnswers = 1000
 
-// leftovers counts what waits and names what should not be there.
+// leftovers counts pending records and names files that should not be there.
 func (c *checker) leftovers(r *report) {
 	var damaged, newer []string
 	store, err := c.store(func(path string, err error) {
@@ -228,9 +227,9 @@ func (c *checker) leftovers(r *report) {
 		damaged = append(damaged, path+" ("+err.Error()+")")
 	})
 	if err != nil {
-		return // said before
+		return // an earlier check says so
 	}
-	all, err := store.All(time.Time{}) // expired ones too
+	all, err := store.All(time.Time{}) // including expired ones
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			r.unseen("pending records", err)
@@ -264,8 +263,7 @@ func (c *checker) leftovers(r *report) {
 	r.ok("%d orders in flight, %d challenges waited for", len(orders), waiting)
 }
 
-// Free space that is enough for a while, and that is not for a container and its
-// records.
+// Free space in bytes: enough for a while, and too little for a container and its records.
 const (
 	littleSpace = 64 << 20
 	noSpace     = 4 << 20

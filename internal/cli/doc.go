@@ -2,11 +2,10 @@
 // environment and configuration file, where they write their log, what they give up, and how
 // they end.
 //
-// A value comes from the flag, else from the environment (POSTSEAL_ and the flag's name in
-// capitals), else from the TOML file, else from the default. The file's keys are the flags'
-// names, so one file serves all programs; a key that belongs to no program is an error,
-// because a misspelt option that is silently
-// ignored is found months later.
+// A value is the flag's, or else the environment's (POSTSEAL_ and the flag's name in
+// capitals), the TOML file's, or the default. The file's keys are the flags' names, so one
+// file serves all programs; a key that belongs to no program is an error, since otherwise
+// nobody would notice a misspelt option for months.
 //
 // A program ends with one line on stderr, "PROGRAM: error: …", a second one "PROGRAM: hint:
 // …" if a next step is known, and an exit status of sysexits.h for mail servers.

@@ -24,12 +24,11 @@ import (
 	"postseal/state"
 )
 
-// AccountOptions are for making an account. They are not looked at where there
-// is one.
+// AccountOptions are for making an account. An existing account ignores them.
 type AccountOptions struct {
 	Contact    []string // addresses
 	AgreeTerms bool
-	// Ask shows the URL of the terms of service and asks whether to agree. Nil if
+	// Ask shows the URL of the terms of service and asks whether to agree. It is nil if
 	// there is nobody to ask.
 	Ask        func(terms string) (bool, error)
 	EABKid     string
@@ -56,14 +55,14 @@ type account struct {
 	key  crypto.Signer
 }
 
-// The files of an account. A rollover that is not finished has both keys.
+// The files of an account. An unfinished rollover has both keys.
 const (
 	accountName = "account.json"
 	accountKey  = "key.pem"
 	nextKey     = "key.next.pem"
 )
 
-// caName writes the URL of a directory so that it is readable as a file name.
+// caName turns the URL of a directory into a readable file name.
 func caName(server string) string {
 	s := strings.TrimPrefix(server, "https://")
 	s = strings.NewReplacer("%", "%25", "+", "%2B", "/", "+").Replace(strings.TrimSuffix(s, "/"))
@@ -77,7 +76,7 @@ func (c *CA) accountDir() string { return accountDir(c.options.Disk.Dir, c.Serve
 
 func accountDir(dir *state.Dir, server string) string { return dir.Path("accounts", caName(server)) }
 
-// KnownAccount returns the URL of the account at a CA, as it is on disk; "" for none.
+// KnownAccount returns the URL of the account at a CA, from the disk; "" if there is none.
 func KnownAccount(dir *state.Dir, server string) string {
 	file, err := readAccountFile(accountDir(dir, server))
 	if err != nil {
@@ -93,10 +92,10 @@ func (a *account) acme() acme.Account {
 	return acme.Account{Status: acme.StatusValid, Location: a.file.URL, PrivateKey: a.key}
 }
 
-// acme returns the account that Ready has made sure of.
+// acme returns the account, which Ready has made sure of.
 func (c *CA) acme() acme.Account { return c.current().acme() }
 
-// AccountURL returns the account's.
+// AccountURL returns the URL of the account.
 func (c *CA) AccountURL() string { return c.acme().Location }
 
 // Thumbprint returns the digest of the account key (RFC 7638).
@@ -109,7 +108,7 @@ func (a *account) save() error {
 	return store.Write(filepath.Join(a.dir, accountName), &a.file)
 }
 
-// loadAccount returns nil if there is none.
+// loadAccount returns the account on disk, nil if there is none.
 func (c *CA) loadAccount() (*account, error) {
 	a := &account{dir: c.accountDir()}
 	file, err := readAccountFile(a.dir)
@@ -151,8 +150,8 @@ func readAccountKey(path string) (crypto.Signer, error) {
 	return key, nil
 }
 
-// Ready makes sure that there is an account: the one on disk, else a new one, which it
-// reports. It is called before anything is ordered.
+// Ready makes sure that there is an account: the one on disk, or a new one, which it reports.
+// Callers call it before they order.
 func (c *CA) Ready(ctx context.Context) (made bool, err error) {
 	if c.current() != nil {
 		return false, nil
@@ -197,7 +196,7 @@ func (c *CA) lockAccount() (unlock func(), err error) {
 	if unlock, err = lockedfile.MutexAt(lock).Lock(); err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(lock, 0o600); err != nil { // the library leaves that to the umask
+	if err := os.Chmod(lock, 0o600); err != nil { // the library leaves the mode to the umask
 		unlock()
 		return nil, err
 	}
@@ -231,7 +230,7 @@ func (c *CA) createAccount(ctx context.Context, dir *acme.Directory) (*account, 
 	return a, a.save()
 }
 
-// keepKey reads the key at path, or makes one there that survives a power cut.
+// keepKey reads the key at path, or writes a new one there that survives a power cut.
 func keepKey(path string) (crypto.Signer, error) {
 	key, err := readAccountKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -256,7 +255,7 @@ func writeNewKey(path string) (crypto.Signer, error) {
 	return key, state.WriteDurable(path, data, 0o600)
 }
 
-// agree returns the URL of the terms that were agreed to, "" if there are none.
+// agree returns the URL of the terms that the user agreed to, "" if there are none.
 func (c *CA) agree(terms string) (string, error) {
 	o := c.options.Account
 	if terms == "" || o.AgreeTerms {
@@ -340,7 +339,7 @@ func (c *CA) onDisk() error {
 	return nil
 }
 
-// Existing makes sure of an account that is there already.
+// Existing makes sure of an account that exists already.
 func (c *CA) Existing(ctx context.Context) error {
 	if err := c.onDisk(); err != nil {
 		return err
@@ -351,7 +350,7 @@ func (c *CA) Existing(ctx context.Context) error {
 	return nil
 }
 
-// take makes the next key the account's.
+// take makes the next key the account's key.
 func (a *account) take(key crypto.Signer) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -359,8 +358,7 @@ func (a *account) take(key crypto.Signer) error {
 	return os.Rename(filepath.Join(a.dir, nextKey), filepath.Join(a.dir, accountKey))
 }
 
-// finishRollover finds out which key the CA knows after a rollover that was
-// killed.
+// finishRollover finds out which key the CA knows after somebody killed a rollover.
 func (c *CA) finishRollover(ctx context.Context, a *account) error {
 	next, err := readAccountKey(filepath.Join(a.dir, nextKey))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -382,14 +380,14 @@ func (c *CA) finishRollover(ctx context.Context, a *account) error {
 	return a.take(next)
 }
 
-// LockSerial makes an order the only one whose challenges are looked at by the CA (compat
-// "serial"), among all processes on this state directory.
+// LockSerial makes an order the only one whose challenges the CA looks at (compat "serial"),
+// among all processes on this state directory.
 func (c *CA) LockSerial(ctx context.Context) (unlock func(), err error) {
 	return store.LockWait(ctx, filepath.Join(c.accountDir(), ".serial"), func() {})
 }
 
-// registerAgain makes the account anew with the same key, where the CA has lost
-// it. The terms were agreed to.
+// registerAgain makes the account again with the same key if the CA has lost it. The user has
+// agreed to the terms before.
 func (c *CA) registerAgain(ctx context.Context) error {
 	dir, err := c.Directory(ctx)
 	if err != nil {

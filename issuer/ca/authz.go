@@ -23,8 +23,8 @@ func (c *CA) Authorization(ctx context.Context, url string) (authz acme.Authoriz
 	return authz, err
 }
 
-// Look is Authorization for a caller that looks again: a hiccup of the CA counts as pending.
-// It returns how long the CA asks to wait.
+// Look is Authorization for a caller that polls: a temporary failure of the CA counts as
+// pending. It also returns how long the CA asks to wait.
 func (c *CA) Look(ctx context.Context, url string) (authz acme.Authorization, after time.Duration, err error) {
 	ctx, x := withExchange(ctx, nil)
 	authz, err = c.Authorization(ctx, url)
@@ -43,10 +43,10 @@ func (c *CA) Accept(ctx context.Context, url string) error {
 	})
 }
 
-// ChallengeType is the only one for addresses (RFC 8823, Section 5.2).
+// ChallengeType is the only challenge type for addresses (RFC 8823, Section 5.2).
 const ChallengeType = "email-reply-00"
 
-// maxToken bounds token-part2, in characters. RFC 8823, Section 3, item 4, wants 22.
+// maxToken bounds token-part2, in characters. RFC 8823, Section 3, item 4, requires 22.
 const maxToken = 256
 
 var token = regexp.MustCompile(`^[A-Za-z0-9_-]+=*$`)
@@ -54,8 +54,8 @@ var token = regexp.MustCompile(`^[A-Za-z0-9_-]+=*$`)
 // IsToken reports whether s is base64url.
 func IsToken(s string) bool { return token.MatchString(s) }
 
-// Challenge returns the challenge for mail of an authorization, with a token and a sender
-// that can go into mail.
+// Challenge returns the mail challenge of an authorization, with a token and a sender that
+// are fit for a mail.
 func Challenge(authz acme.Authorization, email string) (*acme.Challenge, error) {
 	n := slices.IndexFunc(authz.Challenges, func(ch acme.Challenge) bool { return ch.Type == ChallengeType })
 	if n < 0 {

@@ -1,6 +1,6 @@
-// Package ca is one CA over ACME (RFC 8555, RFC 8823), and our account there: it asks, waits
-// as long as the CA asks to, and puts the CA's words into errors. The lessons about a CA
-// are with its account.
+// Package ca is one CA over ACME (RFC 8555, RFC 8823), and our account there: it sends
+// requests, waits as long as the CA asks, and puts the CA's words into errors. It keeps what
+// it learned about a CA beside the account.
 package ca
 
 import (
@@ -23,12 +23,11 @@ type Options struct {
 	Disk    *store.Disk
 	Version string // of the program, for User-Agent
 	Account AccountOptions
-	Note    func(text string) // told what a user may want to know
-	Trace   func(text string) // told of each request
+	Note    func(text string) // receives what a user may want to know
+	Trace   func(text string) // receives each request
 }
 
-// Settings say how to deal with one CA, where an order does not. Empty fields mean the
-// default.
+// Settings say how to deal with one CA if an order does not. Empty fields mean the default.
 type Settings struct {
 	TokenJoin string // auto | string | bytes
 	Trigger   string // auto | reply | post
@@ -40,12 +39,12 @@ type Settings struct {
 // CA is one CA and our account there.
 type CA struct {
 	Server   string   // URL of the directory
-	Settings Settings // what the configuration file says of it
+	Settings Settings // from the configuration file
 	options  Options
 	client   *acme.Client
 	http     *http.Client
 
-	dirMu sync.Mutex // held while the directory is asked for
+	dirMu sync.Mutex // held during the request for the directory
 	dir   *acme.Directory
 
 	mu      sync.Mutex
@@ -54,9 +53,8 @@ type CA struct {
 	limits  map[string]*limit
 }
 
-// New returns the CA with that directory, without a request to it. Its
-// roots are the system's and those in bundles, which add up, since each may be the one that
-// a CA needs; "" adds none.
+// New returns the CA with that directory, without a request to it. It trusts the system's
+// roots and all those in bundles, since the CA may need any of them; "" adds none.
 func New(server string, bundles []string, settings Settings, o Options) (*CA, error) {
 	if err := CheckServer(server); err != nil {
 		return nil, err
@@ -67,13 +65,13 @@ func New(server string, bundles []string, settings Settings, o Options) (*CA, er
 	}
 	return &CA{Server: server, Settings: settings, options: o, http: hc, limits: map[string]*limit{}, client: &acme.Client{
 		Directory: server, HTTPClient: hc, UserAgent: userAgent(o.Version),
-		PollTimeout: time.Nanosecond, // finalize once: we poll ourselves
+		PollTimeout: time.Nanosecond, // acmez finalizes once; we poll
 	}}, nil
 }
 
 func (c *CA) now() time.Time { return c.options.Disk.Now() }
 
-// CheckServer refuses what is not the https URL of a directory.
+// CheckServer refuses anything but the https URL of a directory.
 func CheckServer(server string) error {
 	if !https.URL(server) {
 		return failure.In("server", failure.Usage("give the https URL of an ACME directory", "%q is not an https URL", server))
@@ -81,7 +79,7 @@ func CheckServer(server string) error {
 	return nil
 }
 
-// Directory returns the CA's directory, asked for once.
+// Directory returns the CA's directory, which it requests once.
 func (c *CA) Directory(ctx context.Context) (*acme.Directory, error) {
 	c.dirMu.Lock()
 	defer c.dirMu.Unlock()
@@ -103,8 +101,7 @@ func (c *CA) Directory(ctx context.Context) (*acme.Directory, error) {
 	return c.dir, nil
 }
 
-// Compat reports whether a workaround is asked for, by an order's list or else by the
-// settings.
+// Compat reports whether an order's list, or otherwise the settings, ask for a workaround.
 func (c *CA) Compat(list []string, word string) bool {
 	if list == nil {
 		list = c.Settings.Compat

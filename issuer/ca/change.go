@@ -15,8 +15,8 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 )
 
-// AccountInfo is what there is to know of an account and its CA. The field names
-// of its JSON are stable.
+// AccountInfo is what is known about an account and its CA. The field names of its JSON are
+// stable.
 type AccountInfo struct {
 	Server     string            `json:"server"`
 	URL        string            `json:"url"`
@@ -33,7 +33,7 @@ type AccountInfo struct {
 	Learned    LearnedInfo       `json:"learned"`
 }
 
-// LearnedInfo is what the CA has taught; the rest is empty.
+// LearnedInfo is what we learned about the CA; other fields are empty.
 type LearnedInfo struct {
 	MailAfterPost bool   `json:"mail_after_post,omitempty"`
 	Settle        string `json:"settle,omitempty"` // a duration
@@ -97,7 +97,7 @@ func (c *CA) change(ctx context.Context, what string, into acme.Account) error {
 	})
 }
 
-// SetContact changes where the CA may reach the account's holder (RFC 8555, Section 7.3.2).
+// SetContact changes the contact addresses of the account (RFC 8555, Section 7.3.2).
 func (c *CA) SetContact(ctx context.Context, addrs []string) error {
 	contact, err := cert.ParseAddresses(addrs)
 	if err != nil {
@@ -111,7 +111,7 @@ func (c *CA) SetContact(ctx context.Context, addrs []string) error {
 	return a.save()
 }
 
-// ResetLearned forgets what the CA has taught. That is ours alone: the CA is not asked.
+// ResetLearned forgets what we learned about the CA, without asking it.
 func (c *CA) ResetLearned() error {
 	if err := c.onDisk(); err != nil {
 		return err
@@ -120,8 +120,8 @@ func (c *CA) ResetLearned() error {
 	return a.learn(func(learned) learned { return learned{} })
 }
 
-// Deactivate ends the account for good (RFC 8555, Section 7.3.6). Its files are kept aside,
-// since its key may be asked for; the next order makes a new account.
+// Deactivate ends the account for good (RFC 8555, Section 7.3.6). It keeps the files aside,
+// since somebody may ask for the key; the next order makes a new account.
 func (c *CA) Deactivate(ctx context.Context) (keptAt string, err error) {
 	err = c.change(ctx, "deactivating the account", acme.Account{Status: acme.StatusDeactivated})
 	if err != nil && !goneAccount(err) {
@@ -135,13 +135,13 @@ func (c *CA) Deactivate(ctx context.Context) (keptAt string, err error) {
 	return keptAt, os.Rename(dir, keptAt)
 }
 
-// goneAccount: the CA has deactivated or forgotten it already.
+// goneAccount reports whether the CA has deactivated or forgotten the account already.
 func goneAccount(err error) bool {
 	return isProblem(err, acme.ProblemTypeAccountDoesNotExist) || isProblem(err, acme.ProblemTypeUnauthorized)
 }
 
-// Rollover changes the account's key (RFC 8555, Section 7.3.5). It refuses while
-// orders are in flight: their replies are made with the thumbprint of the old one.
+// Rollover changes the account's key (RFC 8555, Section 7.3.5). It refuses while orders are
+// in flight, since their replies depend on the old key's thumbprint.
 func (c *CA) Rollover(ctx context.Context) error {
 	if err := c.Existing(ctx); err != nil {
 		return err
@@ -150,7 +150,7 @@ func (c *CA) Rollover(ctx context.Context) error {
 		return err
 	}
 	a := c.current()
-	// Both keys are on disk before the CA decides: one of them is the account's.
+	// Both keys are on disk before the CA decides which one is the account's.
 	key, err := writeNewKey(filepath.Join(a.dir, nextKey))
 	if err != nil {
 		return store.Error(a.dir, err)

@@ -20,10 +20,10 @@ import (
 // requestTimeout bounds one HTTP request from dial to the end of the body.
 const requestTimeout = 30 * time.Second
 
-// maxBody bounds an answer of the CA. A chain of certificates is some KiB.
+// maxBody bounds an answer of the CA, in bytes. A chain of certificates has some KiB.
 const maxBody = 4 << 20
 
-// userAgent is what CAs see of us (RFC 8555, Section 6.1, requires one).
+// userAgent returns our User-Agent, which RFC 8555, Section 6.1 requires.
 func userAgent(version string) string {
 	version = strings.Trim(version, "()")
 	if version == "" {
@@ -32,8 +32,8 @@ func userAgent(version string) string {
 	return "postseal/" + version + " (+https://www.rfc-editor.org/rfc/rfc8823)"
 }
 
-// newHTTPClient returns a client that speaks https only, trusts the system's roots and
-// those in the files bundles ("" for none), and tells log of each request.
+// newHTTPClient returns a client that speaks https only, trusts the system's roots and those
+// in the files bundles ("" for none), and reports each request to log.
 func newHTTPClient(bundles []string, agent string, log func(string)) (*http.Client, error) {
 	base, err := https.NewTransport(bundles...)
 	if err != nil {
@@ -43,11 +43,11 @@ func newHTTPClient(bundles []string, agent string, log func(string)) (*http.Clie
 	return &http.Client{Timeout: requestTimeout, CheckRedirect: redirected, Transport: &transport{base: base, agent: agent, log: log}}, nil
 }
 
-// maxRedirects bounds how far a request is sent on.
+// maxRedirects bounds how many redirects a request follows.
 const maxRedirects = 3
 
-// redirected lets the redirect itself be the answer where there is nothing to follow: a
-// signed request is for its own URL and no other (RFC 8555, Section 6.4).
+// redirected returns a redirect as the answer if the request must not follow it: a signed
+// request is for its own URL only (RFC 8555, Section 6.4).
 func redirected(_ *http.Request, via []*http.Request) error {
 	if via[0].Method == http.MethodPost || len(via) > maxRedirects {
 		return http.ErrUseLastResponse
@@ -55,13 +55,12 @@ func redirected(_ *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// answer is what a caller wants to know of the last HTTP answer to a call and acmez does not
-// tell.
+// answer is the part of the last HTTP answer to a call that acmez hides.
 type answer struct {
 	status int
-	wait   time.Duration // how long the server asks to wait; 0 if it does not
-	words  string        // why, if it puts us off
-	silent error         // it did not answer in time
+	wait   time.Duration // how long the server asks to wait; 0 if it does not ask
+	words  string        // why, if the server puts us off
+	silent error         // the server did not answer in time
 }
 
 // putsOff reports whether an answer means "not now". A 503 without Retry-After is a
@@ -70,7 +69,7 @@ func (a answer) putsOff() bool {
 	return a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable && a.wait > 0
 }
 
-// exchange is a call that is watched.
+// exchange watches a call.
 type exchange struct {
 	mu   sync.Mutex
 	last answer
@@ -79,8 +78,8 @@ type exchange struct {
 
 type exchangeKey struct{}
 
-// withExchange returns the exchange that the caller watches already, emptied, or
-// a new one. An answer that puts us off calls stop, if there is one.
+// withExchange returns the exchange that the caller watches already, emptied, or a new one.
+// An answer that puts us off calls stop, if there is one.
 func withExchange(ctx context.Context, stop func()) (context.Context, *exchange) {
 	x, ok := ctx.Value(exchangeKey{}).(*exchange)
 	if !ok {
@@ -93,14 +92,14 @@ func withExchange(ctx context.Context, stop func()) (context.Context, *exchange)
 	return ctx, x
 }
 
-// answer returns the last one.
+// answer returns the last answer.
 func (x *exchange) answer() answer {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.last
 }
 
-// set keeps an answer, and ends the call if that puts us off or did not come in time.
+// set keeps an answer, and ends the call if the answer puts us off or did not arrive in time.
 func (x *exchange) set(a answer) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -120,11 +119,12 @@ func Busy(ctx context.Context) bool {
 	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
 }
 
-// answerOf reads what a caller wants to know, and the words of one that puts us off.
+// answerOf reads what a caller wants to know from an answer, and the words of one that puts
+// us off.
 func answerOf(resp *http.Response) answer {
 	a := answer{status: resp.StatusCode, wait: retryAfter(resp.Header, time.Now())}
 	if a.putsOff() {
-		body, _ := io.ReadAll(resp.Body) // as far as it comes
+		body, _ := io.ReadAll(resp.Body) // as much of it as arrives
 		resp.Body.Close()
 		resp.Body = io.NopCloser(bytes.NewReader(body))
 		a.words = wordsOf(resp, body)
@@ -132,7 +132,7 @@ func answerOf(resp *http.Response) answer {
 	return a
 }
 
-// silentError is a server that takes connections and does not answer.
+// silentError means that a server takes connections and does not answer.
 type silentError struct{ error }
 
 func (silentError) Error() string { return "no answer within " + requestTimeout.String() }
@@ -200,7 +200,7 @@ type limitedBody struct {
 	io.Closer
 }
 
-// tell logs a request without its body: that is where tokens and keys are.
+// tell logs a request without its body, which may hold tokens and keys.
 func (t *transport) tell(req *http.Request, resp *http.Response, err error, took time.Duration) {
 	if t.log == nil {
 		return
@@ -214,18 +214,18 @@ func (t *transport) tell(req *http.Request, resp *http.Response, err error, took
 
 type downloadKey struct{}
 
-// forDownload keeps acmez at the one chain that it is asked for. On its own it would
-// follow each Link to other chains and to issuers, however many a CA names, and ask for
-// the renewal window, three times with pauses of seconds where the CA fails to answer. The
-// chain is whole (RFC 8555, Section 9.1), and we ask for the window when we want to know.
+// forDownload limits acmez to the one chain that we request. On its own it would follow each
+// Link to other chains and to issuers, however many a CA names, and ask for the renewal
+// window, three times with pauses of seconds if the CA fails to answer. The chain is whole
+// (RFC 8555, Section 9.1), and we ask for the window when we want to know it.
 func forDownload(ctx context.Context) context.Context {
 	return context.WithValue(ctx, downloadKey{}, true)
 }
 
 func followsLinks(ctx context.Context) bool { return ctx.Value(downloadKey{}) == nil }
 
-// cannedWindow answers a request for the renewal window with one that acmez takes. It is
-// the one thing that acmez downloads.
+// cannedWindow answers a request for the renewal window with one that acmez accepts. With
+// forDownload, that is its only GET.
 func cannedWindow(req *http.Request) *http.Response {
 	if followsLinks(req.Context()) || req.Method != http.MethodGet {
 		return nil

@@ -11,19 +11,19 @@ import (
 	"github.com/rogpeppe/go-internal/lockedfile"
 )
 
-// learned is what a CA has taught us about itself, and what "after" made of it. RFC 8823
-// leaves open when the challenge mail is sent and when the CA looks for the reply, and
-// posting too early is fatal at some CAs.
+// learned is what we learned about a CA; "after" derives it. RFC 8823 leaves open when the CA
+// sends the challenge mail and when it looks for the reply, and posting too early is fatal at
+// some CAs.
 type learned struct {
-	// MailAfterPost: the mail comes only after POST {} to the challenge.
+	// MailAfterPost means that the CA mails only after POST {} to the challenge.
 	MailAfterPost bool `json:"mail-after-post,omitempty"`
-	// Settle is the pause between reply and POST to begin with; nil for the default.
+	// Settle is the first pause between reply and POST; nil for the default.
 	Settle *store.Duration `json:"settle,omitempty"`
-	// Worked: with that pause an authorization became valid.
+	// Worked means that an authorization became valid with that pause.
 	Worked bool `json:"settle-worked,omitempty"`
 	// TooShort is the last pause that was too short.
 	TooShort *tooShort `json:"too-short,omitempty"`
-	// Join is how the tokens of the last reply that the CA accepted were joined.
+	// Join is how the tokens of the last accepted reply were joined.
 	Join string `json:"join,omitempty"`
 }
 
@@ -36,38 +36,39 @@ type tooShort struct {
 const (
 	minSettle = 100 * time.Millisecond
 	maxSettle = 2 * time.Minute
-	// tooSoon: an authorization that turns invalid so soon after the POST was
-	// looked at before the reply had arrived.
+	// tooSoon bounds the time from the POST to an invalid authorization that the CA looked
+	// at before the reply had arrived.
 	tooSoon = 30 * time.Second
 	// remembered is how long a longer pause is kept: mail servers are slow for a day.
 	remembered = 30 * 24 * time.Hour
 )
 
-// Outcome is how an authorization ended, and all that can be learned from.
+// Outcome is the end of an authorization, with all that we can learn from it.
 type Outcome struct {
 	Valid    bool
-	Reason   string        // why it is invalid, if the CA says so
+	Reason   string        // why it is invalid, if the CA says
 	Ordered  time.Time     // when
-	Mailed   time.Time     // when the mail half had the challenge; zero if it never came
-	Posted   time.Time     // when the CA was told to look; zero if it was not
+	Mailed   time.Time     // when the mail half had the challenge; zero if it never arrived
+	Posted   time.Time     // when we told the CA to look; zero if we did not
 	Ended    time.Time     // when
-	Settle   time.Duration // the pause between reply and POST, below 0 if this run did not make it
+	Settle   time.Duration // the pause between reply and POST, negative if this run did not make it
 	Given    bool          // that pause was a setting
 	Join     string        // how the tokens were joined
-	Patience time.Duration // without a mail for so long we POST
+	Patience time.Duration // how long we wait for a mail before we POST without one
 
-	unsure bool // a setting joins them otherwise than we would
+	unsure bool // a setting joins them differently from our own choice
 }
 
-// after returns what is known after an outcome. An outcome teaches only what it proves:
+// after returns what we know after an outcome. An outcome teaches only what it proves:
 //
-//   - A valid one: this join works; a pause that was waited in full is long enough; a mail
-//     that came before the POST needs none; one that came after it, and not in all our
-//     patience before it, does.
-//   - One that turned invalid within seconds of the POST, for no reason that the CA names
-//     but that it saw no reply: it looked too early. It has to be told later: after the
-//     mail, if that had not come, else after twice the pause.
-//   - Any other invalid one, and one whose join nobody knows to be right: nothing.
+//   - A valid one: this join works; a pause waited in full is long enough; a mail that
+//     arrived before the POST does not need one; a mail that arrived after it, although we
+//     waited our full patience before, does.
+//   - One that turned invalid within seconds of the POST, if the CA gives no reason other
+//     than a missing reply: the CA looked too early. Next time we POST later: after the mail,
+//     if that had not arrived, or else after twice the pause.
+//   - Any other invalid one, and one with a join of which nobody knows whether it is right:
+//     nothing.
 func (l learned) after(o Outcome) learned {
 	l = l.at(o.Ended)
 	switch {
@@ -116,7 +117,7 @@ func (o Outcome) lookedTooEarly(provenJoin string) bool {
 	return !o.Posted.IsZero() && o.Ended.Sub(o.Posted) < tooSoon && !named && (!o.unsure || o.Join == provenJoin)
 }
 
-// at forgets a longer pause that was learned too long ago.
+// at forgets a longer pause that is too old.
 func (l learned) at(now time.Time) learned {
 	if l.TooShort != nil && now.Sub(l.TooShort.At) > remembered {
 		l.TooShort = nil
@@ -127,7 +128,7 @@ func (l learned) at(now time.Time) learned {
 	return l
 }
 
-// Settle returns the pause that is known to be long enough, else the default.
+// settle returns the pause that is known to be long enough, or the default.
 func (l learned) settle() time.Duration {
 	if l.Settle == nil {
 		return defaultSettle
@@ -135,8 +136,8 @@ func (l learned) settle() time.Duration {
 	return time.Duration(*l.Settle)
 }
 
-// trial returns half of a pause that was long enough, for one order at a time to try; 0
-// if there is nothing to try. A pause that was too short lately is not tried again.
+// trial returns half of a pause that was long enough, for one order at a time to try; 0 if
+// there is nothing to try. It does not retry a pause that was too short lately.
 func (l learned) trial() time.Duration {
 	half := max(l.settle()/2, minSettle)
 	if !l.Worked || half >= l.settle() || l.TooShort != nil && half <= time.Duration(l.TooShort.Settle) {
@@ -185,8 +186,8 @@ func (c *CA) autoJoin() string {
 	return "string"
 }
 
-// Trigger returns when to POST: the setting, else that of the configuration, else what this
-// CA has taught.
+// Trigger returns when to POST: the setting, or the configuration's, or what we learned about
+// this CA.
 func (c *CA) Trigger(setting string) string {
 	when := cmp.Or(setting, c.Settings.Trigger, "auto")
 	if when == "auto" && c.account.learned(c.now()).MailAfterPost {
@@ -195,11 +196,11 @@ func (c *CA) Trigger(setting string) string {
 	return when
 }
 
-// defaultSettle is the pause between our reply and the POST at a CA that has
-// taught nothing.
+// defaultSettle is the pause between our reply and the POST at a CA about which we have
+// learned nothing.
 const defaultSettle = 2 * time.Second
 
-// Settle returns that pause, and whether it is a setting.
+// Settle returns that pause, and reports whether it is a setting.
 func (c *CA) Settle(setting *store.Duration) (pause time.Duration, given bool) {
 	if setting != nil {
 		return time.Duration(*setting), true
@@ -210,8 +211,7 @@ func (c *CA) Settle(setting *store.Duration) (pause time.Duration, given bool) {
 	return c.account.learned(c.now()).settle(), false
 }
 
-// Learn draws the conclusions from the end of an authorization, and reports whether the CA
-// looked too early.
+// Learn learns from the end of an authorization, and reports whether the CA looked too early.
 func (c *CA) Learn(o Outcome) (tooEarly bool, err error) {
 	o.unsure = o.Join != c.autoJoin()
 	err = c.current().learn(func(l learned) learned {
@@ -221,8 +221,8 @@ func (c *CA) Learn(o Outcome) (tooEarly bool, err error) {
 	return tooEarly, err
 }
 
-// Trial lets one order at a time halve a pause that was long enough before: what it costs if
-// that is too short is another order, and only one. The pause is 0 if this is not that order.
+// Trial lets one order at a time halve a pause that was long enough before: if half is too
+// short, only this order has to be repeated. The pause is 0 for all other orders.
 func (c *CA) Trial() (pause time.Duration, end func()) {
 	a := c.current()
 	if pause = a.learned(c.now()).trial(); pause == 0 {

@@ -15,9 +15,9 @@ import (
 	"postseal/internal/https"
 )
 
-// NewOrder sends an order (RFC 8555, Section 7.4). A CA that takes the former certificate as
-// replaced already gets the order without it (RFC 9773, Section 5); one that has forgotten
-// the account gets that again.
+// NewOrder sends an order (RFC 8555, Section 7.4). If the CA says that the former certificate
+// is replaced already, it orders without it (RFC 9773, Section 5); if the CA has forgotten
+// the account, it registers that again.
 func (c *CA) NewOrder(ctx context.Context, order acme.Order) (placed acme.Order, err error) {
 	if err := c.checkProfile(ctx, order.Profile); err != nil {
 		return placed, err
@@ -62,8 +62,8 @@ func (c *CA) checkProfile(ctx context.Context, name string) error {
 		Host(c.Server), name, slices.Sorted(maps.Keys(dir.Meta.Profiles))))
 }
 
-// refusesReplaces: besides alreadyReplaced (409), CAs say in words of their own
-// that they do not know the former certificate.
+// refusesReplaces reports whether the CA does not accept the former certificate: besides
+// alreadyReplaced (409), CAs say so in words of their own.
 func refusesReplaces(err error) bool {
 	p, ok := ProblemOf(err)
 	return ok && p.Status < http.StatusInternalServerError && p.Type != acme.ProblemTypeAccountDoesNotExist
@@ -84,8 +84,8 @@ func (c *CA) OrderNow(ctx context.Context, order acme.Order) (acme.Order, error)
 	return c.client.GetOrder(ctx, c.acme(), order)
 }
 
-// Judged returns an order as soon as it is not pending any more: a CA may need a moment to
-// see that all authorizations are valid.
+// Judged returns an order as soon as it is no longer pending: a CA may need a moment to see
+// that all authorizations are valid.
 func (c *CA) Judged(ctx context.Context, order acme.Order) (acme.Order, error) {
 	err := c.Poll(ctx, "reading the order", func(ctx context.Context) (err error) {
 		order, err = c.OrderNow(ctx, order)
@@ -97,11 +97,11 @@ func (c *CA) Judged(ctx context.Context, order acme.Order) (acme.Order, error) {
 	return order, err
 }
 
-// Finalizing is the request that hands a CA the CSR.
+// Finalizing is the request that sends a CA the CSR.
 const Finalizing = "finalizing"
 
-// FinalizeNow sends the CSR. An order that is not ready any more was taken: any error is
-// then what acmez makes of an order not yet valid.
+// FinalizeNow sends the CSR. If the order is no longer ready afterwards, the CA accepted the
+// CSR, and any error is acmez's complaint that the order is not valid yet.
 func (c *CA) FinalizeNow(ctx context.Context, order acme.Order, csr []byte) (acme.Order, error) {
 	next, err := c.client.FinalizeOrder(ctx, c.acme(), order, csr)
 	if err != nil && next.Status == acme.StatusReady {
@@ -110,7 +110,7 @@ func (c *CA) FinalizeNow(ctx context.Context, order acme.Order, csr []byte) (acm
 	return next, nil
 }
 
-// Download fetches the certificate of an order and its chain, as the CA wrote it.
+// Download returns the certificate of an order and its chain, as the CA wrote it.
 func (c *CA) Download(ctx context.Context, order acme.Order) (text []byte, err error) {
 	err = c.Poll(forDownload(ctx), "downloading the certificate", func(ctx context.Context) error {
 		chains, err := c.client.GetCertificateChain(ctx, c.acme(), order.Certificate)
@@ -122,8 +122,8 @@ func (c *CA) Download(ctx context.Context, order acme.Order) (text []byte, err e
 	return text, err
 }
 
-// GiveUp deactivates the pending authorizations of an order at the CA (RFC
-// 8555, Section 7.5.2), and returns how many there were.
+// GiveUp deactivates the pending authorizations of an order at the CA (RFC 8555, Section
+// 7.5.2), and returns their number.
 func (c *CA) GiveUp(ctx context.Context, url string) (n int, err error) {
 	order, err := c.Order(ctx, url)
 	if err != nil {
@@ -150,8 +150,8 @@ func (c *CA) GiveUp(ctx context.Context, url string) (n int, err error) {
 	return n, nil
 }
 
-// Revoke revokes a certificate (RFC 8555, Section 7.6), signed by its key or, if that is
-// nil, by the account. It reports whether it was revoked already.
+// Revoke revokes a certificate (RFC 8555, Section 7.6), signed by its key or, if that is nil,
+// by the account's. It reports whether the certificate was revoked already.
 func (c *CA) Revoke(ctx context.Context, leaf *x509.Certificate, key crypto.Signer, reason int) (already bool, err error) {
 	what, signer := revokingWith, acme.Account{}
 	if key == nil {

@@ -11,12 +11,12 @@ import (
 	"postseal/issuer/store"
 )
 
-// patience is how long to wait for a CA that asks to wait, where no setting says it.
+// patience is how long we wait for a CA that asks us to wait, if no setting says so.
 const patience = 30 * time.Minute
 
-// do makes one request. A CA that says "not now" (429, or 503 with Retry-After) is
-// waited for as long as it says, if the deadline allows: a limit slows down and does
-// not fail. All orders at this CA wait with it, and none elsewhere.
+// do makes one request. If the CA says "not now" (429, or 503 with Retry-After), it waits as
+// long as the CA asks, if the deadline allows: a rate limit delays but is not a failure. All
+// orders at this CA wait with it, and no others.
 func (c *CA) do(ctx context.Context, what string, request func(context.Context) error) error {
 	if _, ok := ctx.Deadline(); ok {
 		return c.doUntil(ctx, what, request)
@@ -63,14 +63,14 @@ func (c *CA) doUntil(ctx context.Context, what string, request func(context.Cont
 	}
 }
 
-// allows reports whether the deadline leaves so much time.
+// allows reports whether the deadline leaves enough time to wait.
 func allows(ctx context.Context, wait time.Duration) bool {
 	deadline, ok := ctx.Deadline()
 	return !ok || time.Until(deadline) >= wait
 }
 
-// putOff returns how long to wait for a CA that says "not now", and says so in the
-// CA's words; or an error if that is too long.
+// putOff returns how long to wait for a CA that says "not now", and reports that in the CA's
+// words; or an error if that is too long.
 func (c *CA) putOff(ctx context.Context, says string, asked, pause time.Duration) (time.Duration, error) {
 	wait, how := asked, "waiting "+store.Duration(asked).String()+" as it asks"
 	if asked == 0 {
@@ -90,9 +90,9 @@ func tooLong(says string, asked time.Duration) error {
 	return failure.Later("run the same command again then", "%s; it asks to wait %s, which is longer than the timeout allows", says, store.Duration(asked).String())
 }
 
-// limit is a CA that takes no more of one kind of request for longer than orders wait. After
-// some such answers in a row the others do not ask either; not after the first, which may be
-// about one domain.
+// limit is a CA that accepts no more of one kind of request for longer than orders wait.
+// After several such answers in a row the other orders do not ask either; not after the
+// first, which may concern one domain.
 type limit struct {
 	says  string
 	asked time.Duration
@@ -126,19 +126,19 @@ func (l *limit) err(ctx context.Context) error {
 	return tooLong(l.says, l.asked)
 }
 
-// LimitError is a CA that takes no more orders for now.
+// LimitError means that a CA accepts no more orders for now.
 type LimitError struct{ text string }
 
 func (e *LimitError) Error() string { return e.text }
 
-// shortPause is how long an order that a limit ends waits for the CA all the same: a CA may
-// be asked too fast, and then does not mean how many orders it takes.
+// shortPause is how long an order waits for the CA although a limit would end it: the CA may
+// only mean that requests arrive too fast.
 const shortPause = time.Minute
 
 type limitKey struct{}
 
-// EndAtLimit makes a limit of the CA (429) the end of a request with that context, a
-// *LimitError, in place of a pause.
+// EndAtLimit makes a limit of the CA (429) end a request with that context, as a *LimitError,
+// instead of pausing it.
 func EndAtLimit(ctx context.Context) context.Context { return context.WithValue(ctx, limitKey{}, true) }
 
 func endsAtLimit(ctx context.Context) bool { return ctx.Value(limitKey{}) != nil }
@@ -151,7 +151,7 @@ func (c *CA) pause(d time.Duration) {
 	}
 }
 
-// waitTurn waits for what the CA wants all requests to wait for.
+// waitTurn waits as long as the CA asks all requests to wait.
 func (c *CA) waitTurn(ctx context.Context, what string) error {
 	for {
 		c.mu.Lock()
@@ -182,12 +182,12 @@ func pauseFor(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// ErrPending is what a poll returns while there is nothing final yet.
+// ErrPending means that a poll has no final answer yet.
 var ErrPending = errors.New("still pending")
 
-// Poll asks until the answer is final: look returns ErrPending until then. The
-// first pause is 100 ms, each one half as long again up to 10 s, and never
-// shorter than the CA's Retry-After. Transient failures are tried again.
+// Poll asks until the answer is final: look returns ErrPending until then. The first pause is
+// 100 ms, each later one half as long again up to 10 s, and never shorter than the CA's
+// Retry-After. Poll retries after transient failures.
 func (c *CA) Poll(ctx context.Context, what string, look func(context.Context) error) error {
 	p := NewPace()
 	for {
@@ -208,7 +208,7 @@ type Pace struct{ last, most time.Duration }
 
 const firstPoll = 100 * time.Millisecond
 
-// NewPace begins with a short pause.
+// NewPace starts with a short pause.
 func NewPace() *Pace { return &Pace{most: 10 * time.Second} }
 
 // Next returns the next pause, at least as long as the server asked for.

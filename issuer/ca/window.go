@@ -13,9 +13,9 @@ import (
 	"postseal/issuer/store"
 )
 
-// Bounds of Retry-After at renewalInfo, and what holds without one (RFC 9773,
-// Section 4.3.2, recommends limits of one minute and one day). A CA without windows, or
-// one that fails to give one, is asked again too.
+// Bounds of Retry-After at renewalInfo, and the default (RFC 9773, Section 4.3.2, recommends
+// limits of one minute and one day). We also ask a CA again that has no window, or fails to
+// return one.
 const (
 	minWindowAge = time.Minute
 	windowAge    = 6 * time.Hour
@@ -23,8 +23,8 @@ const (
 )
 
 // askAfter returns when to ask again. Certificates of one batch were ordered in the same
-// minute: what is added at random keeps them from being asked for in the same minute
-// ever after.
+// minute: a random addition keeps us from asking for all of them in the same minute ever
+// after.
 func askAfter(now time.Time, again time.Duration) time.Time {
 	if again == 0 {
 		again = windowAge
@@ -36,9 +36,9 @@ func askAfter(now time.Time, again time.Duration) time.Time {
 	return now.UTC().Add(again).Truncate(time.Second)
 }
 
-// AskWindow asks the CA for the window, once, and returns when to ask again: if it does
-// not answer, the certificate's lifetime decides. Any error but a
-// RefusedWindow means that there is no use in asking this CA for the next certificate.
+// AskWindow asks the CA for the window, once, and returns when to ask again: if the CA does
+// not answer, the certificate's lifetime decides. Any error but a RefusedWindow means that it
+// is useless to ask this CA about the next certificate.
 func (c *CA) AskWindow(ctx context.Context, certID string) (w *store.Window, again time.Time, err error) {
 	dir, err := c.Directory(ctx)
 	if err != nil {
@@ -74,7 +74,7 @@ func (c *CA) AskWindow(ctx context.Context, certID string) (w *store.Window, aga
 	return w, askAfter(now, wait), nil
 }
 
-// RefusedWindow is the answer of a CA that has no window for one certificate.
+// RefusedWindow means that a CA has no window for one certificate.
 type RefusedWindow struct{ says string }
 
 func (e RefusedWindow) Error() string { return "renewal information: " + e.says }

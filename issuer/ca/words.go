@@ -23,8 +23,7 @@ import (
 	"postseal/internal/printable"
 )
 
-// problemHints say what to do about a problem document's type (RFC 8555,
-// Section 6.7).
+// problemHints are the next steps for a problem document's type (RFC 8555, Section 6.7).
 var problemHints = map[string]string{
 	acme.ProblemTypeExternalAccountRequired: failure.BindAccount,
 	acme.ProblemTypeUserActionRequired:      "the CA wants something of you first: see its site, then run the same command again",
@@ -50,8 +49,8 @@ const (
 	revokingWith = "revoking with the certificate's key"
 )
 
-// hintsAt win over problemHints: the same type means something else in another place.
-// An empty one says that nobody here knows the next step.
+// hintsAt override problemHints: the same type means something else in another place. An
+// empty one means that the next step is unknown.
 var hintsAt = map[string]map[string]string{
 	making: {
 		acme.ProblemTypeUnauthorized:        "",
@@ -75,10 +74,10 @@ var hintsAt = map[string]map[string]string{
 
 const serverHint = "the CA has trouble of its own: run the same command again later"
 
-// typeInvalidProfile is of draft-ietf-acme-profiles.
+// typeInvalidProfile is defined in draft-ietf-acme-profiles.
 const typeInvalidProfile = acme.ProblemTypeNamespace + "invalidProfile"
 
-// problemHint returns the next step after a refusal, "" if there is none that fits.
+// problemHint returns the next step after a refusal, "" if none fits.
 func (c *CA) problemHint(what string, p acme.Problem) string {
 	if what == making && c.options.Account.EABKid != "" && p.Status < http.StatusInternalServerError &&
 		(p.Type == acme.ProblemTypeUnauthorized || p.Type == acme.ProblemTypeMalformed) {
@@ -129,10 +128,10 @@ func (c *CA) Explain(what string, err error) error {
 	return say(failure.CheckServer, "%s: %s does not answer like an ACME server: %s", what, c.Server, plainly(err))
 }
 
-// serverError is how acmez tells of a failure without a problem document.
+// serverError matches acmez's error for a failure without a problem document.
 var serverError = regexp.MustCompile(`(?s)(HTTP 5\d\d: .*)`)
 
-// notJSON is how acmez says that an answer has the wrong type.
+// notJSON matches acmez's error for an answer of the wrong type.
 var notJSON = regexp.MustCompile(`response Content-Type is (\S*) but target container.*`)
 
 func plainly(err error) string {
@@ -143,7 +142,7 @@ func plainly(err error) string {
 	return printable.Line(strings.TrimSpace(text), maxRaw)
 }
 
-// requestError is a request that failed, in words for people.
+// requestError is a failed request, in words for people.
 type requestError struct {
 	text string
 	err  error
@@ -152,16 +151,16 @@ type requestError struct {
 func (e *requestError) Error() string { return e.text }
 func (e *requestError) Unwrap() error { return e.err }
 
-// Bounds of what is told of a problem document: its subproblems, and each word of the CA
-// in bytes.
+// Bounds of what we show of a problem document: its subproblems, and each word of the CA in
+// bytes.
 const (
 	maxSubproblems = 10
 	MaxWord        = 300
 	maxRaw         = 200 // an answer that is not ACME
 )
 
-// Describe writes a problem document in one line, subproblems included
-// (RFC 8555, Section 6.7.1); those of a subproblem are not.
+// Describe writes a problem document in one line, subproblems included (RFC 8555, Section
+// 6.7.1), but not their own subproblems.
 func Describe(p acme.Problem) string {
 	text := describeOne(p)
 	for n, sub := range p.Subproblems {
@@ -174,7 +173,7 @@ func Describe(p acme.Problem) string {
 	return text
 }
 
-// wordsOf writes what an answer that is not a success says for itself in one line.
+// wordsOf writes in one line what an unsuccessful answer says.
 func wordsOf(resp *http.Response, body []byte) string {
 	var p acme.Problem
 	if json.Unmarshal(body, &p) == nil && p.Detail+p.Title+p.Type != "" {
@@ -188,7 +187,7 @@ func wordsOf(resp *http.Response, body []byte) string {
 	return text
 }
 
-// Quoted writes a word of the CA's so that it shows where it ends.
+// Quoted quotes a word of the CA's, so that its end is visible.
 func Quoted(word string) string { return printable.Line(strconv.Quote(word), MaxWord) }
 
 func describeOne(p acme.Problem) string {
@@ -203,20 +202,19 @@ func describeOne(p acme.Problem) string {
 	return text
 }
 
-// caFault is an answer of the CA from which nothing can come: no other network, time or
-// option makes it better.
+// caFault is an invalid answer of the CA, which no other network, time or option improves.
 type caFault struct{ text string }
 
 func (e *caFault) Error() string { return e.text }
 
 const faultHint = "that is the CA's mistake, or somebody's between: tell the CA's people what it says here"
 
-// Fault returns the error of a CA that breaks the rules in a way that was looked for.
+// Fault returns the error of a CA that breaks a rule which we check.
 func Fault(format string, args ...any) error {
 	return failure.WithHint(&caFault{fmt.Sprintf(format, args...)}, faultHint)
 }
 
-// FaultOf returns what the CA did wrong, nil for all other errors.
+// FaultOf returns the CA's fault, nil for all other errors.
 func FaultOf(err error) error {
 	var found *caFault
 	var clear *https.Error
@@ -244,7 +242,7 @@ func isProblem(err error, kind string) bool {
 	return ok && p.Type == kind
 }
 
-// Untrusted reports whether the certificate of a CA is not trusted.
+// Untrusted reports whether a CA's certificate is not trusted.
 func Untrusted(err error) bool {
 	var verification *tls.CertificateVerificationError
 	var unknown x509.UnknownAuthorityError
@@ -273,18 +271,18 @@ func transient(err error, status int) bool {
 // Hint returns the next step after a problem, "" if none of ours fits.
 func Hint(p acme.Problem) string { return problemHints[p.Type] }
 
-// What CAs write of a reply that they refused.
+// Patterns of what CAs write about a reply that they refused.
 var (
 	blamesSignature = regexp.MustCompile(`(?i)dkim|signature|signed|spf|dmarc`)
 	blamesDigest    = regexp.MustCompile(`(?i)digest|token|thumbprint|key ?auth|hash|response`)
 	sawNoReply      = regexp.MustCompile(`(?i)no (repl(y|ies)|response|answer|mail|email|e-mail)\b|timed? ?out|not (yet )?(been )?(received|arrived|found)`)
 )
 
-// BlamesSignature reports whether the words of a CA are about who signed the reply.
+// BlamesSignature reports whether the words of a CA concern the signature of the reply.
 func BlamesSignature(words string) bool { return blamesSignature.MatchString(words) }
 
-// BlamesDigest reports whether the words of a CA are about the content of the reply.
+// BlamesDigest reports whether the words of a CA concern the content of the reply.
 func BlamesDigest(words string) bool { return blamesDigest.MatchString(words) }
 
-// SawNoReply reports whether a CA looked and found nothing.
+// SawNoReply reports whether a CA looked and found no reply.
 func SawNoReply(words string) bool { return sawNoReply.MatchString(words) }

@@ -24,10 +24,10 @@ const (
 	maxShown        = 200
 )
 
-// ParseAddress reads a mail address as a user types or pastes it and returns it in
-// the form in which it is ordered: without white space or a byte order mark around
-// it, the local part as it is, the domain in A-labels (RFC 9598, Section 3, wants
-// them in certificates). The error has the kind Usage.
+// ParseAddress reads a mail address as a user types or pastes it and returns the form to
+// order: without white space or a byte order mark around it, the local part unchanged, the
+// domain in A-labels (RFC 9598, Section 3, requires them in certificates). The error has the
+// kind Usage.
 func ParseAddress(s string) (string, error) {
 	addr, why := parseAddress(s)
 	if why != "" {
@@ -40,7 +40,7 @@ func badAddress(s, why string) string {
 	return fmt.Sprintf("%s is not a mail address: %s", printable.Line(strconv.Quote(s), maxShown), why)
 }
 
-// parseAddress returns the address, or why it is not one.
+// parseAddress returns the address, or why it is invalid.
 func parseAddress(s string) (addr, why string) {
 	s = strings.TrimFunc(s, func(r rune) bool { return r == byteOrderMark || unicode.IsSpace(r) })
 	if strings.ContainsRune(s, '*') {
@@ -77,8 +77,8 @@ func parseAddress(s string) (addr, why string) {
 	return local + "@" + strings.ToLower(ascii), ""
 }
 
-// IsPlain reports whether the text of a CA is one plain address and nothing else: no name,
-// no list, no line that would begin a header field of its own, nothing to be trimmed.
+// IsPlain reports whether the text of a CA is one plain address and nothing else: no name, no
+// list, no line that would start a header field of its own, nothing to trim.
 func IsPlain(s string) bool {
 	unseen := func(r rune) bool { return r == ' ' || !printable.Is(r) }
 	_, err := ParseAddress(s)
@@ -87,21 +87,21 @@ func IsPlain(s string) bool {
 
 const byteOrderMark = '\ufeff'
 
-// isUnseen reports whether a character leaves nothing on a screen. Two addresses that
-// differ in one look the same, and a certificate for the wrong one is of no use to
-// anybody: so it is refused anywhere. That is all but letters, marks, digits,
-// punctuation, symbols and the space, and those few among them that are drawn as
-// nothing (Unicode's default ignorable code points, and selectors of variants).
+// isUnseen reports whether a character may be invisible on a screen. Two addresses that
+// differ only in one look the same, and a certificate for the wrong one is useless: so none
+// is accepted. Visible are letters, marks, digits, punctuation, symbols and the space, except
+// for those drawn as nothing (Unicode's default ignorable code points, and variation
+// selectors).
 func isUnseen(r rune) bool {
 	return !unicode.IsPrint(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// Typed is an address as typed, and where, such as "line 3".
+// Typed is an address as typed, and its place, such as "line 3".
 type Typed struct{ Text, Where string }
 
-// ParseTyped reads several addresses. An address that occurs twice, if only in another
-// case, is one. One error, of the kind Usage, names the places of all that are no
-// address, so that a list is put right at once: the first twenty of them.
+// ParseTyped reads several addresses. An address that occurs twice, even in another case,
+// counts once. One error, of the kind Usage, names the places of the first twenty invalid
+// ones, so that people can correct the whole list at once.
 func ParseTyped(list []Typed) ([]string, error) {
 	var addrs, bad []string
 	seen := map[string]bool{}
@@ -126,8 +126,8 @@ func ParseTyped(list []Typed) ([]string, error) {
 	return nil, failure.Usage(addressHint, "%s", strings.Join(bad, "; "))
 }
 
-// ParseAddresses is ParseTyped for addresses of a command line, which are counted
-// from 1 where there are several.
+// ParseAddresses is ParseTyped for addresses on a command line, which it counts from 1 if
+// there are several.
 func ParseAddresses(list []string) ([]string, error) {
 	typed := make([]Typed, len(list))
 	for n, s := range list {
@@ -144,14 +144,14 @@ func SameAddresses(a, b []string) bool {
 	return slices.Equal(AddressKeys(a), AddressKeys(b))
 }
 
-// NamesOneOf reports whether addresses name one of those wanted, or none is.
+// NamesOneOf reports whether addresses include one of those wanted, or none is wanted.
 func NamesOneOf(emails, wanted []string) bool {
 	return len(wanted) == 0 || slices.ContainsFunc(emails, func(e string) bool {
 		return slices.ContainsFunc(wanted, func(w string) bool { return state.Key(w) == state.Key(e) })
 	})
 }
 
-// AddressKeys returns what tells mailboxes apart, sorted, each once.
+// AddressKeys returns the keys of the mailboxes, sorted, each once.
 func AddressKeys(addrs []string) []string {
 	keys := make([]string, len(addrs))
 	for i, a := range addrs {

@@ -22,7 +22,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// Formats are those of PKCS#12 containers: modern is AES-256 with PBKDF2-SHA256, legacy
+// Formats are the formats of PKCS#12 containers: modern is AES-256 with PBKDF2-SHA256, legacy
 // is 3DES for old phones and gpgsm.
 var Formats = []string{"modern", "legacy"}
 
@@ -43,9 +43,9 @@ const (
 	PassNone      = "none"      // empty, with a MAC
 )
 
-// Passphrase says how a container is locked. A given one is remembered for
-// renewals in renewal.json, which is 0600 and beside the private key in
-// the clear: it opens nothing there that is not open already.
+// Passphrase says how a container is locked. renewal.json remembers a given one for renewals;
+// it is 0600 and beside the unencrypted private key, so the passphrase opens nothing that is
+// not open already.
 type Passphrase struct {
 	Kind  string `json:"kind,omitempty"`
 	Value string `json:"value,omitempty"` // of a given one
@@ -53,7 +53,7 @@ type Passphrase struct {
 }
 
 // Word returns the passphrase. A generated one stays the same for all renewals of a
-// certificate, whose former one is given ("" for none): its owner has written it down.
+// certificate, since its owner has written it down; former is the previous one ("" for none).
 func (p Passphrase) Word(former string) (string, error) {
 	switch p.Kind {
 	case PassNone:
@@ -95,9 +95,9 @@ func CheckPassphrase(s string) error {
 // errPassphrase means that a passphrase does not open a container.
 var errPassphrase = errors.New("the passphrase does not open it")
 
-// openContainer reads a PKCS#12 file, whoever wrote it: NSS (Thunderbird, Firefox) writes
-// BER, and some write no MAC. The certificate is the one that the key is for, wherever
-// it is. The error is errPassphrase, or says why the container cannot be read.
+// openContainer reads a PKCS#12 file from any program: NSS (Thunderbird, Firefox) writes BER,
+// and some write no MAC. It returns the certificate that matches the key, wherever it is. The
+// error is errPassphrase, or says why the container is unreadable.
 func openContainer(data []byte, passphrase string) (*x509.Certificate, crypto.Signer, error) {
 	key, first, rest, err := pkcs12.DecodeChain(data, passphrase)
 	if err != nil && !errors.Is(err, pkcs12.ErrIncorrectPassword) {
@@ -112,7 +112,7 @@ func openContainer(data []byte, passphrase string) (*x509.Certificate, crypto.Si
 	case err != nil && (strings.HasSuffix(err.Error(), "private key missing") || strings.HasSuffix(err.Error(), "certificate missing")):
 		return nil, nil, errors.New("it does not hold both a certificate and its key")
 	case err != nil:
-		return nil, nil, errPassphrase // a wrong one decrypts to something other than ASN.1
+		return nil, nil, errPassphrase // with a wrong one the plaintext is not ASN.1
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {
@@ -159,9 +159,9 @@ var (
 	oidHMACSHA256 = asn1.ObjectIdentifier{1, 2, 840, 113549, 2, 9}
 )
 
-// rewriteContainer writes a container in DER and with a MAC for the passphrase, as
-// go-pkcs12 wants it. The MAC that was there is lost, since it is over the BER: a wrong
-// passphrase then shows when the content is decrypted.
+// rewriteContainer writes a container in DER and with a MAC for the passphrase, as go-pkcs12
+// requires. It drops the former MAC, which covers the BER: a wrong passphrase then shows when
+// the content is decrypted.
 func rewriteContainer(data []byte, passphrase string) ([]byte, bool) {
 	outer, err := ber.DecodePacketErr(data)
 	if err != nil || len(outer.Children) < 2 || len(outer.Children[1].Children) != 2 || len(outer.Children[1].Children[1].Children) != 1 {
@@ -184,9 +184,9 @@ func rewriteContainer(data []byte, passphrase string) ([]byte, bool) {
 	return der, err == nil
 }
 
-// toDER writes what is in BER with definite lengths, and strings in one piece. Only by
-// its place an implicitly tagged string in pieces is known: EncryptedContentInfo (RFC
-// 5652, Section 6.1) is the one sequence here of a type, an algorithm, and such a string.
+// toDER writes BER with definite lengths, and strings in one piece. Only its place identifies
+// an implicitly tagged string in pieces: EncryptedContentInfo (RFC 5652, Section 6.1) is the
+// only sequence here of a type, an algorithm, and such a string.
 func toDER(p *ber.Packet) []byte {
 	v := asn1.RawValue{Class: int(p.ClassType >> 6), Tag: int(p.Tag), IsCompound: p.TagType == ber.TypeConstructed}
 	switch {
@@ -220,8 +220,8 @@ func octets(p *ber.Packet) []byte {
 	return all
 }
 
-// newMAC makes a PBMAC1 (RFC 9579): of the two kinds of MAC, it is the one whose key the
-// standard library derives.
+// newMAC makes a PBMAC1 (RFC 9579): of the two kinds of MAC, the standard library can derive
+// the key of this one.
 func newMAC(message []byte, passphrase string) (mac macData, err error) {
 	params := kdf{Salt: make([]byte, 16), Iterations: 1, Length: sha256.Size, PRF: pkix.AlgorithmIdentifier{Algorithm: oidHMACSHA256}}
 	_, _ = rand.Read(params.Salt) // never fails
@@ -243,8 +243,8 @@ func newMAC(message []byte, passphrase string) (mac macData, err error) {
 	return mac, nil
 }
 
-// isContainer reports whether data begins like PKCS#12: a sequence, of any form of
-// length, that begins with version 3.
+// isContainer reports whether data starts like PKCS#12: a sequence, with any form of length,
+// that starts with version 3.
 func isContainer(data []byte) bool {
 	return len(data) > 4 && data[0] == 0x30 && bytes.Contains(data[:min(len(data), 9)], []byte{2, 1, 3, 0x30})
 }

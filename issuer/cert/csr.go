@@ -26,9 +26,9 @@ const (
 	tagDNSName    = 2
 )
 
-// NewCSR makes the request for a certificate that names exactly these addresses
-// (RFC 8823, Section 3, item 8). It carries subjectAltName, keyUsage if usages
-// are given, and nothing else: CASTLE refuses other extensions.
+// NewCSR makes the request for a certificate that names exactly these addresses (RFC 8823,
+// Section 3, item 8). Its only extensions are subjectAltName and, if usages are given,
+// keyUsage: CASTLE refuses others.
 func NewCSR(key crypto.Signer, emails, usages []string, certbot bool) ([]byte, error) {
 	san, err := marshalNames(emails, certbot)
 	if err != nil {
@@ -46,8 +46,8 @@ func NewCSR(key crypto.Signer, emails, usages []string, certbot bool) ([]byte, e
 	return x509.CreateCertificateRequest(rand.Reader, template, key)
 }
 
-// marshalNames writes the addresses as GeneralNames; for certbot's CAs each a
-// second time as dNSName, which is all they compare.
+// marshalNames writes the addresses as GeneralNames; for certbot's CAs it repeats each as
+// dNSName, the only kind that they compare.
 func marshalNames(emails []string, certbot bool) ([]byte, error) {
 	var names []asn1.RawValue
 	for _, email := range emails {
@@ -75,8 +75,8 @@ type otherName struct {
 	Value string `asn1:"tag:0,explicit,utf8"`
 }
 
-// generalName writes an address as rfc822Name, which is ASCII, or, for a local
-// part that is not, as SmtpUTF8Mailbox.
+// generalName writes an address as rfc822Name, or as SmtpUTF8Mailbox if its local part is not
+// ASCII.
 func generalName(email string) (asn1.RawValue, error) {
 	if printable.ASCII(email) {
 		return stringName(tagRFC822Name, email), nil
@@ -92,8 +92,8 @@ func generalName(email string) (asn1.RawValue, error) {
 	return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tagOtherName, IsCompound: true, Bytes: inner.Bytes}, nil
 }
 
-// marshalUsage writes the KeyUsage bit string, whose first bit is the highest of
-// its first byte. Ours all lie in that byte.
+// marshalUsage writes the KeyUsage bit string, whose first bit is the highest of its first
+// byte. All of ours are in that byte.
 func marshalUsage(usage x509.KeyUsage) ([]byte, error) {
 	var octet byte
 	last := 0
@@ -107,7 +107,7 @@ func marshalUsage(usage x509.KeyUsage) ([]byte, error) {
 }
 
 // parseNames reads the addresses and DNS names of a subjectAltName extension. A name of
-// another kind is an error: nobody orders one.
+// another kind is an error, since nobody orders one.
 func parseNames(der []byte) (emails, dns []string, err error) {
 	var names []asn1.RawValue
 	if rest, err := asn1.Unmarshal(der, &names); err != nil || len(rest) > 0 {

@@ -1,6 +1,6 @@
-// Package cert is what a certificate for mail is made of: addresses, key and usages, the
-// request, the check of what the CA made of it, and the container for mail programs. It is
-// given values and returns values.
+// Package cert makes the parts of a certificate for mail: addresses, key and usages, the
+// request, the check of the CA's result, and the container for mail programs. It works on
+// values alone.
 package cert
 
 import (
@@ -20,10 +20,10 @@ import (
 	"postseal/internal/failure"
 )
 
-// KeyTypes are the types of keys that can be made.
+// KeyTypes are the types of keys that NewKey makes.
 var KeyTypes = []string{"rsa2048", "rsa3072", "rsa4096", "p256", "p384"}
 
-// DefaultKeyType is what every mail program can use.
+// DefaultKeyType is the key type that every mail program can use.
 const DefaultKeyType = "rsa2048"
 
 // NewKey generates a private key.
@@ -66,9 +66,8 @@ func KeyTypeOf(key crypto.Signer) (string, error) {
 
 var errNoKey = errors.New("holds no private key")
 
-// ParseKey finds the first private key in PEM text, where certificates may be
-// beside it, or reads one in DER. The error is errNoKey if there is none that is not
-// encrypted.
+// ParseKey returns the first private key in PEM text, which may also hold certificates, or
+// reads one in DER. The error is errNoKey if there is no unencrypted key.
 func ParseKey(data []byte) (crypto.Signer, error) {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if slices.Contains([]string{"PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"}, block.Type) && block.Headers["DEK-Info"] == "" {
@@ -111,7 +110,7 @@ func MarshalKey(key crypto.Signer) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// SamePublicKey reports whether a certificate is for a key.
+// SamePublicKey reports whether a certificate's public key belongs to a private key.
 func SamePublicKey(pub crypto.PublicKey, key crypto.Signer) bool {
 	k, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	return ok && k.Equal(pub)
@@ -119,7 +118,7 @@ func SamePublicKey(pub crypto.PublicKey, key crypto.Signer) bool {
 
 func isEC(keyType string) bool { return slices.Contains([]string{"p256", "p384"}, keyType) }
 
-// Usages are the key usages that can be ordered (RFC 5280, Section 4.2.1.3).
+// Usages are the key usages that one can order (RFC 5280, Section 4.2.1.3).
 var Usages = []string{"digitalSignature", "contentCommitment", "keyEncipherment", "keyAgreement"}
 
 var usageBits = map[string]x509.KeyUsage{
@@ -129,7 +128,7 @@ var usageBits = map[string]x509.KeyUsage{
 	"keyAgreement":      x509.KeyUsageKeyAgreement,
 }
 
-// CheckUsages refuses what a key of that type cannot do (CA/B Forum S/MIME BR,
+// CheckUsages refuses usages that a key of that type does not support (CA/B Forum S/MIME BR,
 // Section 7.1.2.3).
 func CheckUsages(usages []string, keyType string) error {
 	for _, u := range usages {

@@ -17,8 +17,7 @@ import (
 	"postseal/state"
 )
 
-// clockGrace is how far in our future a certificate may begin: CAs' clocks and
-// ours differ.
+// clockGrace is how far in our future a certificate may start: CAs' clocks and ours differ.
 const clockGrace = 5 * time.Minute
 
 // Bounds of a chain: how many certificates it has, and how long its text is, in bytes.
@@ -28,9 +27,9 @@ const (
 )
 
 // ReadChain reads a chain as a CA sends it, the leaf first (RFC 8555, Section 7.4.2): PEM
-// texts of certificates and white space between them, nothing else (Section 9.1). What
-// else a CA, or somebody between, puts there might be taken for something by whoever reads
-// the files made of it (Section 11.4).
+// certificates with white space between them, and nothing else (Section 9.1). A program that
+// reads the resulting files might misread any other text that a CA, or somebody in between,
+// puts there (Section 11.4).
 func ReadChain(text []byte) ([]*x509.Certificate, error) {
 	if len(text) > maxChainText {
 		return nil, fmt.Errorf("its chain is longer than %d bytes", maxChainText)
@@ -56,8 +55,8 @@ func ReadChain(text []byte) ([]*x509.Certificate, error) {
 	return chain, nil
 }
 
-// ParseChain reads the certificates in PEM text that somebody here has written, the leaf
-// first; keys and explanations may be beside them.
+// ParseChain reads the certificates in PEM text of local origin, the leaf first; the text may
+// also hold keys and comments.
 func ParseChain(data []byte) ([]*x509.Certificate, error) {
 	var chain []*x509.Certificate
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
@@ -80,12 +79,12 @@ func ParseChain(data []byte) ([]*x509.Certificate, error) {
 func MarshalChain(chain []*x509.Certificate) []byte {
 	var b bytes.Buffer
 	for _, cert := range chain {
-		_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}) // a Buffer takes all
+		_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}) // a Buffer accepts everything
 	}
 	return b.Bytes()
 }
 
-// Wanted is what a leaf is held against before it replaces anything on disk.
+// Wanted is what a leaf must match before it replaces anything on disk.
 type Wanted struct {
 	Key     crypto.Signer
 	Emails  []string
@@ -94,7 +93,7 @@ type Wanted struct {
 	Now     time.Time
 }
 
-// Check says why a certificate is not the one ordered.
+// Check returns why a certificate is not the one ordered.
 func (w Wanted) Check(leaf *x509.Certificate) error {
 	if !SamePublicKey(leaf.PublicKey, w.Key) {
 		return errors.New("it is for another key")
@@ -107,8 +106,8 @@ func (w Wanted) Check(leaf *x509.Certificate) error {
 	return nil
 }
 
-// maxLifetime is the longest that a certificate lives. The CA/B Forum allows 825 days, and
-// a CA of one's own may be more generous; a certificate without an end is not one for mail.
+// maxLifetime is the longest lifetime of a certificate. The CA/B Forum allows 825 days, and a
+// private CA may be more generous; a certificate without an end is not one for mail.
 const maxLifetime = 10 * 366 * 24 * time.Hour
 
 func (w Wanted) checkLifetime(leaf *x509.Certificate) error {
@@ -118,8 +117,8 @@ func (w Wanted) checkLifetime(leaf *x509.Certificate) error {
 	return nil
 }
 
-// WrongClock is the error for a certificate that is the one ordered and not valid now.
-// The CA has just issued it, so it is not the certificate that is wrong.
+// WrongClock is the error for a certificate that matches the order but is not valid now. The
+// CA has just issued it, so the clock is wrong and not the certificate.
 type WrongClock struct{ error }
 
 func (w Wanted) checkTime(leaf *x509.Certificate) error {
@@ -132,9 +131,9 @@ func (w Wanted) checkTime(leaf *x509.Certificate) error {
 	return nil
 }
 
-// checkPurpose: a certificate for mail is not a CA's, and not for servers, code or time. It may
-// log in its owner (clientAuth), or do what we know no name of. CAs leave
-// emailProtection out of some that only sign.
+// checkPurpose requires a certificate for mail, not one for a CA, servers, code or time
+// stamps. It allows client authentication (clientAuth) and purposes without a name here. CAs
+// leave emailProtection out of some that only sign.
 func (w Wanted) checkPurpose(leaf *x509.Certificate) error {
 	if leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
 		return errors.New("it is that of a CA")
@@ -163,7 +162,7 @@ func (w Wanted) onlySigns(leaf *x509.Certificate) bool {
 	return leaf.KeyUsage&^(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) == 0
 }
 
-// checkNames: addresses may come back in another case. A certbot CA may keep
+// checkNames compares the addresses, which may return in another case. A certbot CA may keep
 // only the dNSName.
 func (w Wanted) checkNames(leaf *x509.Certificate) error {
 	emails, dns, err := Names(leaf)
@@ -179,11 +178,11 @@ func (w Wanted) checkNames(leaf *x509.Certificate) error {
 	return nil
 }
 
-// oidEmailAddress is an attribute of the subject in which mail programs find an address,
-// too (RFC 5280, Section 4.1.2.6).
+// oidEmailAddress is an attribute of the subject in which mail programs also look for an
+// address (RFC 5280, Section 4.1.2.6).
 var oidEmailAddress = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 1}
 
-// checkSubject: an address in the subject is one that was ordered.
+// checkSubject requires that an address in the subject was ordered.
 func (w Wanted) checkSubject(leaf *x509.Certificate) error {
 	for _, name := range leaf.Subject.Names {
 		value := fmt.Sprint(name.Value)

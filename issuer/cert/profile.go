@@ -15,19 +15,19 @@ import (
 	"postseal/internal/printable"
 )
 
-// Exports are the formats in which an owner can have a key: PKCS#12 as of Formats, PEM,
-// and a profile for iOS and macOS.
+// Exports are the formats for an exported key: PKCS#12 as of Formats, PEM, and a profile for
+// iOS and macOS.
 var Exports = []string{"p12", "p12-legacy", "pem", "mobileconfig"}
 
-// Identity is a key and the certificate for it.
+// Identity is a key with its certificate.
 type Identity struct {
-	Label      string // no other of the same owner has it, now or later
+	Label      string // unique among the owner's, for good
 	Key        crypto.Signer
 	Chain      []*x509.Certificate
 	Passphrase string // of its container
 }
 
-// Encode writes it in one of Exports but the last, which is for several: see EncodeProfile.
+// Encode writes it in any of Exports but the last, which holds several: see EncodeProfile.
 func (id *Identity) Encode(format string) ([]byte, error) {
 	switch format {
 	case "pem":
@@ -50,17 +50,17 @@ type payload struct {
 	Content    any    `plist:"PayloadContent"`
 }
 
-// newPayload makes a payload whose identifiers follow from its label alone, so that a
-// newer profile replaces the older one on a phone.
+// newPayload makes a payload whose identifiers depend on its label alone, so that a newer
+// profile replaces the older one on a phone.
 func newPayload(kind, label, name string, content any) payload {
 	id := "postseal." + label
 	return payload{kind, 1, id, uuidOf(id), name, content}
 }
 
 // EncodeProfile makes the profile of an owner. The container of each key keeps its
-// passphrase, which the phone asks for. It is a legacy one: Apple's systems did not read
-// others for years. The CAs between are there for the signatures to be verified; a root
-// is left out, since whoever installs a profile would trust it without a further word.
+// passphrase, which the phone asks for. It is a legacy one, since Apple's systems did not
+// read others for years. The profile includes intermediate CAs, so that signatures verify,
+// but no root, which the phone would then trust without a further question.
 func EncodeProfile(owner string, all []*Identity) ([]byte, error) {
 	var parts []payload
 	var cas []*x509.Certificate
@@ -87,14 +87,14 @@ func EncodeProfile(owner string, all []*Identity) ([]byte, error) {
 	return text.Bytes(), err
 }
 
-// isRoot reports whether a certificate was issued by itself, in the eyes of anybody: names
-// are compared as words, however the CA encodes them (RFC 5280, Section 7.1), and whatever
-// its key has signed is its own.
+// isRoot reports whether a certificate looks self-issued to any reader: it compares names as
+// words, however the CA encodes them (RFC 5280, Section 7.1), and counts every certificate
+// that its own key has signed.
 func isRoot(c *x509.Certificate) bool {
 	return nameWords(c.Subject) == nameWords(c.Issuer) || c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
 }
 
-// nameWords are those of a name, without case and without more than one space between them.
+// nameWords returns the words of a name, in lower case and with single spaces between them.
 func nameWords(n pkix.Name) string {
 	var b strings.Builder
 	for _, a := range n.Names {

@@ -17,8 +17,8 @@ import (
 
 const keyHint = "use a file with an RSA key of 2048 bits or more, P-256 or P-384: PEM or DER, not encrypted"
 
-// ReadKey reads a private key for a certificate: PKCS#8, PKCS#1 or SEC 1, in PEM or DER.
-// Other files are called by their name, with a command that converts them.
+// ReadKey reads a private key for a certificate: PKCS#8, PKCS#1 or SEC 1, in PEM or DER. Its
+// error for another file names the file's type, with a command that converts it.
 func ReadKey(path string) (crypto.Signer, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -43,8 +43,8 @@ const certHint = "give a certificate in PEM, DER or PKCS#12"
 
 func badCert(err error) error { return failure.In("cert-path", err) }
 
-// Read reads the certificate in a file, and its key where that is there, too. If the file
-// is a container, the passphrases are asked for in turn.
+// Read reads the certificate in a file, and its key if that is there, too. If the file is a
+// container, it tries the passphrases in turn.
 func Read(path string, passphrases []func() (string, error)) (*x509.Certificate, crypto.Signer, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -89,8 +89,8 @@ func open(path string, data []byte, passphrases []func() (string, error)) (*x509
 	return nil, nil, badCert(failure.Failed(failure.GivePass, "the passphrase does not open %q", path))
 }
 
-// identify names a kind of file that is not read here, and a command that converts it;
-// both are "" for an unknown one. name is that of the file.
+// identify names the type of a file that this package does not read, and a command that
+// converts it; both are "" for an unknown one. name is the file's name.
 func identify(data []byte, name string) (what, hint string) {
 	name = printable.Word(name)
 	block, _ := pem.Decode(data)

@@ -34,8 +34,8 @@ func Passphrase(dir string) string {
 	return strings.TrimSpace(string(data))
 }
 
-// PreviousDir keeps former generations: mail that was encrypted to an old
-// certificate can be read only with its key.
+// PreviousDir keeps former generations: only the key of an old certificate opens mail that
+// was encrypted to it.
 const PreviousDir = ".previous"
 
 // Generation is the content of certs/NAME.
@@ -46,8 +46,8 @@ type Generation struct {
 	Renewal    *Renewal
 }
 
-// ReadGeneration reads a directory that Put has written, this time or a former one. A
-// renewal may replace it meanwhile, so what does not fit together is read once more.
+// ReadGeneration reads a directory that some run's Put has written. A renewal may replace it
+// meanwhile, so it reads again if the files do not match.
 func ReadGeneration(dir string) (*Generation, error) {
 	g, err := readGeneration(dir)
 	if err != nil {
@@ -104,7 +104,7 @@ func (d *Disk) Previous(name string) (dirs []string, err error) {
 	return dirs, nil
 }
 
-// PreviousNames returns the names in certs/.previous that begin with base.
+// PreviousNames returns the names in certs/.previous that start with base.
 func (d *Disk) PreviousNames(base string) (names []string, err error) {
 	at := d.Path("certs", PreviousDir)
 	entries, err := os.ReadDir(at)
@@ -119,8 +119,8 @@ func (d *Disk) PreviousNames(base string) (names []string, err error) {
 	return names, nil
 }
 
-// files returns the content by file name. All are 0600: the directory is the
-// issuer's alone, and a copy of it should stay so.
+// files returns the content by file name. All files are 0600: the directory is the issuer's
+// alone, and a copy of it should stay so.
 func (g *Generation) files() (map[string][]byte, error) {
 	key, err := cert.MarshalKey(g.Key)
 	if err != nil {
@@ -143,10 +143,9 @@ func (g *Generation) files() (map[string][]byte, error) {
 	return files, nil
 }
 
-// Put replaces certs/NAME as one set. A reader that opens the directory sees
-// the old generation or the new one, and so does one who looks after a crash. Where
-// NAME is a symbolic link or a mount point, what it leads to stays, and its files are
-// replaced one by one.
+// Put replaces certs/NAME as one set. A reader that opens the directory sees the old
+// generation or the new one, even after a crash. If NAME is a symbolic link or a mount point,
+// its target stays, and Put replaces the files one by one.
 func (d *Disk) Put(name string, g *Generation) error {
 	files, err := g.files()
 	if err != nil {
@@ -177,7 +176,7 @@ func (d *Disk) Put(name string, g *Generation) error {
 	return errors.Join(err, state.SyncDir(d.Path("certs")))
 }
 
-// fill writes the files into the new directory tmp, which is to take the place of dir.
+// fill writes the files into the new directory tmp, which will replace dir.
 func fill(tmp, dir string, files map[string][]byte) error {
 	for file, data := range files {
 		if err := writeSynced(filepath.Join(tmp, file), data, filepath.Join(dir, file)); err != nil {
@@ -192,8 +191,8 @@ func fill(tmp, dir string, files map[string][]byte) error {
 	return errors.Join(keepAccess(dir, f, false), f.Sync())
 }
 
-// replaceFiles replaces the files of a directory that has to stay, renewal.json last:
-// until that is there, the certificate is the old one, and the order is taken up again.
+// replaceFiles replaces the files of a directory that has to stay, renewal.json last: until
+// that is there, the certificate is the old one, and the next run resumes the order.
 func replaceFiles(dir string, files map[string][]byte) error {
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(files)), func(name string) bool { return name == RenewalFile })
 	for _, name := range append(names, RenewalFile) {
@@ -201,7 +200,7 @@ func replaceFiles(dir string, files map[string][]byte) error {
 			return err
 		}
 	}
-	if files[PassphraseFile] == nil { // the former container had one of its own
+	if files[PassphraseFile] == nil { // the former container had its own
 		if err := os.Remove(filepath.Join(dir, PassphraseFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -209,8 +208,8 @@ func replaceFiles(dir string, files map[string][]byte) error {
 	return state.SyncDir(dir)
 }
 
-// writeSynced writes a new file that is on disk when it returns, with the group's
-// rights of the one that it replaces. Its directory has no reader yet.
+// writeSynced writes a new file that is on disk when it returns, with the group rights of the
+// one that it replaces. Its directory has no reader yet.
 func writeSynced(path string, data []byte, old string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -220,10 +219,9 @@ func writeSynced(path string, data []byte, old string) error {
 	return errors.Join(err, keepAccess(old, f, false), f.Sync(), f.Close())
 }
 
-// keepPrevious links the files of certs/NAME into certs/.previous/NAME/SERIAL,
-// unless a run that was killed has stored the new generation already. Links cost
-// nothing and are there before the set is exchanged; from another file system or
-// mount the files are copied.
+// keepPrevious links the files of certs/NAME into certs/.previous/NAME/SERIAL, unless a
+// killed run has stored the new generation already. Links cost nothing and exist before the
+// set is exchanged; between file systems or mounts keepPrevious copies the files.
 func (d *Disk) keepPrevious(name, serial string) error {
 	old := d.CertDir(name)
 	entries, err := os.ReadDir(old)
@@ -256,7 +254,7 @@ func (d *Disk) keepPrevious(name, serial string) error {
 	return errors.Join(state.SyncDir(dir), state.SyncDir(names), state.SyncDir(filepath.Dir(names)), state.SyncDir(d.Path("certs")))
 }
 
-// linkOrCopy leaves a name alone that is there: what has it is whole, from an earlier run.
+// linkOrCopy leaves an existing name alone: an earlier run has made it, and it is whole.
 func linkOrCopy(from, to string) error {
 	err := os.Link(from, to)
 	switch {
@@ -268,7 +266,7 @@ func linkOrCopy(from, to string) error {
 	return err
 }
 
-// copyFile gives the copy its name when it is whole: a run may end in the middle.
+// copyFile names the copy once it is whole, since a run may end in the middle.
 func copyFile(from, to string) error {
 	data, err := os.ReadFile(from)
 	if err != nil {
@@ -277,7 +275,7 @@ func copyFile(from, to string) error {
 	return replaceAs(to, data, from, false)
 }
 
-// replaceDir makes tmp the directory path; what path was before is then tmp.
+// replaceDir makes tmp the directory path; afterwards tmp is the former path.
 func replaceDir(tmp, path string) error {
 	if err := state.SyncDir(tmp); err != nil {
 		return err
@@ -292,8 +290,8 @@ func replaceDir(tmp, path string) error {
 	return replaceByRenames(tmp, path)
 }
 
-// replaceByRenames is for file systems that cannot exchange: for a moment there is
-// no such name.
+// replaceByRenames is for file systems that cannot exchange names: for a moment the name does
+// not exist.
 func replaceByRenames(tmp, path string) error {
 	aside := tmp + ".old"
 	if err := os.Rename(path, aside); err != nil {
@@ -308,11 +306,11 @@ func replaceByRenames(tmp, path string) error {
 // newInfix marks a directory of certs/ that is being written.
 const newInfix = ".new-"
 
-// abandoned is the age at which a directory that is being written has lost its
-// writer: writing takes milliseconds.
+// abandoned is the age at which an unfinished directory has lost its writer, since writing
+// takes milliseconds.
 const abandoned = time.Hour
 
-// Sweep removes what killed processes left, and old histories.
+// Sweep removes the leftovers of killed processes, and old histories.
 func (d *Disk) Sweep() error {
 	entries, err := os.ReadDir(d.Path("certs"))
 	if err != nil {
@@ -335,11 +333,11 @@ func (d *Disk) Sweep() error {
 	return nil
 }
 
-// halfWritten is the name of a file whose writer did not live to rename it.
+// halfWritten matches the name of a file whose writer died before renaming it.
 var halfWritten = regexp.MustCompile(`^\..*\.json\d+$`)
 
-// sweepFiles removes files that lost their writer, and locks that nobody holds. What cannot
-// be removed harms nobody.
+// sweepFiles removes files that lost their writer, and locks that nobody holds. A file that
+// it cannot remove does no harm.
 func (d *Disk) sweepFiles(dir string) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {

@@ -16,16 +16,16 @@ import (
 	"postseal/state"
 )
 
-// compromisedDir remembers in certs/ the keys that were revoked for keycompromise: for
-// each a file that is named after the SHA-256 of its public key (SubjectPublicKeyInfo).
-// Such a key is never certified again, whatever asks for it; renewals take a new one.
+// compromisedDir holds in certs/ a file for each key that was revoked for keycompromise,
+// named after the SHA-256 of its public key (SubjectPublicKeyInfo). Such a key is never
+// certified again, whatever asks for it; renewals take a new one.
 const compromisedDir = ".compromised"
 
-// compromise is what such a file says, for people.
+// compromise is the content of such a file, for people.
 type compromise struct {
 	Version int       `json:"version"`
 	Emails  []string  `json:"emails"`
-	Serial  string    `json:"serial"` // of the certificate that was revoked
+	Serial  string    `json:"serial"` // of the revoked certificate
 	Time    time.Time `json:"time"`
 }
 
@@ -38,9 +38,9 @@ func (d *Disk) compromisedPath(pub crypto.PublicKey) (string, error) {
 	return d.Path("certs", compromisedDir, hex.EncodeToString(sum[:])+".json"), nil
 }
 
-// Ban makes sure that the key of a certificate is not certified again, power cut or
-// not. It comes before the CA is told: a user who says that a key is in other hands is
-// believed even if the CA cannot be reached.
+// Ban makes sure that the key of a certificate is never certified again, even after a power
+// cut. Callers call it before they tell the CA: the user's word that somebody else has the
+// key counts even if the CA is unreachable.
 func (d *Disk) Ban(leaf *x509.Certificate) error {
 	path, err := d.compromisedPath(leaf.PublicKey)
 	if err != nil {
@@ -59,8 +59,8 @@ func (d *Disk) Ban(leaf *x509.Certificate) error {
 	return nil
 }
 
-// Banned reports whether a key was revoked for keycompromise. The content of the file does
-// not matter, only that it is there; where that cannot be known, the key counts as banned.
+// Banned reports whether a key was revoked for keycompromise. Only the file's existence
+// counts, not its content; when in doubt, the key is banned.
 func (d *Disk) Banned(key crypto.Signer) bool {
 	if key == nil {
 		return false
@@ -73,7 +73,7 @@ func (d *Disk) Banned(key crypto.Signer) bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
-// ErrBanned returns the error of a key that is banned.
+// ErrBanned returns the error of a banned key.
 func ErrBanned(where string) error {
 	return failure.Failed(failure.NewKey, "%s was revoked for keycompromise and is never certified again", where)
 }

@@ -1,7 +1,7 @@
-// Package store is what lies on the issuer's disk, in accounts/, orders/ and certs/ of the
-// state directory: orders in flight, certificates and their former generations, the keys
-// that are never certified again, and the locks that keep two processes apart. See package
-// issuer for the files and for what is there when.
+// Package store is the issuer's disk: accounts/, orders/ and certs/ of the state directory.
+// It holds orders in flight, certificates and their former generations, the keys that must
+// never be certified again, and the locks that keep two processes apart. Package issuer lists
+// the files and when each exists.
 package store
 
 import (
@@ -17,7 +17,7 @@ import (
 	"postseal/state"
 )
 
-// Version is that of the files in orders/, accounts/ and certs/.
+// Version is the version of the files in orders/, accounts/ and certs/.
 const Version = state.Version
 
 // Disk is the issuer's part of a state directory.
@@ -26,13 +26,13 @@ type Disk struct {
 	Now func() time.Time
 }
 
-// Path returns the path of something in the state directory.
+// Path returns a path in the state directory.
 func (d *Disk) Path(elem ...string) string { return d.Dir.Path(elem...) }
 
 // CertDir returns the directory of a certificate.
 func (d *Disk) CertDir(name string) string { return d.Path("certs", name) }
 
-// Error is the error of a file of the state directory.
+// Error returns the error of a file of the state directory.
 func Error(path string, err error) error {
 	if newer := state.Newer(err); newer != nil {
 		return failure.Config(failure.NewerPostseal, "%w", newer)
@@ -49,8 +49,8 @@ func Error(path string, err error) error {
 	return failure.Config(hint, "state directory: %q: %v", path, err)
 }
 
-// stateHint says what to do about the state directory, and whether the machine is short of
-// something, so that the directory is as good as any other.
+// stateHint returns the next step for an error of the state directory, and whether the
+// machine is short of something, so that another directory would not help.
 func stateHint(err error) (hint string, short bool) {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
@@ -65,7 +65,7 @@ func stateHint(err error) (hint string, short bool) {
 	return failure.OtherState, false
 }
 
-// Read reads a record, which is whole after it was decoded, or not one of ours.
+// Read reads a record. It refuses one that is not whole after decoding.
 func Read(path string, record any, whole func() bool) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -77,11 +77,11 @@ func Read(path string, record any, whole func() bool) error {
 	return nil
 }
 
-// notOurs returns the error for a file that is not a record of this version; err says
-// why it cannot be decoded, if that is so.
+// notOurs returns the error for a file that is not a record of this version; err says why it
+// does not decode, if that is the reason.
 //
-// A record of a newer version ends what was asked for (see state.NewerError): to go on
-// without it would mean to order again what is there, or not to renew it.
+// A record of a newer version ends the request (see state.NewerError): to go on without it
+// would mean to order again what exists, or not to renew it.
 func notOurs(path string, data []byte, err error) error {
 	version := state.VersionOf(data)
 	switch {
@@ -104,7 +104,7 @@ func Write(path string, v any) error {
 	return state.WriteFile(path, append(data, '\n'), 0o600)
 }
 
-// Exists reports whether there is something of that name, be it a link to nowhere.
+// Exists reports whether a name exists, even as a dangling link.
 func Exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil

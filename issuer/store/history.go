@@ -12,8 +12,8 @@ import (
 	"postseal/state"
 )
 
-// historyDir has in certs/ what came of the last orders for each NAME, for people: no run
-// depends on it. A file goes a year after its last entry.
+// historyDir holds in certs/ the results of the last orders for each NAME, for people: no run
+// depends on it. A file is removed a year after its last entry.
 const historyDir = ".history"
 
 const (
@@ -21,7 +21,7 @@ const (
 	historyKept = 365 * 24 * time.Hour
 )
 
-// What an Event can be.
+// The kinds of an Event.
 const (
 	EventOrdered = "ordered"
 	EventIssued  = "issued"
@@ -30,8 +30,8 @@ const (
 	EventRevoked = "revoked"
 )
 
-// Event is something that came of an order. A NAME may have served several sets of
-// addresses, so each has its own.
+// Event is the result of an order. A NAME may have served several sets of addresses, so each
+// event has its own.
 type Event struct {
 	Time   time.Time `json:"time"`
 	What   string    `json:"what"`
@@ -49,8 +49,9 @@ type History struct {
 
 func (d *Disk) historyPath(name string) string { return d.Path("certs", historyDir, name+".json") }
 
-// Record adds an event to the history of a NAME. The same event of the same certificate is
-// recorded once: a run that was killed comes by here again. A damaged history begins anew.
+// Record adds an event to the history of a NAME. It records the same event of the same
+// certificate once, since a run that resumes after a kill repeats it. It replaces a damaged
+// history by a new one.
 func (d *Disk) Record(name string, e Event) error {
 	path := d.historyPath(name)
 	dir := filepath.Dir(path)
@@ -84,7 +85,7 @@ func readHistory(path string) (*History, error) {
 	return h, nil
 }
 
-// Histories reads all histories, by NAME, and tells damaged of what cannot be read.
+// Histories reads all histories, by NAME, and calls damaged for those that it cannot read.
 func (d *Disk) Histories(damaged func(name string, err error)) map[string]*History {
 	names, err := d.historyNames()
 	if err != nil {
@@ -116,7 +117,7 @@ func (d *Disk) historyNames() (names []string, err error) {
 	return names, nil
 }
 
-// sweepHistories removes those that have had their time. What cannot be removed harms nobody.
+// sweepHistories removes old ones. A file that it cannot remove does no harm.
 func (d *Disk) sweepHistories() {
 	names, _ := d.historyNames()
 	for _, name := range names {

@@ -17,8 +17,8 @@ import (
 	"postseal/state"
 )
 
-// maxName bounds a NAME in bytes; a longer one becomes a digest. File systems
-// stop at 255, and prefixes and suffixes of ours come to it.
+// maxName bounds a NAME in bytes; a longer one becomes a digest. File systems stop at 255,
+// and we add prefixes and suffixes.
 const maxName = 200
 
 // BaseName returns the NAME of a first address: the address itself, with %XX for
@@ -42,8 +42,8 @@ func BaseName(addr string) string {
 // ErrLocked means that another process holds a lock.
 var ErrLocked = errors.New("is locked")
 
-// TryLock takes the lock at path without waiting. The file goes with the lock:
-// thousands of addresses must not leave thousands of files.
+// TryLock takes the lock at path without waiting. Unlocking removes the file: thousands of
+// addresses must not leave thousands of files.
 //
 // lockedfile of go-internal can only wait, and has no context.
 func TryLock(path string) (unlock func(), err error) { return lock(path, syscall.LOCK_NB) }
@@ -60,7 +60,7 @@ func lock(path string, how int) (unlock func(), err error) {
 		}
 		f.Close()
 		if err == nil || errors.Is(err, syscall.EINTR) {
-			continue // the file was removed, or a signal came
+			continue // the file was removed, or a signal arrived
 		}
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, ErrLocked
@@ -71,16 +71,16 @@ func lock(path string, how int) (unlock func(), err error) {
 	}
 }
 
-// sameFile reports whether path still names f: whoever held the lock before removes
-// the file, and a lock on a removed file excludes nobody.
+// sameFile reports whether path still names f: the previous holder removes the file, and a
+// lock on a removed file excludes nobody.
 func sameFile(f *os.File, path string) bool {
 	a, errA := f.Stat()
 	b, errB := os.Lstat(path)
 	return errA == nil && errB == nil && os.SameFile(a, b)
 }
 
-// LockWait takes the lock at path as soon as whoever has it lets go or dies: the kernel
-// wakes us. "before" is called once if that has to be waited for.
+// LockWait takes the lock at path as soon as its holder releases it or dies: the kernel wakes
+// us. It calls before once if it has to wait.
 func LockWait(ctx context.Context, path string, before func()) (unlock func(), err error) {
 	if unlock, err = TryLock(path); !errors.Is(err, ErrLocked) {
 		return unlock, err
@@ -99,7 +99,7 @@ func LockWait(ctx context.Context, path string, before func()) (unlock func(), e
 	case r := <-got:
 		return r.unlock, r.err
 	case <-ctx.Done():
-		go func() { // a flock cannot be called off: let go of it when it comes
+		go func() { // nobody can cancel a flock: release it when it arrives
 			if r := <-got; r.err == nil {
 				r.unlock()
 			}
@@ -112,19 +112,19 @@ func (d *Disk) lockPath(addr, kind string) string {
 	return d.Path("orders", ".lock-"+BaseName(addr)+suffixOf(kind))
 }
 
-// LockName makes this process the only one that works on certificates of a kind whose
-// first address is addr, or fails with ErrLocked.
+// LockName makes this process the only one that works on certificates of a kind whose first
+// address is addr, or fails with ErrLocked.
 func (d *Disk) LockName(addr, kind string) (unlock func(), err error) {
 	return TryLock(d.lockPath(addr, kind))
 }
 
-// LockOrder waits until no other order, of this process or another, is in the way of
-// one: none for certificates of the same kind with the same first address, since those
-// share their names, and none for one of its addresses at the same CA, since there is one
-// record for an address and a CA, and whose mail came could not be told.
+// LockOrder waits until no other order, of this process or another, is in the way. That is an
+// order for certificates of the same kind with the same first address, since they share their
+// names, or for one of its addresses at the same CA, since there is one record for an address
+// and a CA, and nobody could tell whose mail arrived.
 //
-// The name comes first, then the addresses in their order, so that no two orders can wait
-// for each other. "before" is called once if another one has to be waited for.
+// It locks the name first and then the addresses in order, so that no two orders can wait for
+// each other. It calls before once if it has to wait.
 func (d *Disk) LockOrder(ctx context.Context, s *Settings, before func()) (unlock func(), err error) {
 	var held []func()
 	unlock = func() {

@@ -21,18 +21,18 @@ type Order struct {
 	Settings
 	DryRun     bool         `json:"dry-run,omitempty"`
 	Created    time.Time    `json:"created"`
-	Since      time.Time    `json:"since"`         // of the first of the orders that this one has replaced
-	URL        string       `json:"url,omitempty"` // of the order; "" until the CA answered
+	Since      time.Time    `json:"since"`         // when the first of the orders that this one replaces was made
+	URL        string       `json:"url,omitempty"` // of the order; "" until the CA answers
 	Replaces   string       `json:"replaces,omitempty"`
 	Key        string       `json:"key,omitempty"` // PEM; set before the CSR is sent
 	Finalizing bool         `json:"finalizing,omitempty"`
-	Refusal    *Refusal     `json:"refusal,omitempty"` // of the CSR, while the order lives on all the same
-	Stored     bool         `json:"stored,omitempty"`  // certs/NAME is written, the hook not yet done
+	Refusal    *Refusal     `json:"refusal,omitempty"` // of the CSR, although the order still exists
+	Stored     bool         `json:"stored,omitempty"`  // certs/NAME is written, but the hook has not run
 	HookError  string       `json:"hook-error,omitempty"`
 	Challenges []*Challenge `json:"challenges"`
 }
 
-// Refusal is what a CA said to a CSR. Some then show the order as "processing" for ever.
+// Refusal is a CA's refusal of a CSR. Some CAs then show the order as "processing" for ever.
 type Refusal struct {
 	Text string    `json:"text"`
 	Hint string    `json:"hint,omitempty"`
@@ -40,8 +40,8 @@ type Refusal struct {
 	Ours bool      `json:"ours,omitempty"` // the request is at fault (4xx), not the server
 }
 
-// Challenge is one address of an order. The CA's answers are not written down: a run that
-// resumes asks again.
+// Challenge is one address of an order. It does not keep the CA's answers: a run that resumes
+// asks again.
 type Challenge struct {
 	ID     string    `json:"id"`    // of the pending record
 	Email  string    `json:"email"` // as ordered
@@ -50,16 +50,15 @@ type Challenge struct {
 	Value string `json:"-"` // the address as the CA wrote it
 	Authz string `json:"-"` // URL
 	URL   string `json:"-"`
-	From  string `json:"-"` // who sends the mail
+	From  string `json:"-"` // the sender of the mail
 	Token string `json:"-"`
 	Valid bool   `json:"-"`
 }
 
-// Name returns the address in the CA's form, which is the one to use in mail and
-// in the CSR.
+// Name returns the address in the CA's form, for mail and the CSR.
 func (c *Challenge) Name() string { return cmp.Or(c.Value, c.Email) }
 
-// DrySuffix is that of the NAME of a dry run's order.
+// DrySuffix ends the NAME of a dry run's order.
 const DrySuffix = ".dry-run"
 
 // OrderPath returns the file of an order.
@@ -70,7 +69,7 @@ func (d *Disk) OrderPath(name string, dry bool) string {
 	return d.Path("orders", name+".json")
 }
 
-// ReadOrder returns nil if there is no order.
+// ReadOrder returns the order at path, nil if there is none.
 func ReadOrder(path string) (*Order, error) {
 	o := new(Order)
 	err := Read(path, o, func() bool { return o.Version == Version && len(o.Emails) > 0 })
@@ -83,14 +82,14 @@ func ReadOrder(path string) (*Order, error) {
 	return o, nil
 }
 
-// Named is an order and its name, that of a dry run with its suffix.
+// Named is an order with its name, which has a suffix for a dry run.
 type Named struct {
 	Name string
 	*Order
 }
 
-// Orders returns the orders on disk, dry runs among them, and tells damaged of what cannot
-// be read. With the error of one that a newer postseal wrote come those before it.
+// Orders returns the orders on disk, including dry runs, and calls damaged for those that it
+// cannot read. If a newer postseal wrote one, it returns those before it with the error.
 func (d *Disk) Orders(damaged func(name string, err error)) (all []Named, err error) {
 	entries, err := os.ReadDir(d.Path("orders"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -113,8 +112,8 @@ func (d *Disk) Orders(damaged func(name string, err error)) (all []Named, err er
 	return all, nil
 }
 
-// Settings are the options of a certificate that its renewals keep. Empty fields
-// mean what the configuration file says of the CA, else the default.
+// Settings are the options of a certificate that its renewals keep. Empty fields mean the
+// configuration file's settings for the CA, or the default.
 type Settings struct {
 	Emails     []string        `json:"emails"`
 	Kind       string          `json:"kind,omitempty"` // [kind.K] of the configuration; "" for none
@@ -133,25 +132,24 @@ type Settings struct {
 	Trigger    string          `json:"trigger,omitempty"`
 	Settle     *Duration       `json:"settle,omitempty"`
 	Compat     []string        `json:"compat,omitempty"`
-	// Configured names the settings above that were not given for this certificate but
-	// came from the configuration: its renewals take them from there again.
+	// Configured names the settings above that came from the configuration: renewals take
+	// them from there again.
 	Configured []string `json:"configured,omitempty"`
 }
 
-// The settings that can be Configured. A deploy hook that is empty is, too.
+// The settings that can be Configured. That includes an empty deploy hook.
 const (
 	SettingDeployHook = "deploy-hook"
 	SettingKeyType    = "key-type"
 	SettingP12        = "p12"
 )
 
-// Defaults are what the configuration says now of the certificates that were not given
-// their own.
+// Defaults are the configuration's present values for certificates without their own.
 type Defaults struct{ DeployHook, KeyType, P12 string }
 
-// Into brings settings of a certificate up to date. A key type that does not go with the
-// certificate's usages is for others, and what the configuration has no word for any
-// more stays, but for a hook: somebody took that out.
+// Into updates the settings of a certificate. It skips a key type that does not suit the
+// certificate's usages, and keeps settings that the configuration no longer has, except for a
+// hook: somebody has removed that.
 func (d Defaults) Into(s *Settings) {
 	configured := func(name string) bool { return slices.Contains(s.Configured, name) }
 	if s.DeployHook == "" && !configured(SettingDeployHook) {
@@ -168,7 +166,7 @@ func (d Defaults) Into(s *Settings) {
 	}
 }
 
-// Duration is written as in "2s".
+// Duration is a time in the form "2s".
 type Duration time.Duration
 
 // String writes 30m0s as 30m.
@@ -193,8 +191,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Absolute makes file names survive a change of the working directory: a renewal
-// runs elsewhere.
+// Absolute makes file names independent of the working directory: a renewal runs elsewhere.
 func (s *Settings) Absolute() error {
 	for _, p := range []*string{&s.CABundle, &s.Out, &s.Passphrase.Path} {
 		if *p == "" {

@@ -23,8 +23,8 @@ import (
 //     between this look and the writing.
 //  3. Owner, group and the group's rights stay where they count; others never get any.
 
-// CheckOut refuses a file that a container cannot be written to: kind Usage. It is asked
-// before anything is ordered or written.
+// CheckOut refuses a file to which a container cannot be written: kind Usage. Callers ask
+// before they order or write anything.
 func CheckOut(path string) error {
 	_, err := outTarget(path)
 	return err
@@ -67,8 +67,8 @@ func outTarget(path string) (string, error) {
 	return target, nil
 }
 
-// followTrusted follows a symbolic link, and those that it leads to, as long as each
-// lies where nobody else can make one.
+// followTrusted follows a symbolic link, and any further ones, as long as each is in a
+// directory where nobody else can make one.
 func followTrusted(path string) (string, error) {
 	for range 40 { // as many as Linux follows
 		if info, err := os.Lstat(path); err != nil || info.Mode().Type() != fs.ModeSymlink {
@@ -95,7 +95,7 @@ func followTrusted(path string) (string, error) {
 	return "", failure.Usage(outHint, "%q leads in a circle", path)
 }
 
-// checkAbove refuses a path that leads over a link which somebody else can have made.
+// checkAbove refuses a path through a link that somebody else could have made.
 func checkAbove(path string) error {
 	for dir := filepath.Dir(path); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
 		if _, err := followTrusted(dir); err != nil {
@@ -105,9 +105,9 @@ func checkAbove(path string) error {
 	return nil
 }
 
-// openTo returns the directory, dir or one above it, in which somebody else than this
-// user and root can make or rename names; "" if nobody can. The sticky bit keeps others
-// from renaming a directory, but not from making a link.
+// openTo returns the directory, dir or one above it, in which another user than this one and
+// root can make or rename names; "" if nobody can. The sticky bit keeps others from renaming
+// a directory, but not from making a link.
 func openTo(dir string) string {
 	for sticky := fs.FileMode(0); ; sticky = fs.ModeSticky {
 		info, err := os.Stat(dir)
@@ -127,7 +127,7 @@ func openTo(dir string) string {
 	}
 }
 
-// CopyOut writes the container where the admin wants it, too.
+// CopyOut copies the container to the path that the admin chose.
 func CopyOut(from, to string) error {
 	data, err := os.ReadFile(from)
 	if err != nil {
@@ -136,7 +136,7 @@ func CopyOut(from, to string) error {
 	return WriteOut(to, data)
 }
 
-// WriteOut writes a file that is for its owner alone where the admin wants it.
+// WriteOut writes a file for its owner alone to the path that the admin chose.
 func WriteOut(to string, data []byte) error {
 	target, err := outTarget(to)
 	if err != nil {
@@ -168,10 +168,9 @@ func replaceAs(path string, data []byte, old string, owner bool) error {
 	return t.CloseAtomicallyReplace()
 }
 
-// keepAccess gives f, whose mode is for its owner alone, the group of the file or
-// directory old and the rights of the group there; with owner, the owner too. What
-// cannot be given is left out, so that nobody gets rights who had none before. An old
-// that does not exist gives nothing.
+// keepAccess gives f, which only its owner may use, the group of the file or directory old
+// and its group rights; with owner, the owner too. It leaves out what it cannot give, so that
+// nobody gains rights. If old does not exist, f stays as it is.
 func keepAccess(old string, f *os.File, owner bool) error {
 	info, err := os.Lstat(old)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -189,10 +188,10 @@ func keepAccess(old string, f *os.File, owner bool) error {
 		uid = int(was.Uid)
 	}
 	if err := f.Chown(uid, int(was.Gid)); err != nil {
-		return nil //nolint:nilerr // only root may, or a member of the group: it stays the owner's alone
+		return nil //nolint:nilerr // only root or a member of the group may: f stays the owner's alone
 	}
 	if err := copyACL(old, f); err != nil {
-		return nil //nolint:nilerr // the group's bits are then the mask of a list that f does not have
+		return nil //nolint:nilerr // the group bits are then the mask of an access list that f lacks
 	}
 	mode := info.Mode().Perm()&0o770 | 0o600
 	if info.IsDir() {

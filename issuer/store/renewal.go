@@ -23,8 +23,8 @@ import (
 // RenewalFile is the file in certs/NAME that makes a certificate renewable.
 const RenewalFile = "renewal.json"
 
-// Renewal is renewal.json: the options of the order and what is known of the certificate,
-// so that deciding whether it is due needs no other file.
+// Renewal is renewal.json: the options of the order and the facts about the certificate, so
+// that no other file is needed to decide whether it is due.
 type Renewal struct {
 	Version int `json:"version"`
 	Settings
@@ -35,13 +35,13 @@ type Renewal struct {
 	NotBefore   time.Time `json:"not-before"`
 	NotAfter    time.Time `json:"not-after"`
 	CertID      string    `json:"cert-id,omitempty"`  // RFC 9773, Section 4.1
-	Window      *Window   `json:"window,omitempty"`   // what the CA suggests, as last asked
-	AskAfter    time.Time `json:"ask-after,omitzero"` // not to be asked again before
+	Window      *Window   `json:"window,omitempty"`   // the CA's latest suggestion
+	AskAfter    time.Time `json:"ask-after,omitzero"` // do not ask again before
 	Revoked     time.Time `json:"revoked,omitzero"`
 }
 
-// Window is when the CA wants a certificate to be renewed (RFC 9773, Section
-// 4.2), as it said when it was last asked.
+// Window is when the CA wants a certificate to be renewed (RFC 9773, Section 4.2), in its
+// latest answer.
 type Window struct {
 	Start time.Time `json:"start"`
 	End   time.Time `json:"end"`
@@ -49,8 +49,7 @@ type Window struct {
 	Why   string    `json:"explanation,omitempty"` // a URL
 }
 
-// Same reports whether the CA has not changed its mind, so that the moment chosen
-// before stays.
+// Same reports whether the CA's window is unchanged, so that the moment chosen before stays.
 func (w *Window) Same(other *Window) bool {
 	return w != nil && other != nil && w.Start.Equal(other.Start) && w.End.Equal(other.End)
 }
@@ -76,9 +75,9 @@ func (r *Renewal) InForce(now time.Time) bool { return r.Revoked.IsZero() && now
 // Due reports whether a certificate should be renewed, by what is on disk alone.
 func (r *Renewal) Due(now time.Time) bool { return !now.Before(r.RenewAt()) }
 
-// RenewAt is when a certificate is due: at a moment in the CA's window, else at
-// the beginning of the last third of its lifetime. A window that would let it
-// expire is not believed.
+// RenewAt returns when a certificate is due: at a moment in the CA's window, or at the start
+// of the last third of its lifetime. It ignores a window that would let the certificate
+// expire.
 func (r *Renewal) RenewAt() time.Time {
 	if r.Window == nil || !r.Window.At.Before(r.NotAfter) {
 		return r.NotAfter.Add(-r.NotAfter.Sub(r.NotBefore) / 3)
@@ -86,19 +85,18 @@ func (r *Renewal) RenewAt() time.Time {
 	return r.Window.At
 }
 
-// MaxAskAfter is how long a CA is not asked for its window at most.
+// MaxAskAfter is the longest time between two requests for a CA's window.
 const MaxAskAfter = 24 * time.Hour
 
-// AskDue reports whether the CA should be asked for the window: once its Retry-After is
-// over, from the first day on. An incident at the CA spares no certificate for being
-// young (RFC 9773, Section 4.3). A moment to ask that lies further ahead than any is
-// chosen was written by a clock that was wrong.
+// AskDue reports whether to ask the CA for the window: once its Retry-After has passed, from
+// the first day on. An incident at the CA affects young certificates, too (RFC 9773, Section
+// 4.3). If the stored moment lies beyond MaxAskAfter, a wrong clock wrote it.
 func (r *Renewal) AskDue(now time.Time) bool {
 	wait := r.AskAfter.Sub(now)
 	return wait <= 0 || wait > MaxAskAfter
 }
 
-// LastYear is the last one of which every moment can be written as JSON, in each zone.
+// LastYear is the last year that JSON can express in every time zone.
 const LastYear = 9998
 
 // Certificate is a directory in certs/.
@@ -107,9 +105,9 @@ type Certificate struct {
 	*Renewal
 }
 
-// Certificates reads certs/, in the order of the names, and tells damaged of what cannot be
-// read. One may be a symbolic link to a directory elsewhere. With the error of one that a
-// newer postseal wrote come those that can be read.
+// Certificates reads certs/, in the order of the names, and calls damaged for those that it
+// cannot read. An entry may be a symbolic link to a directory elsewhere. If a newer postseal
+// wrote one, it returns the readable ones with the error.
 func (d *Disk) Certificates(damaged func(name string, err error)) (all []Certificate, err error) {
 	var mu sync.Mutex
 	err = d.EachCertificate(damaged, func(c Certificate) {
@@ -121,7 +119,7 @@ func (d *Disk) Certificates(damaged func(name string, err error)) (all []Certifi
 	return all, err
 }
 
-// EachCertificate is Certificates for those who need only little of each: it calls f from
+// EachCertificate is Certificates for callers that need only little of each: it calls f from
 // several goroutines, in any order.
 func (d *Disk) EachCertificate(damaged func(name string, err error), f func(Certificate)) error {
 	certs, err := os.Open(d.Path("certs"))
@@ -145,7 +143,7 @@ func (d *Disk) EachCertificate(damaged func(name string, err error), f func(Cert
 	}
 }
 
-// someNames is how many names of a directory are in memory: there may be 100,000.
+// someNames is how many names of a directory are in memory at a time: there may be 100,000.
 const someNames = 1000
 
 func (d *Disk) eachOf(entries []fs.DirEntry, damaged func(name string, err error), f func(Certificate)) (newer error) {
@@ -191,8 +189,8 @@ func parallel(n int, f func(int)) {
 	wg.Wait()
 }
 
-// Rewrite changes renewal.json, unless the certificate was replaced meanwhile. It fails with
-// ErrLocked if another process works on its successor.
+// Rewrite changes renewal.json, unless somebody has replaced the certificate meanwhile. It
+// fails with ErrLocked if another process works on its successor.
 func (d *Disk) Rewrite(c Certificate) error {
 	unlock, err := TryLock(d.lockPath(c.Emails[0], c.Kind))
 	if err != nil {
@@ -211,18 +209,17 @@ func (d *Disk) Rewrite(c Certificate) error {
 	if err := replaceFile(filepath.Join(dir, RenewalFile), data); err != nil || c.Revoked.IsZero() {
 		return err
 	}
-	return state.SyncDir(dir) // or a renewal would order what somebody wanted gone
+	return state.SyncDir(dir) // otherwise a renewal would order what somebody revoked
 }
 
 // maxSets bounds how many certificates of a kind may share their first address.
 const maxSets = 99
 
-// PickName returns the NAME for a set of addresses and a kind: that under which they are
-// known, else the first that is free. The caller holds the lock of the first address and
-// the kind.
+// PickName returns the NAME for a set of addresses and a kind: their present one, or else the
+// first free one. The caller holds the lock of the first address and the kind.
 //
-// A comma precedes the kind. The name of an address ends with its domain, which has none,
-// so no address and kind can collide, whatever they are called.
+// A comma precedes the kind. The name of an address ends with its domain, which has no comma,
+// so no address and kind can collide.
 func (d *Disk) PickName(emails []string, kind string) (string, error) {
 	for n := 1; n <= maxSets; n++ {
 		name := BaseName(emails[0])
@@ -254,7 +251,8 @@ func KindOf(name string) string {
 	return kind
 }
 
-// AddressOf returns the address in a NAME whose files cannot be read, as far as it is there.
+// AddressOf returns the address in a NAME whose files are unreadable, as far as the NAME has
+// it.
 func AddressOf(name string) string {
 	addr := strings.TrimSuffix(name, suffixOf(KindOf(name)))
 	if plain, err := url.PathUnescape(addr); err == nil {
@@ -263,8 +261,8 @@ func AddressOf(name string) string {
 	return addr
 }
 
-// ownerOf returns whose a NAME is: settings that fit nobody's if that cannot be known, nil
-// if it is free. The error means that a newer postseal knows.
+// ownerOf returns the settings of a NAME's owner: nil if the NAME is free, and settings that
+// match nobody if the owner is unknown. The error means that only a newer postseal knows.
 func (d *Disk) ownerOf(name string) (*Settings, error) {
 	if Exists(d.CertDir(name)) {
 		r, err := ReadRenewal(d.CertDir(name))
@@ -290,8 +288,8 @@ func (d *Disk) ownerOf(name string) (*Settings, error) {
 	return nil, nil
 }
 
-// isPrepared reports whether certs/NAME is an empty directory: an admin's link or mount
-// that is to have a certificate.
+// isPrepared reports whether certs/NAME is an empty directory: an admin's link or mount for a
+// future certificate.
 func (d *Disk) isPrepared(name string) bool {
 	entries, err := os.ReadDir(d.CertDir(name))
 	return err == nil && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != "lost+found" })
