@@ -12,8 +12,7 @@ import (
 	"postseal/issuer/store"
 )
 
-// authorize brings all authorizations of an order to "valid" and returns the
-// order as it is then.
+// authorize brings all authorizations of an order to "valid" and returns the resulting order.
 func (r *run) authorize(ctx context.Context, order acme.Order) (acme.Order, error) {
 	if n := len(order.Authorizations); n == 0 || n > len(r.req.Emails) {
 		return order, ca.Fault("the CA wants %d authorizations for %d %s", n, len(r.req.Emails), plural(len(r.req.Emails), "address"))
@@ -49,7 +48,7 @@ func (r *run) allAtOnce(ctx context.Context, urls ...string) error {
 	for n, c := range open {
 		wg.Go(func() {
 			if errs[n] = r.watch(ctx, c); errs[n] != nil {
-				cancel() // the order is lost, or the time is up
+				cancel() // the order is lost, or time has run out
 			}
 		})
 	}
@@ -57,7 +56,7 @@ func (r *run) allAtOnce(ctx context.Context, urls ...string) error {
 	return firstCause(errs)
 }
 
-// firstCause prefers an error that is not the echo of another one's cancel.
+// firstCause prefers an error that another one's cancel did not cause.
 func firstCause(errs []error) error {
 	for _, err := range errs {
 		if err != nil && !errors.Is(err, context.Canceled) {
@@ -67,9 +66,9 @@ func firstCause(errs []error) error {
 	return errors.Join(errs...)
 }
 
-// oneByOne serves a CA at which one look-up of a reply loses the others: the
-// next challenge is not even read, which would make the CA mail it, before the
-// last one is valid. No other order at this CA goes on meanwhile.
+// oneByOne serves a CA that loses other validations while it looks up a reply. It does not
+// even read the next challenge, which would make the CA mail it, before the last one is
+// valid. Every other order at this CA waits.
 func (r *run) oneByOne(ctx context.Context, order acme.Order) error {
 	unlock, err := r.ca.LockSerial(ctx)
 	if err != nil {
@@ -84,8 +83,7 @@ func (r *run) oneByOne(ctx context.Context, order acme.Order) error {
 	return nil
 }
 
-// readAuthz reads an authorization and, if it waits for a mail, hands it to the
-// mail half.
+// readAuthz reads an authorization and, if that waits for a mail, hands it to the mail half.
 func (r *run) readAuthz(ctx context.Context, url string) (*store.Challenge, error) {
 	authz, err := r.ca.Authorization(ctx, url)
 	if err != nil {
@@ -120,7 +118,7 @@ func (r *run) takeChallenge(ctx context.Context, c *store.Challenge, authz acme.
 	}
 	c.URL, c.From, c.Token = found.URL, found.From, found.Token
 	if found.Status == acme.StatusProcessing && c.Posted.IsZero() {
-		c.Posted = r.i.now().UTC() // an earlier run was killed right after posting
+		c.Posted = r.i.now().UTC() // an earlier run died right after the POST
 	}
 	if err := r.record(ctx, c, authz.Expires); err != nil {
 		return err

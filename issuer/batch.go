@@ -10,15 +10,14 @@ import (
 	"postseal/issuer/ca"
 )
 
-// The end of one order ends no other, with one exception: without an account at a CA
-// there are no orders at that CA. Every CA of a batch has workers of its own, so that
-// one that is dead, silent, not trusted or rate-limited holds up nobody else's order,
-// and no order waits with a context that another's end would cancel.
+// The end of one order ends no other, with one exception: without an account, a CA gets no
+// orders. Each CA in a batch has its own workers, so that a CA that is dead, silent,
+// untrusted or rate-limited does not delay orders elsewhere, and no order waits with a
+// context that another's end would cancel.
 
-// Batch obtains many certificates, at most jobs at a time at each CA, and tells done
-// the outcome of each, one call at a time and in the order in which they end. It begins
-// no new one after the context ended, nor at a CA at which an account could not be
-// had.
+// Batch obtains many certificates, at most jobs at a time at each CA, and calls done with
+// each outcome, one call at a time and in the order in which they end. It starts no new order
+// after the context ends, nor at a CA without an account.
 func (i *Issuer) Batch(ctx context.Context, reqs []Request, jobs int, done func(n int, res *Result, err error)) {
 	var telling sync.Mutex
 	at := func(n int) caKey { return caKey{reqs[n].Server, reqs[n].CABundle} }
@@ -43,16 +42,16 @@ func (i *Issuer) obtainOne(ctx context.Context, q *queue, req Request) (*Result,
 	return res, err
 }
 
-// queue is the part of a batch that goes to one CA.
+// queue is the part of a batch for one CA.
 type queue struct {
 	numbers []int  // of the requests
-	stop    func() // there is no use in asking this CA again
+	stop    func() // it is useless to ask this CA again
 
 	account sync.Mutex // held while one order makes sure of the account
 	none    error      // why there is no account
 
 	mu    sync.Mutex
-	limit error // the CA takes no more orders of newcomers
+	limit error // the CA accepts no more orders of newcomers
 }
 
 func (q *queue) limited() error {
@@ -61,7 +60,7 @@ func (q *queue) limited() error {
 	return q.limit
 }
 
-// note keeps the error of an order if it is for all newcomers at this CA.
+// note keeps the error of an order if it concerns all newcomers at this CA.
 func (q *queue) note(err error) {
 	if errors.As(err, new(*ca.LimitError)) {
 		q.mu.Lock()
@@ -70,8 +69,8 @@ func (q *queue) note(err error) {
 	}
 }
 
-// atEachCA splits the numbers from 0 to n-1 by their CA, and does each: at most jobs at a
-// time at a CA, in their order. The context of a CA ends when its queue is stopped.
+// atEachCA splits the numbers from 0 to n-1 by their CA, and calls do for each, in order and
+// at most jobs at a time at each CA. The context of a CA ends when its queue is stopped.
 func atEachCA(ctx context.Context, n, jobs int, at func(n int) caKey, do func(ctx context.Context, q *queue, n int)) {
 	queues := map[caKey]*queue{}
 	for k := range n {
@@ -103,9 +102,9 @@ func atEachCA(ctx context.Context, n, jobs int, at func(n int) caKey, do func(ct
 	workers.Wait()
 }
 
-// ready makes sure of the account, for all orders of the queue at once: those that wait
-// for the first one meanwhile, and those that come later, share its failure, unless it
-// was that order's own time that was up. A nil queue is that of a single order.
+// ready makes sure of the account, for all orders of the queue at once: orders that wait for
+// the first one meanwhile, and later ones, share its failure, unless that order's own time
+// ran out. A nil queue is that of a single order.
 func (q *queue) ready(ctx context.Context, i *Issuer, c *ca.CA) error {
 	if q == nil {
 		return i.ready(ctx, c)
@@ -123,13 +122,13 @@ func (q *queue) ready(ctx context.Context, i *Issuer, c *ca.CA) error {
 	return err
 }
 
-// unreadyError is a CA at which there is no account.
+// unreadyError means that there is no account at a CA.
 type unreadyError struct{ error }
 
 func (e *unreadyError) Unwrap() error { return e.error }
 
 // FailedItself reports whether an order of a batch failed for a reason of its own: its CA was
-// there, and takes orders for others.
+// reachable and accepts other orders.
 func FailedItself(err error) bool {
 	p, told := ca.ProblemOf(err)
 	return failure.KindOf(err) == failure.KindFailed && !errors.As(err, new(*unreadyError)) &&

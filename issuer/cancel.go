@@ -13,7 +13,7 @@ import (
 	"postseal/issuer/store"
 )
 
-// Cancelled is an order that was given up.
+// Cancelled is an abandoned order.
 type Cancelled struct {
 	Name        string
 	Emails      []string
@@ -22,20 +22,20 @@ type Cancelled struct {
 	DryRun      bool
 	Deactivated int   // authorizations at the CA
 	Untold      error // why the CA was not told; nil if it was
-	// Finalizing: the CSR was sent, so that the CA may issue a certificate. Its key is gone.
+	// Finalizing means that the CSR was sent, so that the CA may issue a certificate. Its
+	// key is gone.
 	Finalizing bool
 }
 
-// cancelTimeout bounds what a cancelled order may take at its CA: the order is gone here
-// whether the CA hears of it or not.
+// cancelTimeout bounds the time for a cancelled order at its CA: the order is gone here
+// whether the CA learns of it or not.
 const cancelTimeout = 30 * time.Second
 
-// Cancel gives up the orders in flight that name one of the addresses, of the kinds that
-// are given or of any: their files and
-// records go, and their pending authorizations are deactivated at the CA (RFC 8555,
-// Section 7.5.2), so that no mail for them is answered there either. An order that a
-// process works on is left to it; the error's Kind is Later then, and NotDue if there is
-// no order.
+// Cancel gives up the orders in flight that name one of the addresses, of the given kinds or
+// of any. It removes their files and records, and deactivates their pending authorizations at
+// the CA (RFC 8555, Section 7.5.2), so that nobody answers a mail for them there either. It
+// leaves an order alone while a process works on it; the error's Kind is Later then, and
+// NotDue if there is no order.
 func (i *Issuer) Cancel(ctx context.Context, addrs, kinds []string, bundle string) ([]*Cancelled, error) {
 	emails, err := cert.ParseAddresses(addrs)
 	if err != nil {

@@ -13,17 +13,17 @@ import (
 	"postseal/issuer/store"
 )
 
-// Export asks for the keys of an address as files for the mail programs of its owner.
+// Export asks for the keys of an address as files for its owner's mail programs.
 type Export struct {
 	Email      string
 	Kinds      []string        // nil for all
 	To         string          // a file, or a directory
 	Format     string          // one of cert.Exports
 	Former     bool            // the earlier keys, too: old mail needs them
-	Passphrase cert.Passphrase // without a kind: that of each certificate; PEM has none
+	Passphrase cert.Passphrase // without a kind: each certificate's own; PEM has none
 }
 
-// Exported is a certificate whose key was exported. Several can be in one file.
+// Exported is a certificate whose key was exported. Several can share a file.
 type Exported struct {
 	File           string
 	Name           string // below certs/
@@ -31,18 +31,18 @@ type Exported struct {
 	Serial         string
 	NotAfter       time.Time
 	Former         bool
-	PassphraseFile string // "" if the passphrase is in none, or there is none
+	PassphraseFile string // "" if no file holds the passphrase, or there is none
 }
 
-// exportable is one that may be exported.
+// exportable is a certificate that may be exported.
 type exportable struct {
 	name, dir string
 	former    bool
 	*store.Generation
 }
 
-// Export writes the keys of an address. It changes nothing in the state directory.
-// Generations that are damaged are named and left out.
+// Export writes the keys of an address. It changes nothing in the state directory. It names
+// damaged generations and leaves them out.
 func (i *Issuer) Export(x Export) ([]Exported, error) {
 	addr, err := x.check()
 	if err != nil {
@@ -64,12 +64,12 @@ func (i *Issuer) Export(x Export) ([]Exported, error) {
 		return nil, err
 	}
 	for n := range done {
-		done[n].File = files[min(n, len(files)-1)].path // a profile has all
+		done[n].File = files[min(n, len(files)-1)].path // a profile holds all of them
 	}
 	return done, writeOut(files)
 }
 
-// check returns the address.
+// check checks the request and returns the address.
 func (x *Export) check() (string, error) {
 	addr, err := cert.ParseAddress(x.Email)
 	if err == nil && !slices.Contains(cert.Exports, x.Format) {
@@ -78,9 +78,8 @@ func (x *Export) check() (string, error) {
 	return addr, err
 }
 
-// exportables reads the certificates of an address that are in force, and with Former
-// the earlier ones, the newest first. One that is revoked or expired is an earlier one,
-// wherever it lies.
+// exportables reads the certificates of an address that are in force, and with Former the
+// earlier ones, the newest first. A revoked or expired one counts as earlier, wherever it is.
 func (i *Issuer) exportables(addr string, x Export) (all []exportable, err error) {
 	certs, err := i.certificates([]string{addr}, x.Kinds)
 	if err != nil {
@@ -109,8 +108,8 @@ func (i *Issuer) exportables(addr string, x Export) (all []exportable, err error
 	return all, nil
 }
 
-// addFormer adds the earlier generations of certificates, and those of others that begin
-// with the address: what took their place may be damaged.
+// addFormer adds the earlier generations of certificates, and any others whose names start
+// with the address: their successors may be damaged.
 func (i *Issuer) addFormer(all []exportable, addr string, certs []store.Certificate) ([]exportable, error) {
 	names, err := i.disk.PreviousNames(store.BaseName(addr))
 	for _, c := range certs {
@@ -128,8 +127,8 @@ func (i *Issuer) addFormer(all []exportable, addr string, certs []store.Certific
 	return all, err
 }
 
-// addExportable reads one, unless it is there already: a run that was killed leaves the
-// certificate in force among the former ones.
+// addExportable reads one, unless all has it already: a killed run leaves the certificate in
+// force among the former ones.
 func (i *Issuer) addExportable(all []exportable, e exportable) []exportable {
 	var err error
 	if e.Generation, err = store.ReadGeneration(e.dir); err != nil {
@@ -142,7 +141,7 @@ func (i *Issuer) addExportable(all []exportable, e exportable) []exportable {
 	return append(all, e)
 }
 
-// identities gives each its label and its passphrase.
+// identities gives each its label and passphrase.
 func (x *Export) identities(addr string, all []exportable) (ids []*cert.Identity, done []Exported, err error) {
 	inForce := map[string]int{} // by kind
 	for _, e := range all {
@@ -170,7 +169,7 @@ func (x *Export) identities(addr string, all []exportable) (ids []*cert.Identity
 	return ids, done, nil
 }
 
-// lock returns a passphrase, and the file that it is in.
+// lock returns a passphrase, and the file that holds it.
 func (x *Export) lock(e exportable) (word, file string, err error) {
 	p := x.Passphrase
 	if p.Kind == "" {
@@ -187,13 +186,13 @@ func (x *Export) lock(e exportable) (word, file string, err error) {
 	return word, p.Path, err
 }
 
-// outFile is a file to be written.
+// outFile is a file to write.
 type outFile struct {
 	name, path string
 	data       []byte
 }
 
-// encode makes the files: a profile for all, or one for each.
+// encode makes the files: one profile for all, or a file for each.
 func (x *Export) encode(addr string, ids []*cert.Identity) ([]outFile, error) {
 	if x.Format == "mobileconfig" {
 		owner := store.BaseName(addr)
@@ -211,7 +210,7 @@ func (x *Export) encode(addr string, ids []*cert.Identity) ([]outFile, error) {
 	return files, nil
 }
 
-// place says where each file goes. It refuses before anything is written.
+// place chooses a path for each file. It refuses before anything is written.
 func (x *Export) place(files []outFile) (err error) {
 	info, statErr := os.Stat(x.To)
 	isDir := statErr == nil && info.IsDir()

@@ -16,16 +16,15 @@ import (
 	"postseal/issuer/store"
 )
 
-// finalize sends the CSR and returns the order once it has a certificate (RFC
-// 8555, Section 7.4). The key is on disk before: a certificate whose key is lost
-// is worth nothing.
+// finalize sends the CSR and returns the order once it has a certificate (RFC 8555, Section
+// 7.4). The key is on disk before that: a certificate without its key is worthless.
 func (r *run) finalize(ctx context.Context, order acme.Order) (acme.Order, error) {
 	r.waitFor("the CA to issue the certificate")
 	key, err := r.newKey()
 	if err != nil {
 		return order, err
 	}
-	if r.i.disk.Banned(key) { // by now: wherever it came from
+	if r.i.disk.Banned(key) { // perhaps only now, wherever the key came from
 		return order, &deadOrder{store.ErrBanned("the key of this order"), false}
 	}
 	r.key = key
@@ -56,8 +55,7 @@ func (r *run) keepFinalizing() error {
 	return r.promise()
 }
 
-// orderedNames are the addresses as the CA returned them: some compare the CSR
-// byte by byte.
+// orderedNames returns the addresses in the CA's form: some CAs compare the CSR byte by byte.
 func (r *run) orderedNames(order acme.Order) []string {
 	var names []string
 	for _, id := range order.Identifiers {
@@ -71,7 +69,7 @@ func (r *run) orderedNames(order acme.Order) []string {
 	return names
 }
 
-// advance makes the one request that the order's state calls for.
+// advance makes the one request that the order's state requires.
 func (r *run) advance(ctx context.Context, order acme.Order, csr []byte) (acme.Order, error) {
 	if order.Status != acme.StatusReady {
 		next, err := r.ca.OrderNow(ctx, order)
@@ -88,12 +86,11 @@ func (r *run) advance(ctx context.Context, order acme.Order, csr []byte) (acme.O
 	return r.judge(next)
 }
 
-// afterRefusal looks at what a refused finalize has left of the order. A CA's
-// 500, or a broken connection, may be a hiccup, with the order as it was, or the
-// order's end.
+// afterRefusal looks at the order after a refused finalize. A CA's 500, or a broken
+// connection, may be temporary, with the order unchanged, or the order's end.
 func (r *run) afterRefusal(ctx context.Context, order acme.Order, refusal error) (acme.Order, error) {
 	if ca.Busy(ctx) {
-		return order, refusal // to be waited for
+		return order, refusal // the caller waits
 	}
 	next, err := r.ca.OrderNow(ctx, order)
 	if err != nil {
@@ -118,8 +115,8 @@ func (r *run) afterRefusal(ctx context.Context, order acme.Order, refusal error)
 	return r.judge(next)
 }
 
-// refused shows a refusal that may not be the order's end, and writes it down: the next
-// run and "status" are to know of it too.
+// refused shows a refusal that may not be the order's end, and records it for the next run
+// and "status".
 func (r *run) refused(err error, ours bool) error {
 	if old := r.order.Refusal; old != nil && old.Text == err.Error() {
 		return nil
@@ -131,8 +128,8 @@ func (r *run) refused(err error, ours bool) error {
 	})
 }
 
-// patience is how long an order may be "processing" after its CSR was refused. Where
-// the server was at fault, it may have done the work all the same.
+// patience is how long an order may stay "processing" after a refusal of its CSR. If the
+// server was at fault, it may have done the work all the same.
 func (t Timing) patience(f *store.Refusal) time.Duration {
 	if f.Ours {
 		return t.Stuck
@@ -140,7 +137,7 @@ func (t Timing) patience(f *store.Refusal) time.Duration {
 	return 60 * t.Stuck
 }
 
-// judge reports how an order that was finalized goes on.
+// judge reports how a finalized order continues.
 func (r *run) judge(order acme.Order) (acme.Order, error) {
 	switch order.Status {
 	case acme.StatusValid:
@@ -167,8 +164,8 @@ func (r *run) finalError(err error) error {
 	return dead
 }
 
-// download fetches the certificate and checks that it is the one ordered, before
-// anything on disk is replaced.
+// download returns the certificate. It checks that this is the one ordered, before anything
+// on disk is replaced.
 func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certificate, error) {
 	text, err := r.ca.Download(ctx, order)
 	if err != nil {

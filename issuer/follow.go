@@ -11,12 +11,12 @@ import (
 	"postseal/state"
 )
 
-// Two orders for one address at one CA follow each other: there is one record for both, and
-// whose challenge came could not be told. On one host their locks see to it (see
-// store.Disk.LockOrder), and an order that nobody works on is brought to its end first. For
-// other hosts the record itself does.
+// Two orders for one address at one CA follow each other: they share one record, and nobody
+// could tell whose challenge arrived. On one host their locks ensure this (see
+// store.Disk.LockOrder), and an order that nobody works on is completed first. Between hosts
+// the record itself ensures it.
 
-// lock waits until no other order is in the way, and keeps the others away.
+// lock waits until no other order is in the way, and keeps others away.
 func (r *run) lock(ctx context.Context) (unlock func(), err error) {
 	var tried []string
 	for {
@@ -38,10 +38,10 @@ func (r *run) lock(ctx context.Context) (unlock func(), err error) {
 	}
 }
 
-// leftBehind returns another order for one of the addresses at the same CA, which no
-// process works on: the caller holds the addresses' locks.
+// leftBehind returns another order for one of the addresses at the same CA. No process works
+// on it, since the caller holds the addresses' locks.
 func (i *Issuer) leftBehind(req *Request, tried []string) *store.Named {
-	orders, _ := i.disk.Orders(func(string, error) {}) // what cannot be read is in nobody's way
+	orders, _ := i.disk.Orders(func(string, error) {}) // an unreadable order is in nobody's way
 	n := slices.IndexFunc(orders, func(o store.Named) bool {
 		same := o.Kind == req.Kind && o.DryRun == req.DryRun && cert.SameAddresses(o.Emails, req.Emails)
 		return !same && !o.Stored && o.Server == req.Server && cert.NamesOneOf(o.Emails, req.Emails) && !slices.Contains(tried, o.Name)
@@ -60,10 +60,11 @@ func kindsOf(kind string) []string {
 }
 
 const (
-	// lookAgain is how often it is looked whether another order's record has gone.
+	// lookAgain is the interval between checks whether the other order's record is gone.
 	lookAgain = time.Second
-	// strangersFor is how long the record of another host's order is waited for, from when
-	// it was ordered: longer than a run works on an order, unless told otherwise. Whether
+	// strangersFor is how long an order waits for the record of another host's order, from
+	// the time of that order: longer than a run works on an order, unless its timeout is
+	// longer. This host cannot see whether anybody there still does.
 	// anybody there still does cannot be seen from here.
 	strangersFor = 2 * DefaultTimeout
 )
@@ -94,7 +95,7 @@ func (r *run) take(ctx context.Context, p *state.Pending) error {
 	}
 }
 
-// isAbandoned reports whether the order of a record has ended, as far as that can be known.
+// isAbandoned reports whether the order of a record has ended, as far as this host can tell.
 func (i *Issuer) isAbandoned(p *state.Pending) bool {
 	if !p.Expires.IsZero() && !i.now().Before(p.Expires) {
 		return true

@@ -15,8 +15,8 @@ import (
 // maxReason bounds the reason of an event, in bytes.
 const maxReason = 500
 
-// tell writes down what came of an order, for "status": the only door to the histories. An
-// order does not depend on them.
+// tell records the result of an order, for "status": only this writes to the histories.
+// Orders do not depend on them.
 func (i *Issuer) tell(name string, e store.Event) {
 	e.Time = i.now().UTC().Truncate(time.Second)
 	e.Reason = printable.Line(strings.Join(strings.Fields(e.Reason), " "), maxReason)
@@ -32,7 +32,8 @@ func (r *run) tell(what, serial, reason string) {
 	r.i.tell(r.name, store.Event{What: what, Emails: r.req.Emails, Server: r.req.Server, Serial: serial, Reason: reason})
 }
 
-// giveUp ends an order that no run will resume. One whose certificate is stored ended before.
+// giveUp ends an order that no run will resume. If its certificate is stored, it has ended
+// before.
 func (r *run) giveUp(reason string) {
 	if !r.order.Stored && !r.order.DryRun {
 		r.i.tell(r.name, store.Event{What: store.EventGivenUp, Emails: r.order.Emails, Server: r.order.Server, Reason: reason})
@@ -40,8 +41,8 @@ func (r *run) giveUp(reason string) {
 	r.forget()
 }
 
-// tellFailure tells of an order that failed, whether it is over or still waits after a day,
-// and of one that never came to be. A mistake of the caller is left out.
+// tellFailure records that an order failed, still waits after a day, or was never made. It
+// leaves out mistakes of the caller.
 func (r *run) tellFailure(res *Result, err error) {
 	kind := failure.KindOf(err)
 	if r.begun && res == nil && (kind == failure.KindFailed || kind == failure.KindConfig) {
@@ -49,7 +50,7 @@ func (r *run) tellFailure(res *Result, err error) {
 	}
 }
 
-// HistoryStatus is something that came of an order.
+// HistoryStatus is the result of an order.
 type HistoryStatus struct {
 	Name   string    `json:"name"`
 	Emails []string  `json:"emails"`
@@ -68,7 +69,7 @@ type FailedStatus struct {
 	Kind   string    `json:"kind"`
 	Server string    `json:"server"`
 	Time   time.Time `json:"time"`
-	Since  time.Time `json:"since"` // of the first failure after the last success, as far as known
+	Since  time.Time `json:"since"` // time of the first failure after the last success, if known
 	Reason string    `json:"reason"`
 }
 

@@ -41,8 +41,8 @@ func (r *run) deploy(ctx context.Context, res *Result) error {
 // maxHookError bounds HOOK_ERROR, in bytes.
 const maxHookError = 4000
 
-// failed runs the fail hook if an order ended without a certificate, and nothing is
-// left that another run would resume. The hook's own output changes nothing.
+// failed runs the fail hook if an order ended without a certificate, and left nothing for
+// another run to resume. The hook's own output changes nothing.
 func (r *run) failed(res *Result, err error) {
 	if r.req.FailHook == "" || r.req.DryRun || failure.KindOf(err) != failure.KindFailed || res != nil || r.order != nil {
 		return
@@ -58,8 +58,9 @@ func (r *run) failed(res *Result, err error) {
 	}
 }
 
-// runHook runs the revoke hook. It runs for what was revoked already, too: so it can be
-// run again after it failed. Its certificate is a copy, for CertPath may name a container.
+// runHook runs the revoke hook. It also runs for a certificate that was revoked before, so
+// that one can repeat it after a failure. The hook's certificate is a copy, for CertPath may
+// name a container.
 func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certificate, done *Revoked) error {
 	if v.Hook == "" {
 		return nil
@@ -87,8 +88,8 @@ func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certific
 	return nil
 }
 
-// hook runs a command with variables of its own. Its output goes to stderr, since
-// stdout may be JSON.
+// hook runs a command with extra variables. Its output goes to stderr, since stdout may be
+// JSON.
 func hook(ctx context.Context, command string, variables ...string) error {
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
@@ -96,9 +97,8 @@ func hook(ctx context.Context, command string, variables ...string) error {
 	return cmd.Run()
 }
 
-// hookEnvironment leaves out what is ours: passwords and passphrases are not for the
-// eyes of hooks, and a variable that one kind of hook does not have must not come from
-// the caller's environment.
+// hookEnvironment leaves out our own variables: hooks must not see passwords and passphrases,
+// nor inherit from the caller a variable that belongs to another kind of hook.
 func hookEnvironment(env []string) []string {
 	return slices.DeleteFunc(slices.Clone(env), func(entry string) bool {
 		return strings.HasPrefix(entry, "POSTSEAL_") || strings.HasPrefix(entry, "HOOK_")

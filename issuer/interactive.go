@@ -19,17 +19,17 @@ import (
 	"postseal/state"
 )
 
-// Interactive lets a person answer the challenge mail with their own mail
-// program, for mailboxes on servers one does not run.
+// Interactive lets a person answer the challenge mail with a mail program of their own, for
+// mailboxes on other people's servers.
 type Interactive struct {
 	Ask func(ctx context.Context, prompt string) (string, error) // reads one line
 	Out io.Writer
-	Dir string // where drafts go: ADDRESS-reply.eml
+	Dir string // directory of the drafts: ADDRESS-reply.eml
 
 	one sync.Mutex // one question at a time
 }
 
-// askPerson shows the reply to a challenge and waits until it was sent.
+// askPerson shows the reply to a challenge and waits until the person has sent it.
 func (r *run) askPerson(ctx context.Context, c *store.Challenge, to chan<- *state.Answer) error {
 	p := r.req.Interactive
 	p.one.Lock()
@@ -91,7 +91,7 @@ func parseSubject(line string) (string, error) {
 	if !ok {
 		return "", errors.New(`it begins with "ACME:"`)
 	}
-	// RFC 8823, Section 3.1, item 1: white space from folding is ignored.
+	// RFC 8823, Section 3.1, item 1: ignore white space from folding.
 	part1 := strings.Join(strings.Fields(rest), "")
 	switch {
 	case !ca.IsToken(part1):
@@ -102,8 +102,8 @@ func parseSubject(line string) (string, error) {
 	return part1, nil
 }
 
-// responseDigest is what the reply carries: the digest of the key authorization
-// (RFC 8823, Section 3, item 6), which the RFC leaves open to two readings.
+// responseDigest returns the content of the reply: the digest of the key authorization (RFC
+// 8823, Section 3, item 6), which the RFC leaves open to two readings.
 func responseDigest(join, part1, part2, thumbprint string) (string, error) {
 	token := part1 + part2
 	if join == "bytes" {
@@ -121,23 +121,23 @@ func responseDigest(join, part1, part2, thumbprint string) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
 }
 
-// draft is a reply that a person is to send.
+// draft is a reply for a person to send.
 type draft struct{ from, to, part1, digest string }
 
 func (d draft) subject() string { return "Re: ACME: " + d.part1 }
 
-// block is the part of the body that counts (RFC 8823, Section 3.2, item 7).
+// block returns the part of the body that counts (RFC 8823, Section 3.2, item 7).
 func (d draft) block() string {
 	return "-----BEGIN ACME RESPONSE-----\r\n" + d.digest + "\r\n-----END ACME RESPONSE-----\r\n"
 }
 
-// mailto is a link that opens the reply in a mail program (RFC 6068).
+// mailto returns a link that opens the reply in a mail program (RFC 6068).
 func (d draft) mailto() string {
 	return "mailto:" + url.PathEscape(d.to) + "?subject=" + url.PathEscape(d.subject()) + "&body=" + url.PathEscape(d.block())
 }
 
-// eml is a draft for Outlook and Thunderbird, which open a file with X-Unsent as
-// one to be sent.
+// eml returns a draft for Outlook and Thunderbird, which open a file with X-Unsent as one to
+// send.
 func (d draft) eml(now time.Time) []byte {
 	return []byte("X-Unsent: 1\r\n" +
 		"From: " + d.from + "\r\n" +

@@ -18,14 +18,14 @@ import (
 // Options hold for a whole run of a program.
 type Options struct {
 	Dir      *state.Dir                      // accounts, orders and certificates
-	Store    state.Store                     // what is shared with the mail half; nil for Dir
+	Store    state.Store                     // shared with the mail half; nil for Dir
 	Version  string                          // of the program, for User-Agent
 	CABundle string                          // roots for the servers of all CAs, beside the system's; "" for none
-	CA       func(server string) ca.Settings // how to deal with a CA; may be nil
-	OnStep   func(Step)                      // told what happens, from several goroutines; may be nil
+	CA       func(server string) ca.Settings // settings for one CA; may be nil
+	OnStep   func(Step)                      // receives each step, from several goroutines; may be nil
 	Defaults store.Defaults                  // of the configuration
 	Kinds    map[string]*Kind                // of the configuration, by name
-	Account  ca.AccountOptions               // for a CA where there is no account yet
+	Account  ca.AccountOptions               // for a CA without an account
 	Now      func() time.Time                // nil for the clock
 	Timing   Timing                          // zero for the default
 }
@@ -55,7 +55,7 @@ type Issuer struct {
 	mu       sync.Mutex
 	cas      map[caKey]*ca.CA
 	prepared bool
-	alone    sync.Once // it was said that no mail half was seen
+	alone    sync.Once // for the note that no mail half was seen
 }
 
 // New returns an issuer. It touches neither disk nor network.
@@ -67,7 +67,7 @@ func New(o Options) *Issuer {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if ask := o.Account.Ask; ask != nil { // one question at a time: the orders of a batch go to several CAs
+	if ask := o.Account.Ask; ask != nil { // one question at a time: the orders of a batch may use several CAs
 		var asking sync.Mutex
 		o.Account.Ask = func(terms string) (bool, error) {
 			asking.Lock()
@@ -80,7 +80,7 @@ func New(o Options) *Issuer {
 
 func (i *Issuer) now() time.Time { return i.Now() }
 
-// leftOut says of an order or a certificate that it cannot be read.
+// leftOut reports that an order or a certificate is unreadable.
 func (i *Issuer) leftOut(name string, err error) {
 	i.step(StepNote, name, "", "left out: "+err.Error())
 }
@@ -88,7 +88,7 @@ func (i *Issuer) leftOut(name string, err error) {
 // answersKept is how long answers stay for "status".
 const answersKept = 30 * 24 * time.Hour
 
-// prepare makes the state directory and removes what has had its time, once.
+// prepare makes the state directory and removes old files, once.
 func (i *Issuer) prepare() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -112,8 +112,8 @@ func (i *Issuer) prepare() error {
 	return nil
 }
 
-// create makes what is missing of the state directory: all of it only if the mail
-// half shares it.
+// create makes the missing parts of the state directory: all of them only if the mail half
+// shares it.
 func (i *Issuer) create() (note string, err error) {
 	if i.Store == state.Store(i.Dir) {
 		return i.Dir.Create()
@@ -121,8 +121,8 @@ func (i *Issuer) create() (note string, err error) {
 	return "", i.Dir.CreatePrivate()
 }
 
-// storeError tells of an error of what is shared with the mail half. A server that
-// is away comes back; a directory that cannot be used does not become usable by itself.
+// storeError returns the error of the store shared with the mail half. An unreachable server
+// may return; an unusable directory does not become usable by itself.
 func (i *Issuer) storeError(err error) error {
 	var away *state.UnreachableError
 	if errors.As(err, &away) {
@@ -138,8 +138,8 @@ func (i *Issuer) storeError(err error) error {
 // right.
 type caKey struct{ server, bundle string }
 
-// ca returns the CA with that directory, the same for all orders of a run. Its roots are
-// the system's, those of the run, and those in bundle, which a certificate remembers.
+// ca returns the CA with that directory, the same for all orders of a run. It trusts the
+// system's roots, the run's, and those in bundle, which a certificate remembers.
 func (i *Issuer) ca(server, bundle string) (*ca.CA, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -179,15 +179,15 @@ func (i *Issuer) ready(ctx context.Context, c *ca.CA) error {
 	return err
 }
 
-// dayOf and momentOf write times for people, in their own zone.
+// dayOf and momentOf write times for people, in the local zone.
 func dayOf(t time.Time) string { return t.Local().Format("2006-01-02") }
 
 func momentOf(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
 
-// StepKind says what a Step is about.
+// StepKind is the kind of a Step.
 type StepKind string
 
-// The steps of an order in their usual sequence, and those that can come between.
+// The steps of an order in their usual sequence, and those that can occur at any time.
 const (
 	StepAccount   StepKind = "account"   // made or found
 	StepOrder     StepKind = "order"     // ordered, or resumed
@@ -201,18 +201,18 @@ const (
 	StepStored    StepKind = "stored"    // files written
 	StepHook      StepKind = "hook"      // deploy hook run
 	StepNote      StepKind = "note"      // something the user should read
-	StepHint      StepKind = "hint"      // and can do something about
+	StepHint      StepKind = "hint"      // something the user can do
 	StepHTTP      StepKind = "http"      // one request; for -v
 )
 
-// Step is something that happened on the way to a certificate. It never holds a
-// key, a token or a passphrase.
+// Step is an event on the way to a certificate. It never holds a key, a token or a
+// passphrase.
 type Step struct {
 	Kind  StepKind
 	Time  time.Time
 	Name  string // the certificate's NAME; "" if it concerns none
 	Email string // the address; "" if it concerns all
-	Text  string // one printable line for people, whatever others' words are in it
+	Text  string // one printable line for people, even if it quotes others
 }
 
 // maxStep bounds the text of a step, in bytes.
@@ -224,8 +224,8 @@ func (i *Issuer) step(kind StepKind, name, email, text string) {
 	}
 }
 
-// explainWindow says why the CA wants a certificate renewed when it does, if it gives a
-// reason: a page for people (RFC 9773, Section 4.2).
+// explainWindow reports why the CA chose its window, if the CA gives a reason: a page for
+// people (RFC 9773, Section 4.2).
 func (i *Issuer) explainWindow(w *store.Window, name string, emails []string) {
 	if w.Why != "" {
 		i.step(StepNote, name, "", fmt.Sprintf("the CA wants %s renewed from %s on; it explains why at %s",

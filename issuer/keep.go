@@ -14,7 +14,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 )
 
-// keep stores a certificate that was checked, and ends its order.
+// keep stores a checked certificate, and ends its order.
 func (r *run) keep(ctx context.Context, chain []*x509.Certificate) (*Result, error) {
 	if r.req.DryRun {
 		r.forget()
@@ -39,7 +39,7 @@ func (r *run) keep(ctx context.Context, chain []*x509.Certificate) (*Result, err
 	return r.finish()
 }
 
-// newRenewal writes down what a renewal needs.
+// newRenewal returns what a renewal needs.
 func (r *run) newRenewal(ctx context.Context, leaf *x509.Certificate) *store.Renewal {
 	f := &store.Renewal{
 		Version: store.Version, Settings: r.req.Settings, Account: r.ca.AccountURL(),
@@ -53,8 +53,8 @@ func (r *run) newRenewal(ctx context.Context, leaf *x509.Certificate) *store.Ren
 	return f
 }
 
-// finish does what is left after the certificate is stored: an earlier run may
-// have been killed right before.
+// finish does the work after the certificate is stored: an earlier run may have died right
+// before it.
 func (r *run) finish() (*Result, error) {
 	dir := r.dir()
 	leaf, err := store.ReadLeaf(dir)
@@ -95,8 +95,8 @@ func (res *Result) addPaths(dir string) {
 	}
 }
 
-// firstWindow asks right after issuance: a CA with short lives may want renewal
-// before we would think of asking.
+// firstWindow asks right after issuance: a CA with short lifetimes may want renewal before we
+// would ask.
 func (r *run) firstWindow(ctx context.Context, f *store.Renewal) {
 	var err error
 	if f.Window, f.AskAfter, err = r.ca.AskWindow(ctx, f.CertID); err != nil {

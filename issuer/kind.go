@@ -10,13 +10,13 @@ import (
 )
 
 // Kind is a kind of certificate, [kind.K] of the configuration: one address can have a
-// certificate of each, with its own key, CA, renewal and directory. Empty fields leave what
-// holds for certificates of no kind.
+// certificate of each, with its own key, CA, renewal and directory. An empty field means the
+// value for certificates of no kind.
 type Kind struct {
 	Usages     []string
 	KeyType    string
 	KeyPath    string
-	ReuseKey   *bool // nil: a key for encryption alone is kept, for it opens old mail
+	ReuseKey   *bool // nil: keep a key for encryption alone, since it opens old mail
 	Server     string
 	CABundle   string
 	Profile    string
@@ -25,11 +25,11 @@ type Kind struct {
 	DeployHook string
 }
 
-// kindName is a name that is safe in a file name, short enough for one, and no part of an
+// kindName matches a name that is safe and short enough for a file name, and not part of an
 // address: see store.Disk.PickName.
 var kindName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$`)
 
-// CheckKindName refuses what cannot be the name of a kind.
+// CheckKindName refuses an invalid name for a kind.
 func CheckKindName(name string) error {
 	if kindName.MatchString(name) {
 		return nil
@@ -37,7 +37,7 @@ func CheckKindName(name string) error {
 	return failure.In("kind", failure.Usage("use at most 32 letters, digits, - and _, the first a letter or a digit", "invalid kind %q", name))
 }
 
-// Check refuses values that no certificate can have, which the key does not.
+// Check refuses values that no certificate can have, whatever its key.
 func (k *Kind) Check() error {
 	r := Request{KeyPath: k.KeyPath}
 	r.Usages, r.KeyType, r.Compat, r.P12 = k.Usages, k.KeyType, k.Compat, k.P12
@@ -49,8 +49,8 @@ func (k *Kind) Check() error {
 	return cmp.Or(r.checkKeyType(), r.checkWords(), cert.CheckUsages(k.Usages, k.KeyType))
 }
 
-// Into gives a request what the configuration says of its kind, but for the settings that
-// were given for this certificate alone.
+// Into copies the kind's configuration to a request, except for settings given for this
+// certificate alone.
 func (k *Kind) Into(r *Request, given func(setting string) bool) {
 	for _, s := range []struct {
 		setting string
@@ -87,8 +87,8 @@ func (k *Kind) keepsKey(usages []string) bool {
 	return cert.EncryptionOnly(usages)
 }
 
-// renewed gives a request for a renewal what the configuration says now of its kind, if it
-// still says anything.
+// renewed copies the present configuration of its kind, if that still exists, to a request
+// for a renewal.
 func (i *Issuer) renewed(r *Request) {
 	i.Defaults.Into(&r.Settings)
 	if k := i.Kinds[r.Kind]; k != nil && r.Kind != "" {

@@ -24,7 +24,7 @@ import (
 	"postseal/state"
 )
 
-// Result is a certificate that was issued.
+// Result is an issued certificate.
 type Result struct {
 	Name        string
 	Emails      []string
@@ -40,8 +40,8 @@ type Result struct {
 	PassphraseFile                        string // "" unless it was generated
 }
 
-// Obtain brings one certificate: it resumes the order that is on disk, or orders. It goes
-// along the table in doc.go; the numbers of the lines are behind the calls.
+// Obtain obtains one certificate: it resumes the order on disk, or makes one. It follows the
+// table in doc.go; the numbers behind the calls are its lines.
 func (i *Issuer) Obtain(ctx context.Context, req Request) (*Result, error) {
 	if err := req.check(); err != nil {
 		return nil, err
@@ -89,12 +89,12 @@ func (r *run) obtain(ctx context.Context) (*Result, error) {
 	return r.keep(ctx, chain) // 12 to 15
 }
 
-// maxOrders bounds how often one command orders anew.
+// maxOrders bounds how many orders one command makes.
 const maxOrders = 3
 
-// certificate brings an order to its end. One that died through no fault of the challenge is
-// replaced by another. An order at a CA that breaks the rules is dead, too: going on with it
-// in the next run would meet the same answer.
+// certificate completes an order. It replaces an order that failed through no fault of the
+// challenge by another. An order at a CA that breaks the rules is dead, too: the next run
+// would meet the same answer.
 func (r *run) certificate(ctx context.Context) ([]*x509.Certificate, error) {
 	for n := 1; ; n++ {
 		chain, err := r.seeThrough(ctx)
@@ -127,8 +127,8 @@ func (r *run) seeThrough(ctx context.Context) ([]*x509.Certificate, error) {
 	return r.download(ctx, order) // 11
 }
 
-// takeUp finds out what is there: the name, the former certificate and an order that an
-// earlier run has left.
+// takeUp finds out what exists: the name, the former certificate and an order that an earlier
+// run left.
 func (r *run) takeUp() (err error) {
 	if r.name, err = r.i.disk.PickName(r.req.Emails, r.req.Kind); err != nil {
 		return err
@@ -162,7 +162,7 @@ func (r *run) takeUp() (err error) {
 	if err := r.nothingDue(); err != nil {
 		return err
 	}
-	r.forget() // with the hook of a certificate that is replaced
+	r.forget() // including the hook of a replaced certificate
 	return nil
 }
 
@@ -180,8 +180,8 @@ func (r *run) ownKey() error {
 	return err
 }
 
-// loadOrder takes up the order of an earlier run, if it is one for the same
-// thing. One at another CA is given up.
+// loadOrder takes up an earlier run's order if it is for the same thing. It gives up one at
+// another CA.
 func (r *run) loadOrder() error {
 	o, err := store.ReadOrder(r.path)
 	if state.Newer(err) != nil {
@@ -213,8 +213,8 @@ func (r *run) loadOrder() error {
 	return nil
 }
 
-// adopt lets the present options win over those of the order's first run, as far
-// as the CA has not seen them yet.
+// adopt lets the present options override those of the order's first run, as far as the CA
+// has not seen them yet.
 func (r *run) adopt() {
 	o := r.order
 	if r.req.Passphrase.Kind == "" {
@@ -239,20 +239,22 @@ func (r *run) adopt() {
 	}
 }
 
-// overtaken: a hook that fails must not keep a certificate from being renewed.
+// overtaken reports whether a renewal overrules a failed hook: that must not keep a
+// certificate from being renewed.
 func (r *run) overtaken() bool {
 	return r.order.HookError != "" && r.former != nil && (r.req.Force || r.former.Due(r.i.now()))
 }
 
-// resumesHook: a hook that failed is run again by whoever names one, as renew does.
+// resumesHook reports whether this run repeats a failed hook: any run that names one does, as
+// renew does.
 func (r *run) resumesHook() bool { return r.order.HookError == "" || r.req.DeployHook != "" }
 
-// NotDueError says that a certificate is there and need not be renewed.
+// NotDueError means that a certificate exists and need not be renewed.
 type NotDueError struct {
 	Name     string
 	Emails   []string
 	NotAfter time.Time
-	Days     int // that are left
+	Days     int // until it expires
 	Dir      string
 }
 
@@ -261,8 +263,8 @@ func (e *NotDueError) Error() string {
 		list(e.Emails), dayOf(e.NotAfter), e.Days, plural(e.Days, "day"), e.Dir)
 }
 
-// nothingDue returns an error with exit status 2 if the former certificate is good, from
-// this CA, and not due.
+// nothingDue returns an error with exit status 2 if the former certificate is good, from this
+// CA, and not due.
 func (r *run) nothingDue() error {
 	f := r.former
 	if f == nil || !f.Revoked.IsZero() || r.req.Force || r.req.DryRun || f.Server != r.req.Server || f.Due(r.i.now()) {
@@ -272,8 +274,7 @@ func (r *run) nothingDue() error {
 	return failure.NotDue(failure.Force, &NotDueError{r.name, f.Emails, f.NotAfter, days, r.dir()})
 }
 
-// fits refuses an order that would put another certificate in the place of one that
-// somebody uses.
+// fits refuses an order that would replace a certificate in use by a different one.
 func (r *run) fits() error {
 	if r.former == nil || !r.former.Revoked.IsZero() || r.req.Force || r.req.DryRun {
 		return nil
@@ -303,7 +304,7 @@ func usageWords(usages []string) string {
 
 func daysLeft(end, now time.Time) int { return max(0, int(end.Sub(now)/(24*time.Hour))) }
 
-// askPassphrase asks before the wait begins, so that the user need not stay.
+// askPassphrase asks before the wait starts, so that the user need not stay.
 func (r *run) askPassphrase() error {
 	if r.req.Passphrase.Kind != "" || r.req.AskPassphrase == nil || r.req.DryRun {
 		return nil
@@ -319,8 +320,8 @@ func (r *run) askPassphrase() error {
 	return cert.CheckPassphrase(word)
 }
 
-// replaces prepares an order that replaces a certificate: its key, if that is to be used
-// again, and its name at the CA (RFC 9773, Section 5).
+// replaces prepares an order that replaces a certificate: its key, if that is reused, and its
+// name at the CA (RFC 9773, Section 5).
 func (r *run) replaces(ctx context.Context) error {
 	if (r.req.ReuseKey || r.req.KeepKey) && r.former != nil {
 		if err := r.reuseKey(); err != nil {
@@ -357,8 +358,8 @@ func (r *run) reuseKey() error {
 	return nil
 }
 
-// prepareKey takes the key that was given or kept, or begins to generate one: an
-// RSA key takes as long as the mail.
+// prepareKey takes the given or kept key, or starts to generate one: an RSA key takes as long
+// as the mail.
 func (r *run) prepareKey() {
 	switch {
 	case r.order != nil && r.order.Key != "":
@@ -372,8 +373,7 @@ func (r *run) prepareKey() {
 	}
 }
 
-// lastWords turns the end of the time or an interrupt into one line that says
-// what is left on disk.
+// lastWords turns a timeout or an interrupt into one line that says what is left on disk.
 func (r *run) lastWords(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return r.unlessResumable(err)
@@ -398,8 +398,7 @@ func (r *run) lastWords(ctx context.Context, err error) error {
 	return failure.Later("run the same command again to resume it", "%s; the order stays in %s", why, r.path)
 }
 
-// unlessResumable makes trouble with the network temporary once the CA has an
-// order of ours.
+// unlessResumable makes network trouble temporary once the CA has our order.
 func (r *run) unlessResumable(err error) error {
 	if err == nil || r.order == nil || r.order.URL == "" || ca.Untrusted(err) || !ca.Network(err) {
 		return err
@@ -407,13 +406,13 @@ func (r *run) unlessResumable(err error) error {
 	return failure.Later("run the same command again to resume it", "%w; the order stays in %s", err, r.path)
 }
 
-// enough is how long an order of a timer may wait. A timer resumes an order as often as it likes,
-// but nobody reads that it still waits; that it has failed, monitoring sees. Later runs
-// go on with the order all the same.
+// enough is how long a timer's order may wait. A timer may resume an order for ever, but
+// nobody reads that it still waits, whereas monitoring sees a failure. Later runs continue
+// the order all the same.
 const enough = 24 * time.Hour
 
-// patience makes a failure of an order that has waited long enough. Orders that
-// expired meanwhile and were replaced count as one wait.
+// patience turns an order that has waited long enough into a failure. Orders that expired and
+// were replaced count as one wait.
 func (r *run) patience(err error) error {
 	if failure.KindOf(err) != failure.KindLater || !r.req.Unattended || r.since.IsZero() || r.i.now().Sub(r.since) < enough {
 		return err

@@ -16,8 +16,7 @@ import (
 	"postseal/state"
 )
 
-// place returns the order at the CA: the one on disk in its present state, else a new
-// one.
+// place returns the order at the CA: the one on disk in its present state, or a new one.
 func (r *run) place(ctx context.Context) (acme.Order, error) {
 	if r.order != nil && r.order.URL != "" {
 		return r.resume(ctx)
@@ -47,8 +46,8 @@ func (r *run) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// In the order of the addresses: of two orders that share two, neither has one of them
-	// and waits for the other.
+	// In the order of the addresses: of two orders that share two, neither holds one of them
+	// while it waits for the other.
 	byAddress := func(a, b *store.Challenge) int { return strings.Compare(state.Key(a.Email), state.Key(b.Email)) }
 	for _, c := range slices.SortedFunc(slices.Values(r.order.Challenges), byAddress) {
 		if err := r.record(ctx, c, time.Time{}); err != nil {
@@ -74,7 +73,7 @@ func (r *run) newOrder(ctx context.Context) (acme.Order, error) {
 	}
 	placed, err := r.ca.NewOrder(ctx, order)
 	if err != nil {
-		if ctx.Err() == nil { // else its fate is not known
+		if ctx.Err() == nil { // otherwise its fate is unknown
 			r.forget()
 		}
 		return placed, err
@@ -84,7 +83,7 @@ func (r *run) newOrder(ctx context.Context) (acme.Order, error) {
 	return placed, r.update(func(o *store.Order) { o.URL = placed.Location })
 }
 
-// resume looks at the order of an earlier run.
+// resume reads an earlier run's order.
 func (r *run) resume(ctx context.Context) (acme.Order, error) {
 	order, err := r.ca.Order(ctx, r.order.URL)
 	if p, ok := ca.ProblemOf(err); ok && p.Status < http.StatusInternalServerError {

@@ -12,7 +12,7 @@ import (
 	"postseal/issuer/store"
 )
 
-// Renewal says what to renew, and how other than the first time.
+// Renewal says what to renew, and what to change.
 type Renewal struct {
 	Emails     []string // certificates that name one of these; nil for all
 	Kinds      []string // certificates of these kinds; nil for all, of no kind among them
@@ -21,13 +21,13 @@ type Renewal struct {
 	ReuseKey   bool
 	Passphrase cert.Passphrase
 	Timeout    time.Duration
-	FailHook   string // for those that were not given their own
-	// Pause is called once before a CA is asked for anything.
+	FailHook   string // for certificates without their own
+	// Pause is called once before the first request to a CA.
 	Pause func(context.Context) error
 }
 
-// DueRequests returns the requests for what is to be renewed: orders that an
-// earlier run left unfinished, and certificates that are due.
+// DueRequests returns the requests for the work to do: orders that an earlier run left
+// unfinished, and certificates that are due.
 func (i *Issuer) DueRequests(ctx context.Context, o Renewal) ([]Request, error) {
 	if err := i.prepare(); err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func (o *Renewal) noneFor(emails []string) error {
 	return failure.Failed(failure.OrderOne, "no certificate names %s", whose)
 }
 
-// apply lets the options of this run win.
+// apply lets the options of this run override others.
 func (o *Renewal) apply(r *Request) {
 	r.Force, r.ReuseKey, r.Timeout, r.Unattended = o.Force, o.ReuseKey, o.Timeout, true
 	if r.FailHook == "" {
@@ -90,8 +90,8 @@ func (o *Renewal) apply(r *Request) {
 	}
 }
 
-// certificates reads the certificates that name one of the addresses, or all, and are of
-// one of the kinds, or any.
+// certificates reads the certificates that name one of the addresses, or all, and are of one
+// of the kinds, or any.
 func (i *Issuer) certificates(emails, kinds []string) ([]store.Certificate, error) {
 	all, err := i.disk.Certificates(i.leftOut)
 	return slices.DeleteFunc(all, func(c store.Certificate) bool {
@@ -103,7 +103,7 @@ func isOneOf(kind string, kinds []string) bool {
 	return len(kinds) == 0 || slices.Contains(kinds, kind)
 }
 
-// ofKind says of which kind something is, behind an address.
+// ofKind returns the kinds in words, to follow an address.
 func ofKind(kinds []string) string {
 	if len(kinds) == 0 {
 		return ""
@@ -111,8 +111,8 @@ func ofKind(kinds []string) string {
 	return " (" + list(kinds) + ")"
 }
 
-// unfinished returns the orders that an earlier run left. One that a process works on is
-// waited for only by who asks for its address: a long run must not hold up all renewals.
+// unfinished returns the orders that an earlier run left. It includes one that a process
+// works on only if the caller names its address: a long run must not delay all renewals.
 func (i *Issuer) unfinished(emails, kinds []string) (requests []Request, err error) {
 	orders, err := i.disk.Orders(i.leftOut)
 	for _, o := range orders {
@@ -126,7 +126,7 @@ func (i *Issuer) unfinished(emails, kinds []string) (requests []Request, err err
 	return requests, err
 }
 
-// askersAtOnce is how many certificates' windows are asked for at a time at each CA.
+// askersAtOnce is how many windows are requested at a time at each CA.
 const askersAtOnce = 8
 
 // dueOf returns the certificates to renew, the longest overdue first.
@@ -148,8 +148,8 @@ func (i *Issuer) dueOf(ctx context.Context, certs []store.Certificate, o Renewal
 	return due, nil
 }
 
-// refreshWindows asks for each certificate at its own CA. One CA that cannot be reached
-// or trusted is not asked again in this run, and leaves the others alone.
+// refreshWindows asks each certificate's own CA for its window. If a CA cannot be reached or
+// trusted, this run does not ask it again, and goes on with the others.
 func (i *Issuer) refreshWindows(ctx context.Context, certs []store.Certificate) {
 	at := func(n int) caKey { return caKey{certs[n].Server, certs[n].CABundle} }
 	atEachCA(ctx, len(certs), askersAtOnce, at, func(ctx context.Context, q *queue, n int) {
@@ -159,8 +159,8 @@ func (i *Issuer) refreshWindows(ctx context.Context, certs []store.Certificate) 
 	})
 }
 
-// refreshWindow asks the CA and writes the answer down. A CA that does not answer leaves
-// what was known before, and need not be asked for another certificate: that is the error.
+// refreshWindow asks the CA and records the answer. If the CA does not answer, the old window
+// stays; the error means that it is useless to ask about another certificate.
 func (i *Issuer) refreshWindow(ctx context.Context, old store.Certificate) error {
 	c, err := i.ca(old.Server, old.CABundle)
 	if err != nil {
@@ -184,7 +184,7 @@ func (i *Issuer) refreshWindow(ctx context.Context, old store.Certificate) error
 	if w != nil {
 		old.Window = w
 	}
-	if err := i.disk.Rewrite(old); err != nil && !errors.Is(err, store.ErrLocked) { // who has it knows better
+	if err := i.disk.Rewrite(old); err != nil && !errors.Is(err, store.ErrLocked) { // the lock's holder knows better
 		i.step(StepNote, old.Name, "", "the renewal window could not be written down: "+err.Error())
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 	"postseal/state"
 )
 
-// The directories that are used unless the user names one.
+// The default directories.
 const (
 	DefaultServer = "https://acme.castle.cloud/acme/directory"
 	StagingServer = "https://acme-staging.castle.cloud/acme/directory"
@@ -28,27 +28,27 @@ type Request struct {
 	store.Settings
 	KeyPath     string        // a private key to use instead of a new one
 	ReuseKey    bool          // use the key of the certificate that is replaced, this time
-	Force       bool          // though nothing is due
+	Force       bool          // even if nothing is due
 	DryRun      bool          // store nothing in certs/
 	Timeout     time.Duration // of this run; 0 means DefaultTimeout
 	Interactive *Interactive  // a person answers the mail; nil for the mail half
-	Unattended  bool          // by a timer: that it has waited for a day is a failure
-	Newcomer    bool          // a limit of the CA ends it, and in a batch all others that are new
-	// Asked names the settings (server, profile, key-type, usage) that must be those of a
-	// certificate that is in place already; another is replaced by Force alone.
+	Unattended  bool          // by a timer: waiting for a day is a failure
+	Newcomer    bool          // a limit of the CA ends it, and in a batch all other new orders
+	// Asked names the settings (server, profile, key-type, usage) that must match those of
+	// an existing certificate; only Force replaces a different one.
 	Asked []string
-	// AskPassphrase is called for a Passphrase without a kind, if an order is to be
-	// made. Nil means a generated one.
+	// AskPassphrase is called for a Passphrase without a kind before an order is made. Nil
+	// means a generated one.
 	AskPassphrase func() (string, error)
 
 	key      crypto.Signer // of KeyPath or the former certificate
 	replaces string        // RFC 9773, Section 5
 	queue    *queue        // of a batch; nil for a single order
-	resume   bool          // an order that is there, and make none
+	resume   bool          // take up an existing order, and make none
 }
 
-// check refuses what makes no sense before anything is ordered, and fills in the
-// defaults that the key decides.
+// check refuses an invalid request before anything is ordered, and fills in the defaults that
+// depend on the key.
 func (r *Request) check() (err error) {
 	if len(r.Emails) == 0 {
 		return failure.Usage("give one", "no address is given")

@@ -20,7 +20,7 @@ import (
 	"postseal/state"
 )
 
-// Reasons are why a certificate can be revoked (RFC 5280, Section 5.3.1).
+// Reasons are the reasons for a revocation (RFC 5280, Section 5.3.1).
 var Reasons = []string{"unspecified", "keycompromise", "affiliationchanged", "superseded", "cessationofoperation"}
 
 var reasonCodes = map[string]int{
@@ -35,30 +35,30 @@ var reasonCodes = map[string]int{
 // Revocation asks to revoke a certificate.
 type Revocation struct {
 	CertPath   string // PEM or PKCS#12
-	KeyPath    string // the certificate's key; "" for that in the container, else the account key
+	KeyPath    string // the certificate's key; "" for the one in the container, or the account key
 	Passphrase *string
 	AskPass    func() (string, error) // nil if there is nobody to ask
 	Reason     string
-	Server     string // "" for the one that issued it, as far as known
+	Server     string // "" for the one that issued it, if known
 	Default    string // the server if nothing else is known
 	Hook       string // run after success
 
-	known []store.Certificate // what it is in certs/, if that was looked up; else nil
+	known []store.Certificate // its entries in certs/ after a look-up; otherwise nil
 }
 
-// Revoked is what was revoked.
+// Revoked is a revoked certificate.
 type Revoked struct {
 	Emails      []string
 	Kind        string // "" for none, or if it is not in certs/
 	Serial      string
 	Server      string
 	Already     bool
-	SignedByKey bool // the certificate's own
+	SignedByKey bool // the certificate's own key
 	Stored      bool // it is in certs/, and can be renewed
 }
 
-// Revoke revokes a certificate (RFC 8555, Section 7.6). One that is revoked
-// already is a success.
+// Revoke revokes a certificate (RFC 8555, Section 7.6). It succeeds if the certificate was
+// revoked before.
 func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	code, ok := reasonCodes[strings.ToLower(v.Reason)]
 	if !ok {
@@ -89,7 +89,7 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	if err != nil {
 		return nil, err
 	}
-	emails, _, _ := cert.Names(leaf) // anybody may have written the certificate
+	emails, _, _ := cert.Names(leaf) // anybody may have made the certificate
 	emails = slices.DeleteFunc(emails, func(e string) bool { return !cert.IsPlain(e) })
 	done := &Revoked{Emails: emails, Serial: cert.Serial(leaf), Server: server, Already: already, SignedByKey: key != nil}
 	if done.Stored = len(known) > 0; done.Stored {
@@ -98,8 +98,8 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	return done, errors.Join(i.markRevoked(known, cmp.Or(strings.ToLower(v.Reason), Reasons[0])), v.runHook(ctx, i, leaf, done))
 }
 
-// where returns the CA of the certificate: what the renewal.json beside it says, which
-// may be in no certs/ of ours, or one in certs/.
+// where returns the CA of the certificate: from the renewal.json beside it, which may be
+// outside our certs/, or from one in certs/.
 func (v *Revocation) where(leaf *x509.Certificate, known []store.Certificate) (server, bundle string) {
 	if r, err := store.ReadRenewal(filepath.Dir(v.CertPath)); err == nil && r.Fingerprint == cert.Fingerprint(leaf) {
 		known = []store.Certificate{{Renewal: r}}
@@ -112,9 +112,9 @@ func (v *Revocation) where(leaf *x509.Certificate, known []store.Certificate) (s
 	return cmp.Or(server, v.Default), bundle
 }
 
-// InForce returns the certificates that name an address, of the kinds that are given or of
-// any, and that neither time nor a revocation has ended, as the files to give to Revoke.
-// The error, of the kind Failed, says that there are none.
+// InForce returns the certificates that name an address, of the given kinds or of any, and
+// that have neither expired nor been revoked, as paths for Revoke. The error, of the kind
+// Failed, means that there are none.
 func (i *Issuer) InForce(email string, kinds []string) (paths []string, err error) {
 	addr, err := cert.ParseAddress(email)
 	if err != nil {
@@ -135,7 +135,7 @@ func (i *Issuer) InForce(email string, kinds []string) (paths []string, err erro
 	return paths, nil
 }
 
-// find returns the entries of certs/ that hold a certificate.
+// find returns the entries of certs/ that hold the certificate.
 func (i *Issuer) find(leaf *x509.Certificate) []store.Certificate {
 	all, err := i.certificates(nil, nil)
 	if err != nil && state.Newer(err) == nil {
@@ -144,7 +144,7 @@ func (i *Issuer) find(leaf *x509.Certificate) []store.Certificate {
 	return slices.DeleteFunc(all, func(c store.Certificate) bool { return c.Fingerprint != cert.Fingerprint(leaf) })
 }
 
-// markRevoked keeps renewals from ordering what somebody wanted gone.
+// markRevoked keeps renewals from ordering a revoked certificate again.
 func (i *Issuer) markRevoked(certs []store.Certificate, reason string) error {
 	for _, c := range certs {
 		i.tell(c.Name, store.Event{What: store.EventRevoked, Emails: c.Emails, Server: c.Server, Serial: c.Serial, Reason: reason})
@@ -176,8 +176,8 @@ func (v *Revocation) read() (*x509.Certificate, crypto.Signer, error) {
 	return leaf, key, nil
 }
 
-// passphrases are tried in this order: the one given, none, the one beside a
-// container of ours, and what somebody types.
+// passphrases returns the passphrases to try, in order: the given one, none, the one beside a
+// container of ours, and one that the user types.
 func (v *Revocation) passphrases() []func() (string, error) {
 	constant := func(s string) func() (string, error) { return func() (string, error) { return s, nil } }
 	if v.Passphrase != nil {

@@ -29,22 +29,22 @@ type run struct {
 	path string          // of the order file
 	main context.Context // without the order's timeout, for the hook
 
-	begun bool // a certificate is due, and nothing that the caller did forbids it
+	begun bool // a certificate is due, and no mistake of the caller prevents it
 
-	former *store.Renewal // of the certificate that is there; nil for none
+	former *store.Renewal // of the existing certificate; nil for none
 
 	mu      sync.Mutex // guards order and its file
 	order   *store.Order
-	since   time.Time                             // when the wait for a certificate began, whatever became of orders
+	since   time.Time                             // when the wait for a certificate began, over all its orders
 	waiting string                                // for what, in words
 	newKey  func() (key crypto.Signer, err error) // the key, generated meanwhile
 	key     crypto.Signer
 }
 
-// deadOrder is an order that will never give a certificate.
+// deadOrder means that an order will never give a certificate.
 type deadOrder struct {
 	err   error
-	again bool // another order may
+	again bool // a new order may
 }
 
 func (e *deadOrder) Error() string { return e.err.Error() }
@@ -58,7 +58,7 @@ func (r *run) promise() error {
 	return nil
 }
 
-// update changes the order and writes its file: the only door to that.
+// update changes the order and writes its file: nothing else does.
 func (r *run) update(change func(*store.Order)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -69,17 +69,16 @@ func (r *run) update(change func(*store.Order)) error {
 	return nil
 }
 
-// orderingFor is how long a record may wait for its order to be read back: that takes
-// seconds, but the clock may be put right by an hour meanwhile.
+// orderingFor is how long a record may wait until its order is read back. That takes seconds,
+// but somebody may adjust the clock by an hour meanwhile.
 const orderingFor = 3 * time.Hour
 
-// recordFor is how long a record waits if the CA does not say how long the
-// authorization lives. A random value lives 24 h at most (CA/B Forum S/MIME BR,
-// Section 3.2.2.2).
+// recordFor is how long a record waits if the CA does not state the authorization's lifetime.
+// A random value lives at most 24 h (CA/B Forum S/MIME BR, Section 3.2.2.2).
 const recordFor = 24 * time.Hour
 
-// record writes the pending record of a challenge, in the "ordering" form while
-// the token is not known. A person who answers on their own needs none.
+// record writes the pending record of a challenge, in the "ordering" form until the token is
+// known. A person who answers needs none.
 func (r *run) record(ctx context.Context, c *store.Challenge, expires time.Time) error {
 	if r.req.Interactive != nil {
 		return nil
@@ -101,8 +100,8 @@ func (r *run) record(ctx context.Context, c *store.Challenge, expires time.Time)
 	})
 }
 
-// challengeFor finds the address in the form in which the CA returned it, which goes into
-// the reply and into the CSR: it is one plain address, too.
+// challengeFor finds the address in the CA's form, which the reply and the CSR use. It must
+// be one plain address there, too.
 func (r *run) challengeFor(id acme.Identifier) *store.Challenge {
 	n := slices.IndexFunc(r.order.Challenges, func(c *store.Challenge) bool {
 		return state.Key(c.Email) == state.Key(id.Value)
@@ -127,7 +126,7 @@ func (r *run) forget() {
 	r.order = nil
 }
 
-// unrecord ends the wait for a challenge, which is not answered any more.
+// unrecord ends the wait for a challenge, which then has no answer.
 func (r *run) unrecord(c *store.Challenge) {
 	if r.req.Interactive != nil {
 		return
@@ -153,7 +152,7 @@ func (r *run) note(email, text string) { r.i.step(StepNote, r.name, email, text)
 
 func (r *run) hint(email, text string) { r.i.step(StepHint, r.name, email, text) }
 
-// dir is that of the certificate.
+// dir returns the certificate's directory.
 func (r *run) dir() string { return r.i.disk.CertDir(r.name) }
 
 func (r *run) waitsForOther() {

@@ -15,8 +15,8 @@ import (
 	"postseal/state"
 )
 
-// watcher is the wait for one authorization to become valid: for the mail half's
-// answer, for the moment to POST, and for the CA.
+// watcher is the wait for one authorization to become valid: for the mail half's answer, for
+// the time to POST, and for the CA.
 type watcher struct {
 	r       *run
 	c       *store.Challenge
@@ -25,21 +25,21 @@ type watcher struct {
 
 	settle      time.Duration
 	settleGiven bool   // it is a setting
-	waited      bool   // it was waited in full
-	endTrial    func() // nil unless the pause is shorter than is known to be enough
+	waited      bool   // the whole pause has passed
+	endTrial    func() // nil unless the pause is shorter than the known one
 
-	answer *state.Answer // the last one; nil while the mail has not come
-	told   int           // of what the mail half said
+	answer *state.Answer // the last one; nil until the mail arrives
+	told   int           // reports of the mail half so far
 
 	poll    *time.Timer // look at the CA
-	alone   *time.Timer // no mail half was ever seen: say so
+	alone   *time.Timer // no mail half ever seen: say so
 	nag     *time.Timer // no mail yet: say so
-	early   *time.Timer // no mail for long: POST
+	early   *time.Timer // no mail for a long time: POST
 	settled *time.Timer // the reply had time to arrive: POST
 	doubt   *time.Timer // the reply probably never left: give up
 }
 
-// watch returns when the authorization is valid, dead, or the context ends.
+// watch returns when the authorization is valid or dead, or the context ends.
 func (r *run) watch(ctx context.Context, c *store.Challenge) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -57,7 +57,7 @@ func (r *run) watch(ctx context.Context, c *store.Challenge) error {
 	failed := make(chan error, 1)
 	go func() { failed <- r.answers(ctx, c, answers) }()
 	notes := make(chan *state.Note)
-	if r.req.Interactive == nil { // what is refused or put off; the wait goes on without it
+	if r.req.Interactive == nil { // reports of refusals and delays; the wait does not need them
 		go follow(ctx, c.ID, r.i.Store.WaitNote, notes, func(*state.Note) bool { return false })
 	}
 	if v.trigger == "post" && c.Posted.IsZero() {
@@ -92,12 +92,12 @@ func (v *watcher) startTimers() {
 	}
 }
 
-// afterResume is how long a run waits at least before it POSTs without a mail: an
-// answer that came between two runs is read meanwhile.
+// afterResume is the least time before a run POSTs without a mail: it reads an answer that
+// arrived between two runs.
 const afterResume = time.Second
 
-// untilEarly counts the patience from the order: it is not to begin anew with each run
-// of a command that is not given as long.
+// untilEarly counts the patience from the order, so that it does not restart with each run of
+// a command with a shorter timeout.
 func (v *watcher) untilEarly() time.Duration {
 	waited := max(0, v.r.i.now().Sub(v.r.order.Created))
 	return max(afterResume, v.r.i.Timing.Post-waited)
@@ -153,7 +153,7 @@ func (v *watcher) loop(ctx context.Context, answers <-chan *state.Answer, notes 
 	}
 }
 
-// answers passes on what the mail half, or the person at the terminal, did.
+// answers passes on the answers of the mail half, or of the person at the terminal.
 func (r *run) answers(ctx context.Context, c *store.Challenge, to chan<- *state.Answer) error {
 	if r.req.Interactive != nil {
 		return r.askPerson(ctx, c, to)
@@ -165,8 +165,7 @@ func (r *run) answers(ctx context.Context, c *store.Challenge, to chan<- *state.
 	return err
 }
 
-// follow passes on what the mail half writes about a challenge, each time that it says
-// something else, to the last.
+// follow passes on each change in what the mail half writes about a challenge, to the last.
 func follow[T any](ctx context.Context, id string, wait func(context.Context, string, *T) (*T, error),
 	to chan<- *T, last func(*T) bool) error {
 	var seen *T
@@ -187,8 +186,8 @@ func follow[T any](ctx context.Context, id string, wait func(context.Context, st
 	}
 }
 
-// answered goes on after the mail half's answer. A failure is told at once; the
-// wait goes on, since a later delivery may try again.
+// answered continues after the mail half's answer. It reports a failure at once, but goes on
+// waiting, since a later delivery may try again.
 func (v *watcher) answered(ctx context.Context, a *state.Answer) {
 	switch a.Phase {
 	case state.Failed:
@@ -218,7 +217,7 @@ func (v *watcher) answered(ctx context.Context, a *state.Answer) {
 	}
 }
 
-// tryShorter tries whether half of a pause that was long enough before is, too.
+// tryShorter tries half of a pause that was long enough before.
 func (v *watcher) tryShorter() {
 	if v.settleGiven || v.answer.Phase != state.Sent {
 		return
@@ -228,7 +227,7 @@ func (v *watcher) tryShorter() {
 	}
 }
 
-// noted tells of a mail that was refused or put off. Anybody may have sent it.
+// noted reports a mail that was refused or put off. Anybody may have sent it.
 func (v *watcher) noted(n *state.Note) {
 	if v.answer != nil {
 		return
@@ -246,11 +245,11 @@ func (v *watcher) noted(n *state.Note) {
 	v.r.hint(v.c.Email, failure.AnswerByHand)
 }
 
-// mostTold bounds how often the mail half, whatever has become of it, is heard about one
+// mostTold bounds the reports of the mail half, which somebody may have taken over, about one
 // challenge.
 const mostTold = 20
 
-// enough counts what is told, and says when nothing more is.
+// enough counts the reports, and announces the last one.
 func (v *watcher) enough() bool {
 	if v.told++; v.told == mostTold+1 {
 		v.r.note(v.c.Email, fmt.Sprintf("more than %d mails for %s were not answered: the others are not told", mostTold, v.c.Email))
@@ -258,7 +257,7 @@ func (v *watcher) enough() bool {
 	return v.told > mostTold
 }
 
-// missHalf says, once for all orders, that no mail half was ever seen.
+// missHalf reports, once for all orders, that no mail half was ever seen.
 func (v *watcher) missHalf() {
 	store := v.r.i.Store
 	halves, err := store.MailHalves()
@@ -286,7 +285,7 @@ func (r *run) challengeIDs() (ids []string) {
 	return ids
 }
 
-// hurry begins to look at the CA often.
+// hurry starts to look at the CA often.
 func (v *watcher) hurry() {
 	v.pace = ca.NewPace()
 	v.poll.Reset(v.pace.Next(0))
@@ -303,10 +302,10 @@ func (v *watcher) post(ctx context.Context) error {
 		return nil
 	}
 	v.early.Stop()
-	posted := v.r.i.now().UTC() // before: the mail may come before the CA's answer
+	posted := v.r.i.now().UTC() // before: the mail may arrive before the CA's answer
 	err := v.r.ca.Accept(ctx, v.c.URL)
 	if p, ok := ca.ProblemOf(err); ok && p.Status < 500 {
-		// It may be valid or invalid already: looking tells.
+		// It may be valid or invalid already, as the next look shows.
 		v.r.note(v.c.Email, "the CA did not take the POST: "+ca.Describe(p))
 		err = nil
 	}
@@ -343,13 +342,13 @@ func (v *watcher) look(ctx context.Context) (done bool, err error) {
 	err = v.r.authzError(v.c, authz)
 	var dead *deadOrder
 	if errors.As(err, &dead) && v.answer != nil && (v.answer.Phase == state.Unknown || v.endTrial != nil && tooEarly) {
-		dead.again = true // the reply never arrived, or we were too quick on purpose
+		dead.again = true // the reply never arrived, or we POSTed early on purpose
 	}
 	return true, err
 }
 
-// nextLook: while no mail has come there is no hurry; a reply that somebody sent
-// by hand shows only at the CA.
+// nextLook returns the next pause. Until a mail arrives there is no hurry; a reply that
+// somebody sent by hand shows only at the CA.
 func (v *watcher) nextLook(after time.Duration) time.Duration {
 	if v.answer == nil {
 		return max(v.r.i.Timing.Slow, after)
@@ -367,12 +366,12 @@ func (v *watcher) valid() error {
 	return nil
 }
 
-// doubtShare is the part of the time left that a reply in doubt may take: another
-// order, with its mail, has to fit into the rest.
+// doubtShare is the part of the remaining time that a reply in doubt may take: another order,
+// with its mail, has to fit into the rest.
 const doubtShare = 3
 
-// doubtUntil gives a reply that may never have left some time to arrive. It counts
-// from the POST, whichever run of the program made that.
+// doubtUntil gives a reply that may never have left some time to arrive, counted from the
+// POST, whichever run made that.
 func (v *watcher) doubtUntil(ctx context.Context, posted time.Time) {
 	patience := v.r.i.Timing.Doubt - max(0, v.r.i.now().Sub(posted))
 	if end, ok := ctx.Deadline(); ok {
@@ -381,7 +380,7 @@ func (v *watcher) doubtUntil(ctx context.Context, posted time.Time) {
 	v.doubt.Reset(max(0, patience))
 }
 
-// giveUp ends an order whose reply has not arrived, unless the CA says now that it has.
+// giveUp ends an order whose reply has not arrived, unless the CA now says that it has.
 func (v *watcher) giveUp(ctx context.Context) error {
 	if done, err := v.look(ctx); done || err != nil {
 		return err
@@ -389,8 +388,8 @@ func (v *watcher) giveUp(ctx context.Context) error {
 	return &deadOrder{fmt.Errorf("the reply for %s was lost: %s", v.c.Email, v.answer.Reason), true}
 }
 
-// learn tells the CA's account how an authorization ended, and reports whether the CA looked
-// too early. An error in writing it down does not fail an order.
+// learn records the end of an authorization with the CA's account, and reports whether the CA
+// looked too early. An error in recording it does not fail an order.
 func (v *watcher) learn(valid bool, reason string) (tooEarly bool) {
 	r := v.r
 	o := ca.Outcome{
@@ -410,7 +409,7 @@ func (v *watcher) learn(valid bool, reason string) (tooEarly bool) {
 	return tooEarly
 }
 
-// authzError is the end of an order whose authorization failed.
+// authzError returns the error of a failed authorization.
 func (r *run) authzError(c *store.Challenge, authz acme.Authorization) error {
 	if authz.Status != acme.StatusInvalid {
 		return &deadOrder{fmt.Errorf("the authorization for %s is %s", c.Email, printable.Line(authz.Status, ca.MaxWord)), true}
@@ -423,8 +422,7 @@ func (r *run) authzError(c *store.Challenge, authz acme.Authorization) error {
 	return &deadOrder{failure.Failed(r.authzHint(c, problem), "the authorization for %s is invalid: %s", c.Email, says), false}
 }
 
-// authzHint returns the next step that the CA's reason points at; "" where it points at
-// none of ours.
+// authzHint returns the next step for the CA's reason; "" if we know none.
 func (r *run) authzHint(c *store.Challenge, p acme.Problem) string {
 	a, err := r.i.Store.Answer(c.ID)
 	known := err == nil && a != nil
