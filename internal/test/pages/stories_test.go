@@ -448,7 +448,7 @@ systemctl daemon-reload
 systemctl stop chasquid 'chasquid-*.socket'
 systemctl reset-failed 'chasquid*' # it had no domain when the machine started
 systemctl restart chasquid`,
-		hands: map[string]hand{orderCommand: {"To `/etc/postseal/postseal.toml` add where to log in", submission + signing}},
+		hands: map[string]hand{orderCommand: {"In `/etc/postseal/postseal.toml` name the server", submission + signing}},
 		wants: answered(pipeJournal),
 	},
 	"haraka": {
