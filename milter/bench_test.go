@@ -10,8 +10,8 @@ import (
 	"github.com/emersion/go-milter"
 )
 
-// lunch is what Postfix sends of a message of 25 fields, up to where it waits
-// for each reply.
+// lunch is Postfix's input for a message of 25 fields, up to each point where it waits for a
+// reply.
 func lunch() (envelope, header []byte) {
 	envelope = bytes.Join([][]byte{
 		packet('D', "Mi\x00{mail_addr}\x00ann@example.net\x00{mail_host}\x00example.test\x00{mail_mailer}\x00smtp\x00"),
@@ -42,7 +42,7 @@ func (p *peer) exchange(b []byte, want milter.ActionCode) {
 	}
 }
 
-// BenchmarkOrdinary is what ordinary mail costs.
+// BenchmarkOrdinary measures ordinary mail.
 func BenchmarkOrdinary(b *testing.B) {
 	envelope, header := lunch()
 	for _, network := range []string{"unix", "tcp"} {
@@ -78,7 +78,7 @@ func BenchmarkOrdinary(b *testing.B) {
 	}
 }
 
-// BenchmarkAlone is what go-milter costs when it sees every field itself.
+// BenchmarkAlone measures go-milter when it sees every field itself.
 func BenchmarkAlone(b *testing.B) {
 	envelope, header := lunch()
 	l := listen(b, "unix")
@@ -104,7 +104,7 @@ func (alone) Headers(textproto.MIMEHeader, *milter.Modifier) (milter.Response, e
 	return milter.RespAccept, nil
 }
 
-// Fields cost no memory each: a message of 25 asks for as much as one of 2.
+// Fields allocate no memory each: a message of 25 needs as much as one of 2.
 func TestNothingPerField(t *testing.T) {
 	_, addr := serve(t, "unix", testConfig())
 	envelope, header := lunch()

@@ -34,8 +34,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// child serves until SIGTERM with few file descriptors. It says what happens on
-// stdout and waits for a line on stdin before it answers a challenge.
+// child serves until SIGTERM with few file descriptors. It reports events on stdout and waits
+// for a line on stdin before it answers a challenge.
 func child(path string) error {
 	files := syscall.Rlimit{Cur: 24, Max: 24}
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
@@ -101,7 +101,7 @@ func (p *process) awaitLine(text string) {
 	p.Fatalf("no line %q", text)
 }
 
-// terminate sends SIGTERM and wants exit status 0.
+// terminate sends SIGTERM and expects exit status 0.
 func (p *process) terminate() {
 	p.Helper()
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
@@ -120,8 +120,8 @@ func (p *process) ended() {
 	}
 }
 
-// SIGTERM: the challenge under way is answered, an idle connection is closed, and
-// the status is 0.
+// At SIGTERM the milter answers the challenge under way, closes an idle connection, and exits
+// with status 0.
 func TestTerminate(t *testing.T) {
 	p := startChild(t)
 	idle, busy := connect(t, p.addr, 6, allSteps), connect(t, p.addr, 6, allSteps)
@@ -143,8 +143,7 @@ func TestTerminate(t *testing.T) {
 	}
 }
 
-// No file descriptor is left: the process says so, waits, and goes on when there
-// are some.
+// Without free file descriptors the process says so, waits, and goes on when there are some.
 func TestNoDescriptors(t *testing.T) {
 	p := startChild(t)
 	var crowd []net.Conn

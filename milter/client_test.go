@@ -31,7 +31,7 @@ func clientSession(t *testing.T, network, addr string, steps milter.OptProtocol)
 	return s
 }
 
-// One message after the other, as a mail server of another make sends them.
+// One message after the other, as another mail server sends them.
 func TestClient(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
 		for _, steps := range []milter.OptProtocol{allSteps, v2Steps, 0} {
@@ -64,7 +64,7 @@ func wantAction(t *testing.T, want milter.ActionCode) func(*milter.Action, error
 	}
 }
 
-// sendClient sends a message up to the end of its header, and wants that action.
+// sendClient sends a message up to the end of its header, and expects that action.
 func sendClient(t *testing.T, s *milter.ClientSession, header string, want milter.ActionCode) {
 	t.Helper()
 	if err := s.Macros(milter.CodeMail, "i", "4XyZ", "{mail_addr}", "ca@example.net"); err != nil {
@@ -79,8 +79,8 @@ func sendClient(t *testing.T, s *milter.ClientSession, header string, want milte
 	wantAction(t, want)(s.HeaderEnd())
 }
 
-// A signature with simple canonicalisation (RFC 6376, Section 3.4.1) is over every
-// space: it must hold after the way through the protocol.
+// A signature with simple canonicalisation (RFC 6376, Section 3.4.1) covers every space: it
+// must survive the protocol.
 func TestSimpleSignature(t *testing.T) {
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -140,7 +140,7 @@ func fieldsOf(header string) []string {
 	return fields
 }
 
-// The core reads what the milter hands over as the message that was sent.
+// The core reads the milter's message as it was sent.
 func TestCoreReadsIt(t *testing.T) {
 	a := new(answers)
 	config := testConfig()
@@ -159,7 +159,7 @@ func TestCoreReadsIt(t *testing.T) {
 	}
 }
 
-// A decision may take its time, but not for ever.
+// A decision may take time, but not for ever.
 func TestAnswerTimeout(t *testing.T) {
 	config := testConfig()
 	config.AnswerTimeout = time.Millisecond

@@ -9,16 +9,16 @@ import (
 	"github.com/emersion/go-milter"
 )
 
-// A mail server writes a message's commands in several pieces and, by Nagle's
-// algorithm, sends the second only when the first is acknowledged. A kernel left
-// alone puts that off by 40 ms.
+// A mail server writes a message's commands in several pieces and, by Nagle's algorithm,
+// sends the second only after the first is acknowledged. By default a kernel delays that by
+// 40 ms.
 func TestNoDelayedAcknowledgements(t *testing.T) {
 	_, addr := serve(t, "tcp", testConfig())
 	p := connect(t, addr, 6, allSteps)
 	if err := p.Conn.(*net.TCPConn).SetNoDelay(false); err != nil {
 		t.Fatal(err)
 	}
-	// The same without Nagle's algorithm, by turns, is the measure.
+	// Alternate runs without Nagle's algorithm are the measure.
 	other := connect(t, addr, 6, allSteps)
 	var with, without []time.Duration
 	for range 101 {

@@ -18,15 +18,14 @@ import (
 	"postseal/internal/challenge"
 )
 
-// life is what can be seen of a session.
+// life is what a session shows of itself.
 type life struct {
 	replies []byte
 	asked   []challenge.Message
 	stats   [7]uint64
 }
 
-// witness returns a server that records what it is asked, and the function that
-// says what was seen.
+// witness returns a server that records its calls, and the function that returns the record.
 func witness(nobody bool) (*Server, func(replies []byte) life) {
 	a := new(answers)
 	config := testConfig()
@@ -43,7 +42,7 @@ func witness(nobody bool) (*Server, func(replies []byte) life) {
 	}
 }
 
-// playLoop does what the loop does with a connection, its bytes coming in pieces.
+// playLoop treats a connection as the loop does, with its bytes in pieces.
 func playLoop(s *Server, in io.Reader, piece int) []byte {
 	s.admit()
 	d := newDialogue(s)
@@ -77,7 +76,7 @@ func playLoop(s *Server, in io.Reader, piece int) []byte {
 	return replies
 }
 
-// wantSame wants the loop to do what a goroutine does.
+// wantSame expects the loop to do what a goroutine does.
 func wantSame(t *testing.T, data []byte, nobody bool, piece int) {
 	t.Helper()
 	alone, sawAlone := witness(nobody)
@@ -89,8 +88,7 @@ func wantSame(t *testing.T, data []byte, nobody bool, piece int) {
 	}
 }
 
-// FuzzPieces compares the loop with a goroutine: replies, what is decided on, and
-// what is counted.
+// FuzzPieces compares the loop with a goroutine: replies, decisions and counters.
 func FuzzPieces(f *testing.F) {
 	for seed := range uint64(40) {
 		f.Add(noise(seed), seed%3 == 0, uint16(seed*seed))
@@ -144,8 +142,7 @@ func TestPieces(t *testing.T) {
 	}
 }
 
-// A connection that leaves the loop needs no further descriptor, and may be told
-// to stop there.
+// A connection that leaves the loop needs no further descriptor, and still obeys a stop.
 func TestHandedOver(t *testing.T) {
 	s := New(testConfig())
 	addr, stop := serveWith(t, "unix", s)
@@ -165,7 +162,7 @@ func TestHandedOver(t *testing.T) {
 	}
 }
 
-// Replies that the peer does not read wait for it, in the order of the commands.
+// Replies wait for a peer that does not read, in the order of the commands.
 func TestManyReplies(t *testing.T) {
 	_, addr := serve(t, "unix", testConfig())
 	p := connect(t, addr, 6, allSteps)
@@ -187,7 +184,7 @@ func TestManyReplies(t *testing.T) {
 	}
 }
 
-// A panic of what the loop calls ends one connection.
+// A panic below the loop ends one connection.
 func TestPanicInLoop(t *testing.T) {
 	config := testConfig()
 	config.IsChallenge = func(subject string) bool {
@@ -209,8 +206,7 @@ func TestPanicInLoop(t *testing.T) {
 	}
 }
 
-// Idle connections are closed by their deadline however many there are, and those
-// in use are not.
+// The deadline closes idle connections, however many there are, and spares those in use.
 func TestManyDeadlines(t *testing.T) {
 	config := testConfig()
 	config.IdleTimeout = 300 * time.Millisecond
@@ -229,7 +225,7 @@ func TestManyDeadlines(t *testing.T) {
 	busy.ordinaryMail()
 }
 
-// judgeAll is a milter that keeps what go-milter tells it of a challenge.
+// judgeAll is a milter that keeps what go-milter reads of a challenge.
 type judgeAll struct {
 	milter.NoOpMilter
 	raw    []byte
@@ -265,8 +261,8 @@ func (j *judgeAll) Body(*milter.Modifier) (milter.Response, error) {
 	return milter.RespAccept, nil
 }
 
-// Another reader of the protocol, go-milter's, replies the same to the same
-// commands and sees the same messages.
+// Another reader of the protocol, go-milter's, gives the same replies to the same commands
+// and sees the same messages.
 func TestAnotherReader(t *testing.T) {
 	var said []milter.ActionCode
 	var asked []string

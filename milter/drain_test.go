@@ -11,8 +11,8 @@ import (
 	"postseal/internal/challenge"
 )
 
-// A message whose header is under way when the server is told to stop is decided
-// on; the next one is not begun.
+// If a message's header is under way when the server has to stop, that message still gets its
+// verdict; the next one does not start.
 func TestDrainMessage(t *testing.T) {
 	s := New(testConfig())
 	addr, stop := serveWith(t, "unix", s)
@@ -38,7 +38,7 @@ func TestDrainMessage(t *testing.T) {
 	}
 }
 
-// An aborted message ends the wait too.
+// An aborted message also ends the wait.
 func TestDrainAborted(t *testing.T) {
 	s := New(testConfig())
 	addr, stop := serveWith(t, "tcp", s)
@@ -55,7 +55,7 @@ func TestDrainAborted(t *testing.T) {
 	}
 }
 
-// What does not end is cut off.
+// The server cuts off a message that does not end.
 func TestDrainTimeout(t *testing.T) {
 	config := testConfig()
 	config.DrainTimeout = time.Millisecond

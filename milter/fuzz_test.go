@@ -30,7 +30,7 @@ func (s *script) RemoteAddr() net.Addr             { return &net.UnixAddr{Name: 
 func (s *script) LocalAddr() net.Addr              { return s.RemoteAddr() }
 func (s *script) Close() error                     { return nil }
 
-// oneByte gives a byte at a time, so that packets arrive in every possible way.
+// oneByte returns a byte at a time, so that packets arrive in every possible way.
 type oneByte struct{ r io.Reader }
 
 func (o oneByte) Read(p []byte) (int, error) { return o.r.Read(p[:min(1, len(p))]) }
@@ -43,9 +43,9 @@ func play(s *Server, in io.Reader) []byte {
 	return c.out.Bytes()
 }
 
-// FuzzSession feeds bytes of a peer to a session. They must not make it panic, hold
-// memory, or ask for much more than they are; what is answered must not depend on
-// how they come in pieces; and all that is answered must be packets.
+// FuzzSession feeds a peer's bytes to a session. They must not make it panic, hold memory, or
+// allocate much more than their own size; the replies must not depend on how the bytes are
+// split, and must be packets.
 func FuzzSession(f *testing.F) {
 	for seed := range uint64(20) {
 		f.Add(noise(seed))
@@ -81,8 +81,8 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-// leastAllocated plays a session up to five times and returns the least that was
-// asked for: the process has other goroutines, the fuzzer's, that ask too.
+// leastAllocated plays a session up to five times and returns the least that it allocated:
+// the process has other goroutines, the fuzzer's, that also allocate.
 func leastAllocated(s *Server, data []byte) uint64 {
 	least := uint64(math.MaxUint64)
 	for range 5 {
@@ -102,7 +102,7 @@ func allocated() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// wantPackets wants a sequence of whole packets that a milter may send.
+// wantPackets expects a sequence of whole packets that a milter may send.
 func wantPackets(t *testing.T, b []byte) {
 	t.Helper()
 	for len(b) > 0 {

@@ -29,24 +29,23 @@ func (l *logged) lines() int { return strings.Count(l.String(), "\n") }
 
 func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// memory returns what is held on heap and stacks. What the collector has not got round
-// to is not in it: that depends on the machine and its load.
+// memory returns the bytes in use on heap and stacks. It leaves out garbage that is not yet
+// collected, which depends on the machine and its load.
 func memory() uint64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what sync.Pool keeps survives one
+	runtime.GC() // sync.Pool keeps its content through one
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc + m.StackInuse
 }
 
-// likeTheProgram sets the limit at which postseal-milter makes the garbage
-// collector work harder.
+// likeTheProgram sets postseal-milter's limit, at which the garbage collector works harder.
 func likeTheProgram(t *testing.T) {
 	old := debug.SetMemoryLimit(48 << 20)
 	t.Cleanup(func() { debug.SetMemoryLimit(old) })
 }
 
-// wantMemory fails if more than limit came to be held since before.
+// wantMemory fails if memory has grown by more than limit since before.
 func wantMemory(t *testing.T, before uint64, limit int64) {
 	t.Helper()
 	grown := int64(memory()) - int64(before)
@@ -69,12 +68,12 @@ func forCrowd(n int, f func(i int)) {
 	wg.Wait()
 }
 
-// Peers that stop one byte short of a 1 MiB packet: go-milter alone would hold a
-// gigabyte for them.
+// Peers that stop one byte short of a 1 MiB packet: go-milter alone would hold a gigabyte for
+// them.
 func TestOneByteShort(t *testing.T) {
 	whole := func(code milter.Code) func(*peer) milter.Code { return func(*peer) milter.Code { return code } }
 	for name, c := range map[string]struct {
-		peers int // where a packet is read and dropped, fewer tell as much
+		peers int // if a packet is read and dropped, fewer show as much
 		start func(p *peer) milter.Code
 	}{
 		"command":     {crowd, whole(milter.CodeRcpt)},
@@ -98,7 +97,7 @@ func TestOneByteShort(t *testing.T) {
 				data[4] = byte(c.start(peers[i]))
 			}
 			forCrowd(c.peers, func(i int) {
-				// Where the packet is refused at its head, this fails.
+				// This fails if the server refuses the packet at its head.
 				_, _ = peers[i].Write(data[:len(data)-1])
 			})
 			connect(t, addr, 6, allSteps).ordinaryMail()
@@ -179,7 +178,7 @@ func TestEndlessHeader(t *testing.T) {
 	}
 }
 
-// Messages without end on one connection: nothing may collect.
+// Messages without end on one connection: memory must not grow.
 func TestManyMessages(t *testing.T) {
 	_, addr := serve(t, "unix", testConfig())
 	p := connect(t, addr, 6, allSteps)
@@ -263,7 +262,7 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// The end of a connection is in order between two packets only.
+// A connection ends in good order only between two packets.
 func TestEndsAnywhere(t *testing.T) {
 	offer := packet(milter.CodeOptNeg, u32(6)+u32(0x1ff)+u32(uint32(allSteps)))
 	for cut := range len(offer) + 1 {
@@ -314,7 +313,7 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
-// A packet's deadline holds though bytes keep coming.
+// A packet's deadline holds even if bytes keep arriving.
 func TestDrip(t *testing.T) {
 	config := testConfig()
 	config.PacketTimeout = 30 * time.Millisecond
@@ -344,7 +343,7 @@ func TestNeverReads(t *testing.T) {
 	connect(t, addr, 6, allSteps).ordinaryMail()
 }
 
-// Noise costs few lines and nobody else's mail.
+// Noise costs few log lines and delays nobody's mail.
 func TestNoise(t *testing.T) {
 	log := new(logged)
 	config := testConfig()
@@ -367,8 +366,8 @@ func TestNoise(t *testing.T) {
 	}
 }
 
-// noise is random bytes, half of the time after a negotiation, and ends with a
-// packet that no server takes.
+// noise is random bytes, half of the time after a negotiation, with a final packet that no
+// server accepts.
 func noise(seed uint64) []byte {
 	r := rand.New(rand.NewPCG(seed, 1))
 	var b []byte
@@ -386,7 +385,7 @@ func noise(seed uint64) []byte {
 	return append(b, 0xff, 0xff, 0xff, 0xff, 'B')
 }
 
-// A decision under way does not keep others from their mail.
+// A decision under way does not delay other mail.
 func TestSlowDecision(t *testing.T) {
 	asked, answer := make(chan bool), make(chan bool)
 	config := testConfig()

@@ -37,8 +37,7 @@ func testConfig() Config {
 	}
 }
 
-// serve runs a server on a new socket until the test ends, and then expects it to
-// end well.
+// serve runs a server on a new socket until the test ends, and then expects a clean end.
 func serve(t testing.TB, network string, config Config) (*Server, net.Addr) {
 	t.Helper()
 	s := New(config)
@@ -82,8 +81,8 @@ func listen(t testing.TB, network string) net.Listener {
 	return l
 }
 
-// goroutines is a unix socket that the server cannot tell from any other listener,
-// so that each connection has a goroutine, as on systems without the loop.
+// goroutines is a unix socket that the server does not recognise as such, so that each
+// connection has a goroutine, as on systems without the loop.
 const goroutines = "unix, goroutines"
 
 // peer is a mail server that speaks bare packets and does nothing by itself.
@@ -94,7 +93,7 @@ type peer struct {
 	steps milter.OptProtocol // as negotiated
 }
 
-const patience = 20 * time.Second // for what must happen; tests wait for events, not for time
+const patience = 20 * time.Second // bounds each wait for an event
 
 func dial(t testing.TB, addr net.Addr) *peer {
 	t.Helper()
@@ -143,7 +142,7 @@ func (p *peer) reply() (code byte, data string) {
 	return head[4], string(rest)
 }
 
-// expect reads one packet and wants it to be the action.
+// expect reads one packet and expects that action.
 func (p *peer) expect(want milter.ActionCode) string {
 	p.Helper()
 	code, data := p.reply()
@@ -153,7 +152,7 @@ func (p *peer) expect(want milter.ActionCode) string {
 	return data
 }
 
-// closed wants the connection to be closed without another byte.
+// closed expects the end of the connection without another byte.
 func (p *peer) closed() {
 	p.Helper()
 	b, err := p.in.ReadByte()
@@ -219,7 +218,8 @@ func (p *peer) body(chunks ...string) {
 	}
 }
 
-// toBody takes a message to the end of its header, where the body is asked for.
+// toBody sends a message up to the end of its header, after which the milter asks for the
+// body.
 func (p *peer) toBody(fields ...string) {
 	p.Helper()
 	p.mail()
@@ -249,7 +249,7 @@ func (p *peer) ordinaryMail() {
 	p.expect(milter.ActAccept)
 }
 
-// answers records what Config.Answer is asked.
+// answers records the calls of Config.Answer.
 type answers struct {
 	mu      sync.Mutex
 	asked   []challenge.Message

@@ -16,7 +16,7 @@ import (
 	"postseal/internal/test/mta"
 )
 
-// servePostfix puts a server into a Postfix of its own.
+// servePostfix connects a server to a Postfix of its own.
 func servePostfix(t *testing.T, config Config) (*Server, *mta.Instance) {
 	t.Helper()
 	post := mta.StartPostfix(t, mta.Postfix{Users: []string{"alice", "bob"}, Milters: "unix:postseal/s"})
@@ -48,7 +48,7 @@ const (
 	lunchMail = "From: ann@example.net\r\nTo: alice@example.test\r\nSubject: lunch\r\n\r\nAt noon?\r\n"
 )
 
-// Postfix honours what is negotiated, and hands a message over byte for byte.
+// Postfix honours the negotiated steps, and hands a message over byte for byte.
 func TestPostfixMessage(t *testing.T) {
 	log := new(logged)
 	a := &answers{outcome: challenge.Outcome{Verdict: challenge.Refused, Email: "alice@example.test", Reason: "test"}}
@@ -73,9 +73,9 @@ func TestPostfixMessage(t *testing.T) {
 	}
 }
 
-// What Postfix makes of header lines that are not plain fields: it takes the white space
-// of obsolete syntax out, so that the field counts, and ends the header at what is no
-// field, so that neither is read otherwise than we do.
+// Postfix changes header lines that are not plain fields: it removes the white space of
+// obsolete syntax, so that the field counts, and ends the header at a line that is not a
+// field. We read both as it does.
 func TestPostfixOddLines(t *testing.T) {
 	a := &answers{outcome: challenge.Outcome{Verdict: challenge.Refused}}
 	config := testConfig()

@@ -16,7 +16,7 @@ import (
 
 const acme = "Subject: ACME: V4nE8NhYh6edBpfQTg5qqQ"
 
-// offers are mail servers of all ages.
+// offers are those of mail servers of all ages.
 var offers = []struct {
 	name    string
 	version uint32
@@ -95,7 +95,7 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// What Answer gets must be what was signed, and of this message alone.
+// Answer receives exactly the signed message, and nothing of another.
 func TestMessage(t *testing.T) {
 	a := new(answers)
 	config := testConfig()
@@ -130,8 +130,7 @@ func TestMessage(t *testing.T) {
 	}
 }
 
-// Any of several Subjects makes a message one to look at: which of them counts is
-// the core's to say.
+// Any of several Subjects makes a message a candidate: the core decides which of them counts.
 func TestSeveralSubjects(t *testing.T) {
 	_, addr := serve(t, "unix", testConfig())
 	p := connect(t, addr, 6, allSteps)
@@ -160,7 +159,7 @@ func TestNotSubjects(t *testing.T) {
 	}
 }
 
-// A header over the bounds does not count, and nothing more of it is kept.
+// A header beyond the bounds does not count, and no more of it is kept.
 func TestHeaderBounds(t *testing.T) {
 	many := make([]string, challenge.MaxFields)
 	for i := range many {
@@ -260,7 +259,7 @@ func TestNegotiateTwice(t *testing.T) {
 	p.ordinaryMail()
 }
 
-// Commands out of order change nothing about what is decided.
+// Commands out of order do not change the decision.
 func TestQuirkyOrder(t *testing.T) {
 	a := new(answers)
 	config := testConfig()
@@ -289,7 +288,7 @@ func TestQuirkyOrder(t *testing.T) {
 	}
 }
 
-// A record is seen by the first MAIL after it was written.
+// The first MAIL after a record was written sees it.
 func TestPendingRace(t *testing.T) {
 	dir := state.Open(t.TempDir())
 	if _, err := dir.Create(); err != nil {

@@ -17,7 +17,7 @@ const (
 	acme     = "From: ca@ca.example\nTo: alice@example.test\nSubject: ACME: V4nE8NhYh6edBpfQTg5qqQ\n\nA challenge.\n"
 )
 
-// run hands a message to a pipe whose responder knows nobody who waits.
+// run hands a message to a pipe whose responder knows of no order.
 func run(t *testing.T, mode Mode, mail string) (challenge.Outcome, string) {
 	t.Helper()
 	dir := state.Open(t.TempDir() + "/state")
@@ -35,8 +35,8 @@ func run(t *testing.T, mode Mode, mail string) (challenge.Outcome, string) {
 	return out, stdout.String()
 }
 
-// Ordinary mail pays for nothing, and is read to its end: a mail server whose
-// write fails takes that for a failed delivery.
+// Ordinary mail costs nothing, and is read to its end: a mail server whose write fails takes
+// that for a failed delivery.
 func TestOrdinaryMailSetsNothingUp(t *testing.T) {
 	r := strings.NewReader(ordinary + strings.Repeat("x", 5<<20))
 	p := Pipe{Responder: func() (*challenge.Responder, error) {
@@ -62,7 +62,7 @@ func TestNothingOnStdout(t *testing.T) {
 	}
 }
 
-// A filter that writes anything but the message and our field alters mail.
+// A filter must write the message and our field, and nothing else.
 func TestPassthrough(t *testing.T) {
 	const none = "Postseal-Status: none; the Subject is not that of a challenge"
 	const nobody = "Postseal-Status: none; nobody waits for a challenge to this address"
@@ -100,7 +100,7 @@ func TestPassthrough(t *testing.T) {
 
 func crlf(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
 
-// Whatever goes wrong, a filter that writes no message loses it.
+// Even after an error: a filter that writes no message loses it.
 func TestPassthroughSurvivesFailure(t *testing.T) {
 	p := Pipe{Mode: Passthrough, Responder: func() (*challenge.Responder, error) {
 		return nil, errors.New("the key file is unreadable")
@@ -126,8 +126,8 @@ type brokenReader struct{}
 
 func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("input/output error") }
 
-// The line of an mbox file is cut off the top of stdin, once. What looks like it and is
-// a From in obsolete syntax counts, and anywhere else it is not a field.
+// The pipe cuts the line of an mbox file off the top of stdin, once. A line that looks like
+// it but is a From in obsolete syntax counts, and anywhere else it is not a field.
 func TestMboxLine(t *testing.T) {
 	const line = "From eve@evil.example Mon Jun  1 12:00:00 2026\n"
 	for _, c := range []struct{ mail, want string }{

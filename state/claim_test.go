@@ -24,8 +24,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// claimAndWait claims, goes on to a phase, says so, and lives until stdin ends or
-// it is killed.
+// claimAndWait claims, moves on to a phase, reports that, and lives until stdin ends or
+// somebody kills it.
 func claimAndWait(dir, phase string) {
 	c, err := Open(dir).Claim(record("1", "alice@example.test", "ca"), "<c>", "<r>", time.Now())
 	if err == nil && phase == string(Sending) {
@@ -40,7 +40,7 @@ func claimAndWait(dir, phase string) {
 	os.Exit(0)
 }
 
-// killedAt leaves behind what a process leaves that is killed in a phase.
+// killedAt leaves the files of a process that was killed in a phase.
 func killedAt(t *testing.T, d *Dir, phase Phase) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -92,7 +92,7 @@ func phase(t *testing.T, d *Dir) Phase {
 	return a.Phase
 }
 
-// Rule: of any number that try at the same time exactly one claims.
+// Rule: of any number of processes that try at the same time exactly one claims.
 func TestOneClaim(t *testing.T) {
 	d := newDir(t)
 	var won atomic.Int32
@@ -140,7 +140,7 @@ func TestDeadBeforeTheDot(t *testing.T) {
 	}
 }
 
-// One that dies after it may have sent: nobody sends again.
+// If a process dies after the final dot, it may have sent: nobody sends again.
 func TestDeadAfterTheDot(t *testing.T) {
 	d := newDir(t)
 	killedAt(t, d, Sending)
@@ -153,7 +153,7 @@ func TestDeadAfterTheDot(t *testing.T) {
 	}
 }
 
-// Many that find a dead claim at the same time: still one.
+// If many processes find a dead claim at the same time, still only one gets it.
 func TestOneClaimAfterDeath(t *testing.T) {
 	d := newDir(t)
 	killedAt(t, d, Claimed)
@@ -196,7 +196,7 @@ func TestGiveBackAndFailed(t *testing.T) {
 	}
 }
 
-// A foreign file where the answer goes does not stop the answer.
+// A foreign file in the answer's place does not stop the answer.
 func TestDamagedAnswer(t *testing.T) {
 	d := newDir(t)
 	var named string

@@ -11,9 +11,9 @@ import (
 	"postseal/internal/test/mta"
 )
 
-// Every user can mount a file system of his own on a file of his (fusermount(1)), and then
-// nobody else may even look at it, root included. It is left out like anything that is no
-// record, and named.
+// Any user can mount a file system of his own on his own file (fusermount(1)), and then
+// nobody else may even look at it, root included. Readers leave it out and name it, like
+// anything that is not a record.
 func TestOwnMount(t *testing.T) {
 	mta.NotShort(t)
 	var named []string

@@ -9,8 +9,8 @@ import (
 	"postseal/internal/test/mta"
 )
 
-// An early attempt that failed is kept as long as a later one that was sent: a gap
-// would hide the later one, and the challenge could be answered again.
+// Forget keeps an early failed attempt as long as a later one that was sent: a gap would hide
+// the later one, and the challenge could be answered again.
 func TestForgetLeavesNoGap(t *testing.T) {
 	d := newDir(t)
 	if err := mustClaim(t, d).Failed("550 no", now); err != nil {
@@ -40,7 +40,7 @@ func TestForgetLeavesNoGap(t *testing.T) {
 	}
 }
 
-// However much lies there, a command looks at a part, and those that follow at the rest.
+// However many files there are, a command looks at a part, and later ones at the rest.
 func TestForgetIsBounded(t *testing.T) {
 	mta.NotShort(t)
 	d := newDir(t)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// FuzzRecord reads what may stand in a file: what is read and written again must
-// be read as the same, and written as the same once more.
+// FuzzRecord reads any content of a file: a record that is written again must read the same,
+// and write the same once more.
 func FuzzRecord(f *testing.F) {
 	for _, v := range []any{
 		record("1", "alice@example.test", "https://ca.example/directory"),

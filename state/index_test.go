@@ -16,7 +16,7 @@ func anyPending(t *testing.T, x *dirIndex) bool {
 	return found
 }
 
-// A record that was written before the question is never missed, however little
+// The index never misses a record that was written before the question, however little
 // before.
 func TestIndexMissesNothing(t *testing.T) {
 	d := newDir(t)
@@ -37,7 +37,7 @@ func TestIndexMissesNothing(t *testing.T) {
 	}
 }
 
-// The directory is not read while nothing changes in it.
+// The index does not read the directory while nothing changes in it.
 func TestIndexReadsOnlyChanges(t *testing.T) {
 	d := newDir(t)
 	x := newIndex(d)

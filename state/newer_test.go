@@ -59,7 +59,7 @@ func TestNewer(t *testing.T) {
 		t.Error("it was removed")
 	}
 
-	// Version 0 does not exist, and that is damage.
+	// Version 0 does not exist, so it is damage.
 	write(t, pending, `{"version": 0, "id": "id-1", "email": "a@x.test"}`)
 	said = nil
 	if found, err := d.Pending("a@x.test", now); err != nil || len(found) != 0 || len(said) == 0 {

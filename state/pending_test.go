@@ -14,7 +14,7 @@ import (
 
 var now = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
-// newDir returns a state directory as the issuing half makes it.
+// newDir returns a state directory as the issuing half creates it.
 func newDir(t testing.TB) *Dir {
 	t.Helper()
 	d := Open(filepath.Join(t.TempDir(), "state"))
@@ -105,7 +105,7 @@ func TestCreateOverFile(t *testing.T) {
 	}
 }
 
-// The error names the directory that the user gave, not the one that it is made of.
+// The error names the directory that the user gave, not the one above it.
 func TestCreateWhereNobodyMay(t *testing.T) {
 	path := "/proc/postseal"
 	if _, err := Open(path).Create(); err == nil || !strings.Contains(err.Error(), path+":") {
@@ -113,8 +113,8 @@ func TestCreateWhereNobodyMay(t *testing.T) {
 	}
 }
 
-// An address cannot name a file outside of the directory, and one that differs
-// only in case is the same mailbox.
+// An address cannot name a file outside the directory, and one that differs only in case is
+// the same mailbox.
 func TestFileNames(t *testing.T) {
 	for addr, want := range map[string]string{
 		"Alice@Example.TEST":                 "alice@example.test.json",
@@ -202,7 +202,7 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
-// Records that somebody wrote under a name of their own count too.
+// Records under foreign names count too.
 func TestForeignName(t *testing.T) {
 	d := newDir(t)
 	put(t, d, record("1", "alice@example.test", "ca"))

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// within counts what was claimed within the hour before a time.
+// within counts the claims within the hour before a time.
 func within(t testing.TB, d *Dir, at time.Time) (all, toCA int) {
 	t.Helper()
 	all, toCA, err := d.AnswersWithin(time.Hour, "ca", at)
@@ -61,8 +61,7 @@ func TestAnswersWithin(t *testing.T) {
 	}
 }
 
-// Counters that are lost are made anew from the answers; one that cannot be read or
-// holds something else stops nobody.
+// Lost counters are rebuilt from the answers; an unreadable or invalid one stops nobody.
 func TestAnswersWithinWithoutCounters(t *testing.T) {
 	d := newDir(t)
 	at := time.Now() // answers are as old as their files
@@ -106,7 +105,7 @@ func TestAnswersWithinWithoutCounters(t *testing.T) {
 	}
 }
 
-// Each claim of many at once is counted, and none of them sees too few.
+// Of many claims at once each is counted, and none of them sees too few.
 func TestAnswersWithinAtOnce(t *testing.T) {
 	d := newDir(t)
 	var wg sync.WaitGroup
@@ -122,7 +121,7 @@ func TestAnswersWithinAtOnce(t *testing.T) {
 	wantWithin(t, d, now, 50, 50)
 }
 
-// What the answers of thirty days cost one that is to be sent.
+// The cost that the answers of thirty days add to one reply.
 func BenchmarkAnswersWithin(b *testing.B) {
 	for _, n := range []int{100, 10_000, 200_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -11,9 +11,8 @@ import (
 	"postseal/internal/test/mta"
 )
 
-// A state directory that root made before there was a group of the mail half is put right
-// once there is one; a group that somebody chose stays. The group is only in a mount
-// namespace of the test.
+// Repair fixes a state directory that root made before the group of the mail half existed; it
+// keeps a group that somebody chose. The group exists only in a mount namespace of the test.
 func TestRepair(t *testing.T) {
 	mta.NotShort(t)
 	const inside, gid = "POSTSEAL_TEST_GROUP", 54321
@@ -41,7 +40,7 @@ func TestRepair(t *testing.T) {
 	}
 	records, err := filepath.Glob(d.Path("pending", "*.json"))
 	must(t, err)
-	for _, path := range append(records, d.Path(), d.Path("pending"), d.Path("answers")) { // as without a group
+	for _, path := range append(records, d.Path(), d.Path("pending"), d.Path("answers")) { // as they are without the group
 		must(t, os.Chown(path, -1, 0))
 	}
 	can := func(line string) bool {

@@ -13,7 +13,7 @@ import (
 func TestStore(t *testing.T) {
 	many := 100_000
 	if testing.Short() {
-		many = 1000 // the files of more take a quarter of a minute
+		many = 1000 // more files take a quarter of a minute
 	}
 	statetest.Run(t, func(t *testing.T) *statetest.World {
 		path := filepath.Join(t.TempDir(), "state")

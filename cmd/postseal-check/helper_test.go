@@ -14,7 +14,7 @@ import (
 	"postseal/internal/check"
 )
 
-// newChecker returns a checker on a machine with nothing on it.
+// newChecker returns a checker on an empty machine.
 func newChecker(t *testing.T, o check.Options) *checker {
 	t.Helper()
 	if o.State == "" {
@@ -30,7 +30,7 @@ func newChecker(t *testing.T, o check.Options) *checker {
 	}
 }
 
-// found runs one check.
+// found runs one check and returns its findings.
 func found(t *testing.T, run func(context.Context, *report)) []check.Finding {
 	t.Helper()
 	r := &report{check: "test"}

@@ -10,7 +10,7 @@ import (
 	"postseal/internal/check"
 )
 
-// Servers that take a connection and say nothing do not hold up a run.
+// Servers that accept a connection and say nothing do not delay a run.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
@@ -56,7 +56,7 @@ func TestBounded(t *testing.T) {
 	wantFinding(t, <-out, check.Failure, "no outcome after 1ms")
 }
 
-// The findings come in the order of the checks, however long each takes.
+// The findings appear in the order of the checks, however long each takes.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	var names []string

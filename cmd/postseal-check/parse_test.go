@@ -67,7 +67,7 @@ func TestServices(t *testing.T) {
 	}
 }
 
-// A sample is what it asks others to be.
+// A sample passes its own checks.
 func TestSample(t *testing.T) {
 	id, text := challenge.Sample("alice@example.test", "ca@ca.test", time.Now())
 	if !strings.Contains(string(text), "Message-ID: "+id+"\r\n") {
@@ -85,8 +85,8 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// An mbox file counts from its end, when it is emptied from its beginning, and only
-// when the message in it is whole.
+// An mbox file counts from its end, or from its start once it was emptied, and only when the
+// message in it is whole.
 func TestMbox(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mbox")
 	write := func(text string, flag int) {
@@ -152,8 +152,7 @@ func TestIssuer(t *testing.T) {
 	}
 }
 
-// A server that is silent, one that breaks off, and one that talks about something
-// else are told apart from a milter.
+// Servers that are silent, break off, or speak another protocol do not pass for a milter.
 func TestTalk(t *testing.T) {
 	for _, c := range []struct{ says, want string }{
 		{"", "it closed the connection"},
@@ -235,7 +234,7 @@ func FuzzMilterAnswer(f *testing.F) {
 	})
 }
 
-// canned is a connection on which everything has been said already.
+// canned is a connection whose input is complete.
 type canned struct {
 	net.Conn
 	*bytes.Reader

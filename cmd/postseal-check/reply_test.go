@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// foreignMail are what the owner of a mailbox can put where mail could be. Each makes one
-// at a path; secret is a file that he may not read.
+// foreignMail are the things that the owner of a mailbox can put in place of mail. Each
+// function makes one at a path; secret is a file that he may not read.
 var foreignMail = map[string]func(path, secret string) error{
 	"a named pipe": func(path, _ string) error { return syscall.Mkfifo(path, 0o666) },
 	"a socket": func(path, _ string) error {
@@ -24,7 +24,7 @@ var foreignMail = map[string]func(path, secret string) error{
 		return err
 	},
 	"a device": func(path, _ string) error {
-		if os.Geteuid() != 0 { // who cannot make one
+		if os.Geteuid() != 0 { // only root can make one
 			return os.Symlink("/dev/zero", path)
 		}
 		return syscall.Mknod(path, syscall.S_IFCHR|0o666, 1<<8|5) // the same
@@ -46,7 +46,7 @@ func sparse(path string, size int64) error {
 
 const sentID = "<1@check.test>"
 
-// In a Maildir the message is found beside whatever else comes.
+// The check finds the message in a Maildir beside whatever else arrives.
 func TestForeignMaildir(t *testing.T) {
 	dir := t.TempDir()
 	secret := secretFile(t)
@@ -75,8 +75,8 @@ func TestForeignMaildir(t *testing.T) {
 	}
 }
 
-// What stands where an mbox file should be is refused, or has no message; and so has what
-// takes its place later.
+// Anything in the place of an mbox file is refused, or has no message; so is its later
+// replacement.
 func TestForeignMbox(t *testing.T) {
 	for name, make := range foreignMail {
 		t.Run(name, func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestForeignMbox(t *testing.T) {
 	}
 }
 
-// secretFile would be taken for the message.
+// secretFile would pass for the message.
 func secretFile(t *testing.T) string {
 	path := filepath.Join(t.TempDir(), "secret")
 	must(t, os.WriteFile(path, []byte("From root\nMessage-ID: "+sentID+"\n\nSqueamish ossifrage\n\n"), 0o600))

@@ -14,8 +14,8 @@ import (
 	"postseal/internal/check"
 )
 
-// backend is an SMTP server that takes everything from who logs in as me with the
-// password "secret".
+// backend is an SMTP server that accepts everything from the user "me" with the password
+// "secret".
 type backend struct{ mechanism string }
 
 func (b backend) NewSession(*smtp.Conn) (smtp.Session, error) { return &taker{backend: b}, nil }

@@ -25,8 +25,8 @@ func pendingAlice(t *testing.T, dir *state.Dir) {
 
 const acme = " ACME: V4nE8NhYh6edBpfQTg5qqQ"
 
-// Confined before there is a state directory: what is made later is used. One that
-// is made anew after that is out of reach, and the log says what to do.
+// A milter confined before there is a state directory uses one that is made later. One that
+// is recreated after that is out of reach, and the log says what to do.
 func TestConfinedBeforeTheState(t *testing.T) {
 	parent := t.TempDir()
 	dir := state.Open(filepath.Join(parent, "state"))
@@ -43,7 +43,7 @@ func TestConfinedBeforeTheState(t *testing.T) {
 	s.line("msg=confined", "writes="+dir.Path("answers"), "reads="+dir.Path("pending"))
 	old := dir.Path() + ".old"
 	check(t, os.Rename(dir.Path(), old))
-	check(t, state.Open(old).Remove("alice@example.test", "https://ca.example.net/dir", "")) // else it looks again after 5 s
+	check(t, state.Open(old).Remove("alice@example.test", "https://ca.example.net/dir", "")) // otherwise it looks again after 5 s
 	_, err = dir.Create()
 	check(t, err)
 	pendingAlice(t, dir)
@@ -54,8 +54,7 @@ func TestConfinedBeforeTheState(t *testing.T) {
 	s.stop()
 }
 
-// A confined program still tells what it uses of the machine, without a line in the
-// log that helps nobody.
+// A confined program still reports its own resource usage, without a useless line in the log.
 func TestConfinedMetrics(t *testing.T) {
 	port := freePort(t)
 	s := startService(t, "--state", t.TempDir(), "--metrics", port)

@@ -39,7 +39,7 @@ func TestParseListen(t *testing.T) {
 	}
 }
 
-// The mode does not depend on the umask, and a socket that was closed is gone.
+// The mode does not depend on the umask, and a closed socket is removed.
 func TestSocketMode(t *testing.T) {
 	for _, mode := range []fs.FileMode{0o600, 0o660, 0o666} {
 		path := filepath.Join(t.TempDir(), "s")

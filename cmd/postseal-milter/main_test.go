@@ -14,7 +14,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata", Cmds: commands})
 }
 
-// Each flag can stand in the configuration file.
+// The configuration file may contain each flag.
 func TestFlagsInFile(t *testing.T) {
 	unknown, err := new(flags).program().UnknownFlags()
 	if err != nil || len(unknown) > 0 {

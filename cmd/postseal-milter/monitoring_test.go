@@ -15,15 +15,14 @@ import (
 	"postseal/state"
 )
 
-// Each metric that contrib/monitoring names is served, and so is each value of a
-// label.
+// The program serves each metric that contrib/monitoring names, and each value of a label.
 func TestMonitoring(t *testing.T) {
 	dir, port := state.Open(t.TempDir()), freePort(t)
 	_, err := dir.Create()
 	check(t, err)
 	pendingAlice(t, dir)
 	s := startService(t, "--state", dir.Path(), "--metrics", port)
-	wantAction(t, s.send(acme), milter.ActAccept) // a summary that has seen nothing is not shown
+	wantAction(t, s.send(acme), milter.ActAccept) // a summary without observations is not shown
 	r, err := http.Get("http://" + port + "/metrics")
 	check(t, err)
 	defer r.Body.Close()

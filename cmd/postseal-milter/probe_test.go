@@ -13,7 +13,7 @@ import (
 	"postseal/milter"
 )
 
-// asked returns what the health check says of whatever serves connections.
+// asked returns the result of the health check against any server.
 func asked(t *testing.T, serve func(net.Listener)) error {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -40,8 +40,8 @@ func each(handle func(net.Conn)) func(net.Listener) {
 	}
 }
 
-// A milter is alive whether or not a challenge is waited for, and the health check
-// leaves nothing in its log.
+// A milter is alive whether or not anybody waits for a challenge, and the health check leaves
+// nothing in its log.
 func TestProbe(t *testing.T) {
 	for _, pending := range []bool{false, true} {
 		var log strings.Builder
@@ -60,7 +60,7 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// What listens and does not speak the protocol is not a milter that works.
+// A server that listens but does not speak the protocol is not a working milter.
 func TestProbeFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		serve func(net.Listener)

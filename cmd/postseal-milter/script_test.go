@@ -13,7 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// commands are what the scripts can do beside testscript's own.
+// commands are the scripts' commands beside testscript's own.
 var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"status":              status,
 	"listen-tcp":          listenPort,
@@ -22,7 +22,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"run-until-listening": runUntilListening,
 }
 
-// status runs a program and wants an exit status.
+// status runs a program and expects an exit status.
 func status(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
@@ -49,7 +49,7 @@ func listenSocket(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Defer(func() { l.Close() })
 }
 
-// staleSocket leaves a socket that nobody listens on.
+// staleSocket leaves a socket on which nobody listens.
 func staleSocket(ts *testscript.TestScript, _ bool, args []string) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: ts.MkAbs(args[0])})
 	ts.Check(err)
@@ -57,9 +57,9 @@ func staleSocket(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(l.Close())
 }
 
-// runUntilListening starts a program, connects when it says that it listens, ends
-// it with SIGTERM while that connection is open, and wants status 0. What it wrote
-// is the script's stderr.
+// runUntilListening starts a program, connects once it says that it listens, ends it with
+// SIGTERM while that connection is open, and expects status 0. The script's stderr is the
+// program's.
 func runUntilListening(ts *testscript.TestScript, _ bool, args []string) {
 	path, err := exec.LookPath(args[0])
 	ts.Check(err)

@@ -22,8 +22,8 @@ import (
 	"postseal/state/redis"
 )
 
-// service is the program as systemd starts it: with a socket, and somebody to
-// notify.
+// service is the program as systemd starts it: with a socket, and with a place for
+// notifications.
 type service struct {
 	testing.TB
 	cmd     *exec.Cmd
@@ -49,7 +49,7 @@ func startService(t *testing.T, args ...string) *service {
 	check(t, err)
 	t.Cleanup(func() { s.notices.Close() })
 
-	// LISTEN_PID is the program's own, which the shell becomes.
+	// LISTEN_PID is the program's own pid, since the shell becomes the program.
 	s.cmd = exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec postseal-milter "$@"`, "sh"}, args...)...)
 	s.cmd.ExtraFiles = []*os.File{file}
 	s.cmd.Env = append(os.Environ(), "LISTEN_FDS=1", "NOTIFY_SOCKET="+notify, "WATCHDOG_USEC=20000")
@@ -100,7 +100,7 @@ func (s *service) line(texts ...string) {
 	s.Fatalf("no line with %q", texts)
 }
 
-// send sends a message and returns what becomes of it.
+// send sends a message and returns the milter's action.
 func (s *service) send(subject string) milter.ActionCode {
 	s.Helper()
 	c, err := milter.NewClientWithOptions("unix", s.socket, milter.ClientOptions{
@@ -129,7 +129,7 @@ func (s *service) send(subject string) milter.ActionCode {
 	return act.Code
 }
 
-// stop ends the program and wants status 0.
+// stop ends the program and expects status 0.
 func (s *service) stop() {
 	s.Helper()
 	check(s, s.cmd.Process.Signal(syscall.SIGTERM))
@@ -204,7 +204,7 @@ func wantMetrics(t *testing.T, addr string, lines ...string) {
 	}
 }
 
-// The issuing half learns at once that a milter runs here: from a directory that a
+// The issuing half learns at once that a milter runs here: from a directory to which a
 // confined program writes, and from Redis with the rights of the mail half.
 func TestSignOfLife(t *testing.T) {
 	host, err := os.Hostname()

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// result is what a mail server sees of the program.
+// result is what the mail server sees of the program.
 type result struct {
 	status         int
 	stdout, stderr string
@@ -118,8 +118,8 @@ func (s *site) run(stdin string, args ...string) result {
 	}, args...)...)
 }
 
-// want checks what every mail server cares for: the status, silence on stdout, and
-// one line in the log for a message that is for somebody who waits.
+// want checks what every mail server relies on: the status, silence on stdout, and one line
+// in the log for a message that an order waits for.
 func (s *site) want(r result, status, lines int, says string) {
 	s.t.Helper()
 	if r.status != status || r.stdout != "" || r.lines() != lines || !strings.Contains(r.stderr, says) {
@@ -157,8 +157,8 @@ func TestOrdinaryMail(t *testing.T) {
 	s.want(s.run(nobody), 0, 0, "")
 }
 
-// Ordinary mail is silence, whatever its form and whatever of the challenge's settings
-// the command line has.
+// Ordinary mail causes no output, whatever its form and whatever settings for challenges are
+// on the command line.
 func TestFormsOfOrdinaryMail(t *testing.T) {
 	dir := t.TempDir()
 	for name, mail := range map[string]string{
@@ -183,8 +183,8 @@ func TestFormsOfOrdinaryMail(t *testing.T) {
 	}
 }
 
-// After a newer postseal was here the challenge waits in the mail server's queue, with
-// the reason in the log; ordinary mail flows.
+// After a newer postseal has written here, the challenge waits in the mail server's queue,
+// with the reason in the log; ordinary mail flows.
 func TestNewerState(t *testing.T) {
 	s := newSite(t)
 	record := s.dir.Path("pending", alice+".json")
@@ -216,8 +216,8 @@ func TestForged(t *testing.T) {
 	s.wantReplies(0)
 }
 
-// Each kind of trouble outside keeps the message in the mail server's queue, and
-// what the SMTP server refuses for good does not.
+// Trouble outside keeps the message in the mail server's queue; a final refusal by the SMTP
+// server does not.
 func TestTroubleOutside(t *testing.T) {
 	s := newSite(t)
 	s.want(s.run(s.challenge(), "--smtp", "smtp://127.0.0.1:1"), 75, 1, "connection refused")
@@ -255,8 +255,8 @@ func TestDamagedFileIsNamed(t *testing.T) {
 	s.wantReplies(1)
 }
 
-// To alone says whose challenge it is: a genuine one to a stranger is nobody's here,
-// whatever the mail server says of the envelope, and no flag makes it alice's.
+// Only To says whose challenge it is: a stranger's genuine challenge is nobody's here,
+// whatever envelope the mail server gives, and no flag makes it alice's.
 func TestRecipientIsNotAskedFor(t *testing.T) {
 	s := newSite(t)
 	stranger := s.signed("eve@evil.test", "V4nE8NhYh6edBpfQTg5qqQ")
@@ -300,8 +300,8 @@ func TestPassthroughOnTrouble(t *testing.T) {
 	}
 }
 
-// A mistake is found with the first message, not with the first challenge: one line
-// for the error and one for what to do.
+// The first message shows a mistake, not the first challenge: one line for the error and one
+// for what to do.
 func TestUsageAndConfiguration(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, content string, mode os.FileMode) string {
@@ -349,7 +349,7 @@ func TestUsageAndConfiguration(t *testing.T) {
 	}
 }
 
-// What only a challenge needs is looked at when one comes; ordinary mail passes.
+// What only a challenge needs is read for a challenge; ordinary mail passes.
 func TestBrokenKeyFile(t *testing.T) {
 	s := newSite(t)
 	config := filepath.Join(t.TempDir(), "postseal.toml")
@@ -390,8 +390,8 @@ func TestAnswerFile(t *testing.T) {
 	}
 }
 
-// A value that can never work is found with the first message, and is the error of
-// where it stands: of the command line 64, else 78.
+// The first message shows a value that can never work. The exit status is 64 for the command
+// line, otherwise 78.
 func TestValuesThatCannotWork(t *testing.T) {
 	for key, c := range map[string]struct{ value, says string }{
 		"resolver": {"::1", "is not HOST:PORT: write [::1]:PORT"},
@@ -418,8 +418,8 @@ func TestValuesThatCannotWork(t *testing.T) {
 	}
 }
 
-// Ordinary mail asks nobody for anything: not the DNS for the name of this host, and no
-// server.
+// Ordinary mail causes no network traffic: no DNS question for the name of this host, and no
+// connection to a server.
 func TestOrdinaryMailOpensNoSocket(t *testing.T) {
 	s := newSite(t)
 	mta.Need(t, "strace")

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// BenchmarkHostile is what a verdict about the worst messages costs. The goal is
-// 50 ms of CPU and 20 MB for each.
+// BenchmarkHostile measures a verdict about the worst messages. The goal is 50 ms of CPU and
+// 20 MB for each.
 func BenchmarkHostile(b *testing.B) {
 	_, r := hostileSite(b)
 	for _, c := range hostile {
@@ -20,7 +20,7 @@ func BenchmarkHostile(b *testing.B) {
 	}
 }
 
-// BenchmarkOrdinary is what mail that is not a challenge costs.
+// BenchmarkOrdinary measures mail that is not a challenge.
 func BenchmarkOrdinary(b *testing.B) {
 	header := []byte(newDraft().with(subject("Minutes of Tuesday")...).String())
 	b.ReportAllocs()

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// The clock is an hour wrong, or is put right, between the order and the mail. The
+// Between the order and the mail the clock is an hour wrong, or somebody corrects it. The
 // CA's clock is right: its mail is dated now.
 func TestClockSteps(t *testing.T) {
 	for _, c := range []struct {
 		name          string
-		ordered, mail time.Duration // what our clock shows beyond the right time
+		ordered, mail time.Duration // how far our clock is ahead
 		verdict       Verdict
 		reason        string
 	}{

@@ -17,11 +17,11 @@ func without(names ...string) string {
 	return strings.Join(kept, ":")
 }
 
-// present is h= of a CA that names only the fields that are there.
+// present is h= of a CA that names only the fields that its mail has.
 const present = "from:to:subject:date:message-id:auto-submitted:mime-version:content-type"
 
-// headerCases are rule 3 (what stands twice) and RFC 8823, Section 3.1, item 6
-// (what a signature covers).
+// headerCases are rule 3 (duplicate fields) and RFC 8823, Section 3.1, item 6 (what a
+// signature covers).
 var headerCases = []corpusCase{
 	{name: "from-added-above", why: "DKIM takes the bottom one of two and people read the top one.",
 		sign: []sig{{h: present}}, after: []edit{top("From: eve@evil.example")}, want: refused(0, "2 From fields")},

@@ -9,7 +9,7 @@ import (
 func date(s string) []edit { return []edit{set("Date", s)} }
 func auto(s string) []edit { return []edit{set("Auto-Submitted", s)} }
 
-// dated is a Date so long after the order was made.
+// dated sets a Date relative to the order's creation.
 func dated(d time.Duration) []edit {
 	return date(received.Add(-time.Minute).Add(d).Format(time.RFC1123Z))
 }

@@ -4,7 +4,7 @@ import "postseal/state"
 
 const border = "mx.example.test"
 
-// behind is an order whose CA is looked at by a border host.
+// behind is an order for a CA whose mail a border host checks.
 func behind(change ...func(*state.Policy)) []*state.Pending {
 	return policy(func(p *state.Policy) {
 		p.TrustedAuthservID = border
@@ -16,10 +16,10 @@ func behind(change ...func(*state.Policy)) []*state.Pending {
 
 func strictly(p *state.Policy) { p.DKIM = "strict" }
 
-// footer is what a scanner behind the border does to the body.
+// footer changes the body as a scanner behind the border does.
 func footer(d *draft) { d.body += "Scanned.\r\n" }
 
-// results is an Authentication-Results on top, over a body that was changed.
+// results puts an Authentication-Results on top of a message with a changed body.
 func results(value string) []edit {
 	return []edit{footer, top("Authentication-Results: " + value)}
 }

@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// seconds is a time of a tag, so many seconds from the time of receipt.
+// seconds is the time in a tag, as an offset in seconds from the time of receipt.
 func seconds(offset int64) string { return fmt.Sprint(received.Unix() + offset) }
 
-// past and future are times that are so for every clock.
+// past and future are past and future for every clock.
 const (
 	past   = "1500000000" // 2017
 	future = "4102444800" // 2100
 )
 
-// junk returns n signatures of a domain that do not verify. Each has a selector
-// of its own, as many keys are many look-ups.
+// junk returns n invalid signatures of a domain. Each has its own selector, since many keys
+// are many look-ups.
 func junk(n int, domain string) (all []sig) {
 	for i := range n {
 		all = append(all, sig{d: domain, s: fmt.Sprintf("junk%d", i), bad: true})
@@ -41,7 +41,7 @@ var unusual = func() map[string]string {
 	return zone
 }()
 
-// zoneWith is the usual key record changed.
+// zoneWith is a zone with another key record.
 func zoneWith(record string) map[string]string {
 	return map[string]string{"s1._domainkey.ca.example": record}
 }

@@ -6,8 +6,8 @@ import (
 	"postseal/state"
 )
 
-// withSMIME signs the message of a case with S/MIME in place of DKIM. No key is
-// looked up for it.
+// withSMIME signs the message of a case with S/MIME instead of DKIM. It needs no look-up of a
+// key.
 func withSMIME(name, why string, s smimeSig, change ...func(*corpusCase)) corpusCase {
 	c := corpusCase{name: "smime-" + name, why: why, sign: unsigned, smime: &s, want: answered(-1)}
 	for _, f := range change {
@@ -22,8 +22,8 @@ func refusedFor(reason string) func(*corpusCase) {
 
 func inside(edits ...edit) func(*corpusCase) { return func(c *corpusCase) { c.edit = edits } }
 
-// smimeCases are RFC 8823, Section 3.1, items 6 and 7. What a signature must be is
-// tested in package smime; this is what it must say.
+// smimeCases are RFC 8823, Section 3.1, items 6 and 7. Package smime tests the form of a
+// signature; these test its content.
 var smimeCases = []corpusCase{
 	withSMIME("clear", "multipart/signed, the header protected with hp=clear (RFC 9788).", smimeSig{}),
 	withSMIME("clear-rfc822", "multipart/signed, the header protected by message/rfc822 (RFC 8551, Section 3.1).", smimeSig{rfc822: true}),

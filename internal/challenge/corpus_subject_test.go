@@ -6,7 +6,7 @@ import (
 	"postseal/state"
 )
 
-// illegal is what a token with foreign characters is refused with.
+// illegal is the reason for a token with foreign characters.
 const illegal = "token-part1 has characters that are not base64url"
 
 // subjectCases are RFC 8823, Section 3.1, item 1 and Section 3, items 4 and 7.

@@ -26,29 +26,29 @@ var update = flag.Bool("update", false, "write the files of testdata/golden anew
 // received is the time of receipt in all files.
 var received = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
-// A corpusCase makes one file of testdata/golden. What is left empty is as in a
-// challenge that is perfect.
+// A corpusCase makes one file of testdata/golden. An empty field means the value in a perfect
+// challenge.
 type corpusCase struct {
 	name, why string
-	edit      []edit // before the message is signed
-	sign      []sig  // each goes on top of those before it; nil means one good signature
+	edit      []edit // before the signature
+	sign      []sig  // each goes on top of the earlier ones; nil means one good signature
 	smime     *smimeSig
-	after     []edit // on the way: what the signature should notice
+	after     []edit // on the way: the signature should reveal it
 	bytes     func(string) string
-	dns       map[string]string // over the usual one; "" takes a name out
+	dns       map[string]string // replaces usual records; "" removes a name
 	pending   []*state.Pending
 	want      want
 }
 
-// want is what is to come of a case; the zero value is the usual reply.
+// want is the expected result of a case; the zero value is the usual reply.
 type want struct {
 	verdict Verdict
 	reason  string
-	lookups int // added to the one that a reply costs
+	lookups int // in addition to the one for each reply
 	to      string
 	token   string
 	msgID   string // In-Reply-To; "-" means none
-	record  int    // index of the record that is answered
+	record  int    // index of the answered record
 }
 
 func answered(lookups int) want { return want{verdict: Answered, lookups: lookups} }
@@ -61,10 +61,10 @@ func later(lookups int, reason string) want {
 }
 func ignored(reason string) want { return want{verdict: None, reason: reason} }
 
-// unsigned is a list of no signatures.
+// unsigned means no signature.
 var unsigned = []sig{}
 
-// draft is a message that is being written.
+// draft is a message under construction.
 type draft struct {
 	fields []string // with folds, without the last CRLF
 	body   string
@@ -97,7 +97,7 @@ func (d *draft) with(edits ...edit) *draft {
 
 func (d *draft) String() string { return strings.Join(d.fields, "\r\n") + "\r\n\r\n" + d.body }
 
-// readDraft takes a message apart.
+// readDraft splits a message into a draft.
 func readDraft(mail string) *draft {
 	header, body, _ := strings.Cut(mail, "\r\n\r\n")
 	return &draft{fields: regexp.MustCompile(`\r\n\b`).Split(header, -1), body: body}
@@ -137,7 +137,7 @@ func top(lines ...string) edit { return func(d *draft) { d.fields = append(lines
 func body(s string) edit       { return func(d *draft) { d.body = s } }
 func subject(s string) []edit  { return []edit{set("Subject", s)} }
 
-// order is the record that the usual challenge is for.
+// order is the record of the usual challenge.
 func order(change ...func(*state.Pending)) *state.Pending {
 	p := pending()
 	p.Version, p.Created, p.Expires = state.Version, received.Add(-time.Minute), received.Add(time.Hour)
@@ -179,7 +179,7 @@ func (c corpusCase) message() string {
 	return d.String()
 }
 
-// file makes the file of the case.
+// file returns the file of the case.
 func (c corpusCase) file() []byte {
 	pending := c.pending
 	if pending == nil {
@@ -211,7 +211,7 @@ func (c corpusCase) file() []byte {
 	return txtar.Format(archive)
 }
 
-// isPlain reports whether a text survives in a txtar file, and before human eyes.
+// isPlain reports whether a text survives in a txtar file, and is readable.
 func isPlain(text string) bool {
 	if !strings.HasSuffix(text, "\n") || strings.Contains("\n"+text, "\n-- ") || !utf8.ValidString(text) {
 		return false
@@ -233,7 +233,8 @@ func quoteLines(s string) (out string) {
 	return out
 }
 
-// zone writes what the DNS has; of a zone that many cases share, what this one asks for.
+// zone writes the content of the DNS; of a zone that many cases share, only what this one
+// looks up.
 func (c corpusCase) zone(message string) (text string) {
 	name, record := "s1._domainkey.ca.example", txt("v=DKIM1; k=rsa; ", "rsa2048")
 	if _, ok := c.dns[name]; !ok {
@@ -278,7 +279,7 @@ func wrap(s string) string {
 	return strings.Join(append(lines, line), "\n")
 }
 
-// corpus is the table, in groups that are numbered from a hundred each.
+// corpus is the table, in groups, each numbered from its own hundred.
 var corpus = []struct {
 	base  int
 	cases []corpusCase
@@ -295,10 +296,9 @@ var corpus = []struct {
 	{930, smimeCases},
 }
 
-// TestCorpus makes sure that the files are those of the table. With -update it
-// writes them.
+// TestCorpus makes sure that the files match the table. With -update it writes them.
 func TestCorpus(t *testing.T) {
-	t.Setenv("GODEBUG", "rsa1024min=0") // keys that are too short have to sign once
+	t.Setenv("GODEBUG", "rsa1024min=0") // the test signs with keys that are too short
 	files := map[string][]byte{}
 	for _, group := range corpus {
 		for i, c := range group.cases {

@@ -6,7 +6,7 @@ const notField = "a line that is not a field"
 
 func toLF(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }
 
-// transportCases are what mail servers, files and pipes make of a message.
+// transportCases are changes that mail servers, files and pipes make to a message.
 var transportCases = []corpusCase{
 	{name: "lf", why: "procmail and files have LF line ends; the signature is over CRLF.",
 		bytes: toLF},

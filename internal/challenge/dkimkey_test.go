@@ -136,8 +136,8 @@ func TestFindKey(t *testing.T) {
 	}
 }
 
-// FuzzKeyRecord compares with the library that verifies: what is good here is good there,
-// and the key is the same.
+// FuzzKeyRecord compares with the library that verifies: a record that is good here is good
+// there, with the same key.
 func FuzzKeyRecord(f *testing.F) {
 	for record := range keyRecords {
 		f.Add(record)

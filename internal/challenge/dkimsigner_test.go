@@ -15,15 +15,15 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 )
 
-// sig is a DKIM signature to be made. It follows RFC 6376 from the text and not
-// from the library: every tag is as the case wants it, lawful or not.
+// sig is a DKIM signature to make. Its code follows the text of RFC 6376 and not the library:
+// every tag is as the case wants it, legal or not.
 type sig struct {
 	d, s, h, a, c, q string // tags; "" means the usual value, "-" leaves the tag out
 	more             string // further tags, verbatim, each with its semicolon
 	key              string // a file of testdata/keys; "" means rsa2048
 	bad              bool   // the signature is broken
 	raw              string // a whole field instead
-	below            bool   // the field stands below the header, not on top
+	below            bool   // the field is below the header, not on top
 }
 
 // usualH is h= of a CA that follows RFC 8823 to the letter.
@@ -87,7 +87,7 @@ func pick(header, names string) (picked []string) {
 
 var wsp = regexp.MustCompile(`[ \t]+`)
 
-// canonicalField holds RFC 6376, Sections 3.4.1 and 3.4.2.
+// canonicalField follows RFC 6376, Sections 3.4.1 and 3.4.2.
 func canonicalField(way, field string) string {
 	if way != "relaxed" {
 		return field
@@ -96,7 +96,7 @@ func canonicalField(way, field string) string {
 	return strings.ToLower(strings.TrimRight(name, " \t")) + ":" + strings.Trim(wsp.ReplaceAllString(value, " "), " ")
 }
 
-// canonicalBody holds RFC 6376, Sections 3.4.3 and 3.4.4.
+// canonicalBody follows RFC 6376, Sections 3.4.3 and 3.4.4.
 func canonicalBody(way, body string) string {
 	if way == "relaxed" {
 		lines := strings.Split(body, "\r\n")
@@ -131,7 +131,7 @@ func testKey(name string) key {
 	return key{signer}
 }
 
-// sign signs as RFC 6376 and RFC 8463 have it: Ed25519 signs the hash.
+// sign signs according to RFC 6376 and RFC 8463: Ed25519 signs the hash.
 func (k key) sign(data string) []byte {
 	hash := sha256.Sum256([]byte(data))
 	if ed, ok := k.Signer.(ed25519.PrivateKey); ok {

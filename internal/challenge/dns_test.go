@@ -11,8 +11,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// nameServer is a DNS on loopback, over UDP and TCP, that answers by the first
-// label of the name.
+// nameServer is a DNS server on loopback, over UDP and TCP. The first label of a name
+// determines its answer.
 func nameServer(t *testing.T) (addr string) {
 	t.Helper()
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
@@ -46,7 +46,7 @@ func nameServer(t *testing.T) (addr string) {
 		}
 		w.WriteMsg(m)
 	})
-	listener, err := net.Listen("tcp", "127.0.0.1:0") // first: its ports are the ones in demand
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // first: TCP ports are scarcer
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func nameServer(t *testing.T) (addr string) {
 	return packets.LocalAddr().String()
 }
 
-// What the DNS says is permanent or temporary as the DKIM library wants to see it.
+// The library's view of permanent and temporary matches the DNS's answer.
 func TestResolver(t *testing.T) {
 	server := nameServer(t)
 	lookup := Resolver(server)
@@ -103,7 +103,7 @@ func TestResolver(t *testing.T) {
 	}
 }
 
-// Nobody at the port: the DNS is down, which says nothing about the key.
+// Nobody listens at the port: the DNS is down, which says nothing about the key.
 func TestResolverDown(t *testing.T) {
 	_, err := Resolver("127.0.0.1:1")(context.Background(), "good._domainkey.ca.example")
 	var dnsErr *net.DNSError

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The rules of the package name the tests that hold them: all of them exist.
+// All tests that the package's rules name exist.
 func TestRulesNameTests(t *testing.T) {
 	doc, err := os.ReadFile("doc.go")
 	if err != nil {

@@ -8,8 +8,9 @@ import (
 	"postseal/state"
 )
 
-// Readers of ASCII know no other name of the border host, so a field that a stranger
-// wrote comes past them: what Unicode folds to the name, or calls white space, is not it.
+// Readers of ASCII know no other name of the border host, so a stranger's field with one
+// passes them: a name that only Unicode folds to the host's, or with white space that only
+// Unicode knows, does not count.
 func TestAuthservIDIsASCII(t *testing.T) {
 	for id, want := range map[string]Verdict{
 		border: Answered, "\t" + strings.ToUpper(border): Answered, "\r\n " + border + "\r\n\t1": Answered,
@@ -29,9 +30,9 @@ func TestAuthservIDIsASCII(t *testing.T) {
 	}
 }
 
-// A letter outside ASCII whose lower case is in ASCII, the sign for kelvin or a
-// dotted capital I, makes another domain or mailbox. Domains with an underscore are invalid to
-// IDNA and are compared all the same.
+// A letter outside ASCII whose lower case is in ASCII, the Kelvin sign or a dotted capital I,
+// makes another domain or mailbox. Domains with an underscore are invalid to IDNA but are
+// compared all the same.
 func TestFoldedIntoASCII(t *testing.T) {
 	const from, evil = "ca@_acme.tinker.example", "_acme.t\u0130nker.example"
 	for name, c := range map[string]struct {
@@ -57,7 +58,7 @@ func TestFoldedIntoASCII(t *testing.T) {
 	}
 }
 
-// What is the same to both halves is the same to state.Key.
+// Both halves and state.Key agree on which addresses are the same.
 func TestSameAddress(t *testing.T) {
 	for other, want := range map[string]bool{
 		"Nick@k.example": true, "nick@\u212a.EXAMPLE": true, "ni\u0063\u212a@k.example": false, "n\u0130ck@k.example": false,

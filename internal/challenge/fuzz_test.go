@@ -11,9 +11,9 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 )
 
-// FuzzAnswer gives whole messages to a place that has the key of a CA and an
-// order. Nothing may panic, and what is answered must be what the CA has signed:
-// one of the tokens of the corpus, to where the corpus sends it.
+// FuzzAnswer gives whole messages to a site that has a CA's key and an order. Nothing may
+// panic, and only what the CA has signed may be answered: one of the tokens of the corpus, to
+// the corpus's recipient.
 func FuzzAnswer(f *testing.F) {
 	signed := map[[2]string]bool{}
 	for _, group := range corpus {
@@ -55,8 +55,8 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// FuzzSubject checks that what is found to be a challenge's Subject and what a
-// token is read from are the same, and that the token is one.
+// FuzzSubject checks that the test for a challenge's Subject and the reader of its token
+// agree, and that the token is valid.
 func FuzzSubject(f *testing.F) {
 	for _, c := range subjectCases {
 		d := newDraft().with(c.edit...)
@@ -85,8 +85,7 @@ func FuzzSubject(f *testing.F) {
 	})
 }
 
-// FuzzTags checks that the tags that the policy is about are to us what they are
-// to the library, or are refused.
+// FuzzTags checks that the library reads the policy's tags as we do, or that we refuse them.
 func FuzzTags(f *testing.F) {
 	for _, c := range signatureCases {
 		for _, s := range c.sign {
@@ -101,13 +100,13 @@ func FuzzTags(f *testing.F) {
 		}
 		own, err := readSignature(m.fields[0])
 		if err != nil || !utf8.ValidString(value) {
-			return // the library makes U+FFFD of what is no UTF-8; neither is in a domain
+			return // the library replaces invalid UTF-8 by U+FFFD; neither is in a domain
 		}
 		results, err := dkim.VerifyWithOptions(strings.NewReader(m.fields[0].raw+m.fields[1].raw+"\r\n"), &dkim.VerifyOptions{
 			LookupTXT: func(string) ([]string, error) { return nil, nil },
 		})
 		if err != nil || len(results) != 1 || results[0].HeaderKeys == nil {
-			return // the library refuses it before it comes to what we compare
+			return // the library refuses it before the tags in question
 		}
 		lib := results[0]
 		if own.shown != lib.Domain || strings.Join(own.names, ":") != strings.Join(lower(lib.HeaderKeys), ":") {
@@ -121,8 +120,8 @@ func FuzzTags(f *testing.F) {
 	})
 }
 
-// FuzzReply builds a reply to any challenge whose fields pass the checks: a strict
-// reader finds the digest in it and no field that is not ours.
+// FuzzReply builds a reply to any challenge whose fields pass the checks: a strict reader
+// finds the digest in it and only our fields.
 func FuzzReply(f *testing.F) {
 	f.Add("ACME: "+part1, caFrom, "<challenge-1@ca.example>", alice, "string")
 	f.Add("ACME: "+part1+"==", "\"a b\" <R@mail.ca.example>", "<a> ", "\u7528\u6237@example.test", "bytes")
@@ -151,9 +150,8 @@ func FuzzReply(f *testing.F) {
 	})
 }
 
-// FuzzFields compares what fields a header has to us, to the DKIM library, and to
-// Postfix, where its end is the first line that is not a field: all see the same, or we
-// refuse it.
+// FuzzFields compares our reading of a header with the DKIM library's and Postfix's, which
+// ends a header at the first line that is not a field: all agree, or we refuse the message.
 func FuzzFields(f *testing.F) {
 	for _, c := range transportCases {
 		if len(c.message()) < 8000 {
@@ -187,8 +185,8 @@ func FuzzFields(f *testing.F) {
 	})
 }
 
-// isHeader returns the length of the name of a field, 0 if it is not one, as Postfix
-// decides: a name of printable ASCII, white space, a colon.
+// isHeader returns the length of a field's name by Postfix's rule (a name of printable ASCII,
+// white space, a colon), or 0.
 func isHeader(line string) int {
 	n := strings.IndexFunc(line, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' })
 	if n <= 0 || !strings.HasPrefix(strings.TrimLeft(line[n:], " \t"), ":") {

@@ -20,7 +20,7 @@ import (
 	"postseal/state"
 )
 
-// maxLookups is what one message may cost in the DNS, whatever is in it.
+// maxLookups bounds the look-ups for one message, whatever it contains.
 const maxLookups = 8
 
 // A goldenCase is one file of testdata/golden: a message, the world it arrives in
@@ -83,7 +83,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// check runs the case, and what must be so in all cases.
+// check runs the case, and checks what all cases have in common.
 func (g *goldenCase) check(t *testing.T) {
 	r := g.responder(t)
 	m := Message{Raw: g.msg}
@@ -113,8 +113,8 @@ func (g *goldenCase) check(t *testing.T) {
 	}
 }
 
-// checkExplained checks that a refused message has a failed check that says why, that
-// what was not made says why not, and that no line has a gap in it.
+// checkExplained checks that a refused message has a failed check with the reason, that each
+// check that was not made says why, and that no line has a gap.
 func checkExplained(t *testing.T, out Outcome) {
 	failed := false
 	for _, c := range out.Checks {
@@ -129,8 +129,8 @@ func checkExplained(t *testing.T, out Outcome) {
 	}
 }
 
-// checkSent checks that there is one reply if there is to be one, and that a
-// reader that knows nothing but the RFC finds in it what it looks for.
+// checkSent checks that a reply exists if the case expects one, and that a reader with only
+// the RFC finds all it needs in it.
 func (g *goldenCase) checkSent(t *testing.T, out Outcome) {
 	if out.Verdict != Answered {
 		if len(g.sent) != 0 {
@@ -178,7 +178,7 @@ func (g *goldenCase) responder(t testing.TB) *Responder {
 	}
 }
 
-// lookup goes the way of Resolver, without a network.
+// lookup behaves as Resolver does, without a network.
 func (g *goldenCase) lookup(_ context.Context, name string) ([]string, error) {
 	g.lookups++
 	name, err := absolute(name)

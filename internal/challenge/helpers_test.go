@@ -27,7 +27,7 @@ const (
 	selector = "s1"
 )
 
-// now is the time of every test. The library dates signatures with the clock.
+// now is the time of every test. The library uses the real clock to date signatures.
 var now = time.Now().Truncate(time.Second)
 
 var caKey = sync.OnceValue(func() *rsa.PrivateKey {
@@ -47,7 +47,7 @@ func keyRecord() string {
 	return "v=DKIM1; k=rsa; p=" + base64.StdEncoding.EncodeToString(der)
 }
 
-// challengeMail is a genuine challenge, not yet signed.
+// challengeMail is a genuine challenge before its signature.
 func challengeMail() string {
 	return strings.ReplaceAll(`From: `+caFrom+`
 To: `+alice+`
@@ -62,8 +62,8 @@ This is a challenge.
 `, "\n", "\r\n")
 }
 
-// signedBy signs a message as the CA does, for the fields given, else for those of
-// the strict policy.
+// signedBy signs a message as the CA does, over the given fields or those of the strict
+// policy.
 func signedBy(t testing.TB, domain, mail string, fields ...string) []byte {
 	t.Helper()
 	if fields == nil {
@@ -101,7 +101,7 @@ func (z *zone) lookup(_ context.Context, name string) ([]string, error) {
 	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
 
-// outbox is an SMTP server that takes everything, or fails in one way.
+// outbox is an SMTP server that accepts everything, or fails in one way.
 type outbox struct {
 	mu   sync.Mutex
 	sent []string

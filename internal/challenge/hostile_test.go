@@ -10,12 +10,12 @@ import (
 	"postseal/state"
 )
 
-// maxExtra is what one message may allocate beyond its own size before the
-// verdict, in bytes, all garbage counted.
+// maxExtra bounds the bytes that one message may allocate beyond its own size before the
+// verdict, garbage included.
 const maxExtra = 20 << 20
 
-// hostile are messages that somebody has made to cost us something. Each waits
-// for as much of the exam as it can get: From, To and Subject match a record.
+// hostile are messages made to cost us as much as possible. Each passes as many checks as it
+// can: From, To and Subject match a record.
 var hostile = []struct {
 	name    string
 	message func() string
@@ -117,8 +117,8 @@ func flooded(all ...sig) string {
 	return d.String()
 }
 
-// sixTimes is a message that is signed six times, with body hashes that are right
-// and signatures that are not.
+// sixTimes is a message with six signatures, whose body hashes are valid and which themselves
+// are not.
 func sixTimes(text string, c ...string) string {
 	d := newDraft().with(body(text))
 	for i := range 6 {
@@ -131,7 +131,7 @@ func sixTimes(text string, c ...string) string {
 	return d.String()
 }
 
-// manyRunes is a domain that takes IDNA long to convert.
+// manyRunes is a domain that takes IDNA a long time to convert.
 func manyRunes() string {
 	var b strings.Builder
 	for r := rune(0x4e00); b.Len() < 50000; r++ {
@@ -140,7 +140,7 @@ func manyRunes() string {
 	return b.String()
 }
 
-// hostileSite is a place where alice waits among a thousand.
+// hostileSite is a site where alice is one of a thousand who wait.
 func hostileSite(t testing.TB) (*goldenCase, *Responder) {
 	g := &goldenCase{now: "2026-06-01T12:00:00Z", dns: map[string]answer{}}
 	if err := g.readDNS(corpusCase{}.zone("")); err != nil {
@@ -153,8 +153,8 @@ func hostileSite(t testing.TB) (*goldenCase, *Responder) {
 	return g, g.responder(t)
 }
 
-// No message costs more than maxLookups look-ups and maxExtra bytes. Time is for
-// the benchmark: it depends on the machine.
+// No message costs more than maxLookups look-ups and maxExtra bytes. Time is for the
+// benchmark, since it depends on the machine.
 func TestHostileCost(t *testing.T) {
 	g, r := hostileSite(t)
 	for _, c := range hostile {
@@ -162,7 +162,7 @@ func TestHostileCost(t *testing.T) {
 		g.lookups = 0
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		r.Explain(context.Background(), m) // makes all checks, also after the first that fails
+		r.Explain(context.Background(), m) // makes all checks, even after a failure
 		runtime.ReadMemStats(&after)
 		if g.lookups > maxLookups {
 			t.Errorf("%s: %d look-ups", c.name, g.lookups)
@@ -173,8 +173,8 @@ func TestHostileCost(t *testing.T) {
 	}
 }
 
-// A CA, or who writes the record, cannot make an address into more than one: it
-// becomes From and MAIL FROM as it is.
+// Neither a CA nor the writer of the record can turn an address into more than one: it
+// becomes From and MAIL FROM unchanged.
 func TestRecordAddressIsNoInjection(t *testing.T) {
 	for _, addr := range []string{
 		"x\r\nBcc: eve@evil.example, y@example.test", "a b@example.test", "a>b@example.test", `"a"@example.test`,

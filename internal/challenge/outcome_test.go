@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What strangers wrote cannot drive a terminal or make a second line of a log.
+// Strangers' text cannot drive a terminal or start a second line in a log.
 func TestPrintable(t *testing.T) {
 	for s, want := range map[string]string{
 		"plain text":                 "plain text",

@@ -50,14 +50,14 @@ func TestRate(t *testing.T) {
 	s.clock(62 * time.Minute)
 	s.wantAnswer(t, third, Answered, "")
 
-	// The clock was put back by an hour: what was sent seems to be of the future, and
-	// counts; nobody gets more than the limit out of that, and later it passes.
+	// Somebody sets the clock back by an hour: earlier replies seem to be in the future, and
+	// count; nobody exceeds the limit by that, and later it passes.
 	s.clock(0)
 	s.MaxAnswers = Rate{PerCA: 3, Total: 10}
 	s.wantAnswer(t, s.order(t, 6, server), Later, "3 replies were sent to this CA")
 }
 
-// At the limit and all at once: not one too many.
+// Many at the limit at once: not one too many.
 func TestRateAtOnce(t *testing.T) {
 	s := newSite(t)
 	s.MaxAnswers = Rate{PerCA: 5, Total: 100}
@@ -72,8 +72,8 @@ func TestRateAtOnce(t *testing.T) {
 	}
 }
 
-// What was put off or refused is noted, once a minute however many mails come, and what
-// was answered or concerns nobody is not.
+// A challenge that was put off or refused leaves a note, once a minute however many mails
+// arrive; one that was answered or concerns nobody leaves none.
 func TestNotes(t *testing.T) {
 	s := newSite(t)
 	s.MaxAnswers = Rate{PerCA: 1, Total: 1}

@@ -61,16 +61,16 @@ func TestAnswerOnce(t *testing.T) {
 	}
 }
 
-// otherPart1 is that of another challenge which the CA has sent for the same order, or
-// for a stranger's order for the same address.
+// otherPart1 belongs to another challenge that the CA has sent for the same order, or for a
+// stranger's order for the same address.
 const otherPart1 = "Zm9yIGFub3RoZXIgb3JkZXI"
 
 func otherMail(t *testing.T) Message {
 	return Message{Raw: signedBy(t, "ca.example", strings.Replace(challengeMail(), part1, otherPart1, 1))}
 }
 
-// Answered is a copy of the challenge that was answered. Another one, as genuine, was
-// answered by nobody, so it is refused and delivered.
+// A copy of the answered challenge is answered. Nobody has answered another, equally genuine
+// one, so it is refused and delivered.
 func TestAnotherChallenge(t *testing.T) {
 	s := newSite(t)
 	mail := Message{Raw: signedBy(t, "ca.example", challengeMail())}
@@ -100,7 +100,7 @@ func TestAnotherChallenge(t *testing.T) {
 	}
 }
 
-// What became of the first decides whether another challenge may have the answer.
+// The first challenge's result decides whether another one may be answered.
 func TestAnotherChallengeAfterTrouble(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -121,8 +121,8 @@ func TestAnotherChallengeAfterTrouble(t *testing.T) {
 	}
 }
 
-// While the first is on its way: a copy is left to it, and another challenge is not
-// taken for it.
+// While the first one's reply is on its way: its copy is left to it, but another challenge
+// does not pass for it.
 func TestAnotherChallengeAtOnce(t *testing.T) {
 	s := newSite(t)
 	sending, goOn := make(chan bool), make(chan bool)
@@ -149,8 +149,8 @@ func TestAnotherChallengeAtOnce(t *testing.T) {
 	}
 }
 
-// What the SMTP server says decides what is recorded and whether a later delivery
-// of the same challenge is answered.
+// The SMTP server's reply decides what is recorded and whether a later delivery of the same
+// challenge is answered.
 func TestAnswerSMTPTrouble(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -188,7 +188,7 @@ func TestAnswerSMTPTrouble(t *testing.T) {
 	}
 }
 
-// A CA may mail the challenge before it has answered the order.
+// A CA may mail the challenge before it answers the order.
 func TestAnswerWaitsForToken(t *testing.T) {
 	s := newSite(t)
 	full := pending()
@@ -231,8 +231,8 @@ func TestNoneCostsNoLookup(t *testing.T) {
 	}
 }
 
-// A check that could not be made, because one before it failed or the DNS is away, has
-// neither passed nor failed, and says why.
+// A check that was not made, because an earlier one failed or the DNS is down, has neither
+// passed nor failed, and says why.
 func TestExplainNotMade(t *testing.T) {
 	reply := strings.Replace(challengeMail(), "Date:", "Reply-To: r@ca.example\r\nDate:", 1)
 	altered := strings.Replace(string(signedBy(t, "ca.example", reply)), "\r\n\r\n", "\r\n\r\nAltered.\r\n", 1)

@@ -16,13 +16,13 @@ import (
 	"postseal/state"
 )
 
-// signers are the keys that replies may be signed with, and their key records.
+// signers are the keys for signing replies, with their key records.
 var signers = map[string]struct{ key, record string }{
 	"rsa-sha256":     {"rsa2048", "v=DKIM1; k=rsa; "},
 	"ed25519-sha256": {"ed25519", "v=DKIM1; k=ed25519; "},
 }
 
-// signedReply is a reply as it is sent, signed with a key of the address' domain.
+// signedReply is a reply as it leaves, signed with a key of the address's domain.
 func signedReply(t *testing.T, addr, key string) string {
 	t.Helper()
 	r := &reply{
@@ -40,9 +40,9 @@ func signedReply(t *testing.T, addr, key string) string {
 	return string(out)
 }
 
-// verifiers are who must agree that a reply is signed: the library that signs, and
-// two that have nothing in common with it. opendkim-testmsg reads keys from the
-// DNS alone; opendkim -t is the same library with a file in its place.
+// verifiers must all accept the signature of a reply: the library that signs, and two that
+// share no code with it. opendkim-testmsg reads keys only from the DNS; opendkim -t is the
+// same library with a file instead.
 var verifiers = map[string]func(t *testing.T, mail, name, record string) error{
 	"go-msgauth": verifyLibrary,
 	"dkimpy":     verifyDkimpy,
@@ -88,7 +88,7 @@ func verifyOpendkim(t *testing.T, mail, name, record string) error {
 	cmd := exec.Command("/usr/sbin/opendkim", "-t", dir+"/mail", "-x", dir+"/conf", "-v")
 	out, err := cmd.CombinedOutput()
 	if err == nil && !bytes.Contains(out, []byte("verification (s=sel,")) || !bytes.Contains(out, []byte(") succeeded")) {
-		err = fmt.Errorf("opendkim says %s", out) // its exit status is 0 either way
+		err = fmt.Errorf("opendkim says %s", out) // its exit status is always 0
 	}
 	return err
 }
@@ -122,7 +122,7 @@ func TestSignedReply(t *testing.T) {
 	}
 }
 
-// A field of RFC 8823, Section 3.2, item 9 that is absent cannot be added on the way.
+// Nobody can add an absent field of RFC 8823, Section 3.2, item 9 on the way.
 func TestSignedReplyCannotBeAddedTo(t *testing.T) {
 	mail := signedReply(t, alice, "ed25519")
 	record := "k=ed25519; p=" + testKey("ed25519").public()
@@ -137,7 +137,7 @@ func TestSignedReplyCannotBeAddedTo(t *testing.T) {
 	}
 }
 
-// The reply itself is the same below the signature, and lines are as SMTP has them.
+// Below the signature the reply is unchanged, with SMTP's line ends.
 func TestSignedReplyIsTheReply(t *testing.T) {
 	mail := signedReply(t, alice, "rsa2048")
 	i := strings.Index(mail, "\r\nFrom: ")
@@ -193,9 +193,8 @@ func TestLoadKey(t *testing.T) {
 	}
 }
 
-// What other implementations sign is answered: the field on top, its folds and
-// its tags are theirs. opendkim-testmsg signs with SHA-1, which no verifier may
-// take (RFC 8301).
+// Signatures of other implementations are accepted, with their own position, folds and tags.
+// opendkim-testmsg signs with SHA-1, which no verifier may accept (RFC 8301).
 func TestForeignSigners(t *testing.T) {
 	challenge := newDraft().with(set("Date", time.Now().Format(time.RFC1123Z))).String()
 	const dkimpySign = `

@@ -18,9 +18,9 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// smimeSig is an S/MIME signature to be made, with header protection by a part of
-// type message/rfc822, or by hp="clear" of RFC 9788. Everything in it is fixed, so
-// that the same table makes the same bytes.
+// smimeSig is an S/MIME signature to make, with header protection by a part of type
+// message/rfc822, or by hp="clear" of RFC 9788. Everything in it is fixed, so that the same
+// table makes the same bytes.
 type smimeSig struct {
 	rfc822, opaque, unprotected bool
 	outside                     []edit // how the header outside differs from the signed one
@@ -186,7 +186,7 @@ func template(serial int64, name string) *x509.Certificate {
 	}
 }
 
-// issued makes a certificate: RSA as of PKCS#1 v1.5 takes nothing from chance.
+// issued makes a certificate: RSA with PKCS#1 v1.5 needs no random numbers.
 func issued(t, issuer *x509.Certificate, subject, signer key) *x509.Certificate {
 	raw, err := x509.CreateCertificate(nil, t, issuer, subject.Public(), signer.Signer)
 	if err != nil {

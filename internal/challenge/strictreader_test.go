@@ -12,7 +12,7 @@ import (
 	"postseal/state"
 )
 
-// reading is what a CA finds in a reply.
+// reading is the content of a reply as a CA reads it.
 type reading struct{ from, to, subject, token, inReplyTo, digest string }
 
 // replyNames are the fields of a reply, in order, and no others.
@@ -27,8 +27,8 @@ var (
 	replyMsgID   = regexp.MustCompile(`^<[^<>@\s]+@[^<>@\s]+>$`)
 )
 
-// readReply reads a reply by RFC 8823, Section 3.2 alone, and takes nothing that a
-// picky CA might not: one part, no folding, nothing beside the block.
+// readReply reads a reply by RFC 8823, Section 3.2 alone, and refuses whatever a picky CA
+// might: it expects one part, no folding, and nothing beside the block.
 func readReply(raw string) (r reading, err error) {
 	if strings.Contains(strings.ReplaceAll(raw, "\r\n", ""), "\n") || strings.Contains(strings.ReplaceAll(raw, "\r\n", ""), "\r") {
 		return r, errors.New("a bare CR or LF")
@@ -57,8 +57,8 @@ func readReply(raw string) (r reading, err error) {
 	return r, nil
 }
 
-// readReplyHeader returns the fields, each of which stands there once and in its
-// place. In-Reply-To and a signature on top may be there or not.
+// readReplyHeader returns the fields, each of which must occur once and in its place.
+// In-Reply-To and a signature on top are optional.
 func readReplyHeader(header string) (map[string]string, error) {
 	fields := map[string]string{}
 	var order []string
@@ -95,8 +95,8 @@ func readReplyHeader(header string) (map[string]string, error) {
 	return fields, nil
 }
 
-// expectedDigest is RFC 8823, Section 3 and RFC 8555, Section 8.1 once more, from
-// the texts.
+// expectedDigest implements RFC 8823, Section 3 and RFC 8555, Section 8.1 a second time, from
+// their text.
 func expectedDigest(token1 string, p *state.Pending) string {
 	token := token1 + p.Token
 	if p.Join == "bytes" {

@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// confinedChild confines itself and then does what stdin says, one deed a line, answering
-// with a line each.
+// confinedChild confines itself and then does what stdin says, one action a line, with a line
+// in answer to each.
 func confinedChild(needs string) {
 	var n Needs
 	if err := json.Unmarshal([]byte(needs), &n); err != nil {
@@ -68,7 +68,7 @@ var deeds = map[string]func(path string) string{
 	"mkdir":  func(path string) string { return word(os.Mkdir(path, 0o700)) },
 	"link":   func(path string) string { return word(os.Symlink("x", path)) },
 	"run":    func(path string) string { return word(exec.Command(path).Run()) },
-	// As package state writes: a temporary file, a second name, and over another.
+	// As package state writes: a temporary file, a second name, and replacing a file.
 	"state": func(path string) string {
 		tmp := path + ".tmp"
 		return word(errors.Join(os.WriteFile(tmp, nil, 0o640), os.Link(tmp, path), os.Rename(tmp, path+".2"), os.Chmod(path, 0o600)))
@@ -78,7 +78,7 @@ var deeds = map[string]func(path string) string{
 	"privs":   func(string) string { return onThreads(privileges) },
 }
 
-// tell sends a datagram to a unix socket, as the log goes to the journal.
+// tell sends a datagram to a unix socket, as the log does to the journal.
 func tell(path string) error {
 	conn, err := net.Dial("unixgram", path)
 	if err != nil {
@@ -97,7 +97,7 @@ func privileges() string {
 	return fmt.Sprint("dumpable ", dump, " no_new_privs ", none, errors.Join(err1, err2))
 }
 
-// onThreads returns what several threads of the system say, if they agree.
+// onThreads returns the result of f on several system threads, if they agree.
 func onThreads(f func() string) string {
 	var (
 		group sync.WaitGroup
@@ -125,9 +125,8 @@ type prisoner struct {
 	out *bufio.Scanner
 }
 
-// confined starts a child that has confined itself to n. The programs must work
-// where the kernel has no Landlock, and then say so; the rules can be tested only
-// where there is one.
+// confined starts a child that has confined itself to n. The programs must also work on a
+// kernel without Landlock, and then say so; the rules can be tested only with it.
 func confined(t *testing.T, n Needs) (p *prisoner, rules bool) {
 	t.Helper()
 	needs, err := json.Marshal(n)
@@ -179,7 +178,7 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// tree makes a state directory as the mail half sees it, with more around it.
+// tree makes a state directory as the mail half sees it, with other files around it.
 func tree(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -192,7 +191,7 @@ func tree(t *testing.T) (dir string) {
 	return dir
 }
 
-// What is allowed works as before, all else is denied, even to root.
+// Allowed actions work as before; all others are denied, even to root.
 func TestSelf(t *testing.T) {
 	dir := tree(t)
 	p, rules := confined(t, Needs{
@@ -210,7 +209,7 @@ func TestSelf(t *testing.T) {
 	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: dir + "/run/socket", Net: "unixgram"})
 	check(t, err)
 	defer l.Close()
-	p.want("tell", dir+"/run/socket", "ok") // the journal's may be connected to late, or again
+	p.want("tell", dir+"/run/socket", "ok") // a program may connect to the journal late, or again
 	p.want("read", "/etc/hosts", "ok")
 	p.want("list", "/etc/ssl/certs", "ok")
 	if !rules {
@@ -229,8 +228,8 @@ func TestSelf(t *testing.T) {
 	p.want("run", "/bin/true", "denied")
 }
 
-// A state directory that is made after the program confined itself can be used, and
-// so can what is missing in one.
+// A state directory that is made after the program confined itself is usable, and so are
+// missing parts of one.
 func TestSelfBeforeTheDirectory(t *testing.T) {
 	for _, missing := range []string{"state", "state/pending", "state/answers"} {
 		t.Run(missing, func(t *testing.T) {
@@ -248,7 +247,7 @@ func TestSelfBeforeTheDirectory(t *testing.T) {
 	}
 }
 
-// A program that lasts reads files that were replaced since, through a link too.
+// A long-running program reads files that were replaced meanwhile, even through a link.
 func TestSelfReplacedFiles(t *testing.T) {
 	dir := tree(t)
 	link := dir + "/etc/resolv.conf"

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzConfig reads what an admin may write: nothing panics, and what is wrong with
-// a file ends the program with the status that is for it.
+// FuzzConfig reads any file that an admin may write: nothing panics, and an error in the file
+// has the right exit status.
 func FuzzConfig(f *testing.F) {
 	for _, text := range []string{
 		"state = \"/var/lib/postseal\"\nsmtp = \"smtp://localhost:25\"\nsettle = \"2s\"\n",

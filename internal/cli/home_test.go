@@ -13,7 +13,7 @@ import (
 	"postseal/state"
 )
 
-// Real users: what belongs to one of them and what to another.
+// Two real users: an owner and another.
 const (
 	user  = 64001
 	other = 64002
@@ -21,7 +21,7 @@ const (
 
 const ownChild = "POSTSEAL_OWN_TEST"
 
-// asUser returns what UserConfig and DefaultMailState say for a user with an
+// asUser returns the results of UserConfig and DefaultMailState for a user with an
 // environment.
 func asUser(t *testing.T, env ...string) (config, state string) {
 	t.Helper()

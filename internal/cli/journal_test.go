@@ -56,7 +56,7 @@ func (r *receiver) next() map[string]string {
 	return fields
 }
 
-// parseEntry reads an entry as the journal does, independent of what writes it here.
+// parseEntry reads an entry as the journal does, independently of the code that writes it.
 func parseEntry(p []byte) (map[string]string, error) {
 	fields := map[string]string{}
 	for len(p) > 0 {
@@ -88,7 +88,7 @@ func logger(path string, text io.Writer) *slog.Logger {
 	return slog.New(&handler{socket: &socket{path: path}, text: textHandler(text, nil)})
 }
 
-// A field for each attribute, and the line as people read it.
+// An entry has a field for each attribute, and the line as people read it.
 func TestFields(t *testing.T) {
 	r := receive(t)
 	var text bytes.Buffer
@@ -137,7 +137,7 @@ var hostile = []string{
 	"", "=", " ", `"quoted\"`,
 }
 
-// Whatever is in a value, it is one line of that value.
+// Whatever a value contains, it is one line of that value.
 func TestHostileValues(t *testing.T) {
 	r := receive(t)
 	log := logger(r.path, failing{t})
@@ -149,7 +149,7 @@ func TestHostileValues(t *testing.T) {
 	}
 }
 
-// failing is where nothing must be written.
+// failing is a writer that must receive nothing.
 type failing struct{ *testing.T }
 
 func (f failing) Write(p []byte) (int, error) { f.Errorf("as text: %.200s", p); return len(p), nil }
@@ -191,7 +191,7 @@ func FuzzHandler(f *testing.F) {
 	})
 }
 
-// The journal is gone, and comes back; meanwhile there is text.
+// While the journal is gone, the log is text; afterwards it is entries again.
 func TestJournalRestarts(t *testing.T) {
 	r := receive(t)
 	var text bytes.Buffer
@@ -213,7 +213,7 @@ func TestJournalRestarts(t *testing.T) {
 	}
 }
 
-// A journal that does not read holds nobody up.
+// A journal that does not read delays nobody.
 func TestJournalHangs(t *testing.T) {
 	r := receive(t)
 	var text bytes.Buffer
@@ -233,7 +233,7 @@ func TestJournalHangs(t *testing.T) {
 	}
 }
 
-// What a user sees on a terminal has no field that says again what the line says.
+// On a terminal no field repeats the line.
 func TestText(t *testing.T) {
 	var text bytes.Buffer
 	slog.New(textHandler(&text, nil)).Warn("challenge refused", "verdict", "refused", "reason", "a\nb")

@@ -13,18 +13,18 @@ import (
 
 const loggingVariable = "POSTSEAL_JOURNAL_TEST"
 
-// loggingChild logs what a stranger may choose.
+// loggingChild logs text that a stranger may choose.
 func loggingChild() {
 	log := slog.New(NewLogHandler())
 	for n, value := range hostile {
 		log.Warn("challenge refused", "number", n, "reason", value, "stack", "one\ntwo\n")
 	}
 	log.Info("the end")
-	_, _ = os.Stdin.Read(make([]byte, 1)) // as long as a service lives
+	_, _ = os.Stdin.Read(make([]byte, 1)) // lives as long as a service
 }
 
-// What systemd's own journal makes of it: as many entries as there were lines, each
-// with its own reason, its lines, and nothing else.
+// systemd's own journal has as many entries as there were lines, each with its own reason,
+// its lines, and nothing else.
 func TestJournald(t *testing.T) {
 	t.Parallel()
 	j := mta.StartJournal(t)

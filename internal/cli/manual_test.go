@@ -13,7 +13,7 @@ import (
 
 const page = "postseal.toml.5"
 
-// The page tells of every key, and of no other.
+// The page describes every key, and no others.
 func TestManual(t *testing.T) {
 	manual.Diagnostics(t, page, ".")
 	p := manual.Read(t, page)
@@ -60,8 +60,8 @@ func compare(t *testing.T, where string, told, keys []string) {
 	}
 }
 
-// The page tells of every value that a key of a CA can have: what the program says
-// to whoever gives another one.
+// The page lists every value that a key of a CA can have, as the program's error for an
+// invalid one does.
 func TestManualValues(t *testing.T) {
 	section := manual.Read(t, page).Section("TABLES", "Table ca")
 	for _, item := range section.Items {
@@ -72,7 +72,7 @@ func TestManualValues(t *testing.T) {
 		}
 		_, err := ReadFile(write(t, "[ca.\"*\"]\n"+key+" = "+value+"\n"))
 		if err == nil {
-			continue // any text will do
+			continue // any text is valid
 		}
 		_, list, _ := strings.Cut(err.Error(), "is not one of ")
 		for word := range strings.SplitSeq(list, ", ") {

@@ -17,8 +17,8 @@ import (
 
 const name = "s._domainkey.ca.test."
 
-// server is a name server that answers by a function, which gets the number of the
-// question, from 0, and may return nil to stay silent.
+// server is a name server that answers by a function of the question's number, from 0. The
+// function may return nil to stay silent.
 type server struct {
 	addr  string
 	asked atomic.Int64
@@ -42,7 +42,7 @@ func start(t *testing.T, host string, do script) *server {
 			w.WriteMsg(m)
 		}
 	})
-	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0")) // first: its ports are the ones in demand
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0")) // first: TCP ports are scarcer
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func code(c int) script {
 func good(_ int, _ bool, _, m *dns.Msg) *dns.Msg   { return m }
 func silent(_ int, _ bool, _, _ *dns.Msg) *dns.Msg { return nil }
 
-// withEDNS answers with a code as long as there is EDNS in the question.
+// withEDNS answers with a code as long as the question has EDNS.
 func withEDNS(c int, question bool) script {
 	return func(_ int, _ bool, q, good *dns.Msg) *dns.Msg {
 		if q.IsEdns0() == nil {
@@ -98,7 +98,7 @@ func askAll(t *testing.T, servers ...*server) ([]string, error) {
 	return texts(name, data, err)
 }
 
-// Whatever one server does, what another or the same one says later counts.
+// Whatever one server does, a later answer from it or another counts.
 func TestTroubleIsOvercome(t *testing.T) {
 	for what, scripts := range map[string][]script{
 		"first is silent":             {silent, good},
@@ -153,7 +153,7 @@ func TestTroubleIsOvercome(t *testing.T) {
 	}
 }
 
-// That there is no record is an answer, which no other server is asked for.
+// "No such record" is an answer: no other server is asked.
 func TestNothingIsFinal(t *testing.T) {
 	for what, do := range map[string]script{
 		"NXDOMAIN": code(dns.RcodeNameError), "no TXT record": code(dns.RcodeSuccess),
@@ -166,7 +166,7 @@ func TestNothingIsFinal(t *testing.T) {
 	}
 }
 
-// Where all fail, the error names those that were asked, with what each did.
+// If all fail, the error names the servers with each one's failure.
 func TestAllFail(t *testing.T) {
 	quiet, refuses := start(t, "127.0.0.1", silent), start(t, "127.0.0.1", code(dns.RcodeRefused))
 	_, err := askAll(t, quiet, refuses)
@@ -179,7 +179,7 @@ func TestAllFail(t *testing.T) {
 	}
 }
 
-// IPv6, by the address alone.
+// IPv6 servers, by address only.
 func TestIPv6(t *testing.T) {
 	c := Client{Addr: start(t, "::1", good).addr, Time: 2 * time.Second}
 	if records, err := c.TXT(context.Background(), name); err != nil || len(records) != 1 {
@@ -196,7 +196,7 @@ func TestResolvConf(t *testing.T) {
 		"# x\nnameserver 192.0.2.1\nnameserver 2001:db8::1\nnameserver 192.0.2.1\n": {"192.0.2.1:53 [2001:db8::1]:53", maxWait},
 		"nameserver fe80::1%lo\noptions rotate timeout:2 attempts:9 edns0":          {"[fe80::1%lo]:53", 2 * time.Second},
 		"options timeout:0\nnameserver nonsense!\nnameserver\nnameserver ::1":       {"[::1]:53", time.Second},
-		"nameserver localhost\nnameserver a.b\nnameserver ::1":                      {"[::1]:53", maxWait}, // addresses alone, as libc
+		"nameserver localhost\nnameserver a.b\nnameserver ::1":                      {"[::1]:53", maxWait}, // addresses only, as libc
 		"options timeout:99 timeout:x\nnameserver ::1":                              {"[::1]:53", maxWait},
 		"nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\nnameserver 192.0.2.4\nnameserver 192.0.2.5\nnameserver 192.0.2.6": {
 			"192.0.2.1:53 192.0.2.2:53 192.0.2.3:53 192.0.2.4:53 192.0.2.5:53", maxWait},
@@ -212,7 +212,7 @@ func TestResolvConf(t *testing.T) {
 	}
 }
 
-// FuzzParse wants no answer of whatever form to do harm.
+// FuzzParse checks that no answer of any form does harm.
 func FuzzParse(f *testing.F) {
 	q, err := newQuery(name, dnsmessage.TypeTXT, true)
 	if err != nil {

@@ -17,7 +17,7 @@ var full = Config{
 	DKIM: []DKIMKey{{"x.test", "s1", `/etc/"odd"\key.pem`}, {"y.test", "s1", "/k"}},
 }
 
-// What is written can be read, says what was asked for, and differs from nothing.
+// The written file is readable, contains what was asked for, and differs from nothing.
 func TestConfigText(t *testing.T) {
 	for name, c := range map[string]Config{"full": full, "nothing": {}, "one contact": {Contact: []string{"a@x.test"}}} {
 		path := filepath.Join(t.TempDir(), "postseal.toml")
@@ -36,7 +36,7 @@ func TestConfigText(t *testing.T) {
 	}
 }
 
-// Each line that is commented out would be legal, so that it can be used as it is.
+// Each commented-out line is valid, so that people can use it unchanged.
 func TestConfigExamples(t *testing.T) {
 	text := strings.ReplaceAll(Config{DefaultServer: issuer.DefaultServer}.Text(), "\n#", "\n")
 	var lines []string

@@ -10,7 +10,7 @@ import (
 	"postseal/contrib"
 )
 
-// followed is a tree in which the recipe of a mail server has been followed.
+// followed is a tree in which somebody has followed the recipe of a mail server.
 func followed(t *testing.T, n *MailServer) map[string]string {
 	t.Helper()
 	files := map[string]string{"usr/bin/sudo": ""}
@@ -25,7 +25,7 @@ func followed(t *testing.T, n *MailServer) map[string]string {
 	return files
 }
 
-// lines reports whether a part is for lines of one mail server alone.
+// lines reports whether a part consists of lines for one mail server alone.
 func lines(a part) bool {
 	return a.place != ours && a.place != byHand && a != sudoers && a.to != mainCF
 }
@@ -75,7 +75,7 @@ func TestWired(t *testing.T) {
 	}
 }
 
-// The wrapper of OpenSMTPD does nothing before an action names it.
+// The wrapper of OpenSMTPD does nothing until an action names it.
 func TestWiredWithoutAction(t *testing.T) {
 	n := ByName("opensmtpd")
 	files := followed(t, n)

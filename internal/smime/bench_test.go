@@ -32,7 +32,7 @@ func BenchmarkGood(b *testing.B) {
 	}
 }
 
-// hostile are messages of up to 1 MiB that look for work.
+// hostile are messages of up to 1 MiB that cause as much work as possible.
 func hostile(t testing.TB) map[string]string {
 	room := maxMessage - 4096
 	head := clearSigned("", nil)
@@ -86,7 +86,7 @@ func costly(t testing.TB) map[string]*identity {
 	}
 }
 
-// hugeRSA has a key that takes minutes to check a signature with.
+// hugeRSA has a key with which a check takes minutes.
 func hugeRSA(t testing.TB) *x509.Certificate {
 	t.Helper()
 	n := new(big.Int).Lsh(big.NewInt(1), 400_000)

@@ -33,8 +33,8 @@ func TestCarve(t *testing.T) {
 	}
 }
 
-// FuzzCarve: the parts are slices of the body between lines that are
-// delimiters, and hold no delimiter themselves.
+// FuzzCarve checks that the parts are slices of the body between delimiter lines, and hold no
+// delimiter themselves.
 func FuzzCarve(f *testing.F) {
 	f.Add([]byte("--b\r\none\r\n--b\r\ntwo\r\n--b--\r\n"), "b")
 	f.Add([]byte("p\r\n--b\r\n--bb\r\n\r\n--b \r\ntwo\r\n--b-- \r\n"), "b")

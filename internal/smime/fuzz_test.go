@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// fuzzCA has the same key in each process: the seeds come from one, the workers
-// that have to trust them are others.
+// fuzzCA has the same key in each process: one makes the seeds, and its workers have to trust
+// them.
 func fuzzCA(f *testing.F) *identity {
 	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), bytes.Repeat([]byte{42}, 32))
 	must(f, err)
@@ -21,9 +21,9 @@ func fuzzCA(f *testing.F) *identity {
 	}, nil)
 }
 
-// FuzzVerify: no panic; and what is accepted has the header of the signed part,
-// whatever was done to the rest. The seeds are signed by a root the target
-// trusts, so that it gets past the signature.
+// FuzzVerify must not panic, and an accepted message has the header of the signed part,
+// whatever was done to the rest. A root that the target trusts signs the seeds, so that it
+// gets past the signature.
 func FuzzVerify(f *testing.F) {
 	ca := fuzzCA(f)
 	id := newLeaf(f, ca, ecKey(f))
@@ -47,7 +47,7 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// FuzzCMS starts behind MIME, where the fuzzer would not come by itself.
+// FuzzCMS starts behind MIME, where the fuzzer would not get by itself.
 func FuzzCMS(f *testing.F) {
 	ca := fuzzCA(f)
 	id := newLeaf(f, ca, ecKey(f))

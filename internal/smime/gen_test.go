@@ -27,12 +27,12 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// Messages are signed in three ways: with smallstep/pkcs7, with openssl, and,
-// for what neither would write, by the CMS builder at the end of this file.
+// Three ways to sign messages: with smallstep/pkcs7, with openssl, and, for forms that
+// neither would write, with the CMS builder at the end of this file.
 
 var now = time.Now()
 
-// identity is a certificate with its key and what it was issued by.
+// identity is a certificate with its key and issuer.
 type identity struct {
 	cert   *x509.Certificate
 	key    crypto.Signer
@@ -48,7 +48,7 @@ func ecKey(t testing.TB) crypto.Signer {
 	return key
 }
 
-// RSA keys take long to make, so there is one of each size.
+// RSA keys take long to generate, so there is one of each size.
 var rsa1024 = sync.OnceValue(func() crypto.Signer { k, _ := rsa.GenerateKey(rand.Reader, 1024); return k })
 var rsa2048 = sync.OnceValue(func() crypto.Signer { k, _ := rsa.GenerateKey(rand.Reader, 2048); return k })
 
@@ -100,7 +100,7 @@ func newLeaf(t testing.TB, issuer *identity, key crypto.Signer, changes ...chang
 	}, changes)
 }
 
-// chain is the certificate and its issuers below the root.
+// chain returns the certificate and its issuers below the root.
 func (id *identity) chain() (certs []*x509.Certificate) {
 	for ; id != nil && (id.issuer != nil || certs == nil); id = id.issuer {
 		certs = append(certs, id.cert)
@@ -287,7 +287,7 @@ func attribute(oid encasn1.ObjectIdentifier, values ...[]byte) []byte {
 	})
 }
 
-// wrap writes a constructed value, with indefinite length if so asked.
+// wrap writes a constructed value, with indefinite length if requested.
 func (c *cmsSpec) wrap(tag asn1.Tag, parts ...[]byte) []byte {
 	inner := bytes.Join(parts, nil)
 	if c.indefinite {

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// sample is a message and whom to trust with it.
+// sample is a message, with the roots to trust.
 type sample struct {
 	raw   string
 	roots *x509.CertPool
@@ -174,7 +174,7 @@ var cases = []testCase{
 	{"longer boundary in the preamble", "", withText("This is", "--"+boundary+"z\r\nThis is")},
 	{"closing boundary at the end of the input", "", withText(boundary+"--\r\n", boundary+"--")},
 
-	// By openssl.
+	// Signed by openssl.
 	{"openssl, multipart", "", func(t testing.TB, ca, id *identity) sample {
 		return sample{clearSigned(marked(outerHead), byOpenSSL(t, marked(outerHead), id, "-outform", "DER")), ca.root()}
 	}},
@@ -203,7 +203,7 @@ var cases = []testCase{
 	{"openssl, no signed attributes", "has no signed attributes", func(t testing.TB, ca, id *identity) sample {
 		return sample{opaque(byOpenSSL(t, marked(outerHead), id, "-outform", "DER", "-nodetach", "-noattr")), ca.root()}
 	}},
-	// Whom we do not trust.
+	// Signers that we do not trust.
 	{"wrong root", "is not trusted: x509: certificate signed by unknown authority", func(t testing.TB, ca, id *identity) sample {
 		s := withLeaf()(t, ca, id)
 		s.roots = newCA(t, nil, "demo root").root() // of the same name
@@ -300,7 +300,7 @@ var cases = []testCase{
 	}},
 	{"P-224", "curve P-224", withKey(curve(elliptic.P224()), func(*signerSpec) {})},
 
-	// What is not covered.
+	// Headers without protection.
 	{"no header protection", errUnprotected.Error(), withPart("Content-Type: text/plain\r\n\r\nhi\r\n")},
 	{"no header at all", errUnprotected.Error(), withPart("\r\nhi\r\n")},
 	{"fields inside without hp", errUnprotected.Error(), withPart(outerHead + "Content-Type: text/plain\r\n\r\nhi\r\n")},
@@ -327,7 +327,7 @@ var cases = []testCase{
 	{"encrypted inside", "inside S/MIME is not supported", withPart("Content-Type: application/pkcs7-mime; smime-type=enveloped-data; hp=clear\r\n" + outerHead + "\r\nx")},
 	{"signed inside the wrapped message", "inside S/MIME is not supported", withPart("Content-Type: message/rfc822\r\n\r\nContent-Type: multipart/signed; boundary=x\r\n" + outerHead + "\r\nx")},
 
-	// What was altered.
+	// Altered messages.
 	{"body altered", "does not fit the message", withText("for people", "for robots")},
 	{"protected Subject altered", "does not fit the message", func(t testing.TB, ca, id *identity) sample {
 		raw := withPartRaw(t, id)

@@ -12,9 +12,9 @@ import (
 	"github.com/smallstep/pkcs7"
 )
 
-// TestLibraryTraps holds what smallstep/pkcs7 accepts against what we say: each
-// input is shown to it first, so that a case cannot be refused for being broken
-// in some other way.
+// TestLibraryTraps compares what smallstep/pkcs7 accepts with what we accept: it shows each
+// input to the library first, so that we cannot refuse a case for being broken in another
+// way.
 func TestLibraryTraps(t *testing.T) {
 	ca := newCA(t, nil, "demo root")
 	id := newLeaf(t, ca, ecKey(t))
@@ -47,10 +47,9 @@ func TestLibraryTraps(t *testing.T) {
 	}
 }
 
-// The library's BER reader takes the children of a value from beyond its end,
-// then reads them once more: each four bytes of this double its time (96 bytes:
-// five seconds). A chain of indefinite lengths costs it the square: 256 KiB need
-// seven seconds and 9 GB.
+// The library's BER reader reads the children of a value beyond its end, then reads them once
+// more: each four bytes of this double its time (96 bytes: five seconds). A chain of
+// indefinite lengths takes quadratic time: 256 KiB need seven seconds and 9 GB.
 var berBombs = map[string][]byte{
 	"overlapping children": append(bytes.Repeat([]byte{0x30, 0x80, 0x30, 0x02}, 60), make([]byte, 200)...),
 	"deep":                 append(bytes.Repeat([]byte{0x30, 0x80}, 350<<9), make([]byte, 350<<10)...),
@@ -78,8 +77,7 @@ func nested(size int) []byte {
 	return reversed
 }
 
-// hashing is how long 128 MiB take to hash here and now: a measure of the machine and
-// of what else it does.
+// hashing is how long 128 MiB take to hash now: a measure of the machine and its load.
 func hashing() time.Duration {
 	start, data := time.Now(), make([]byte, 1<<20)
 	for range 128 {
@@ -88,8 +86,8 @@ func hashing() time.Duration {
 	return time.Since(start)
 }
 
-// TestHostile bounds what a message can cost: a small part of the mebibytes that are
-// hashed in the same time, though the race detector slows only the message.
+// TestHostile bounds the cost of a message by a small part of the mebibytes hashed in the
+// same time, although the race detector slows only the message.
 func TestHostile(t *testing.T) {
 	roots := newCA(t, nil, "demo root").root()
 	for name, raw := range hostile(t) {

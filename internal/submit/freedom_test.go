@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// talk is an SMTP server that answers by a table: the longest key that a line starts
-// with, in capitals, has its answer, and "AUTH" steps go on by the lines themselves.
-// An answer may be lines. It keeps what it got.
+// talk is an SMTP server that answers by a table: it finds the longest key, in capitals, with
+// which a line starts; "AUTH" steps continue with the lines themselves. An answer may have
+// several lines. It keeps all that it received.
 type talk struct {
 	answers map[string]string
 	got     chan []string
@@ -40,7 +40,7 @@ func startTalk(t *testing.T, network, addr string, answers map[string]string) (*
 	return s, l.Addr().String()
 }
 
-// speak goes on from a line of the client; "" is before the greeting.
+// speak answers a line of the client; "" stands for the greeting.
 func (s *talk) speak(conn net.Conn, line string) (got []string) {
 	r := bufio.NewReader(conn)
 	defaults := map[string]string{"": "220 hi", "EHLO": "250 hi", "LHLO": "250 hi", "HELO": "250 hi", "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on", ".": "250 ok", "QUIT": "221 bye"}
@@ -73,7 +73,7 @@ func (s *talk) speak(conn net.Conn, line string) (got []string) {
 
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
-// converse sends a message by a table, and returns the error and what was said.
+// converse sends a message by a table, and returns the error and the client's lines.
 func converse(t *testing.T, user string, answers map[string]string) (said string, err error) {
 	t.Helper()
 	s, addr := startTalk(t, "tcp", "127.0.0.1:0", answers)
@@ -87,7 +87,8 @@ func converse(t *testing.T, user string, answers map[string]string) (said string
 	return strings.Join(<-s.got, "\n"), err
 }
 
-// All that RFC 4954 and RFC 5321 leave free in how a server offers and takes a login.
+// All the freedom that RFC 4954 and RFC 5321 leave a server in offering and accepting a
+// login.
 func TestLogin(t *testing.T) {
 	name, password, plain := b64("alice"), b64("open sesame"), b64("\x00alice\x00open sesame")
 	asks := map[string]string{name: "334 " + b64("Password:"), password: "235 2.7.0 ok"}
@@ -137,8 +138,8 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// What a server says about us is later, with what to change; what it says about the
-// message is final.
+// A refusal that concerns us is later, with what to change; one that concerns the message is
+// final.
 func TestVerdict(t *testing.T) {
 	for answer, want := range map[string]struct {
 		class  Class
@@ -190,7 +191,7 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// The keywords that matter count in any case, order and form.
+// The relevant keywords count in any case, order and form.
 func TestKeywords(t *testing.T) {
 	for _, ehlo := range []string{"250-hi\n250 STARTTLS", "250-hi\n250-x\n250-StartTls\n250 size 10", "250-hi\n250 starttls\t", "250-hi\n250-8bitmime\n250-starttls x\n250"} {
 		said, err := converse(t, "", map[string]string{"EHLO": ehlo, "STARTTLS": "454 4.7.0 not now"})
@@ -212,8 +213,7 @@ func TestKeywords(t *testing.T) {
 	}
 }
 
-// Keywords count in any case within TLS, too, where no connection of ours could
-// correct them.
+// Keywords count in any case within TLS, too, where no connection of ours could correct them.
 func TestKeywordsWithinTLS(t *testing.T) {
 	conf, root := certificate(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -242,13 +242,13 @@ func TestKeywordsWithinTLS(t *testing.T) {
 	}
 }
 
-// keepOpen lets somebody else go on with a connection.
+// keepOpen lets somebody else continue a connection.
 type keepOpen struct{ net.Conn }
 
 func (keepOpen) Close() error { return nil }
 
-// What somebody puts behind the answer to STARTTLS is not taken for the server's
-// answers within TLS.
+// Bytes that somebody adds after the reply to STARTTLS do not pass for the server's replies
+// within TLS.
 func TestStartTLSInjection(t *testing.T) {
 	_, addr := startTalk(t, "tcp", "127.0.0.1:0", map[string]string{"EHLO": "250-hi\n250 STARTTLS", "STARTTLS": "220 go\n250 AUTH PLAIN"})
 	server, err := ParseServer("smtp+starttls://" + addr)
@@ -261,7 +261,7 @@ func TestStartTLSInjection(t *testing.T) {
 	}
 }
 
-// A server that never ends its reply is not listened to for ever.
+// The client does not listen for ever to a server that never ends its reply.
 func TestEndlessReply(t *testing.T) {
 	_, err := converse(t, "", map[string]string{"EHLO": strings.Repeat("250-x\n", maxReplies) + "250 ok"})
 	if failed := new(Error); !errors.As(err, &failed) || failed.Class != Later {
@@ -269,7 +269,7 @@ func TestEndlessReply(t *testing.T) {
 	}
 }
 
-// What a server says fits into a log line.
+// The error fits into a log line, however long the server's reply.
 func TestLongReply(t *testing.T) {
 	_, err := converse(t, "", map[string]string{"RCPT": strings.Repeat("550-\u00fc"+strings.Repeat("x", 700)+"\n", 20) + "550 no"})
 	if failed := new(Error); !errors.As(err, &failed) || failed.Class != Failed || len(err.Error()) > maxText+len("550 ") {
@@ -277,7 +277,7 @@ func TestLongReply(t *testing.T) {
 	}
 }
 
-// Without a name, EHLO has the address that the server sees.
+// Without a name, EHLO gives the address that the server sees.
 func TestAddressLiteral(t *testing.T) {
 	for listen, want := range map[string]string{"127.0.0.1:0": "EHLO [127.0.0.1]", "[::1]:0": "EHLO [IPv6:::1]"} {
 		s, addr := startTalk(t, "tcp", listen, nil)
@@ -298,7 +298,7 @@ func TestAddressLiteral(t *testing.T) {
 // A host names itself only by a name that others can know.
 func TestHostName(t *testing.T) {
 	for own, want := range map[string]string{
-		"mx1.example.org": "mx1.example.org", "mx2": "mx2.example.org", // asked for
+		"mx1.example.org": "mx1.example.org", "mx2": "mx2.example.org", // names that HostName looks up
 		"": "", "unknown": "", "short": "", "slow": "", "localhost": "", "localhost.localdomain": "", "mx1.localdomain": "", "192.0.2.1": "", "[192.0.2.1]": "", "a_b.example.org": "",
 	} {
 		asked := ""

@@ -27,8 +27,8 @@ func sendVia(t *testing.T, post *mta.Instance, name string) error {
 	return server.Send(context.Background(), Envelope{alice, alice}, []byte("Subject: x\r\n\r\nhi\r\n"), func() error { return nil })
 }
 
-// A Postfix that is strict about EHLO takes what we call ourselves by default, and
-// what it says of a bad name, now or with RCPT, is not a verdict about the message.
+// A Postfix that is strict about EHLO accepts our default name, and its complaint about a bad
+// name, now or at RCPT, is not a verdict about the message.
 func TestPostfixChecksHelo(t *testing.T) {
 	for _, delay := range []string{"yes", "no"} {
 		post := mta.StartPostfix(t, mta.Postfix{Users: []string{"alice"}, MainCF: []string{
@@ -63,8 +63,8 @@ func TestPostfixChecksHelo(t *testing.T) {
 	}
 }
 
-// startSASL starts a Postfix that takes mail from alice@example.test alone, who logs
-// in over TLS by one mechanism of Cyrus SASL with "open sesame".
+// startSASL starts a Postfix that accepts mail only from alice@example.test, who logs in over
+// TLS by one mechanism of Cyrus SASL with "open sesame".
 func startSASL(t *testing.T, mechanism, root string, identity *tls.Config) *mta.Instance {
 	t.Helper()
 	mta.Need(t, "saslpasswd2")
@@ -90,7 +90,7 @@ func startSASL(t *testing.T, mechanism, root string, identity *tls.Config) *mta.
 		"smtpd_tls_security_level = may", "smtpd_tls_auth_only = yes", "smtpd_tls_cert_file = " + root, "smtpd_tls_key_file = " + keyFile,
 		"smtpd_client_restrictions = permit_sasl_authenticated, reject",
 	}})
-	// Debian's Postfix reads it from there, with the first connection.
+	// Debian's Postfix reads the file there, at the first connection.
 	text := fmt.Sprintf("pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: %s\nmech_list: %s\n", db, mechanism)
 	conf := filepath.Join(post.ConfDir, "sasl")
 	if err := errors.Join(os.Mkdir(conf, 0o755), os.WriteFile(filepath.Join(conf, "smtpd.conf"), []byte(text), 0o600)); err != nil {
@@ -99,7 +99,7 @@ func startSASL(t *testing.T, mechanism, root string, identity *tls.Config) *mta.
 	return post
 }
 
-// Logins at a real server: the only way that it offers, over STARTTLS.
+// Logins at a real server: only one mechanism, and only after STARTTLS.
 func TestPostfixSASL(t *testing.T) {
 	identity, root := certificate(t)
 	for _, mechanism := range []string{"PLAIN", "LOGIN"} {

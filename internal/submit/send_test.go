@@ -28,7 +28,7 @@ import (
 
 const alice, caFrom = "alice@example.test", "acme-challenge+1@ca.example"
 
-// mailServer is a real SMTP server that notes what it got and how.
+// mailServer is a real SMTP server that records what it receives and how.
 type mailServer struct {
 	addr string
 	root string // PEM file
@@ -105,7 +105,7 @@ func serve(t *testing.T, edit func(*smtp.Server), listen func(net.Listener, *tls
 	return s
 }
 
-// certificate makes a self-signed one for localhost.
+// certificate makes a self-signed certificate for localhost.
 func certificate(t *testing.T) (*tls.Config, string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -127,7 +127,7 @@ func certificate(t *testing.T) (*tls.Config, string) {
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, path
 }
 
-// url names a server by localhost, which its certificate is for.
+// url names a server by localhost, as its certificate does.
 func (s *mailServer) url(scheme, user string) string {
 	_, port, _ := net.SplitHostPort(s.addr)
 	return scheme + "://" + user + "localhost:" + port
@@ -291,7 +291,7 @@ func recite(conn net.Conn, lines []string) {
 	}
 }
 
-// Where the connection breaks decides whether the reply may be sent again.
+// The point where the connection breaks decides whether the reply may be sent again.
 func TestSendBroken(t *testing.T) {
 	ok := []string{"220 hi", "250 hi", "250 ok", "250 ok", "354 go on"}
 	for _, c := range []struct {

@@ -36,7 +36,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// Each request names us, is told to the log without its body, and is bounded.
+// Each request names us, is bounded, and reaches the log without its body.
 func TestTransport(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -127,8 +127,8 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// How each option wins over the next: the request, the CA's table, what the CA
-// has taught, the default.
+// The order of precedence: the request, the CA's table, what we learned about the CA, the
+// default.
 func TestPrecedence(t *testing.T) {
 	taught := &account{}
 	eight := store.Duration(8 * time.Second)
@@ -156,8 +156,8 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-// Nothing is asked in clear text, whoever names or redirects to it; and a signed request
-// goes nowhere but where it was sent.
+// No request is in clear text, whoever names or redirects to a URL; and a signed request
+// follows no redirect.
 func TestRedirects(t *testing.T) {
 	t.Parallel()
 	var connections atomic.Int64

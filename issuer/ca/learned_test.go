@@ -64,8 +64,8 @@ func TestLearned(t *testing.T) {
 	}
 }
 
-// Half of what was long enough is tried, down to a tenth of a second, and nothing that
-// was too short lately.
+// A trial takes half of a pause that was long enough, down to a tenth of a second, and
+// nothing that was too short lately.
 func TestTrial(t *testing.T) {
 	pause := func(d time.Duration) *store.Duration { p := store.Duration(d); return &p }
 	for name, tc := range map[string]struct {
@@ -86,8 +86,8 @@ func TestTrial(t *testing.T) {
 	}
 }
 
-// Of many orders at a time one tries half of the pause. Those that have waited for the whole
-// of it and end later do not make it what is known.
+// Of many orders at a time one tries half of the pause. Orders that waited for the whole of
+// it and end later do not override its result.
 func TestShorterPauseStays(t *testing.T) {
 	now := time.Now()
 	valid := func(settle time.Duration) Outcome {

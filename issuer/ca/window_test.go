@@ -42,8 +42,8 @@ func TestParseWindow(t *testing.T) {
 	}
 }
 
-// Retry-After is a minute at least and a day at most, never asked before, and certificates
-// of one minute are not asked for in one minute.
+// Retry-After is at least a minute and at most a day, we never ask before it, and
+// certificates of the same minute are not asked for in the same minute.
 func TestAskAfter(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for again, least := range map[time.Duration]time.Duration{0: windowAge, time.Second: minWindowAge, 300 * day: store.MaxAskAfter, 6 * time.Hour: 6 * time.Hour} {

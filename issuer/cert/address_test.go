@@ -37,7 +37,7 @@ func TestParseAddress(t *testing.T) {
 		"al\ufeffice@example.test":                        "",
 		"alice\u2066@example.test":                        "",
 		"alice\U000e0061@example.test":                    "", // a tag
-		"alice\ufe0f@example.test":                        "", // a selector of variants
+		"alice\ufe0f@example.test":                        "", // a variation selector
 		"alice\u3164@example.test":                        "", // a filler, which is a letter
 		"alice\u2028@example.test":                        "",
 		"al\u00a0ice@example.test":                        "",

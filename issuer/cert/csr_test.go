@@ -22,7 +22,7 @@ import (
 
 const alice = "alice@example.test"
 
-// A request holds subjectAltName, keyUsage if asked for, and nothing else.
+// A request holds subjectAltName, keyUsage if requested, and nothing else.
 func TestCSR(t *testing.T) {
 	for name, tc := range map[string]struct {
 		emails, usages []string

@@ -12,7 +12,7 @@ import (
 	"postseal/internal/test/mta"
 )
 
-// yard is a directory with a key, its certificate, and what other programs make of them.
+// yard is a directory with a key, its certificate, and other programs' versions of them.
 type yard struct {
 	*testing.T
 	dir string
@@ -27,7 +27,7 @@ func newYard(t *testing.T) *yard {
 	return y
 }
 
-// sh runs a command line, without a terminal: what asks for a passphrase gets it.
+// sh runs a command line, without a terminal, and answers a prompt for a passphrase.
 func (y *yard) sh(line string) {
 	y.Helper()
 	ask := filepath.Join(y.dir, "askpass")
@@ -66,8 +66,8 @@ func words(list ...string) (all []func() (string, error)) {
 	return all
 }
 
-// Private keys as other programs write them are read, or called by their name, with a
-// command that makes one of them that is read.
+// ReadKey reads other programs' private keys, or names their type, with a command that
+// converts them to one that it reads.
 func TestForeignKeys(t *testing.T) {
 	y := newYard(t)
 	t.Chdir(y.dir)
@@ -111,7 +111,7 @@ func TestForeignKeys(t *testing.T) {
 			continue
 		}
 		y.convert(failure.HintOf(err))
-		if file == "java.jks" { // to PKCS#12, which is to be converted once more
+		if file == "java.jks" { // to PKCS#12, which needs a second conversion
 			_, err = ReadKey("converted.p12")
 			y.convert(failure.HintOf(err))
 		}
@@ -121,7 +121,8 @@ func TestForeignKeys(t *testing.T) {
 	}
 }
 
-// So are certificates, and containers whatever wrote them: what holds the key gives it.
+// The same goes for certificates and for containers of any program: those with a key return
+// it.
 func TestForeignContainers(t *testing.T) {
 	mta.NotShort(t)
 	y := newYard(t)

@@ -16,7 +16,7 @@ import (
 	"postseal/internal/test/certs"
 )
 
-// name encodes a common name as a string of that kind.
+// name encodes a common name as a string of a kind.
 func name(t *testing.T, common, kind string) []byte {
 	t.Helper()
 	der, err := asn1.MarshalWithParams(common, kind)
@@ -38,8 +38,8 @@ func name(t *testing.T, common, kind string) []byte {
 	return sequence
 }
 
-// A CA may write the name of its root in two ways: it is a root for those who compare
-// names as X.509 does, and a profile would make it a trusted one.
+// A CA may write the name of its root in two ways: readers that compare names as X.509 does
+// see a root, which a profile would make trusted.
 func TestProfileHasNoRoot(t *testing.T) {
 	t.Parallel()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

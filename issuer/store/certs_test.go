@@ -40,8 +40,8 @@ func newGeneration(t *testing.T, serial string) *Generation {
 	}}
 }
 
-// One that reads while certs/NAME is replaced sees files of one Generation: it
-// holds the directory, not the name.
+// A reader during the replacement of certs/NAME sees files of one Generation: it holds the
+// directory, not the name.
 func TestStoreIsOneSet(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t)
@@ -81,12 +81,12 @@ func TestStoreIsOneSet(t *testing.T) {
 	}
 }
 
-// readSet opens the directory and wants passphrase and renewal.json to agree. The
-// set may be removed under its feet, never mixed.
+// readSet opens the directory and expects passphrase and renewal.json to agree. The set may
+// vanish meanwhile, but is never mixed.
 func readSet(dir string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return err // the name is always there
+		return err // the name always exists
 	}
 	defer root.Close()
 	pass, err := root.ReadFile(PassphraseFile)
@@ -123,7 +123,7 @@ func TestReplaceWithoutExchange(t *testing.T) {
 	}
 }
 
-// What killed processes left is removed once it is old.
+// Leftovers of killed processes are removed once they are old.
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t)
@@ -199,8 +199,8 @@ func TestTryLock(t *testing.T) {
 	}
 }
 
-// Files and locks of processes that were killed go after an hour; a lock that somebody holds
-// and what is not ours stay.
+// Files and locks of killed processes are removed after an hour; a lock that somebody holds
+// and foreign files stay.
 func TestSweepFiles(t *testing.T) {
 	d := newDisk(t)
 	for _, dir := range []string{"orders", "pending"} {
@@ -242,8 +242,8 @@ func TestSweepFiles(t *testing.T) {
 	}
 }
 
-// A former generation that has to be copied, for it lies on another file system, is there
-// as a whole after a run that ended in the middle: without its key old mail is lost.
+// A former generation that has to be copied, because it is on another file system, is whole
+// even after a run that died in the middle: without its key old mail is lost.
 func TestCopyIsWhole(t *testing.T) {
 	mta.NotShort(t)
 	t.Parallel()

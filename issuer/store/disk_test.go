@@ -22,7 +22,7 @@ func fuzzFile(t *testing.T, name string, data []byte) string {
 	return path
 }
 
-// What is read as an order and written again reads the same.
+// An order reads the same after it is written again.
 func FuzzReadOrder(f *testing.F) {
 	f.Add([]byte(`{"version":1,"emails":["alice@example.test"],"server":"https://ca.example/dir","settle":"2s","challenges":[{"id":"X","email":"alice@example.test"}]}`))
 	f.Add([]byte(`{"version":99}`))
@@ -34,7 +34,7 @@ func FuzzReadOrder(f *testing.F) {
 			return
 		}
 		if err := Write(path, o); err != nil {
-			return // a time that JSON cannot have
+			return // a time that JSON cannot express
 		}
 		again, err := ReadOrder(path)
 		if err != nil || len(again.Challenges) != len(o.Challenges) || !reflect.DeepEqual(again.Emails, o.Emails) {
@@ -73,8 +73,8 @@ func TestDuration(t *testing.T) {
 	}
 }
 
-// A hint about the state directory fits what is wrong: a full disk is not cured by another
-// directory.
+// A hint about the state directory suits the error: another directory does not help against a
+// full disk.
 func TestStateHints(t *testing.T) {
 	for errno, want := range map[syscall.Errno]struct {
 		kind failure.Kind

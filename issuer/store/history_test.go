@@ -21,8 +21,8 @@ func newHistoryDisk(t *testing.T) *Disk {
 	return d
 }
 
-// The last events stay, in their order, whoever writes at the same time; the same event of
-// a certificate is written once.
+// The last events stay, in order, whoever writes at the same time; the same event of a
+// certificate is recorded once.
 func TestHistory(t *testing.T) {
 	d := newHistoryDisk(t)
 	record := func(e Event) {
@@ -61,7 +61,7 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// A damaged history is named, stops no other, and begins anew; a newer one is left alone.
+// A damaged history is named, stops no other, and is replaced; a newer one is left alone.
 func TestHistoryDamaged(t *testing.T) {
 	d := newHistoryDisk(t)
 	if err := d.Record("good", Event{What: EventOrdered}); err != nil {
@@ -88,7 +88,7 @@ func TestHistoryDamaged(t *testing.T) {
 	}
 }
 
-// A year after its last event a history goes.
+// A history is removed a year after its last event.
 func TestHistorySweep(t *testing.T) {
 	d := newHistoryDisk(t)
 	if err := d.Record("a@x.test", Event{What: EventOrdered}); err != nil {

@@ -40,8 +40,7 @@ func TestBaseName(t *testing.T) {
 	}
 }
 
-// No two owners get one name, whatever their addresses and kinds are called, and a kind can
-// be read off a name.
+// No two owners share a name, whatever their addresses and kinds, and a name shows its kind.
 func TestNamesOfKinds(t *testing.T) {
 	d := newDisk(t)
 	names := map[string]string{}

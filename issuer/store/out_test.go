@@ -29,10 +29,10 @@ func mustRead(t testing.TB, path string) []byte {
 	return data
 }
 
-// A container goes onto a regular file or a new name, and nowhere else.
+// A container replaces a regular file or gets a new name, and nothing else.
 func TestOut(t *testing.T) {
 	mta.NotShort(t)
-	dir := t.TempDir() // of a user of its own: no other can write there
+	dir := t.TempDir() // a user's own: nobody else can write there
 	must(t, os.Chmod(filepath.Dir(dir), 0o755))
 	at := func(name string) string { return filepath.Join(dir, name) }
 	must(t, os.WriteFile(at("from"), []byte("container"), 0o600))

@@ -16,7 +16,7 @@ import (
 	"postseal/state"
 )
 
-// recipe starts a server with the files of contrib/redis, as they are.
+// recipe starts a server with the unchanged files of contrib/redis.
 func recipe(t *testing.T, directives ...string) *redistest.Server {
 	t.Helper()
 	const dir = "../../contrib/redis"
@@ -97,8 +97,8 @@ func TestRecipe(t *testing.T) {
 	}
 }
 
-// What was acknowledged is there after a restart. Redis replays scripts as transactions
-// of the default user, and forgets them if that has no rights.
+// Acknowledged writes survive a restart. Redis replays scripts as transactions of the default
+// user, and loses them if that has no rights.
 func TestRecipeSurvives(t *testing.T) {
 	t.Parallel()
 	server := recipe(t)
@@ -118,7 +118,7 @@ func TestRecipeSurvives(t *testing.T) {
 	}
 }
 
-// And nothing else: each of these is refused.
+// The users can do nothing else: the server refuses each of these.
 func TestRecipeForbids(t *testing.T) {
 	t.Parallel()
 	server := recipe(t)

@@ -36,7 +36,7 @@ func mustClaim(t testing.TB, s *Store, p *state.Pending) state.Claim {
 	return c
 }
 
-// A process that slept past its lock cannot send: the right is somebody else's.
+// A process that slept past its lock cannot send: another process has the right.
 func TestFence(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -68,7 +68,7 @@ func TestFence(t *testing.T) {
 	}
 }
 
-// The reply to a command may be lost after it was obeyed; go-redis sends it again.
+// The reply to a command may be lost after its execution; go-redis sends it again.
 func TestTwice(t *testing.T) {
 	t.Parallel()
 	s := open(t, redistest.Start(t).URL())
@@ -94,7 +94,7 @@ func TestTwice(t *testing.T) {
 	}
 }
 
-// Nobody answers for an order that ended meanwhile, or was replaced.
+// Nobody answers for an order that has ended meanwhile, or was replaced.
 func TestGone(t *testing.T) {
 	t.Parallel()
 	s := open(t, redistest.Start(t).URL())
@@ -110,7 +110,7 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// What was sent and lost is written down again.
+// A sent reply whose record was lost is recorded again.
 func TestSentAfterLoss(t *testing.T) {
 	t.Parallel()
 	s := open(t, redistest.Start(t).URL())
@@ -201,7 +201,7 @@ func TestHanging(t *testing.T) {
 	}
 }
 
-// Messages may be lost, or the user may not subscribe: then it takes longer.
+// Messages may be lost, or the user may lack the right to subscribe: then it takes longer.
 func TestPolling(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "user default on nopass ~* &* +@all -subscribe")
@@ -220,7 +220,7 @@ func TestPolling(t *testing.T) {
 	}
 }
 
-// An index that is not asked any more, or that hears nothing, says so.
+// An index that nobody asks any longer, or that hears nothing, says so.
 func TestLease(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {
@@ -240,7 +240,7 @@ func TestLease(t *testing.T) {
 	}
 }
 
-// A refusal is not something to wait for.
+// Retrying does not help against a refusal.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "requirepass secret")
@@ -256,7 +256,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// maxBytes is how much memory of Redis one pending record may take, all included.
+// maxBytes bounds Redis' memory for one pending record, overhead included.
 const maxBytes = 1024
 
 func TestBytesPerRecord(t *testing.T) {

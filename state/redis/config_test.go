@@ -61,8 +61,7 @@ func TestURLs(t *testing.T) {
 	}
 }
 
-// Nothing of a URL that cannot be read comes back, and nothing of one that can has a
-// password.
+// An error quotes nothing of an invalid URL, and the name of a valid one has no password.
 func FuzzURL(f *testing.F) {
 	for _, url := range []string{"redis://mail:PASS@mx/1?prefix=a", "unix://:PASS@/run/s", "redis://a:PASS@b?addr=c:1", "rediss://u:PASS@h?master_name=x&password=PASS", "redis://h?:PASS@"} {
 		f.Add(url)

@@ -17,8 +17,8 @@ import (
 	"postseal/state"
 )
 
-// A mail half that was taken over writes what it likes where users.acl lets it. The issuing
-// half names that, leaves it out, and reads on; other mail halves answer on.
+// A compromised mail half writes whatever users.acl lets it. The issuing half names that,
+// leaves it out, and reads on; other mail halves go on answering.
 func TestHostileMailHalf(t *testing.T) {
 	t.Parallel()
 	server := recipe(t)
@@ -80,7 +80,7 @@ func TestHostileMailHalf(t *testing.T) {
 	}
 }
 
-// A mail half can make answers as fast as they are removed. That keeps no command running.
+// A mail half can make answers as fast as they are removed. This keeps no command running.
 func TestForgetEnds(t *testing.T) {
 	t.Parallel()
 	server := recipe(t)
@@ -101,8 +101,8 @@ func TestForgetEnds(t *testing.T) {
 	}
 }
 
-// A server that lies, or somebody between, ends no program: the library makes room for
-// any length that it is told.
+// A server that lies, or somebody in between, ends no program: the library allocates any
+// length that a server announces.
 func TestHostileServer(t *testing.T) {
 	t.Parallel()
 	for name, reply := range map[string]string{
@@ -143,7 +143,7 @@ func TestHostileServer(t *testing.T) {
 	}
 }
 
-// liar is a server that says the same to each command.
+// liar is a server with the same reply to each command.
 func liar(t *testing.T, reply string) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -173,8 +173,8 @@ func liar(t *testing.T, reply string) (addr string) {
 	return l.Addr().String()
 }
 
-// What a mail half forges has an end, so that nobody has to clean up after it: the counts of
-// replies within hours, signs of life when another one says that it lives.
+// What a mail half forges ends by itself, so that nobody has to clean up after it: the counts
+// of replies within hours, signs of life once another mail half reports one.
 func TestForgedScores(t *testing.T) {
 	t.Parallel()
 	server := recipe(t)

@@ -25,7 +25,7 @@ func open(t testing.TB, url string) *Store {
 	return s
 }
 
-// world is a server that all use, each test under a prefix of its own.
+// world is a server that all tests share, each under its own prefix.
 func world(t testing.TB, url string, many int) *statetest.World {
 	raw := open(t, url)
 	ctx := context.Background()
@@ -40,7 +40,7 @@ func world(t testing.TB, url string, many int) *statetest.World {
 			s.Damaged = damaged
 			return s
 		},
-		// The lock of a process that is not heard of ends by itself: TestLocks.
+		// A silent process's lock ends by itself: TestLocks.
 		Abandon: func(_ state.Claim, id string) { must(raw.client.Del(ctx, raw.lockKey(id)).Err()) },
 		DamagePending: func(addr, server string, data []byte) {
 			must(raw.client.HSet(ctx, raw.pendingKey(addr), server, data).Err())
@@ -87,7 +87,7 @@ func TestStore(t *testing.T) {
 	})
 }
 
-// prefixOf makes the name of a test a prefix.
+// prefixOf turns the name of a test into a prefix.
 func prefixOf(t testing.TB) string {
 	name := []byte(t.Name())
 	for i, c := range name {
@@ -98,8 +98,8 @@ func prefixOf(t testing.TB) string {
 	return string(name)
 }
 
-// What miniredis does the same way as Redis: all but time, which stands still in it
-// for keys that expire, and rights, persistence and memory, which it does not have.
+// Everything in which miniredis equals Redis: all but time, which does not pass for expiring
+// keys, and rights, persistence and memory, which it lacks.
 func TestStoreMini(t *testing.T) {
 	statetest.Run(t, func(t *testing.T) *statetest.World {
 		return world(t, "redis://"+miniredis.RunT(t).Addr(), 1000)

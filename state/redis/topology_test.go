@@ -79,7 +79,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// answerOne orders and answers, and learns of it.
+// answerOne orders, answers, and waits for the answer.
 func answerOne(t *testing.T, issuer, mail *Store, id string) {
 	t.Helper()
 	p := put(t, issuer, statetest.Record(id, alice, ca))
@@ -105,7 +105,7 @@ func answerOne(t *testing.T, issuer, mail *Store, id string) {
 	}
 }
 
-// Sentinel moves to the replica when the master is gone, and we with it.
+// When the master is gone, Sentinel moves to the replica, and we follow.
 func TestSentinel(t *testing.T) {
 	t.Parallel()
 	master := redistest.WithPort(t)
