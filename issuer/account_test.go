@@ -54,7 +54,7 @@ func TestAccount(t *testing.T) {
 	}
 }
 
-// A rollover that was killed: the next command finds out which key counts.
+// Somebody kills a rollover: the next command finds out which key counts.
 func TestRolloverKilled(t *testing.T) {
 	t.Parallel()
 	for name, changed := range map[string]bool{"before the CA": false, "after the CA": true} {
@@ -108,7 +108,7 @@ func TestRolloverInFlight(t *testing.T) {
 	}
 }
 
-// A CA that has lost its data base gets the account again.
+// A CA that has lost its database gets the account again.
 func TestForgottenAccount(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true})

@@ -31,8 +31,8 @@ func (w *world) requests(n int) []Request {
 	return reqs
 }
 
-// A rate limit in the middle slows the batch down and fails nothing; another run
-// has nothing left to do.
+// A rate limit in the middle slows the batch down but fails nothing; another run finds
+// nothing to do.
 func TestBatch(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{Validate: testca.ValidateOnArrival, Faults: []testca.Fault{
@@ -61,7 +61,7 @@ func TestBatch(t *testing.T) {
 	}
 }
 
-// Without an account nothing can be ordered: the batch ends with the first.
+// Without an account no order is possible: the batch ends with the first.
 func TestBatchWithoutAccount(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{RequireEAB: true})
@@ -105,8 +105,7 @@ func TestRateLimitTooLong(t *testing.T) {
 	}
 }
 
-// BenchmarkOrder goes from order to PKCS#12 with P-256 at a CA that validates on
-// arrival.
+// BenchmarkOrder measures from order to PKCS#12 with P-256 at a CA that validates on arrival.
 func BenchmarkOrder(b *testing.B) {
 	w := newWorld(b, testca.Config{Validate: testca.ValidateOnArrival})
 	w.obtain(w.request("account@example.test"))
@@ -119,8 +118,8 @@ func BenchmarkOrder(b *testing.B) {
 	}
 }
 
-// BenchmarkBatch makes 1,000 certificates and tells the CPU time of the whole
-// process, the test CA and the mail half included, beside the wall time.
+// BenchmarkBatch makes 1,000 certificates and reports the CPU time of the whole process,
+// including the test CA and the mail half, beside the wall time.
 func BenchmarkBatch(b *testing.B) {
 	for _, keyType := range []string{"p256", "rsa2048"} {
 		b.Run(keyType, func(b *testing.B) {
@@ -172,8 +171,8 @@ func silentPort(t *testing.T) string {
 	return "https://" + l.Addr().String() + "/directory"
 }
 
-// Five CAs, of which one is dead, one not trusted, one silent and one slow: a failure
-// stays with its CA, in cert --each and in renew, whichever comes first.
+// Of five CAs one is dead, one untrusted, one silent and one slow: a failure stays with its
+// CA, in cert --each and in renew, whichever is first.
 func TestOneCALeavesTheOthersAlone(t *testing.T) {
 	mta.NotShort(t)
 	t.Parallel()
@@ -213,7 +212,7 @@ func TestOneCALeavesTheOthersAlone(t *testing.T) {
 		}
 	}
 	check("cert", reqs)
-	for _, req := range reqs { // as if all had been issued before their CAs went away
+	for _, req := range reqs { // as if all had been issued before their CAs disappeared
 		if _, ok := good[req.Server]; ok {
 			continue
 		}
@@ -234,8 +233,8 @@ func TestOneCALeavesTheOthersAlone(t *testing.T) {
 	check("renew", due)
 }
 
-// One CA's rate limit, with more of its orders than there are workers, does not hold the
-// orders at another.
+// One CA's rate limit, with more of its orders than there are workers, does not delay orders
+// at another CA.
 func TestRateLimitHoldsNoOtherCA(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true})
@@ -255,7 +254,7 @@ func TestRateLimitHoldsNoOtherCA(t *testing.T) {
 			issued++
 		}
 		if issued == 4 {
-			cancel() // nobody waits for the hour
+			cancel() // nobody waits the hour
 		}
 	})
 	if issued != 4 {
@@ -266,8 +265,8 @@ func TestRateLimitHoldsNoOtherCA(t *testing.T) {
 	}
 }
 
-// A CA that takes no more orders for hours is not asked by each of a thousand: the first
-// refusal ends the newcomers, some in a row those that have been told to wait.
+// If a CA accepts no more orders for hours, a thousand orders do not all ask it: the first
+// refusal ends new orders, and several in a row end those that were told to wait.
 func TestRateLimitIsNotAskedAgain(t *testing.T) {
 	t.Parallel()
 	for name, newcomer := range map[string]bool{"newcomers": true, "others": false} {

@@ -26,21 +26,21 @@ import (
 	"postseal/issuer/store"
 )
 
-// What CASTLE's client needs for one certificate, CA and mail server on the same
-// machine, as measured once.
+// The cost of one certificate with CASTLE's client, CA and mail server on the same machine,
+// measured once.
 const (
 	castleWall = 4.4 // seconds
 	castleCPU  = 1.5
 )
 
-// processCost is what one run of the program cost. The CA and the mail half run in the
-// process of the benchmark and are not in it.
+// processCost is the cost of one run of the program. It does not include the CA and the mail
+// half, which run in the benchmark's process.
 type processCost struct {
 	wall, cpu time.Duration
 	mib       float64 // at its largest
 }
 
-// runProgram runs "postseal cert" as a process of its own.
+// runProgram runs "postseal cert" in its own process.
 func (w *world) runProgram(b *testing.B, bin string, args ...string) processCost {
 	b.Helper()
 	args = append([]string{
@@ -56,8 +56,8 @@ func (w *world) runProgram(b *testing.B, bin string, args ...string) processCost
 	return processCost{time.Since(start), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), float64(u.Maxrss) / 1024}
 }
 
-// BenchmarkProgram is one certificate, process start, account and mail included:
-// the first one at a CA, and those after it. The ratios are to CASTLE's client.
+// BenchmarkProgram makes one certificate, including process start, account and mail: the
+// first one at a CA, and later ones. The ratios compare with CASTLE's client.
 func BenchmarkProgram(b *testing.B) {
 	bin := mta.Build(b, "postseal")
 	for _, keyType := range []string{"p256", "rsa2048"} {
@@ -153,8 +153,8 @@ func (w *world) requestCount() (n int) {
 	return n
 }
 
-// signedRequestCost is the CPU time of reading the account: a signed POST with a
-// small answer, the client's side and the CA's.
+// signedRequestCost is the CPU time of reading the account: a signed POST with a small
+// answer, on the client's side and the CA's.
 func (w *world) signedRequestCost(b *testing.B) time.Duration {
 	b.Helper()
 	c, err := w.issuer().ca(w.ca.DirectoryURL, w.bundle)
@@ -212,8 +212,8 @@ func unitCost(b *testing.B, n int, call func() error) time.Duration {
 	return (cpuTime() - before) / time.Duration(n)
 }
 
-// idleTime is what all cores together have idled since the machine started. What
-// wall × cores has beyond idle-s and the two processes' CPU time went to others.
+// idleTime is the idle time of all cores since the machine started. The rest of wall × cores
+// beyond idle-s and the two processes' CPU time belongs to other programs.
 func idleTime(b *testing.B) time.Duration {
 	b.Helper()
 	var up, idle float64
@@ -250,7 +250,7 @@ func BenchmarkEnroll(b *testing.B) {
 		for b.Loop() {
 			w := newWorld(b, testca.Config{Validate: testca.ValidateOnPost})
 			warm, config := w.enrollTable(b, "warm", 200), w.enrollTable(b, "user", 1000)
-			w.enroll(b, bin, warm, 0) // the CA teaches how long to wait
+			w.enroll(b, bin, warm, 0) // teaches us how long to wait at this CA
 			cost := w.enroll(b, bin, config, 0)
 			b.ReportMetric(2000/cost.wall.Seconds(), "certs/s")
 			b.ReportMetric(cost.cpu.Seconds(), "cpu-s")
@@ -289,7 +289,7 @@ new-per-run = 5000
 	return config
 }
 
-// enrolled is a site where all have both.
+// enrolled is a site where every address has both kinds.
 func (w *world) enrolled(b *testing.B, n int) (config string) {
 	b.Helper()
 	if _, err := w.dir.Create(); err != nil {

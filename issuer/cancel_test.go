@@ -12,7 +12,7 @@ import (
 	"postseal/state"
 )
 
-// An order in flight is given up: here at once, and at the CA too.
+// Cancel gives up an order in flight: here at once, and also at the CA.
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
@@ -66,8 +66,8 @@ func TestCancelWhileRunning(t *testing.T) {
 	}
 }
 
-// A CA refuses the CSR and shows the order as processing for ever: its words are told,
-// kept, and shown, and the order ends within bounds, in this run or a later one.
+// A CA refuses the CSR and shows the order as processing for ever: postseal reports, keeps
+// and shows its words, and the order ends within bounds, in this run or a later one.
 func TestRefusedAndProcessing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{FinalizeStuck: true, AlwaysReady: true})
@@ -116,8 +116,8 @@ func TestRefusedAndProcessing(t *testing.T) {
 	}
 }
 
-// "Not now" is told in the CA's words, heard once, and waited for as told; where it names
-// no time, we do not say that it did.
+// postseal reports "not now" in the CA's words, once, and waits as long as told; if the CA
+// names no time, postseal does not claim that it did.
 func TestNotNow(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

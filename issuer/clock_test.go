@@ -14,19 +14,18 @@ import (
 	"postseal/state"
 )
 
-// clock is that of a machine, for both halves; the CA's is right. It cannot be that of
-// the system here: that one is everybody's, a time namespace leaves it alone
+// clock is the clock of a machine, for both halves; the CA's is right. It cannot be the
+// system's clock here: everybody shares that one, a time namespace does not change it
 // (time_namespaces(7)), and a static Go program loads no libfaketime.
 type clock struct{ ahead atomic.Int64 }
 
 func (c *clock) step(to time.Duration) { c.ahead.Store(int64(to)) }
 
-// now has no monotonic part, so that nothing measures an interval across a step with it
-// and is right by luck.
+// now has no monotonic part, so that no interval across a step is right by luck.
 func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())).Round(0) }
 
-// stepped makes an issuer and a mail half with that clock, which goes to "to" as soon as
-// an order comes to a step.
+// stepped makes an issuer and a mail half with that clock, which changes to "to" as soon as
+// an order reaches a step.
 func (w *world) stepped(c *clock, at StepKind, to time.Duration) *Issuer {
 	w.now = c.now
 	return w.issuer(func(o *Options) {
@@ -41,9 +40,9 @@ func (w *world) stepped(c *clock, at StepKind, to time.Duration) *Issuer {
 	})
 }
 
-// The clock goes an hour forward or back at any step of an order, or was wrong from its
-// beginning: it ends with a certificate, without a second order or reply. With a clock
-// that is behind the certificate's first second, it ends once that is put right.
+// The clock moves an hour forward or back at any step of an order, or is wrong from its
+// start: the order ends with a certificate, without a second order or reply. If the clock is
+// behind the certificate's first second, the order ends once the clock is right.
 func TestClockStepsInAnOrder(t *testing.T) {
 	steps := []StepKind{"", StepAccount, StepOrder, StepChallenge, StepWait, StepAnswer, StepPost, StepValid, StepFinalize, StepIssued}
 	for _, by := range []time.Duration{time.Hour, -time.Hour} {
@@ -73,7 +72,7 @@ func TestClockStepsInAnOrder(t *testing.T) {
 	}
 }
 
-// wantOnce wants that one order had one good reply, and that nothing was learned from it.
+// wantOnce expects one order with one good reply, and that nothing was learned from it.
 func (w *world) wantOnce(i *Issuer) {
 	w.t.Helper()
 	c := w.ca.Counters()
@@ -89,9 +88,9 @@ func (w *world) wantOnce(i *Issuer) {
 	}
 }
 
-// An order is left waiting, the clock goes an hour either way, another order begins
-// (which removes the records that have expired), and the first is taken up again: its
-// record was there for the mail half all the time.
+// An order waits, the clock moves an hour either way, another order starts (which removes
+// expired records), and the first one resumes: the mail half could see its record all the
+// time.
 func TestClockStepsBeforeResume(t *testing.T) {
 	t.Parallel()
 	for _, by := range []time.Duration{time.Hour, -time.Hour} {
@@ -110,7 +109,7 @@ func TestClockStepsBeforeResume(t *testing.T) {
 			w.answerWith(nil)
 			c.step(by)
 			bob := w.request("bob@example.test")
-			bob.Server = "https://127.0.0.1:1/directory" // fails, after it has removed what has expired
+			bob.Server = "https://127.0.0.1:1/directory" // fails after removing expired records
 			if _, err := w.stepped(c, "none", by).Obtain(t.Context(), bob); err == nil {
 				t.Error("an order at no CA")
 			}
@@ -130,8 +129,8 @@ func TestClockStepsBeforeResume(t *testing.T) {
 	}
 }
 
-// The CA's authorizations live for half an hour, and our clock is an hour ahead: as long
-// as the CA waits, so does the record.
+// The CA's authorizations live for half an hour, and our clock is an hour ahead: the record
+// waits as long as the CA.
 func TestClockAheadOfAuthorization(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AuthzLifetime: 30 * time.Minute})
@@ -144,8 +143,8 @@ func TestClockAheadOfAuthorization(t *testing.T) {
 	w.wantOnce(i)
 }
 
-// What is due is due by the clock of the moment; a certificate that was renewed while
-// that was an hour fast or slow is neither renewed twice nor forgotten.
+// A certificate is due by the present clock; one that was renewed while the clock was an hour
+// fast or slow is neither renewed twice nor forgotten.
 func TestClockStepsInRenewal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true, NoARI: true, Lifetime: 90 * day})

@@ -29,22 +29,21 @@ func losingFirst() func(w *world, p *state.Pending, part1, from, to string) erro
 	}
 }
 
-// However short --timeout is: a reply that was lost is given up early enough for
-// another order.
+// However short --timeout is, a run gives up a lost reply early enough for another order.
 func TestDoubtFitsTimeout(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{Validate: testca.ValidateOnArrival})
 	w.answerWith(losingFirst())
 	req := w.request(alice)
-	req.Timeout = 12 * time.Second // well below Timing.Doubt
+	req.Timeout = 12 * time.Second // far below Timing.Doubt
 	w.obtain(req)
 	if got := w.ca.Counters().Events[testca.EventOrder]; got != 2 {
 		t.Errorf("%d orders, want 2\n%s", got, w.transcript())
 	}
 }
 
-// The patience with a reply in doubt counts from the POST, whichever run made that,
-// and not anew with each run. After it the CA is asked once more before another order.
+// The patience with a reply in doubt counts from the POST, whichever run made that, and does
+// not restart with each run. After it the run asks the CA once more before another order.
 func TestDoubtResumed(t *testing.T) {
 	t.Parallel()
 	for name, orders := range map[string]int{"lost": 2, "arrived late": 1} {
@@ -74,7 +73,7 @@ func TestDoubtResumed(t *testing.T) {
 			late := <-deliver
 			if orders == 1 {
 				w.onStep = func(s Step) {
-					if s.Kind == StepWait { // read and found pending: now it comes
+					if s.Kind == StepWait { // read and found pending: now the mail arrives
 						if err := late(); err != nil {
 							t.Error(err)
 						}
@@ -82,7 +81,7 @@ func TestDoubtResumed(t *testing.T) {
 				}
 			}
 			req := w.request(alice)
-			req.Timeout = 45 * time.Second // below Timing.Doubt, far above what it takes
+			req.Timeout = 45 * time.Second // below Timing.Doubt, far more than the order needs
 			w.obtain(req)
 			if got := w.ca.Counters().Events[testca.EventOrder]; got != orders {
 				t.Errorf("%d orders, want %d\n%s", got, orders, w.transcript())

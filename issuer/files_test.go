@@ -42,7 +42,7 @@ func FuzzParseSubject(f *testing.F) {
 	})
 }
 
-// Authorizations that no certificate can come of.
+// Authorizations that cannot lead to a certificate.
 func TestAuthorizations(t *testing.T) {
 	i := newStore(t)
 	c, err := i.ca("https://ca.example/dir", "")
@@ -101,7 +101,7 @@ func TestStateErrors(t *testing.T) {
 	}
 }
 
-// A damaged renewal.json is told by name and stops nothing.
+// postseal names a damaged renewal.json, and goes on.
 func TestDamagedRenewal(t *testing.T) {
 	t.Parallel()
 	i := newStore(t)

@@ -20,8 +20,8 @@ import (
 	"postseal/state"
 )
 
-// Every habit that a CA is known to have is a row here: the order must end
-// with a certificate, whatever the CA makes of the room the RFCs leave.
+// Every known habit of a CA is a row here: the order must end with a certificate, whatever
+// freedom of the RFCs the CA uses.
 func TestHabits(t *testing.T) {
 	arrival := testca.ValidateOnArrival
 	tests := map[string]struct {
@@ -98,8 +98,8 @@ func TestHabits(t *testing.T) {
 	}
 }
 
-// What cannot succeed ends with exit status 1, the CA's words, a hint, and
-// nothing on disk.
+// An order that cannot succeed ends with exit status 1, the CA's words, a hint, and nothing
+// on disk.
 func TestRefusals(t *testing.T) {
 	tests := map[string]struct {
 		cfg        testca.Config
@@ -131,8 +131,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A page in place of the certificate ends the run, and the order stays: its certificate
-// is there for the next run to fetch.
+// A page in place of the certificate ends the run, but the order stays: the next run fetches
+// its certificate.
 func TestPageAtTheDownload(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{Faults: []testca.Fault{{Kind: "certificate", Type: testca.FaultHTML, Count: 1}}})
@@ -206,8 +206,8 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// A CA that mails only after POST, at trigger auto: hint, POST, success, and the
-// next order posts at once. What was learned is forgotten on demand, without the CA.
+// A CA that mails only after POST, at trigger auto: hint, POST, success, and the next order
+// posts at once. A command forgets what was learned, without asking the CA.
 func TestLearnsMailAfterPost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{MailTrigger: testca.MailOnPost, Part1Bytes: 17})
@@ -223,7 +223,7 @@ func TestLearnsMailAfterPost(t *testing.T) {
 	}
 	w.obtain(w.request("bob@example.test")) // would wait for ten minutes otherwise
 
-	// The tokens joined wrongly, with the mail after the POST: proves nothing.
+	// The tokens were joined wrongly, and the mail followed the POST: this proves nothing.
 	wrong := w.request("carol@example.test")
 	wrong.TokenJoin = "bytes"
 	if _, err := w.issuer().Obtain(t.Context(), wrong); failure.KindOf(err) != failure.KindFailed {
@@ -242,7 +242,7 @@ func TestLearnsMailAfterPost(t *testing.T) {
 	}
 }
 
-// taught is what the CA has taught, as it is on disk.
+// taught is what we learned about the CA, as on disk.
 type taught struct {
 	MailAfterPost bool            `json:"mail-after-post,omitempty"`
 	Settle        *store.Duration `json:"settle,omitempty"`
@@ -273,7 +273,7 @@ func (w *world) accountFile() map[string]json.RawMessage {
 	return file
 }
 
-// teach writes down what the CA is to have taught.
+// teach writes to disk what we should have learned about the CA.
 func (w *world) teach(t taught) {
 	w.t.Helper()
 	file := w.accountFile()
@@ -283,8 +283,8 @@ func (w *world) teach(t taught) {
 	must(w.t, store.Write(filepath.Join(w.accountDir(), accountName), file))
 }
 
-// The patience without a mail counts from the order, not from the run: whoever runs a
-// command again that is given less time than that gets to the POST all the same.
+// The patience without a mail counts from the order, not from the run: repeating a command
+// with a shorter timeout still reaches the POST.
 func TestPatienceCountsFromOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{MailTrigger: testca.MailOnPost})
@@ -306,8 +306,8 @@ func TestPatienceCountsFromOrder(t *testing.T) {
 	}
 }
 
-// A CA that looks for the reply at once, while the reply is still on its way: the
-// order is lost, and the next one waits longer before it posts.
+// A CA looks for the reply at once, while it is still on its way: the order is lost, and the
+// next one waits longer before it posts.
 func TestLearnsToSettle(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -327,7 +327,7 @@ func TestLearnsToSettle(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				return errors.Join(claim.Sending(), claim.Sent(time.Now())) // greylisted further on
+				return errors.Join(claim.Sending(), claim.Sent(time.Now())) // greylisted at a later hop
 			})
 			req := w.request(alice)
 			req.TokenJoin = tc.join
@@ -345,8 +345,8 @@ func TestLearnsToSettle(t *testing.T) {
 	}
 }
 
-// At a CA that looks at once the pause becomes shorter with each success, one order at a
-// time tries, and what was too short costs another order and no more.
+// At a CA that looks at once the pause becomes shorter with each success. One order at a time
+// tries, and a pause that is too short costs only one more order.
 func TestLearnsToHurry(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
@@ -399,7 +399,8 @@ type deliverAgain struct{}
 func (deliverAgain) Error() string   { return "451 try again" }
 func (deliverAgain) Temporary() bool { return true }
 
-// An SMTP failure is told at once; a later delivery answers, and the order ends well.
+// postseal reports an SMTP failure at once; a later delivery answers, and the order ends
+// well.
 func TestFailedReply(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
@@ -423,8 +424,9 @@ func TestFailedReply(t *testing.T) {
 	}
 }
 
-// What the mail half refused is told at once, once for what is the same, and ends nothing:
-// the genuine challenge that comes after it is answered. Nobody is said to be missing then.
+// postseal reports a refusal of the mail half at once, and only once if it repeats, and
+// nothing ends: the genuine challenge after it is answered. The run does not claim then that
+// no mail half exists.
 func TestNoteIsTold(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
@@ -450,8 +452,8 @@ func TestNoteIsTold(t *testing.T) {
 	}
 }
 
-// A mail half that was taken over can say something else again and again: it fills neither
-// a screen nor a log, and the genuine answer still counts.
+// A compromised mail half can say something else again and again: this fills neither a screen
+// nor a log, and the genuine answer still counts.
 func TestNotesHaveAnEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
@@ -476,7 +478,7 @@ func TestNotesHaveAnEnd(t *testing.T) {
 	}
 }
 
-// Where nobody was ever seen who could answer, that is said; where a milter runs, it is not.
+// If no mail half was ever seen, the run says so; if a milter runs, it does not.
 func TestNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	for _, seen := range []bool{false, true} {
@@ -499,8 +501,8 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 }
 
-// The mail half died after the final dot: the CA is asked. If it has the reply,
-// fine; if not, another order is made.
+// The mail half died after the final dot: the run asks the CA. If the CA has the reply, the
+// order goes on; if not, another one follows.
 func TestUnknownReply(t *testing.T) {
 	t.Parallel()
 	for name, arrived := range map[string]bool{"arrived": true, "lost": false} {
@@ -536,8 +538,8 @@ func TestUnknownReply(t *testing.T) {
 	}
 }
 
-// The hint after an invalid authorization is for what the CA says, not for what it does
-// not say.
+// The hint after an invalid authorization suits what the CA says, and not what it does not
+// say.
 func TestAuthorizationHints(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})

@@ -64,7 +64,7 @@ func newWorld(t testing.TB, cfg testca.Config) *world {
 	return w
 }
 
-// issuer returns a new one, as a new process would have it.
+// issuer returns a new issuer, as a new process would have it.
 func (w *world) issuer(change ...func(*Options)) *Issuer {
 	o := Options{
 		Dir: state.Open(w.dir.Path()), Account: ca.AccountOptions{AgreeTerms: true},
@@ -76,7 +76,7 @@ func (w *world) issuer(change ...func(*Options)) *Issuer {
 	return New(o)
 }
 
-// leaveWaiting orders, and is interrupted as soon as the order waits for its mail.
+// leaveWaiting orders, and is interrupted once the order waits for its mail.
 func (w *world) leaveWaiting(req Request) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
@@ -134,7 +134,7 @@ func (w *world) request(emails ...string) Request {
 			Emails: emails, Server: w.ca.DirectoryURL, CABundle: w.bundle, KeyType: "p256",
 			Settle: new(store.Duration), TokenJoin: "string",
 		},
-		Timeout: time.Minute, // a disk that others keep busy may take half of it
+		Timeout: time.Minute, // a busy disk may need half of it
 	}
 }
 
@@ -189,7 +189,7 @@ func (w *world) deliver(_, to string, msg []byte) error {
 func sendReply(w *world, p *state.Pending, part1, from, to string) error {
 	claim, err := w.dir.Claim(p, "<challenge@ca.example>", "<reply@example.test>", w.now())
 	if err != nil {
-		return nil // somebody else has it
+		return nil // another one has it
 	}
 	if err := claim.Sending(); err != nil {
 		return err
@@ -227,8 +227,8 @@ func mustRead(t testing.TB, path string) []byte {
 	return data
 }
 
-// entries lists the names in a directory of the state; locks and the histories, which outlive
-// what they tell of, are left out.
+// entries lists the names in a directory of the state, without locks and histories, which
+// outlive their subject.
 func (w *world) entries(elem ...string) []string {
 	w.t.Helper()
 	list, err := os.ReadDir(w.dir.Path(elem...))
@@ -276,7 +276,7 @@ func (w *world) accountDir() string {
 	return w.dir.Path("accounts", w.accountName())
 }
 
-// account is the CA, with the account there, as another process would have it.
+// account is the CA, with the account there, as another process sees it.
 func (w *world) account() *ca.CA {
 	w.t.Helper()
 	c, err := w.issuer().CA(w.ca.DirectoryURL, w.bundle)

@@ -32,7 +32,7 @@ func (w *world) told(name string) (events []string) {
 	return events
 }
 
-// The life of an address: its order fails, is given up, succeeds, and is revoked.
+// The life of an address: its order fails, is cancelled, succeeds, and is revoked.
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
@@ -76,7 +76,7 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// What came of no order is in no history: a dry run, and what the caller did wrong.
+// A history has only orders: no dry run, and no mistake of the caller.
 func TestHistoryOfOrdersAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
@@ -97,7 +97,7 @@ func TestHistoryOfOrdersAlone(t *testing.T) {
 	}
 }
 
-// A history that cannot be written costs no certificate.
+// An order succeeds even if its history cannot be written.
 func TestHistoryNotWritten(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})

@@ -35,8 +35,7 @@ import (
 	"postseal/issuer/store"
 )
 
-// lie is one answer of a CA that is not as it should be: of all answers of one resource,
-// one value is another.
+// lie is a wrong answer of a CA: in all answers of one resource, one value is changed.
 type lie struct {
 	resource string
 	what     string
@@ -45,7 +44,7 @@ type lie struct {
 
 func (l lie) String() string { return l.resource + " " + l.what }
 
-// resourceOf names what a request is for, as testca.Fault.Kind does.
+// resourceOf names the resource of a request, as testca.Fault.Kind does.
 func resourceOf(path string) string {
 	if strings.HasSuffix(path, "/finalize") {
 		return "finalize"
@@ -69,12 +68,12 @@ func tamper(change func(resource string, r *httptest.ResponseRecorder)) func(htt
 	}
 }
 
-// wholeProblem is a problem document with all that one can have (RFC 8555, Section 6.7).
+// wholeProblem is a problem document with every possible field (RFC 8555, Section 6.7).
 const wholeProblem = `{"type":"urn:ietf:params:acme:error:compound","title":"no","detail":"not so","status":400,"instance":"https://ca.example/why",
 "subproblems":[{"type":"urn:ietf:params:acme:error:caa","title":"no","detail":"forbidden","identifier":{"type":"email","value":"alice@example.test"}}]}`
 
-// scenes are answers that an honest CA of the tests gives only when something fails: a
-// resource, and what it answers then.
+// scenes are answers that an honest test CA gives only after a failure: a resource, and its
+// answer then.
 var scenes = map[string]struct {
 	resource string
 	set      func(*httptest.ResponseRecorder)
@@ -102,7 +101,7 @@ func failedScene(at ...any) func(*httptest.ResponseRecorder) {
 	}
 }
 
-// setJSON replaces the value at a path, if the object has what leads there.
+// setJSON replaces the value at a path, if the path exists.
 func setJSON(r *httptest.ResponseRecorder, at []any, value any) (done bool) {
 	var doc any
 	if json.Unmarshal(r.Body.Bytes(), &doc) != nil {
@@ -132,8 +131,7 @@ func put(doc any, at []any, value any) (_ any, done bool) {
 	return doc, done
 }
 
-// paths walks a JSON document and returns the path of each value in it, that of the whole
-// among them.
+// paths walks a JSON document and returns the path of each value in it, including the whole.
 func paths(doc any, at []any) [][]any {
 	all := [][]any{slices.Clone(at)}
 	switch v := doc.(type) {
@@ -151,7 +149,7 @@ func paths(doc any, at []any) [][]any {
 
 const hostileText = "x\x1b[2J\u009b31m\u202ey\u2066\x07\x7f"
 
-// values are what a value is replaced with.
+// values are the replacements for a value.
 func values(clearText string) map[string]any {
 	return map[string]any{
 		"control": hostileText, "CR LF": "ca@ca.example\r\nBcc: eve@evil.example\r\n\r\nhello", "http": clearText,
@@ -161,13 +159,13 @@ func values(clearText string) map[string]any {
 	}
 }
 
-// Times that JSON can say in one zone and not in that of Greenwich.
+// Times that JSON can express in one zone but not at Greenwich.
 const (
 	latest   = "9999-12-31T23:59:59-23:59"
 	earliest = "0000-01-01T00:00:00+23:59"
 )
 
-// words are values for some names only.
+// words are replacements for some names only.
 var words = map[string][]any{
 	"status":  {"valid", "invalid", "processing", "pending", "ready", "deactivated", "nonsense", 99, 200, 503},
 	"expires": {"0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", latest, earliest},
@@ -177,7 +175,7 @@ var words = map[string][]any{
 	"from":    {"ca@ca.example, eve@evil.example", "CA <ca@ca.example>", "ca@ca.example\u2028", "alice@example.test"},
 }
 
-// jsonLies are all lies about the JSON of one resource, of which doc is an example.
+// jsonLies returns all lies about the JSON of one resource, of which doc is an example.
 func jsonLies(resource string, scene func(*httptest.ResponseRecorder), doc any, clearText string) []lie {
 	var all []lie
 	add := func(at []any, name string, value any) {
@@ -204,7 +202,7 @@ func jsonLies(resource string, scene func(*httptest.ResponseRecorder), doc any, 
 	return all
 }
 
-// headerLies are all lies about the header and the status of one resource.
+// headerLies returns all lies about the header and the status of one resource.
 func headerLies(resource, clearText string) []lie {
 	var all []lie
 	add := func(name string, apply func(*httptest.ResponseRecorder)) {
@@ -235,8 +233,8 @@ func headerLies(resource, clearText string) []lie {
 	return all
 }
 
-// chainLies are lies about the certificate: its leaf issued anew with a change, and what
-// may stand in a file beside it.
+// chainLies returns lies about the certificate: its leaf reissued with a change, and other
+// content of the file.
 func chainLies(t *testing.T) []lie {
 	key := certs.Key(t)
 	secret, err := cert.MarshalKey(key)
@@ -284,7 +282,7 @@ func chainLies(t *testing.T) []lie {
 	return all
 }
 
-// leafChanges make a certificate another one than was ordered.
+// leafChanges turn a certificate into one that was not ordered.
 var leafChanges = map[string]func(*x509.Certificate){
 	"a dNSName":       func(c *x509.Certificate) { c.DNSNames = []string{"www.example.test"} },
 	"the dNSName":     func(c *x509.Certificate) { c.DNSNames = []string{alice} },
@@ -306,7 +304,8 @@ var leafChanges = map[string]func(*x509.Certificate){
 	"control in CN":   func(c *x509.Certificate) { c.Subject.CommonName = hostileText + "@x" },
 }
 
-// reissued is a certificate with a change, by a CA of its own: nobody looks for its root.
+// reissued is a certificate with a change, from a CA of its own, since nobody checks its
+// root.
 func reissued(t *testing.T, leaf *x509.Certificate, change func(*x509.Certificate)) *x509.Certificate {
 	again := &x509.Certificate{
 		SerialNumber: leaf.SerialNumber, Subject: leaf.Subject, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
@@ -328,7 +327,7 @@ func reissued(t *testing.T, leaf *x509.Certificate, change func(*x509.Certificat
 	return cert
 }
 
-// everyLie orders at an honest CA, and makes lies of all that it said.
+// everyLie orders at an honest CA, and makes lies of all its answers.
 func everyLie(t *testing.T, clearText string) []lie {
 	said := map[string][]any{}
 	var mu sync.Mutex
@@ -382,15 +381,15 @@ func everyLie(t *testing.T, clearText string) []lie {
 	return all
 }
 
-// patience is how long a command goes on after it heard a lie, unhurried is for a busy
-// machine: until then it hears the truth, so that it gets there.
+// patience is how long a command continues after it heard a lie, unhurried the same for a
+// busy machine: before the lie it hears the truth.
 const (
 	patience  = 400 * time.Millisecond
 	unhurried = time.Minute
 )
 
-// deal does all that one has to do with a CA, and returns the errors. Each command gets
-// until patience after told is closed.
+// deal uses every request to a CA, and returns the errors. Each command has until patience
+// after told is closed.
 func (w *world) deal(t *testing.T, told <-chan struct{}, patience time.Duration) (errs []error) {
 	i := w.issuer(func(o *Options) { o.Timing.Slow = 50 * time.Millisecond })
 	server := w.ca.DirectoryURL
@@ -447,7 +446,7 @@ func (w *world) deal(t *testing.T, told <-chan struct{}, patience time.Duration)
 	return errs
 }
 
-// clearTextPort counts who connects to where an http URL leads.
+// clearTextPort counts the connections to the address of an http URL.
 func clearTextPort(t *testing.T) (url string, connections *atomic.Int64) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -468,16 +467,16 @@ func clearTextPort(t *testing.T) (url string, connections *atomic.Int64) {
 	return "http://" + l.Addr().String() + "/acme/x", connections
 }
 
-// crowd is how many lies are told at a time: most of them end in a wait.
+// crowd is how many lies run at a time: most of them end in a wait.
 const crowd = 96
 
-// A CA, or somebody between, lies about each value of each object, one at a time. Nothing
-// hangs or grows, no foreign control character gets anywhere, no request goes out in
-// clear text, and no certificate is stored but the one that was ordered.
+// A CA, or somebody in between, lies about each value of each object, one at a time. Nothing
+// hangs or grows, no foreign control character gets anywhere, no request leaves in clear
+// text, and only the ordered certificate is ever stored.
 func TestHostileCA(t *testing.T) {
 	mta.NotShort(t)
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
-		t.Setenv("TMPDIR", "/dev/shm") // it is about thousands of orders, not about the disk
+		t.Setenv("TMPDIR", "/dev/shm") // the test needs thousands of orders, not the disk
 	}
 	clearText, connections := clearTextPort(t)
 	lies := everyLie(t, clearText)
@@ -513,7 +512,7 @@ func toldALie(t *testing.T, l lie) {
 	}
 	told := make(chan struct{})
 	tell := sync.OnceFunc(func() { close(told) })
-	mailed := slices.Contains([]string{"order", "authz", "challenge"}, l.resource) // else no mail is needed to get there
+	mailed := slices.Contains([]string{"order", "authz", "challenge"}, l.resource) // other resources need no mail
 	w := newWorld(t, testca.Config{Sign: testca.SignNone, AlwaysReady: !mailed, Tamper: tamper(func(resource string, r *httptest.ResponseRecorder) {
 		if resource == l.resource && l.apply(r) {
 			tell()
@@ -543,7 +542,7 @@ func toldALie(t *testing.T, l lie) {
 	w.checkStored(t)
 }
 
-// checkEnd: the CA is to blame, not who calls; and errors are for people.
+// checkEnd checks that the error blames the CA, not the caller, and is fit for people.
 func checkEnd(t *testing.T, err error) {
 	t.Helper()
 	switch failure.KindOf(err) {
@@ -556,7 +555,8 @@ func checkEnd(t *testing.T, err error) {
 	}
 }
 
-// checkFiles: what is written is text, but for containers, and none of it is foreign.
+// checkFiles checks that every file but the containers is text, and holds no foreign
+// characters.
 func (w *world) checkFiles(t *testing.T) {
 	err := filepath.WalkDir(w.dir.Path(), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Ext(path) == ".p12" {
@@ -573,7 +573,7 @@ func (w *world) checkFiles(t *testing.T) {
 	}
 }
 
-// checkStored looks at a certificate with nothing but the standard library's eyes.
+// checkStored checks a certificate with the standard library alone.
 func (w *world) checkStored(t *testing.T) {
 	dir := w.dir.Path("certs", alice)
 	if !store.Exists(dir) {

@@ -104,7 +104,7 @@ func TestParseSubject(t *testing.T) {
 	}
 }
 
-// The golden values of the two readings of RFC 8823.
+// Golden values of both readings of RFC 8823.
 func TestResponseDigest(t *testing.T) {
 	const part1, part2, thumb = "V4nE8NhYh6edBpfQTg5qqQ", "x6I65YvEk6xC4KV0QMvdJw", "hC4xyXNn8ZDH4yrcp93Zj3qgQs7LyT_GUL45YD7IVMQ"
 	for join, want := range map[string]string{

@@ -16,8 +16,8 @@ import (
 	"postseal/state"
 )
 
-// twoKinds are what a person needs: a signature key that nobody else has, and an encryption
-// key that is never lost.
+// twoKinds are a person's usual kinds: a signature key that nobody else has, and an
+// encryption key that is never lost.
 func twoKinds() map[string]*Kind {
 	return map[string]*Kind{
 		"sign":    {Usages: []string{"digitalSignature"}, KeyType: "p256"},
@@ -40,8 +40,8 @@ func (w *world) key(name string) crypto.Signer {
 	return key
 }
 
-// Both kinds at once: the orders follow each other, since they are for one address at one
-// CA. At renewal the encryption key stays, and the signature key does not.
+// Two kinds at once: the orders follow each other, since they are for one address at one CA.
+// A renewal keeps the encryption key, and replaces the signature key.
 func TestKinds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
@@ -70,7 +70,7 @@ func TestKinds(t *testing.T) {
 		t.Error("the encryption key was not kept")
 	}
 
-	// The table as it is now counts; without one, what is remembered.
+	// The present table counts; without one, the remembered settings do.
 	no := false
 	kinds["encrypt"].ReuseKey, kinds["encrypt"].KeyType = &no, "p256"
 	delete(kinds, "sign")
@@ -114,8 +114,8 @@ func TestKindsOfTwoCAs(t *testing.T) {
 	}
 }
 
-// An order of one kind is left on disk, and another kind is ordered: the first one is
-// brought to its end before, so that its mail is answered with its own token.
+// An order of one kind is left on disk, and another kind is ordered: the run completes the
+// first one before, so that its mail is answered with its own token.
 func TestKindLeftBehind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{MailDelay: 300 * time.Millisecond})
@@ -130,7 +130,7 @@ func TestKindLeftBehind(t *testing.T) {
 	}
 }
 
-// host is one of several that share a store, with certificates of its own.
+// host is one of several hosts that share a store, with its own certificates.
 func (w *world) host(now func() time.Time) *Issuer {
 	return w.issuer(func(o *Options) {
 		o.Store, o.Now = w.dir, now
@@ -164,8 +164,8 @@ func TestOrdersOfTwoHosts(t *testing.T) {
 	}
 }
 
-// A host that orders dies. Another one waits for its record no longer than an order takes,
-// and the record of an order that was given up is not taken away from its successor.
+// A host dies with an order. Another host waits for its record no longer than an order takes,
+// and removing the record of an abandoned order spares its successor's.
 func TestOrderOfDeadHost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
@@ -190,7 +190,7 @@ func TestOrderOfDeadHost(t *testing.T) {
 	if _, err := w.host(func() time.Time { return time.Now().Add(2 * time.Hour) }).Obtain(t.Context(), w.request(alice)); err != nil {
 		t.Error(err)
 	}
-	// On one host an order that nobody has is nobody's.
+	// On one host an order that no process holds is abandoned.
 	must(t, w.dir.Put(old))
 	w.obtain(w.request(alice))
 }

@@ -10,9 +10,9 @@ import (
 	"postseal/state"
 )
 
-// Each moment at which a CA mails, and at which it looks, with each trigger, join
-// and workaround. Only what must fail by its nature is left out: "reply" at a CA
-// that mails only after the POST waits for ever.
+// Each moment at which a CA mails, and at which it looks, with each trigger, join and
+// workaround. Only the impossible is left out: "reply" at a CA that mails only after the POST
+// waits for ever.
 func TestMatrix(t *testing.T) {
 	for _, mails := range []testca.MailTrigger{testca.MailOnOrder, testca.MailOnAuthz, testca.MailOnPost} {
 		for _, looks := range []testca.Validate{testca.ValidateOnArrival, testca.ValidateOnPost} {
@@ -40,8 +40,8 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
-// Greylisting on either side: the mail, or the reply, comes late, and the order
-// waits without asking much.
+// Greylisting on either side: the mail, or the reply, is late, and the order waits without
+// many requests.
 func TestGreylisting(t *testing.T) {
 	t.Parallel()
 	t.Run("mail", func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestGreylisting(t *testing.T) {
 		w.answerWith(func(w *world, p *state.Pending, part1, from, to string) error {
 			claim, err := w.dir.Claim(p, "<c@ca>", "<r@us>", time.Now())
 			if err != nil {
-				return nil //nolint:nilerr // somebody else has it
+				return nil //nolint:nilerr // another one has it
 			}
 			if err := claim.Sending(); err != nil {
 				return err
@@ -72,7 +72,7 @@ func TestGreylisting(t *testing.T) {
 			if err := claim.Sent(time.Now()); err != nil { // our own server has it
 				return err
 			}
-			for w.mailReply(p, part1, from, to) != nil { // the CA's does not take it at once
+			for w.mailReply(p, part1, from, to) != nil { // the CA's server does not accept it at once
 				if t.Context().Err() != nil {
 					return t.Context().Err()
 				}
@@ -81,7 +81,7 @@ func TestGreylisting(t *testing.T) {
 		})
 		req := w.request(alice)
 		settle := store.Duration(time.Hour)
-		req.Settle = &settle // longer than the order lives, unless the CA's word that it is valid cuts it short
+		req.Settle = &settle // longer than the order lives, unless a valid authorization cuts it short
 		w.obtain(req)
 	})
 }
@@ -91,7 +91,7 @@ func TestAnsweredElsewhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{Validate: testca.ValidateOnArrival})
 	w.answerWith(func(w *world, p *state.Pending, part1, from, to string) error {
-		return w.mailReply(p, part1, from, to) // as postseal-pipe --print has it
+		return w.mailReply(p, part1, from, to) // as postseal-pipe --print writes it
 	})
 	i := w.issuer(func(o *Options) { o.Timing = Timing{Slow: 50 * time.Millisecond} })
 	if _, err := i.Obtain(t.Context(), w.request(alice)); err != nil {
@@ -99,7 +99,7 @@ func TestAnsweredElsewhere(t *testing.T) {
 	}
 }
 
-// Another process at the same CA, both with --compat serial: one after the other.
+// Two processes at the same CA, both with --compat serial: one after the other.
 func TestSerialOrders(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{Serial: true})

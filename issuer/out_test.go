@@ -15,7 +15,7 @@ import (
 	"postseal/issuer/store"
 )
 
-// mailGroupID is a group that is not root's, such as an admin gives rights to.
+// mailGroupID is a group other than root's, to which an admin may give rights.
 const mailGroupID = 8
 
 func must(t testing.TB, err error) {
@@ -34,8 +34,8 @@ func access(t *testing.T, path string) string {
 	return strconv.Itoa(int(s.Uid)) + " " + strconv.Itoa(int(s.Gid)) + " " + strconv.FormatInt(int64(info.Mode().Perm()), 8)
 }
 
-// What an admin gave the directory and the files to a group is there after renewals and
-// when renewal.json is written anew; rights of others and files without any are not.
+// The group rights that an admin gave the directory and the files survive renewals and a
+// rewrite of renewal.json; rights of others do not, nor do files gain any.
 func TestRenewalKeepsGroup(t *testing.T) {
 	mta.NotShort(t)
 	t.Parallel()
@@ -73,7 +73,7 @@ func TestRenewalKeepsGroup(t *testing.T) {
 	}
 }
 
-// setACL lets one user read a file, as admins do beside the group.
+// setACL lets one more user read a file, as admins do beside the group.
 func setACL(t *testing.T, path string) {
 	t.Helper()
 	if out, err := exec.Command("setfacl", "-m", "u:daemon:r", path).CombinedOutput(); err != nil {
@@ -88,8 +88,8 @@ func aclOf(t *testing.T, path string) string {
 	return string(out)
 }
 
-// certs/NAME is a symbolic link to a directory elsewhere, prepared by an admin or made of
-// one that was there: it shows, is renewed and revoked, and stays a link.
+// certs/NAME is a symbolic link to a directory elsewhere, prepared by an admin or made from
+// an existing one: status shows it, it can be renewed and revoked, and it stays a link.
 func TestLinkedCertificate(t *testing.T) {
 	mta.NotShort(t)
 	t.Parallel()
@@ -119,8 +119,8 @@ func TestLinkedCertificate(t *testing.T) {
 	}
 }
 
-// moved orders if there is nothing yet, renews and revokes the certificate of an address
-// whose directory is not a plain one.
+// moved orders if nothing exists yet, renews and revokes the certificate of an address whose
+// directory is not a plain one.
 func (w *world) moved(addr string) {
 	w.t.Helper()
 	dir := w.dir.Path("certs", addr)
@@ -161,7 +161,7 @@ func (w *world) moved(addr string) {
 	}
 }
 
-// certs/NAME is a mount point: of a file system of its own, and of a directory elsewhere.
+// certs/NAME is a mount point: of its own file system, and of a directory elsewhere.
 func TestMountedCertificate(t *testing.T) {
 	mta.NotShort(t)
 	if os.Getenv("POSTSEAL_TEST_MOUNTS") == "" {

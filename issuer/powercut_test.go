@@ -22,12 +22,12 @@ import (
 	"postseal/state"
 )
 
-// traced is a line of strace: when a call began and what it was about.
+// traced is a line of strace: the start of a call and its object.
 type traced struct {
 	at   time.Time
 	took time.Duration
-	call string // fsync, or rename for whatever gives a file its name
-	dir  string // that was synced, or in which there is a new name
+	call string // fsync, or rename for any call that names a file
+	dir  string // the synced directory, or the one with a new name
 }
 
 var (
@@ -84,8 +84,8 @@ func unixTime(t *testing.T, s string) time.Time {
 	return time.Unix(sec, micro*1000)
 }
 
-// synced reports whether the last name that a directory got before a moment was on disk
-// by then, and whether it got one at all.
+// synced reports whether a directory had a new name before a moment, and whether the last one
+// was on disk by then.
 func synced(calls []traced, dir string, before time.Time) (named, durable bool) {
 	for _, c := range calls {
 		end := c.at.Add(c.took)
@@ -100,8 +100,8 @@ func synced(calls []traced, dir string, before time.Time) (named, durable bool) 
 	return named, durable
 }
 
-// What has to survive a power cut is on disk, name and all, before the CA hears of it: the
-// kernel is asked what was synced when, the CA when it was asked.
+// Whatever has to survive a power cut is on disk, name and all, before the CA hears of it:
+// the kernel says what was synced when, the CA when it was asked.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -154,7 +154,7 @@ func TestPowerCut(t *testing.T) {
 
 func (w *world) traceFile(job string) string { return w.dir.Path() + ".trace-" + job }
 
-// underStrace runs a job in a process of its own.
+// underStrace runs a job in its own process.
 func (w *world) underStrace(t *testing.T, what string) {
 	mta.Need(t, "strace")
 	req := w.request(alice)
@@ -170,8 +170,8 @@ func (w *world) underStrace(t *testing.T, what string) {
 	}
 }
 
-// A claim says that it is sending, name and all on disk, before it returns: the final dot
-// comes after.
+// A claim records that it is sending, name and all on disk, before it returns: the final dot
+// follows.
 func TestPowerCutWhileSending(t *testing.T) {
 	t.Parallel()
 	w := &world{t: t, dir: state.Open(filepath.Join(t.TempDir(), "state"))}
@@ -183,7 +183,7 @@ func TestPowerCutWhileSending(t *testing.T) {
 	}
 }
 
-// doChild does what a childJob asks for beside an order.
+// doChild does a childJob that is not an order.
 func doChild(i *Issuer, j childJob) error {
 	switch j.Do {
 	case "rollover":

@@ -21,7 +21,7 @@ import (
 	"postseal/state"
 )
 
-// renew does what "postseal renew" does and returns how many were issued.
+// renew does what "postseal renew" does and returns the number of new certificates.
 func (w *world) renew(i *Issuer, o Renewal) int {
 	w.t.Helper()
 	o.Timeout = 20 * time.Second
@@ -148,7 +148,7 @@ func TestRenewSelects(t *testing.T) {
 	}
 }
 
-// renew finishes what cert left.
+// renew completes what cert left.
 func TestRenewFinishesOrders(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
@@ -164,7 +164,7 @@ func TestRenewFinishesOrders(t *testing.T) {
 }
 
 // A renewal that has waited for a day has failed, however often its order was replaced
-// meanwhile; the order goes on. Somebody's own order just waits.
+// meanwhile; the order continues. An order by hand just waits.
 func TestRenewWaitsADay(t *testing.T) {
 	mta.NotShort(t)
 	t.Parallel()
@@ -200,7 +200,7 @@ func TestRenewWaitsADay(t *testing.T) {
 	}
 }
 
-// forgetAtCA makes the order on disk one that the CA does not know any more.
+// forgetAtCA makes the CA forget the order on disk.
 func (w *world) forgetAtCA(yes bool) {
 	w.t.Helper()
 	path := w.dir.Path("orders", alice+".json")
@@ -253,9 +253,9 @@ func BenchmarkRenewNothingDue(b *testing.B) {
 	}
 }
 
-// The CA recalls 1,500 certificates, with a window of two days: each asks at its own time, at
-// most eight at once, and is due at a moment of its own in the window. A run that is ended
-// in the middle has not asked in vain.
+// The CA recalls 1,500 certificates, with a window of two days: postseal asks for each at its
+// own time, at most eight at once, and each is due at its own moment in the window. A run
+// that ends in the middle has not asked in vain.
 func TestRecallIsSpread(t *testing.T) {
 	t.Parallel()
 	const n = 1500

@@ -14,8 +14,7 @@ import (
 	"postseal/issuer/store"
 )
 
-// What makes no sense is refused with the reason and a hint before any directory
-// is made.
+// An invalid request is refused with the reason and a hint before any directory is made.
 func TestRequestCheck(t *testing.T) {
 	minus := store.Duration(-time.Second)
 	p256 := otherKey(t)
@@ -83,7 +82,7 @@ func TestHookEnvironment(t *testing.T) {
 	}
 }
 
-// A hook or a copy that fails keeps the certificate, which is then not due.
+// If a hook or a copy fails, the certificate stays and is not due.
 func TestAfterStoring(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Request){
@@ -102,9 +101,9 @@ func TestAfterStoring(t *testing.T) {
 	}
 }
 
-// A hook that failed is run again by each renew until it succeeds, and by whoever names
-// one; it keeps no certificate from being renewed. A hook and a key type of the
-// configuration are for all that were not given their own, as it is then.
+// Each renew repeats a failed hook until it succeeds, and so does every run that names one;
+// it keeps no certificate from being renewed. The configuration's present hook and key type
+// apply to all certificates without their own.
 func TestHookAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true})
@@ -153,7 +152,8 @@ func TestHookAgain(t *testing.T) {
 	}
 }
 
-// What was asked for by name has to be what is in place, unless --force replaces it.
+// A setting on the command line has to match the certificate in place, unless --force
+// replaces that.
 func TestFits(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true})
@@ -184,7 +184,7 @@ func TestFits(t *testing.T) {
 	}
 }
 
-// All modes are the issuer's alone, whatever the umask and whatever is replaced.
+// All modes are for the issuer alone, whatever the umask and the replaced file.
 func TestModes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true})

@@ -23,8 +23,8 @@ import (
 	"postseal/state"
 )
 
-// childJob makes this test binary a process that obtains a certificate and is
-// killed, as kill -9 would, at a step.
+// childJob makes this test binary a process that obtains a certificate and dies, as by kill
+// -9, at a step.
 type childJob struct {
 	State    string
 	Settings store.Settings
@@ -67,8 +67,7 @@ func child(job string) int {
 	return 0
 }
 
-// killedAt runs a process that is killed at a step, and returns false if it came
-// to its end before.
+// killedAt runs a process that dies at a step, and returns false if it ended before.
 func (w *world) killedAt(step StepKind, req Request) bool {
 	w.t.Helper()
 	cmd := w.child(childJob{State: w.dir.Path(), Settings: req.Settings, Timeout: req.Timeout, KillAt: step})
@@ -99,8 +98,8 @@ func (w *world) child(j childJob) *exec.Cmd {
 	return cmd
 }
 
-// An order survives kill -9 at any step and is finished by the next run, without
-// a second order, account or answer.
+// An order survives kill -9 at any step, and the next run completes it without a second
+// order, account or answer.
 func TestResumeAfterKill(t *testing.T) {
 	steps := []StepKind{
 		StepAccount, StepOrder, StepChallenge, StepWait, StepAnswer, StepPost, StepValid,
@@ -121,8 +120,8 @@ func TestResumeAfterKill(t *testing.T) {
 				t.Errorf("no container: %+v", res)
 			}
 			c := w.ca.Counters()
-			// The kill comes after newOrder was answered and before its URL is
-			// written: the one moment in which an order is lost.
+			// The kill strikes after the answer to newOrder and before its URL is on disk:
+			// the only moment at which an order is lost.
 			orders := map[bool]int{true: 2, false: 1}[step == StepOrder]
 			if c.Events[testca.EventAccount] != 1 || c.Events[testca.EventOrder] != orders || c.Verdicts[testca.VerdictBad] != 0 {
 				t.Errorf("%+v", c)
@@ -137,8 +136,8 @@ func TestResumeAfterKill(t *testing.T) {
 	}
 }
 
-// The time is up: exit status 75, the order stays, and the same command goes on
-// with the same order, record and key.
+// Time runs out: exit status 75, the order stays, and the same command continues with the
+// same order, record and key.
 func TestResumeAfterTimeout(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
@@ -165,7 +164,7 @@ func TestResumeAfterTimeout(t *testing.T) {
 	}
 }
 
-// An order that died while nobody looked is replaced by another.
+// If an order died between two runs, another one replaces it.
 func TestResumeDeadOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
@@ -189,7 +188,7 @@ func TestResumeDeadOrder(t *testing.T) {
 	}
 }
 
-// A damaged order file, and one of another CA, are not obstacle.
+// A damaged order file, or one of another CA, is not an obstacle.
 func TestResumeForeignFiles(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true})
@@ -217,8 +216,8 @@ func TestResumeForeignFiles(t *testing.T) {
 	}
 }
 
-// Another process works on the same addresses: the second order waits until it has ended,
-// or was killed, and then does what is left to do.
+// Another process works on the same addresses: the second order waits until it has ended, or
+// was killed, and then does the rest.
 func TestOrdersFollowEachOther(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -273,8 +272,8 @@ func TestOrdersFollowEachOther(t *testing.T) {
 	}
 }
 
-// Sets that share addresses, in all orders, in one batch: each gets its certificate, and
-// none waits for another that waits for it.
+// Sets that share addresses, in every sequence, in one batch: each gets its certificate, and
+// no two wait for each other.
 func TestSetsThatShareAddresses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
@@ -297,7 +296,7 @@ func TestSetsThatShareAddresses(t *testing.T) {
 	}
 }
 
-// The wait for another process is part of the time.
+// The wait for another process counts towards the timeout.
 func TestLocked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true})
@@ -319,7 +318,7 @@ func TestLocked(t *testing.T) {
 	w.obtain(w.request(alice))
 }
 
-// The CA is away when an order is to be resumed: it can wait.
+// The CA is away when an order should resume: the order can wait.
 func TestResumeUnreachable(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})
@@ -333,7 +332,7 @@ func TestResumeUnreachable(t *testing.T) {
 	}
 }
 
-// A passphrase is asked for once, before the wait, and not if nothing is due.
+// The run asks for a passphrase once, before the wait, and not if nothing is due.
 func TestAskPassphrase(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{})

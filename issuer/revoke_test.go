@@ -77,7 +77,7 @@ func otherKey(t *testing.T) string {
 	return path
 }
 
-// What was revoked is not renewed, shows as revoked, and may be ordered again.
+// A revoked certificate is not renewed, shows as revoked, and may be ordered again.
 func TestAfterRevoke(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true, ARIDue: true})
@@ -97,8 +97,8 @@ func TestAfterRevoke(t *testing.T) {
 	}
 }
 
-// A key that was revoked for keycompromise is not certified again, whatever asks for it:
-// not the renewal that reuses keys, not --key-path, not an order that has it already.
+// A key that was revoked for keycompromise is never certified again, whatever asks for it: a
+// renewal that reuses keys, --key-path, or an order that has it already.
 func TestCompromised(t *testing.T) {
 	t.Parallel()
 	for name, revoke := range map[string]func(*Result) Revocation{
@@ -170,7 +170,7 @@ func TestCompromisedMeanwhile(t *testing.T) {
 	}
 }
 
-// A host that did not order it can revoke with the container alone.
+// A host without the order can revoke with the container alone.
 func TestRevokeElsewhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true})
@@ -191,8 +191,8 @@ func TestRevokeElsewhere(t *testing.T) {
 	}
 }
 
-// An order for the successor is on its way when a certificate is revoked: the revocation is
-// not forgotten in silence.
+// A certificate is revoked while an order for its successor is under way: the revocation is
+// not silently forgotten.
 func TestRevokeWhileRenewing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testca.Config{AlwaysReady: true})

@@ -15,8 +15,8 @@ import (
 	"postseal/state"
 )
 
-// A newer postseal was here: whatever needs what it wrote is refused with a hint, and
-// nothing of it is changed.
+// A newer postseal has written here: a command that needs its files is refused with a hint,
+// and changes nothing.
 func TestNewerVersion(t *testing.T) {
 	const bob = "bob@example.test"
 	for name, c := range map[string]struct {
@@ -53,8 +53,8 @@ func TestNewerVersion(t *testing.T) {
 	}
 }
 
-// The mail half was upgraded first: the order ends at once and says why, instead of
-// waiting for what it could not read.
+// The mail half was upgraded first: the order ends at once and says why, instead of waiting
+// for an answer that it cannot read.
 func TestNewerAnswer(t *testing.T) {
 	w := newWorld(t, testca.Config{})
 	w.answer = func(w *world, p *state.Pending, _, _, _ string) error {

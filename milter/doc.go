@@ -18,12 +18,12 @@
 //
 // # The files
 //
-//	dialogue.go    what is said: a function from the server's bytes to ours
+//	dialogue.go    the conversation: a function from the server's bytes to ours
 //	negotiate.go   what we ask a mail server for, within what it offers
-//	message.go     what is kept of a message, and what bounds it
+//	message.go     the kept part of a message, and its bounds
 //	loop_linux.go  one thread with epoll(7) that serves all connections
 //	conn.go        a goroutine that serves one
-//	server.go      start, stop, and what is counted
+//	server.go      start, stop and counters
 //
 // On Linux one thread serves all connections, because the cost of a message is above all the
 // number of system calls and of threads woken: it takes a sixth of the CPU time of a

@@ -20,7 +20,7 @@
 // .json. Names that start with a dot are files being written.
 //
 //	state       token, from    meaning
-//	ordering    empty          written, the order is about to be sent: the challenge may
+//	ordering    empty          written before the order is sent: the challenge may
 //	                           arrive before the client has read the authorization
 //	pending     set            the mail half may answer
 //	(no file)                  nobody waits; the order ended
@@ -33,7 +33,7 @@
 // one challenge answered at most once.
 //
 //	phase      lock    meaning                                   a new delivery
-//	claimed    held    somebody is at it                         leaves it alone
+//	claimed    held    a process works on it                     leaves it alone
 //	claimed    free    its process died before the final dot     may claim the next attempt
 //	sending    held    the final dot is on its way               leaves it alone
 //	sending    free    its process died: perhaps it was sent     leaves it alone (unknown)
@@ -75,7 +75,7 @@
 //	orders/NAME.json with its key  finalize                            the key of a certificate
 //	pending/, "ordering"           newOrder                            the one challenge mail
 //	answers/, "sending"            the final dot                       that it was answered once
-//	certs/NAME/                    the order's file goes               the key of a certificate
+//	certs/NAME/                    the order's file is removed         the key of a certificate
 //	certs/.previous/               certs/NAME is exchanged             the key to mail received
 //	certs/.compromised/            revokeCert                          that the key is burnt
 //	certs/NAME/, "revoked"         "revoke" ends                       that nobody wants it renewed

@@ -17,20 +17,20 @@ import (
 // half, pending/ to the mail half, a mailbox to "postseal check". SECURITY.md has them by
 // number.
 //
-//  1. A file there is opened by OpenForeign alone: the last part of its path is never
-//     followed if it is a link, and no opening and no reading waits for anybody.
-//  2. It is a regular file of bounded size, and no more than that is read even if it
-//     grows meanwhile. Whatever else it is, is damaged.
+//  1. Only OpenForeign opens a file there: it follows no link in the last part of the path,
+//     and neither opening nor reading waits for anybody.
+//  2. A reader reads a regular file of bounded size, and no more even if the file grows
+//     meanwhile. Anything else is damaged.
 //  3. A damaged file is named once, left out, and stops no command; an error about it
 //     quotes none of its content.
-//  4. Nobody writes through a name that was there before: a new file gets a new name
-//     (O_EXCL) and then replaces the old one, or is linked to a free one. Whatever is appended
-//     to has no other name.
-//  5. Removing what has had its time reports what it cannot remove and goes on.
+//  4. Nobody writes through a name that existed before: a new file gets a new name (O_EXCL)
+//     and then replaces the old one, or is linked to a free one. A file that grows has no
+//     other name.
+//  5. A cleanup reports what it cannot remove and goes on.
 //  6. Names and texts from there are shown as printable text only.
 //
-// Hard links pass, because claims are made of them. Links in the middle of a path are the
-// admin's, and so is what he names on a command line or in the configuration.
+// Hard links pass, because claims are hard links. Links in the middle of a path are the
+// admin's, and so are files that he names on a command line or in the configuration.
 
 // OpenForeign opens a file in a directory that another user can write to. The flags are those
 // of os.OpenFile. It never waits, and follows no link in the last part of the path. If it

@@ -40,12 +40,11 @@
 //
 //  1. Ordinary mail, and challenges nobody waits for, cost no look-up and leave no
 //     trace. TestNoneCostsNoLookup, BenchmarkOrdinary, *-nobody-waits, *-unknown, *-expired.
-//  2. What one message can cost is bounded: 64 KiB and 200 fields of header, 1 MiB
-//     of message, 10 addresses in To, 5 signatures with 200 names
-//     each, 2 MiB of body hashed, and never more than 8 look-ups in the DNS, each
-//     with a bounded number of questions (package resolve). What the SMTP server says
-//     to the reply is bounded in time and bytes (package submit). TestHostileCost,
-//     BenchmarkHostile, TestGolden (look-ups of each case).
+//  2. The cost of one message is bounded: 64 KiB and 200 fields of header, 1 MiB of message,
+//     10 addresses in To, 5 signatures with 200 names each, 2 MiB of body hashed, and never
+//     more than 8 look-ups in the DNS, each with a bounded number of questions (package
+//     resolve). The SMTP server's answer to the reply is bounded in time and bytes (package
+//     submit). TestHostileCost, BenchmarkHostile, TestGolden (look-ups of each case).
 //  3. A field that may occur once does occur once. DKIM signs the bottom one of two and
 //     people read the top one. *-added-above, *-added-below, *-twice.
 //  4. The challenge belongs to a known order: From is the sender that the CA announced, To is
@@ -69,9 +68,8 @@
 //  9. When in doubt, postseal does not answer. A question that has no answer now leads to
 //     later, not refused; a message that can never be right is refused, not later.
 //     *-servfail, *-timeout, 5*-refused, *-temporary-*, *-part2-*; TestResolver.
-//  10. Nothing of the message goes into the reply but the token, which has an
-//     alphabet, the Message-ID, which has a form, and addresses that need no
-//     quotes. FuzzReply, TestRecordAddressIsNoInjection, *-token-*, *-message-id-*.
+//  10. The reply takes from the message only the token, which has an alphabet, the
+//     Message-ID, which has a form, and addresses that need no quotes. FuzzReply, TestRecordAddressIsNoInjection, *-token-*, *-message-id-*.
 //  11. One reading. Where our reader and the library's could differ, or a reader that knows
 //     comments and one that does not, the exam refuses the message. A header line with white
 //     space before its colon is the field that it names; a line that is not a field is

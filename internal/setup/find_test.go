@@ -136,8 +136,8 @@ func plan(t *testing.T, root string, o Options) *Plan {
 	return p
 }
 
-// Each mail server's plan shows whole recipes, in the words of contrib, and commands
-// that its README has.
+// Each mail server's plan shows whole recipes, in the words of contrib, and commands from its
+// README.
 func TestRecipes(t *testing.T) {
 	for _, n := range Servers {
 		if n.recipe == nil {
@@ -170,7 +170,7 @@ func TestRecipes(t *testing.T) {
 	}
 }
 
-// inContrib reports whether a text is in one of the recipes as it is.
+// inContrib reports whether one of the recipes contains a text unchanged.
 func inContrib(t *testing.T, text string) bool {
 	found := false
 	must(t, fs.WalkDir(contrib.Recipes, ".", func(name string, d fs.DirEntry, err error) error {
@@ -184,7 +184,8 @@ func inContrib(t *testing.T, text string) bool {
 	return found
 }
 
-// What is in place is not asked for again, and what a package brought is not written.
+// The plan does not ask again for what is in place, and does not write what a package
+// brought.
 func TestInPlace(t *testing.T) {
 	root := tree(t, debianPostfix)
 	o := Options{Via: ByName("postfix"), Config: Config{Listen: "unix:/x"}}
@@ -205,8 +206,8 @@ func TestInPlace(t *testing.T) {
 	}
 }
 
-// Where systemd runs it makes the socket, in a directory of root's; elsewhere the milter
-// does, in one of its own, and the mail server looks there.
+// If systemd runs, it makes the socket, in a directory of root's; otherwise the milter does,
+// in a directory of its own, and the mail server looks there.
 func TestSocket(t *testing.T) {
 	for _, c := range []struct {
 		files                    map[string]string
@@ -235,7 +236,7 @@ func TestSocket(t *testing.T) {
 	}
 }
 
-// The programs are named where they are.
+// The plan names the programs where they are.
 func TestBin(t *testing.T) {
 	p := plan(t, tree(t, debianExim), Options{Via: ByName("procmail"), Bin: "/usr/local/bin"})
 	text := ""
@@ -247,7 +248,7 @@ func TestBin(t *testing.T) {
 	}
 }
 
-// A signer that would leave out fields is told which; one that knows is left alone.
+// The plan lists missing fields for a signer, and leaves one alone that has them all.
 func TestSignerLines(t *testing.T) {
 	files := join(debianPostfix, map[string]string{
 		"usr/sbin/opendkim": "", "etc/postfix/main.cf": "smtpd_milters = local:opendkim/opendkim.sock\n", "etc/opendkim.conf": "OversignHeaders From\n",

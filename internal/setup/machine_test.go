@@ -38,7 +38,7 @@ var kit = machine.Kits{Fill: func(dir string) error {
 	return nil
 }}
 
-// onHost runs f on a machine that is this one under a layer of its own.
+// onHost runs f on this machine under a layer of its own.
 func onHost(t *testing.T, f func(*admin)) {
 	if machine.Inside() {
 		f(newAdmin(t))
@@ -55,8 +55,7 @@ func onHost(t *testing.T, f func(*admin)) {
 	}
 }
 
-// admin is root of a machine with Postfix and without postseal, apart from the
-// programs.
+// admin is root of a machine with Postfix, on which only the programs of postseal exist.
 type admin struct {
 	*testing.T
 	bin string
@@ -87,7 +86,7 @@ func (a *admin) must(err error) {
 	}
 }
 
-// try runs a program and returns its exit status and what it said.
+// try runs a program and returns its exit status and output.
 func (a *admin) try(program string, args ...string) (status int, stdout, stderr string) {
 	a.Helper()
 	cmd := exec.Command(program, args...)
@@ -99,7 +98,7 @@ func (a *admin) try(program string, args ...string) (status int, stdout, stderr 
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
-// run runs a program that must work and returns its output.
+// run runs a program that must succeed and returns its output.
 func (a *admin) run(program string, args ...string) string {
 	a.Helper()
 	status, out, errs := a.try(program, args...)
@@ -135,8 +134,8 @@ func (r report) statuses() map[string]bool {
 	return all
 }
 
-// follow does what init says is the admin's. It starts what a system that runs would
-// only have to reload.
+// follow does the admin's part of init's plan. It starts what a running system would only
+// reload.
 func (a *admin) follow(r report) {
 	a.Helper()
 	for _, l := range r.Lines {
@@ -163,8 +162,8 @@ func (a *admin) follow(r report) {
 	}
 }
 
-// changed returns what has been changed on this machine since the file marker, but for
-// the log, into which Postfix writes when it comes to it.
+// changed returns the paths changed on this machine since the file marker, except for the
+// log, into which Postfix writes in its own time.
 func (a *admin) changed(marker string) (paths []string) {
 	a.Helper()
 	out := a.run("find", machine.Changes, "-cnewer", marker)
@@ -176,7 +175,7 @@ func (a *admin) changed(marker string) (paths []string) {
 	return paths
 }
 
-// world starts a CA, and the DNS of the world at port 53.
+// world starts a CA, and the world's DNS at port 53.
 func (a *admin) world() *testca.CA {
 	ca, err := testca.Start(context.Background(), testca.Config{Dir: a.TempDir(), Strict: true, Relay: "127.0.0.1:25"})
 	a.must(err)
@@ -188,7 +187,7 @@ func (a *admin) world() *testca.CA {
 	return ca
 }
 
-// signingKey makes a DKIM key, whose public half is in the DNS.
+// signingKey makes a DKIM key and publishes its public half in the DNS.
 func (a *admin) signingKey(ca *testca.CA, path string) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	a.must(err)
@@ -199,7 +198,7 @@ func (a *admin) signingKey(ca *testca.CA, path string) {
 	a.must(os.WriteFile(path, block, 0o600))
 }
 
-// postfix configures Debian's Postfix as that of a small host, and starts it.
+// postfix configures Debian's Postfix for a small host, and starts it.
 func (a *admin) postfix(relay string, settings ...string) {
 	a.run("useradd", "--create-home", "alice")
 	host, port, err := net.SplitHostPort(relay)
@@ -211,8 +210,8 @@ func (a *admin) postfix(relay string, settings ...string) {
 	a.run("postfix", "start")
 }
 
-// startMilter starts postseal-milter as what starts daemons would: as the user that
-// init made, with the configuration that init wrote.
+// startMilter starts postseal-milter as a service manager would: as the user that init made,
+// with the configuration that init wrote.
 func (a *admin) startMilter() {
 	u, err := user.Lookup("postseal")
 	a.must(err)
@@ -241,16 +240,16 @@ func (a *admin) startMilter() {
 	})
 }
 
-// A machine with Postfix: init says what to do, does its part, and when the admin has
-// done the rest the check passes and the first order is answered. Nothing else of the
-// machine is changed, and again nothing changes.
+// A machine with Postfix: init says what to do and does its part, and once the admin has done
+// the rest, the check passes and the first order is answered. Nothing else on the machine
+// changes, and a second run changes nothing.
 func TestInitPostfix(t *testing.T) {
 	onHost(t, func(a *admin) {
 		ca := a.world()
 		a.postfix(ca.SMTPAddr)
 		a.must(os.MkdirAll("/etc/dkim", 0o755))
 		a.signingKey(ca, "/etc/dkim/k.pem")
-		syscall.Umask(0o077) // of a careful root
+		syscall.Umask(0o077) // as a careful root sets it
 		flags := []string{
 			"--server", ca.DirectoryURL, "--ca-bundle", ca.RootFile, "--contact", alice, "--agree-tos",
 			"--dkim-key", domain + ":s1:/etc/dkim/k.pem",
@@ -298,8 +297,8 @@ func TestInitPostfix(t *testing.T) {
 	})
 }
 
-// ownPath reports whether a path is one that init may change: its own, the directories
-// above them, and the tables of users. Programs that log write there meanwhile.
+// ownPath reports whether init may change a path: its own, the directories above them, and
+// the tables of users. Programs with logs write there meanwhile.
 func ownPath(path string) bool {
 	for _, own := range []string{"/etc/postseal", "/var/lib/postseal", "/var/spool/postfix/postseal", "/etc/systemd/system/postseal-", "/usr/lib/postseal/report"} {
 		if strings.HasPrefix(path, own) || strings.HasPrefix(own, path+"/") {
@@ -311,7 +310,7 @@ func ownPath(path string) bool {
 		strings.HasPrefix(path, "/var/log")
 }
 
-// wantModes looks at what init made, whatever the umask was.
+// wantModes checks the modes of init's files, whatever the umask was.
 func (a *admin) wantModes() {
 	a.Helper()
 	for path, want := range map[string]string{
@@ -330,7 +329,7 @@ func (a *admin) wantModes() {
 	}
 }
 
-// wantEdited edits the configuration: init keeps it, and writes what else is asked for
+// wantEdited edits the configuration: init keeps it, and writes the rest of the answers
 // beside it.
 func (a *admin) wantEdited(flags []string) {
 	a.Helper()
@@ -355,7 +354,7 @@ func (a *admin) wantEdited(flags []string) {
 	}
 }
 
-// A Postfix with milters already: what it has stays, and ours stands behind.
+// A Postfix that has milters already keeps them, and ours is added after them.
 func TestInitPostfixWithMilters(t *testing.T) {
 	onHost(t, func(a *admin) {
 		f, err := os.OpenFile(mainCF, os.O_APPEND|os.O_WRONLY, 0)
@@ -379,9 +378,8 @@ func TestInitPostfixWithMilters(t *testing.T) {
 	})
 }
 
-// A user with procmail sets up the own mail, and nothing else is touched.
-// An order comes before init, when there is no group of the mail half yet: init puts the
-// state directory right, and so does the command that check names.
+// Somebody orders before init, without the group of the mail half: init repairs the state
+// directory, and so does the command that check names.
 func TestCertBeforeInit(t *testing.T) {
 	onHost(t, func(a *admin) {
 		ca := a.world()
@@ -425,6 +423,7 @@ func TestCertBeforeInit(t *testing.T) {
 	})
 }
 
+// A user with procmail sets up mail for that user alone, and init touches nothing else.
 func TestInitUser(t *testing.T) {
 	onHost(t, func(a *admin) {
 		a.run("useradd", "--create-home", "--shell", "/bin/sh", "alice")
@@ -446,11 +445,12 @@ func TestInitUser(t *testing.T) {
 				t.Errorf("changed: %s", path)
 			}
 		}
-		// It is read from there.
+		// The program reads it there.
 		if status, out, errs := as("postseal", "cert", "-n", "-e", alice); status == 0 || !strings.Contains(errs, "https://ca.example/dir") {
 			t.Errorf("exit %d\n%s%s", status, out, errs)
 		}
-		// postseal-pipe looks there too, at ordinary mail even, and takes what init wrote.
+		// postseal-pipe also looks there, even for ordinary mail, and accepts what init
+		// wrote.
 		const own = "/home/alice/.config/postseal/postseal.toml"
 		lunch := "printf 'Subject: lunch\\n\\nAt noon?\\n' | postseal-pipe"
 		if status, _, errs := as("sh", "-c", lunch); status != 0 || errs != "" {
@@ -463,7 +463,7 @@ func TestInitUser(t *testing.T) {
 			t.Errorf("postseal-pipe with a mistake in the configuration: exit %d %s", status, errs)
 		}
 		a.must(os.WriteFile(own, text, 0o644))
-		// Only if it is the user's own.
+		// But only if it is the user's own.
 		a.run("chown", "root", own)
 		if _, _, errs := as("postseal", "cert", "-n", "-e", alice, "--server", "https://other.example/"); strings.Contains(errs, "ca.example") {
 			t.Error(errs)
@@ -478,9 +478,9 @@ func TestInitUser(t *testing.T) {
 	})
 }
 
-// Whoever hands in mail through sudo chooses neither the state that it is looked up in
-// nor the configuration, not even where sudo has been told to keep the variables that
-// lead there: a record of the user's own would have a reply sent for any address.
+// A user who hands in mail through sudo chooses neither the state for the look-up nor the
+// configuration, even if sudo keeps the variables that lead there: a record of the user's own
+// would cause a reply for any address.
 func TestSudoKeepsNoHome(t *testing.T) {
 	onHost(t, func(a *admin) {
 		a.run("useradd", "--create-home", "mallory")
@@ -528,8 +528,8 @@ func TestSudoKeepsNoHome(t *testing.T) {
 
 const trapMail = "/home/mallory/mail"
 
-// trap makes what would have a reply sent for somebody else's address, with a
-// configuration that leads there, all readable for everybody.
+// trap makes a state that would cause a reply for somebody else's address, with a
+// configuration that leads there, all readable by everybody.
 func (a *admin) trap(home string) {
 	a.Helper()
 	dir := state.Open(home + "/.local/state/postseal")
@@ -550,8 +550,7 @@ func (a *admin) trap(home string) {
 	a.run("sh", "-c", "chown -R mallory: "+home+" && chmod -R a+rwX "+home)
 }
 
-// withoutDefaults are rules of sudoers without what they say of a command's
-// environment.
+// withoutDefaults returns rules of sudoers without those about a command's environment.
 func withoutDefaults(rules string) (rest string) {
 	for line := range strings.Lines(rules) {
 		if !strings.HasPrefix(line, "Defaults") {
@@ -561,7 +560,7 @@ func withoutDefaults(rules string) (rest string) {
 	return rest
 }
 
-// wantWarned wants "postseal check" to say that a border host can be gone around.
+// wantWarned expects "postseal check" to warn that mail can bypass a border host.
 func (a *admin) wantWarned() {
 	a.Helper()
 	const text = "/etc/sudoers.d/postseal lets every local user hand in messages"

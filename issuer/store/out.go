@@ -13,15 +13,15 @@ import (
 	"postseal/state"
 )
 
-// Where a file may be written to that the admin named, or that stands where
-// an admin has put a link, a mount or rights of a group:
+// The rules for writing to a path that the admin named, or where the admin has put a link, a
+// mount or rights of a group:
 //
-//  1. Only a regular file is replaced, by a rename; nothing is written into what is
-//     there, so that no device or pipe is handed a key, and no hard link leads elsewhere.
-//  2. A symbolic link is followed only if nobody else can have put it there: neither at the
-//     end of the path nor in the middle of it. Whose directory it is may still put one there
-//     between this look and the writing.
-//  3. Owner, group and the group's rights stay where they count; others never get any.
+//  1. A rename replaces a regular file, and nothing else; nobody writes into an existing
+//     file, so that no device or pipe receives a key, and no hard link leads elsewhere.
+//  2. A symbolic link, at the end of the path or in the middle, is followed only if nobody
+//     else can have made it. The owner of a directory may still make one between this look
+//     and the writing.
+//  3. Owner, group and the group's rights stay if they matter; others never get any.
 
 // CheckOut refuses a file to which a container cannot be written: kind Usage. Callers ask
 // before they order or write anything.
