@@ -24,7 +24,7 @@ func (r *run) finalize(ctx context.Context, order acme.Order) (acme.Order, error
 	if err != nil {
 		return order, err
 	}
-	if r.i.disk.Banned(key) { // perhaps only now, wherever the key came from
+	if r.i.disk.Banned(key) { // perhaps since the order was made
 		return order, &deadOrder{store.ErrBanned("the key of this order"), false}
 	}
 	r.key = key

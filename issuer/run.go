@@ -44,7 +44,7 @@ type run struct {
 // deadOrder means that an order will never give a certificate.
 type deadOrder struct {
 	err   error
-	again bool // a new order may
+	again bool // a new order may succeed
 }
 
 func (e *deadOrder) Error() string { return e.err.Error() }

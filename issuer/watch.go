@@ -249,7 +249,7 @@ func (v *watcher) noted(n *state.Note) {
 // challenge.
 const mostTold = 20
 
-// enough counts the reports, and announces the last one.
+// enough counts the reports, and says once that it drops further ones.
 func (v *watcher) enough() bool {
 	if v.told++; v.told == mostTold+1 {
 		v.r.note(v.c.Email, fmt.Sprintf("more than %d mails for %s were not answered: the others are not told", mostTold, v.c.Email))

@@ -15,7 +15,7 @@ type Kind int
 // The kinds of errors, and KindNone for no error.
 const (
 	KindNone   Kind = iota
-	KindFailed      // it failed, and will fail again by itself
+	KindFailed      // it failed, and waiting does not help
 	KindNotDue      // there is nothing to do
 	KindLater       // not yet: the same call later goes on
 	KindUsage       // the request makes no sense

@@ -13,7 +13,7 @@ type MailServer struct {
 	Title string
 
 	programs, files []string // one of each must exist; "" always does
-	delivers        bool     // only: it is chosen if nothing receives mail for the machine
+	delivers        bool     // and does not receive: chosen if no server receives mail for the machine
 	recipe          []part
 	commands        []string // make the server read its new lines
 	note            string   // what the lines cannot show
