@@ -20,7 +20,7 @@ func (i *Issuer) LockEnrollment() (unlock func(), err error) {
 	return enroll.Lock(i.Dir.Path())
 }
 
-// Holdings returns what each address has, for a plan of package enroll. It changes nothing.
+// Holdings returns what each address has, for enroll.Plan. It changes nothing.
 func (i *Issuer) Holdings() (enroll.Holdings, error) {
 	have := enroll.Holdings{}
 	damaged := func(name string, err error) {
@@ -59,8 +59,8 @@ func (i *Issuer) held(c *store.Certificate) enroll.State {
 	return enroll.Certificate
 }
 
-// RevokeFor revokes the certificate in force that is of a kind and names an address alone;
-// nil if there is none.
+// RevokeFor revokes the certificate of a kind that is in force and names an address alone.
+// It returns nil if there is none.
 func (i *Issuer) RevokeFor(ctx context.Context, addr, kind string, v Revocation) (*Revoked, error) {
 	name, err := i.disk.PickName([]string{addr}, kind)
 	if err != nil {
@@ -75,11 +75,11 @@ func (i *Issuer) RevokeFor(ctx context.Context, addr, kind string, v Revocation)
 	return i.Revoke(ctx, v)
 }
 
-// leavers tells whose certificates are not renewed any more, and why.
+// leavers maps the addresses that have left, by their state.Key, to the reason.
 type leavers map[string]string
 
-// leavers reads it. What cannot be read is named and left out: who goes on renews a leaver
-// at worst, who does not lets all certificates expire.
+// leavers reads them. It names a file that it cannot read and goes on: at worst a leaver's
+// certificate is renewed, while stopping would let all certificates expire.
 func (i *Issuer) leavers() leavers {
 	left, err := enroll.Left(i.Dir.Path())
 	if err != nil {
@@ -88,8 +88,8 @@ func (i *Issuer) leavers() leavers {
 	return left
 }
 
-// why returns why a certificate is not renewed, "" if it is: one that names somebody who
-// has not left is.
+// why returns why a certificate is no longer renewed, "" if it is: as long as one of its
+// owners has not left.
 func (l leavers) why(emails []string) (why string) {
 	for _, email := range emails {
 		if why = l[state.Key(email)]; why == "" {
@@ -99,14 +99,9 @@ func (l leavers) why(emails []string) (why string) {
 	return why
 }
 
-// stay leaves out what is of leavers. The error is for whoever asked for nothing else.
+// stay removes what belongs to leavers. It fails if the caller asked for nothing else.
 func (l leavers) stay(emails []string, certs []store.Certificate, reqs []Request) ([]store.Certificate, []Request, error) {
-	why := ""
-	gone := func(of []string) bool {
-		w := l.why(of)
-		why = w + why
-		return w != ""
-	}
+	gone := func(of []string) bool { return l.why(of) != "" }
 	before := len(certs) + len(reqs)
 	certs = slices.DeleteFunc(certs, func(c store.Certificate) bool { return gone(c.Emails) })
 	reqs = slices.DeleteFunc(reqs, func(r Request) bool { return gone(r.Emails) })
@@ -116,7 +111,7 @@ func (l leavers) stay(emails []string, certs []store.Certificate, reqs []Request
 	return certs, reqs, nil
 }
 
-// WithoutStatus is an address that is to have a certificate and has none.
+// WithoutStatus is an address that should have a certificate and has none.
 type WithoutStatus struct {
 	Email    string        `json:"email"`
 	Kind     string        `json:"kind"`
@@ -127,7 +122,7 @@ type WithoutStatus struct {
 	Reason   string        `json:"reason"`
 }
 
-// EnrollStatus is what is remembered of an [[enroll]] table.
+// EnrollStatus is what enroll remembers of an [[enroll]] table.
 type EnrollStatus struct {
 	Domain    string        `json:"domain"`
 	Accepted  enroll.Moment `json:"accepted"`  // when its source was last accepted
