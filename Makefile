@@ -87,16 +87,17 @@ freebsd:
 	own=$$($(GO) list -deps -f '{{with .Module}}{{if .Main}}{{$$.ImportPath}}{{end}}{{end}}' $(MAIL_HALF)) && $(GO) vet $$own
 
 # Under the race detector run the tests whose own process does the work. It does not see
-# into programs that a test starts, and makes the thousands of orders of LONG take minutes.
+# into programs that a test starts, and makes the thousands of orders and processes of LONG
+# take minutes.
 # Nor does the cache of go test see them: those tests are run anew.
-LONG = ^TestHostileCA$$
+LONG = ^(TestHostileCA|TestScripts)$$
 
 unit:
 	@echo "== go test -race"
 	@$(GO) test -race $(TESTFLAGS) -skip '$(LONG)' $$($(GO) list ./... | grep -v '/internal/test/')
 	@echo "== go test"
 	@$(GO) test -count 1 $(TESTFLAGS) ./internal/test/...
-	@$(GO) test $(TESTFLAGS) -run '$(LONG)' ./issuer
+	@$(GO) test $(TESTFLAGS) -run '$(LONG)' ./issuer ./cmd/postseal
 
 # The recipes of contrib/, each with the real mail server on a machine of its own, and
 # then their pages, command by command.
