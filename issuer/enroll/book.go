@@ -28,7 +28,7 @@ type file struct {
 	Noted     []Entry             `json:"noted,omitempty"`
 }
 
-func dirOf(stateDir string) string { return filepath.Join(stateDir, "certs", ".enroll") }
+func dirOf(stateDir string) string { return filepath.Join(stateDir, "certs", store.EnrollDir) }
 
 func pathOf(dir, domain string) string {
 	if domain == Others {
@@ -223,10 +223,11 @@ func Left(stateDir string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.left(), b.Err()
+	return b.Left(), b.Err()
 }
 
-func (b *Book) left() map[string]string {
+// Left is the function Left for a Book that was read already.
+func (b *Book) Left() map[string]string {
 	left := map[string]string{}
 	for _, m := range b.Memories() {
 		for _, e := range m.Entries {

@@ -38,6 +38,9 @@ func Passphrase(dir string) string {
 // was encrypted to it.
 const PreviousDir = ".previous"
 
+// EnrollDir is what enrollment remembers, in certs/: see package enroll.
+const EnrollDir = ".enroll"
+
 // Generation is the content of certs/NAME.
 type Generation struct {
 	Key        crypto.Signer
@@ -327,7 +330,7 @@ func (d *Disk) Sweep() error {
 		}
 	}
 	d.sweepHistories()
-	for _, dir := range []string{"orders", "pending", "certs/" + historyDir, "certs/.enroll"} {
+	for _, dir := range []string{"orders", "pending", "certs/" + historyDir, "certs/" + runsDir, "certs/" + EnrollDir} {
 		d.sweepFiles(d.Path(dir))
 	}
 	return nil

@@ -203,7 +203,7 @@ func TestTryLock(t *testing.T) {
 // and foreign files stay.
 func TestSweepFiles(t *testing.T) {
 	d := newDisk(t)
-	for _, dir := range []string{"orders", "pending"} {
+	for _, dir := range []string{"orders", "pending", "certs/.runs"} {
 		if err := os.MkdirAll(d.Path(dir), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -213,14 +213,14 @@ func TestSweepFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer held()
-	for _, name := range []string{"orders/.alice@example.test.json123", "orders/.lock-alice@example.test", "pending/.alice@example.test.json99",
+	for _, name := range []string{"orders/.alice@example.test.json123", "orders/.lock-alice@example.test", "pending/.alice@example.test.json99", "certs/.runs/.renew.json1",
 		"orders/alice@example.test.json", "orders/.mine", "pending/alice@example.test.json"} {
 		if err := os.WriteFile(d.Path(name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	names := func() (all []string) {
-		for _, dir := range []string{"orders", "pending"} {
+		for _, dir := range []string{"orders", "pending", "certs/.runs"} {
 			entries, _ := os.ReadDir(d.Path(dir))
 			for _, e := range entries {
 				all = append(all, e.Name())
