@@ -78,14 +78,27 @@ func (i *Issuer) RevokeFor(ctx context.Context, addr, kind string, v Revocation)
 // leavers maps the addresses that have left, by their state.Key, to the reason.
 type leavers map[string]string
 
-// leavers reads them. It names a file that it cannot read and goes on: at worst a leaver's
+// leavers reads them. It names what it cannot read and goes on: at worst a leaver's
 // certificate is renewed, while stopping would let all certificates expire.
 func (i *Issuer) leavers() leavers {
-	left, err := enroll.Left(i.Dir.Path())
+	book, err := i.book()
 	if err != nil {
 		i.leftOut("enroll", err)
+		return nil
 	}
-	return left
+	return book.Left()
+}
+
+// book reads what enroll remembers, and names the files that it cannot read.
+func (i *Issuer) book() (*enroll.Book, error) {
+	book, err := enroll.Open(i.Dir.Path())
+	if err != nil {
+		return nil, err
+	}
+	if err := book.Err(); err != nil {
+		i.leftOut("enroll", err)
+	}
+	return book, nil
 }
 
 // why returns why a certificate is no longer renewed, "" if it is: as long as one of its
@@ -131,11 +144,7 @@ type EnrollStatus struct {
 	Left      int           `json:"left"`      // no longer renewed
 }
 
-func (i *Issuer) enrollStatus(s *Status) error {
-	book, err := enroll.Open(i.Dir.Path())
-	if err != nil {
-		return err
-	}
+func enrollStatus(s *Status, book *enroll.Book) {
 	for _, m := range book.Memories() {
 		t := EnrollStatus{Domain: m.Domain, Accepted: m.Accepted}
 		for _, e := range m.Entries {
@@ -151,10 +160,6 @@ func (i *Issuer) enrollStatus(s *Status) error {
 		}
 		s.Enroll = append(s.Enroll, t)
 	}
-	if err := book.Err(); err != nil {
-		i.leftOut("enroll", err)
-	}
-	return nil
 }
 
 // without says of which kinds an address has no certificate. A try is of one kind.

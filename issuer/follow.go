@@ -65,7 +65,6 @@ const (
 	// strangersFor is how long an order waits for the record of another host's order, from
 	// the time of that order: longer than a run works on an order, unless its timeout is
 	// longer. This host cannot see whether anybody there still does.
-	// anybody there still does cannot be seen from here.
 	strangersFor = 2 * DefaultTimeout
 )
 

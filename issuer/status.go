@@ -136,11 +136,17 @@ func (i *Issuer) Status() (*Status, error) {
 			return nil, i.storeError(err)
 		}
 	}
-	for _, read := range []func(*Status) error{i.certStatus, i.orderStatus, i.enrollStatus} {
-		if err := read(s); err != nil {
-			return nil, err
-		}
+	book, err := i.book()
+	if err != nil {
+		return nil, err
 	}
+	if err := i.certStatus(s, book.Left()); err != nil {
+		return nil, err
+	}
+	if err := i.orderStatus(s); err != nil {
+		return nil, err
+	}
+	enrollStatus(s, book)
 	i.historyStatus(s)
 	i.runStatus(s)
 	return s, nil
@@ -166,9 +172,8 @@ func (s *Status) OnlyFailed() {
 	s.Failed, s.Without = failed, without
 }
 
-func (i *Issuer) certStatus(s *Status) error {
+func (i *Issuer) certStatus(s *Status, left leavers) error {
 	certs, err := i.certificates(nil, nil)
-	left := i.leavers()
 	for _, c := range certs {
 		d := i.describe(c)
 		if d.Left = left.why(c.Emails); d.Left != "" && d.State == CertDue {

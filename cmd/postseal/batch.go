@@ -31,17 +31,24 @@ func (t *tally) add(r result, keep bool) {
 	}
 }
 
-// many obtains certificates and says a line about each, or draws a bar on a
-// terminal; failures with their reasons come at the end.
-func (s *session) many(ctx context.Context, reqs []issuer.Request, jobs int) error {
-	t := &tally{counts: map[string]int{}}
+// obtain obtains certificates and says a line about each, or draws a bar on a terminal. It
+// calls done with each outcome, one call at a time.
+func (s *session) obtain(ctx context.Context, reqs []issuer.Request, jobs int, done func(n int, err error)) *tally {
+	t := &tally{counts: map[string]int{}, all: []result{}}
 	s.voice.batch(len(reqs))
 	s.issuer.Batch(ctx, reqs, jobs, func(n int, res *issuer.Result, err error) {
+		done(n, err)
 		r := newResult(&reqs[n], res, err)
 		t.add(r, s.JSON)
 		s.voice.result(r)
 	})
 	s.voice.done()
+	return t
+}
+
+// many obtains certificates; failures with their reasons come at the end.
+func (s *session) many(ctx context.Context, reqs []issuer.Request, jobs int) error {
+	t := s.obtain(ctx, reqs, jobs, func(int, error) {})
 	if s.JSON {
 		if err := printJSON(results{t.all}); err != nil {
 			return err

@@ -131,6 +131,7 @@ func (p *passFlags) choose() (cert.Passphrase, error) {
 }
 
 func (c *certCmd) run(ctx context.Context, s *session) error {
+	c.Kind = unique(c.Kind)
 	emails, each, err := c.addresses()
 	if err != nil {
 		return err
@@ -181,7 +182,7 @@ func setsOf(emails []string, each bool) [][]string {
 // Those of one address follow each other, so the next kind comes when all have the first.
 func (c *certCmd) requests(s *session, req issuer.Request, sets [][]string) (all []issuer.Request, err error) {
 	of := []issuer.Request{req}
-	for n, name := range unique(c.Kind) {
+	for n, name := range c.Kind {
 		r, err := s.ofKind(req, name)
 		if err != nil {
 			return nil, err
@@ -260,9 +261,9 @@ func (c *certCmd) check(s *session, each bool) error {
 		return failure.Usage("leave one out", "--interactive and --non-interactive contradict each other")
 	case c.Interactive && c.FromFile == "-":
 		return failure.Usage("give the list in a file", "--interactive and --from-file - both read stdin")
-	case (each || len(unique(c.Kind)) > 1) && c.Out != "":
+	case (each || len(c.Kind) > 1) && c.Out != "":
 		return failure.Usage("the containers are in certs/ of the state directory", "--out is for one certificate")
-	case len(unique(c.Kind)) > 1 && c.KeyPath != "":
+	case len(c.Kind) > 1 && c.KeyPath != "":
 		return failure.Usage("leave --key-path out", "--key-path is for one certificate: each kind has a key of its own")
 	case each && c.KeyPath != "":
 		return failure.Usage("leave --key-path out", "--key-path is for one certificate: two people must not share a key")

@@ -163,14 +163,12 @@ func (e *enrollment) show() error {
 			return err
 		}
 	}
-	does := false
 	for _, r := range reports {
-		does = does || r.Does()
 		if !e.s.JSON {
 			_ = r.Write(os.Stdout)
 		}
 	}
-	if err := e.refused(); err != nil || does {
+	if err := e.refused(); err != nil || slices.ContainsFunc(reports, enroll.Report.Does) {
 		return err
 	}
 	return failure.NotDue("", errors.New(""))
@@ -255,10 +253,11 @@ func (e *enrollment) window() int { return 2 * e.Jobs }
 func (e *enrollment) order(ctx context.Context) (t *tally, orders int) {
 	var reqs []issuer.Request
 	var of []*part
-	t = &tally{counts: map[string]int{}, all: []result{}}
+	base, baseErr := e.base()
 	for _, p := range e.parts {
 		for _, step := range apart(p.steps, e.window()) {
-			req, err := e.request(step)
+			req, err := e.request(base, step)
+			err = cmp.Or(baseErr, err)
 			if err != nil {
 				p.err = cmp.Or(p.err, err)
 				break
@@ -266,26 +265,21 @@ func (e *enrollment) order(ctx context.Context) (t *tally, orders int) {
 			reqs, of = append(reqs, req), append(of, p)
 		}
 	}
-	e.s.voice.batch(len(reqs))
-	e.s.issuer.Batch(ctx, reqs, e.Jobs, func(n int, res *issuer.Result, err error) {
-		e.note(of[n], &reqs[n], err)
-		r := newResult(&reqs[n], res, err)
-		t.add(r, e.s.JSON)
-		e.s.voice.result(r)
-	})
-	e.s.voice.done()
+	t = e.s.obtain(ctx, reqs, e.Jobs, func(n int, err error) { e.note(of[n], &reqs[n], err) })
 	return t, len(reqs)
 }
 
-// request returns what to order for a step.
-func (e *enrollment) request(step enroll.Step) (issuer.Request, error) {
+// base returns what all orders have in common.
+func (e *enrollment) base() (issuer.Request, error) {
 	req, err := e.orderFlags.request(e.s, e.s.server())
-	if err != nil {
-		return req, err
-	}
 	e.s.provenance(&req)
-	req.Asked = nil
-	req.Emails, req.Unattended, req.Newcomer = []string{step.Address}, true, step.Action == enroll.ActionOrder
+	req.Asked, req.Unattended = nil, true
+	return req, err
+}
+
+// request returns what to order for a step.
+func (e *enrollment) request(req issuer.Request, step enroll.Step) (issuer.Request, error) {
+	req.Emails, req.Newcomer = []string{step.Address}, step.Action == enroll.ActionOrder
 	if step.Kind != "" {
 		return e.s.ofKind(req, step.Kind)
 	}
@@ -333,12 +327,13 @@ func (e *enrollment) note(p *part, req *issuer.Request, err error) {
 
 // end says what came of the run.
 func (e *enrollment) end(t *tally, orders int) error {
+	reports := e.reports()
 	if e.s.JSON {
-		if err := printJSON(enrollJSON{e.reports(), t.all, append([]revokeJSON{}, e.revoked...)}); err != nil {
+		if err := printJSON(enrollJSON{reports, t.all, append([]revokeJSON{}, e.revoked...)}); err != nil {
 			return err
 		}
 	} else {
-		e.summary()
+		e.summary(reports)
 		t.summary(orders)
 	}
 	err := cmp.Or(e.refused(), e.failed)
@@ -348,7 +343,7 @@ func (e *enrollment) end(t *tally, orders int) error {
 	if failure.KindOf(err) == failure.KindNotDue {
 		return nil
 	}
-	if err == nil && orders == 0 && !slices.ContainsFunc(e.reports(), enroll.Report.Does) {
+	if err == nil && orders == 0 && !slices.ContainsFunc(reports, enroll.Report.Does) {
 		return failure.NotDue("", errors.New(e.silence()))
 	}
 	return err
@@ -362,8 +357,8 @@ func (e *enrollment) silence() string {
 }
 
 // summary says a line about each table that had anything to do.
-func (e *enrollment) summary() {
-	for n, r := range e.reports() {
+func (e *enrollment) summary(reports []enroll.Report) {
+	for n, r := range reports {
 		if p := e.parts[n]; p.err == nil && (r.Does() || e.s.Verbose) {
 			fmt.Println(r.Line())
 		}

@@ -81,7 +81,7 @@ func (s *site) left() map[string]string {
 		}
 		return reasons
 	}
-	return (&Book{memories: map[string]Memory{"": s.remembered(Source{})}}).left()
+	return (&Book{memories: map[string]Memory{"": s.remembered(Source{})}}).Left()
 }
 
 var errKilled = errors.New("killed")

@@ -195,25 +195,28 @@ func (p *plan) want(addr, kind string, e *Entry, revoked bool) {
 	if w.try = e.tried(kind); w.try.Failures > 0 {
 		w.since = w.try.Next
 	}
-	if w.try.Next > p.now.Add(early) {
-		p.step(addr, kind, ActionWait, w.try.why())
-		return
+	if !p.putsOff(addr, kind, w.try) {
+		p.wanted = append(p.wanted, w)
 	}
-	p.wanted = append(p.wanted, w)
 }
 
 // resume goes on with an order, but not at each run with one that has waited for days.
 func (p *plan) resume(addr, kind string, t Try) {
-	if t.Next > p.now.Add(early) {
-		p.step(addr, kind, ActionWait, t.why())
-		return
+	if !p.putsOff(addr, kind, t) {
+		p.step(addr, kind, ActionResume, "its order is in flight")
 	}
-	p.step(addr, kind, ActionResume, "its order is in flight")
 }
 
-func (t Try) why() string {
-	return fmt.Sprintf("failed %s, tried again on %s: %s", times(t.Failures), t.Next, t.Error)
+// putsOff reports whether the next try is for a later run, and then says so.
+func (p *plan) putsOff(addr, kind string, t Try) bool {
+	later := t.Next > p.now.Add(early)
+	if later {
+		p.step(addr, kind, ActionWait, fmt.Sprintf("failed %s, tried again on %s: %s", times(t.Failures), t.Next, t.Error))
+	}
+	return later
 }
+
+func (t Try) failed() string { return fmt.Sprintf("failed %s: %s", times(t.Failures), t.Error) }
 
 func (p *plan) keep(e Entry) { p.next.Entries = append(p.next.Entries, e) }
 
@@ -281,8 +284,8 @@ func (p *plan) left(e *Entry, h Held, first bool) {
 		action, why = ActionCancel, since
 	case h.State == Certificate && p.table.Gone == GoneRevoke:
 		action, why = ActionRevoke, since
-		if n := e.try(h.Kind); n >= 0 {
-			why += fmt.Sprintf(", failed %s: %s", times(e.Tries[n].Failures), e.Tries[n].Error)
+		if t := e.tried(h.Kind); t.Failures > 0 {
+			why += ", " + t.failed()
 		}
 	case h.State == Revoked:
 		why = since + ", revoked"
@@ -367,7 +370,7 @@ func split(all []want, most, fifth int) []want {
 func (w want) why() string {
 	switch {
 	case w.try.Failures > 0:
-		return fmt.Sprintf("failed %s: %s", times(w.try.Failures), w.try.Error)
+		return w.try.failed()
 	case w.revoked:
 		return "its certificate is revoked"
 	}
