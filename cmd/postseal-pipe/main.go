@@ -32,6 +32,8 @@ func (f *flags) program() cli.Program {
 			"and left alone. Exit status: 0 done, 75 try again later, 64 usage, 78 configuration.",
 		Example: "postseal-pipe --print < challenge.eml",
 		Flags:   f,
+
+		LateSignals: true, // ordinary mail uses no context
 	}
 }
 

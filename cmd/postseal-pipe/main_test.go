@@ -8,10 +8,12 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,11 +47,17 @@ type result struct {
 
 func (r result) lines() int { return strings.Count(r.stderr, "\n") }
 
+func command(t *testing.T, args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = []string{"POSTSEAL_PIPE_TEST=1", "PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
+	return cmd
+}
+
 func run(t *testing.T, stdin string, env []string, args ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append([]string{"POSTSEAL_PIPE_TEST=1", "PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, env...)
+	cmd := command(t, args...)
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		t.Fatal(err)
@@ -235,6 +243,32 @@ func TestTroubleOutside(t *testing.T) {
 		t.Errorf("answer %+v, %v; want failed, in the server's words", a, err)
 	}
 	s.smtp.Refuse(nil)
+	s.want(s.run(s.challenge()), 0, 1, "challenge answered")
+	s.wantReplies(1)
+}
+
+// A mail server that has waited for too long ends the program, which keeps the message in the
+// queue and does not leave the challenge claimed.
+func TestTerminated(t *testing.T) {
+	s := newSite(t)
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	cmd := command(t, "--state", s.dir.Path(), "--smtp", "smtp://"+silent.Addr().String(), "--resolver", s.dns.DNSAddr)
+	cmd.Stdin = strings.NewReader(s.challenge())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := silent.Accept(); err != nil { // it has begun to send the reply
+		t.Fatal(err)
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	_ = cmd.Wait()
+	if status := cmd.ProcessState.ExitCode(); status != 75 {
+		t.Errorf("%v, want exit status 75", cmd.ProcessState)
+	}
 	s.want(s.run(s.challenge()), 0, 1, "challenge answered")
 	s.wantReplies(1)
 }

@@ -181,7 +181,9 @@ var programs = sync.OnceValues(func() (dir string, err error) {
 		{"go", "build", "-buildvcs=false", "-trimpath", "-o", dir + "/", "postseal/cmd/postseal-milter", "postseal/cmd/postseal-pipe"},
 		{"go", "build", "-trimpath", "-o", filepath.Join(dir, "reader"), reader},
 	} {
-		if out, err := exec.Command(cmd[0], cmd[1:]...).CombinedOutput(); err != nil {
+		build := exec.Command(cmd[0], cmd[1:]...)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0") // as in make build
+		if out, err := build.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("%v: %w\n%s", cmd, err, out)
 		}
 	}
