@@ -3,37 +3,40 @@
 //
 //	image BUILT TEXTS OUT
 //
-// BUILT/ARCH has the programs and their SBOMs, TEXTS the licences; OUT gets an archive for
-// each image. VERSION and SOURCE_DATE_EPOCH are in the environment. The same input gives
+// BUILT/ARCH has the programs and their SBOMs, TEXTS the licences; OUT gets an image layout
+// for each half. VERSION and SOURCE_DATE_EPOCH are in the environment. The same input gives
 // the same bytes.
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// image is what differs between the halves. Each has the programs of its half and no
+const typeSBOM = "application/vnd.cyclonedx+json"
+
+// half is what differs between the images. Each has the programs of its half and no
 // other: what reads foreign mail and what has keys are not in one image.
-type image struct {
+type half struct {
 	name, title string
 	programs    []string // the first is what the image runs
 	user        int
-	probe       []string // the health check
+	health      *v1.HealthConfig // Docker's: other runtimes, and Kubernetes, are told elsewhere
 }
 
-// The numbers of users are those of the RFC: nobody else has them.
-const (
-	mailUser   = 8823 // the user postseal, and the group that both halves share
-	issuerUser = 8824
-)
-
-var images = []image{
+var halves = []half{
 	{
 		name: "postseal", title: "S/MIME certificates over ACME (RFC 8823): the half that orders them",
 		programs: []string{"/usr/bin/postseal", "/usr/libexec/postseal/postseal-check"}, user: issuerUser,
@@ -41,93 +44,90 @@ var images = []image{
 	{
 		name: "postseal-milter", title: "S/MIME certificates over ACME (RFC 8823): the half that answers challenges",
 		programs: []string{"/usr/bin/postseal-milter", "/usr/bin/postseal-pipe"}, user: mailUser,
-		probe: []string{"/usr/bin/postseal-milter", "--probe"},
+		health: &v1.HealthConfig{
+			Test: []string{"CMD", "/usr/bin/postseal-milter", "--probe"}, Interval: 30 * time.Second, Timeout: 10 * time.Second, Retries: 3,
+		},
 	},
 }
 
-// passwd gives no home: programs of a user who owns none use /var/lib/postseal.
-const (
-	passwd = "root:x:0:0::/:/\n" +
-		"postseal:x:8823:8823:ACME mail challenges:/:/\n" +
-		"postseal-issuer:x:8824:8823:S/MIME certificates:/:/\n"
-	group = "root:x:0:\npostseal:x:8823:\n"
-)
-
-func main() {
-	if err := run(os.Args[1:]); err != nil {
+// check and must end the program at an error: .ci/release removes what it leaves.
+func check(err error) {
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "error: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(args []string) error {
-	if len(args) != 3 {
-		return fmt.Errorf("usage: image BUILT TEXTS OUT")
+func must[T any](v T, err error) T {
+	check(err)
+	return v
+}
+
+func main() {
+	if len(os.Args) != 4 {
+		check(fmt.Errorf("usage: image BUILT TEXTS OUT"))
 	}
-	epoch, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64)
-	if err != nil {
-		return err
-	}
-	archs, err := os.ReadDir(args[0])
-	if err != nil {
-		return err
-	}
-	for _, one := range images {
-		l := newLayout(os.Getenv("VERSION"), time.Unix(epoch, 0).UTC())
-		for _, arch := range archs {
-			if err := one.add(l, arch.Name(), filepath.Join(args[0], arch.Name()), args[1]); err != nil {
-				return err
-			}
+	built, texts, out := os.Args[1], os.Args[2], os.Args[3]
+	version := os.Getenv("VERSION")
+	created := v1.Time{Time: time.Unix(must(strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64)), 0).UTC()}
+	for _, h := range halves {
+		about := map[string]string{
+			"org.opencontainers.image.title":       h.name,
+			"org.opencontainers.image.description": h.title,
+			"org.opencontainers.image.version":     version,
+			"org.opencontainers.image.created":     created.Format(time.RFC3339),
+			"org.opencontainers.image.licenses":    "MIT",
 		}
-		path := filepath.Join(args[2], one.name+"_"+l.version+"_image.tar")
-		digest, err := l.write(path, one)
-		if err != nil {
-			return err
+		index := mutate.Annotations(empty.Index, about).(v1.ImageIndex)
+		for _, arch := range must(os.ReadDir(built)) {
+			index = h.add(index, arch.Name(), filepath.Join(built, arch.Name()), texts, about, created)
 		}
-		fmt.Printf("created image: %s\n%s %s\n", path, one.name, digest)
+		tag := strings.NewReplacer("+", "-", "~", "-").Replace(version) // of + and ~ a registry knows nothing
+		must(layout.Write(filepath.Join(out, h.name), mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
+			Add: index, Descriptor: v1.Descriptor{Annotations: map[string]string{"org.opencontainers.image.ref.name": h.name + ":" + tag}},
+		})))
+		fmt.Println(h.name, must(index.Digest()))
 	}
-	return nil
 }
 
-// add makes the image for one processor.
-func (i image) add(l *layout, arch, built, texts string) error {
-	t := new(tree)
-	t.dir("/etc/postseal", 0o755, 0, 0)
-	t.text("/etc/passwd", passwd)
-	t.text("/etc/group", group)
-	t.text("/etc/ssl/certs/ca-certificates.crt", roots())
-	t.dir("/run/postseal", 0o750, mailUser, mailUser) // for a unix socket of the milter
-	t.dir("/tmp", 0o1777, 0, 0)
-	t.state()
-	for _, path := range i.programs {
-		t.copy(path, filepath.Join(built, filepath.Base(path)), 0o755)
-	}
-	for _, name := range []string{"LICENSE", "LICENSES-of-modules"} {
-		t.copy("/usr/share/doc/postseal/"+name, filepath.Join(texts, name), 0o644)
-	}
-	sbom, err := os.ReadFile(filepath.Join(built, i.name+".cdx.json"))
-	if err != nil {
-		return err
-	}
-	t.text("/usr/share/doc/postseal/sbom.cdx.json", string(sbom))
-	layer, err := archive(t.files, l.time)
-	if err = cmp.Or(t.err, err); err != nil {
-		return err
-	}
-	l.image(i, arch, layer, sbom)
-	return nil
+// add adds the image for one processor, and its SBOM as an artifact that refers to it.
+// Both are in the index of the image, so whoever copies all of that copies the SBOM too;
+// registries list it as a referrer. Its platform keeps it from being run.
+func (h half) add(index v1.ImageIndex, arch, built, texts string, about map[string]string, created v1.Time) v1.ImageIndex {
+	sbom := must(os.ReadFile(filepath.Join(built, h.name+".cdx.json")))
+	image := must(mutate.ConfigFile(empty.Image, &v1.ConfigFile{
+		OS: "linux", Architecture: arch, Created: created, RootFS: v1.RootFS{Type: "layers"},
+		Config: v1.Config{
+			User: fmt.Sprintf("%d:%d", h.user, mailUser), Env: []string{"PATH=/usr/bin"},
+			Entrypoint: h.programs[:1], WorkingDir: "/", Labels: about, Healthcheck: h.health,
+		},
+	}))
+	image = mutate.ConfigMediaType(mutate.MediaType(image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	image = must(mutate.Append(image, mutate.Addendum{
+		Layer: layer(h.files(built, texts, sbom), created.Time), History: v1.History{Created: created, CreatedBy: "make image"},
+	}))
+	image = runnable{mutate.Annotations(image, about).(v1.Image)}
+	attached := must(mutate.AppendLayers(artifact{empty.Image}, static.NewLayer(sbom, typeSBOM)))
+	attached = mutate.Subject(attached, *must(partial.Descriptor(image))).(v1.Image)
+	return mutate.AppendManifests(index,
+		mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}},
+		mutate.IndexAddendum{Add: attached, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "unknown", Architecture: "unknown"}}})
 }
 
-// state makes the directories as "postseal" does. A new volume that is mounted there
-// begins with them, whichever of the halves comes first.
-func (t *tree) state() {
-	t.dir("/var/lib/postseal", 0o750, issuerUser, mailUser)
-	for _, private := range []string{"accounts", "certs", "orders"} {
-		t.dir("/var/lib/postseal/"+private, 0o700, issuerUser, mailUser)
-	}
-	t.dir("/var/lib/postseal/pending", 0o2750, issuerUser, mailUser)
-	t.dir("/var/lib/postseal/answers", 0o3770, issuerUser, mailUser)
-}
+// runnable keeps mutate from naming an image as an artifact in the index.
+type runnable struct{ v1.Image }
 
-// tag returns what a registry calls a version: of + and ~ it knows nothing.
-func tag(version string) string { return strings.NewReplacer("+", "-", "~", "-").Replace(version) }
+func (runnable) ArtifactType() (string, error) { return "", nil }
+
+// artifact is the empty artifact, with OCI's empty config: empty has only an image and an
+// index.
+type artifact struct{ v1.Image }
+
+func (artifact) RawConfigFile() ([]byte, error) { return []byte("{}"), nil }
+
+func (artifact) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
+
+func (artifact) Manifest() (*v1.Manifest, error) {
+	config := must(partial.Descriptor(static.NewLayer([]byte("{}"), types.OCIEmptyJSON)))
+	return &v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: typeSBOM, Config: *config}, nil
+}
