@@ -15,7 +15,7 @@ import (
 // authorize brings all authorizations of an order to "valid" and returns the resulting order.
 func (r *run) authorize(ctx context.Context, order acme.Order) (acme.Order, error) {
 	if n := len(order.Authorizations); n == 0 || n > len(r.req.Emails) {
-		return order, ca.Fault("the CA wants %d authorizations for %d %s", n, len(r.req.Emails), plural(len(r.req.Emails), "address"))
+		return order, ca.Fault("the CA wants %d authorizations for %s", n, count(len(r.req.Emails), "address", "addresses"))
 	}
 	var err error
 	if r.ca.Compat(r.req.Compat, "serial") {

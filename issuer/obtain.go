@@ -259,8 +259,8 @@ type NotDueError struct {
 }
 
 func (e *NotDueError) Error() string {
-	return fmt.Sprintf("nothing is due: %s is valid until %s (%d %s), in %s",
-		list(e.Emails), dayOf(e.NotAfter), e.Days, plural(e.Days, "day"), e.Dir)
+	return fmt.Sprintf("nothing is due: %s is valid until %s (%s), in %s",
+		list(e.Emails), dayOf(e.NotAfter), count(e.Days, "day", "days"), e.Dir)
 }
 
 // nothingDue returns an error with exit status 2 if the former certificate is good, from this

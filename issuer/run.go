@@ -166,11 +166,11 @@ func orUnknown(from string) string {
 	return from
 }
 
-func plural(n int, noun string) string {
+func count(n int, one, more string) string {
 	if n == 1 {
-		return noun
+		return "1 " + one
 	}
-	return noun + "s"
+	return fmt.Sprintf("%d %s", n, more)
 }
 
 func list(items []string) string { return strings.Join(items, ", ") }
