@@ -13,18 +13,18 @@ import (
 	"postseal/issuer/store"
 )
 
-// Cancelled is an abandoned order.
+// Cancelled is an abandoned order. The field names of its JSON are stable.
 type Cancelled struct {
-	Name        string
-	Emails      []string
-	Kind        string
-	Server      string
-	DryRun      bool
-	Deactivated int   // authorizations at the CA
-	Untold      error // why the CA was not told; nil if it was
+	Name        string   `json:"name"`
+	Emails      []string `json:"emails"`
+	Kind        string   `json:"kind"`
+	Server      string   `json:"server"`
+	DryRun      bool     `json:"dry_run"`
+	Deactivated int      `json:"deactivated"`     // authorizations at the CA
+	Untold      string   `json:"error,omitempty"` // why the CA was not told
 	// Finalizing means that the CSR was sent, so that the CA may issue a certificate. Its
 	// key is gone.
-	Finalizing bool
+	Finalizing bool `json:"-"`
 }
 
 // cancelTimeout bounds the time for a cancelled order at its CA: the order is gone here
@@ -93,7 +93,9 @@ func (i *Issuer) cancelOne(ctx context.Context, named store.Named, bundle string
 		return nil, store.Error(path, os.ErrPermission)
 	}
 	if o.URL != "" && !o.Stored {
-		done.Deactivated, done.Untold = i.deactivate(ctx, o, bundle)
+		if done.Deactivated, err = i.deactivate(ctx, o, bundle); err != nil {
+			done.Untold = err.Error()
+		}
 	}
 	return done, nil
 }

@@ -23,15 +23,16 @@ type Export struct {
 	Passphrase cert.Passphrase // without a kind: each certificate's own; PEM has none
 }
 
-// Exported is a certificate whose key was exported. Several can share a file.
+// Exported is a certificate whose key was exported. Several can share a file. The field names
+// of its JSON are stable.
 type Exported struct {
-	File           string
-	Name           string // below certs/
-	Kind           string
-	Serial         string
-	NotAfter       time.Time
-	Former         bool
-	PassphraseFile string // "" if no file holds the passphrase, or there is none
+	File           string    `json:"file"`
+	Name           string    `json:"name"` // below certs/
+	Kind           string    `json:"kind,omitempty"`
+	Serial         string    `json:"serial"`
+	NotAfter       time.Time `json:"not_after"`
+	Former         bool      `json:"former"`
+	PassphraseFile string    `json:"passphrase_file,omitempty"` // "" if no file holds the passphrase, or there is none
 }
 
 // exportable is a certificate that may be exported.

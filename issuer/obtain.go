@@ -24,20 +24,22 @@ import (
 	"postseal/state"
 )
 
-// Result is an issued certificate.
+// Result is an issued certificate. The field names of its JSON are stable.
 type Result struct {
-	Name        string
-	Emails      []string
-	Kind        string
-	Server      string
-	DryRun      bool
-	Serial      string
-	Fingerprint string // SHA-256
-	NotBefore   time.Time
-	NotAfter    time.Time
+	Name        string    `json:"name,omitempty"`
+	Emails      []string  `json:"emails"`
+	Kind        string    `json:"kind,omitempty"`
+	Server      string    `json:"server,omitempty"`
+	DryRun      bool      `json:"dry_run,omitempty"`
+	Serial      string    `json:"serial,omitempty"`
+	Fingerprint string    `json:"sha256,omitempty"`
+	NotBefore   time.Time `json:"not_before,omitzero"`
+	NotAfter    time.Time `json:"not_after,omitzero"`
 	// Paths; "" after a dry run.
-	Dir, Cert, Chain, Fullchain, Key, P12 string
-	PassphraseFile                        string // "" unless it was generated
+	Dir                         string `json:"dir,omitempty"`
+	P12                         string `json:"p12,omitempty"`
+	PassphraseFile              string `json:"passphrase_file,omitempty"` // "" unless it was generated
+	Cert, Chain, Fullchain, Key string `json:"-"`
 }
 
 // Obtain obtains one certificate: it resumes the order on disk, or makes one. It follows the

@@ -46,15 +46,15 @@ type Revocation struct {
 	known []store.Certificate // its entries in certs/ after a look-up; otherwise nil
 }
 
-// Revoked is a revoked certificate.
+// Revoked is a revoked certificate. The field names of its JSON are stable.
 type Revoked struct {
-	Emails      []string
-	Kind        string // "" for none, or if it is not in certs/
-	Serial      string
-	Server      string
-	Already     bool
-	SignedByKey bool // the certificate's own key
-	Stored      bool // it is in certs/, and can be renewed
+	Emails      []string `json:"emails"`
+	Kind        string   `json:"kind"` // "" for none, or if it is not in certs/
+	Serial      string   `json:"serial"`
+	Server      string   `json:"server"`
+	Already     bool     `json:"already"` // it was revoked before
+	SignedByKey bool     `json:"-"`       // the certificate's own key
+	Stored      bool     `json:"-"`       // it is in certs/, and can be renewed
 }
 
 // Revoke revokes a certificate (RFC 8555, Section 7.6). It succeeds if the certificate was

@@ -91,9 +91,9 @@ func (v *voice) result(r result) {
 func (r result) line() string {
 	switch r.Status {
 	case outcomeIssued:
-		return fmt.Sprintf("%s: issued, valid until %s", whose(r.Emails, r.Kind), day(*r.NotAfter))
+		return fmt.Sprintf("%s: issued, valid until %s", whose(r.Emails, r.Kind), day(r.NotAfter))
 	case outcomeNotDue:
-		return fmt.Sprintf("%s: nothing due, valid until %s", whose(r.Emails, r.Kind), day(*r.NotAfter))
+		return fmt.Sprintf("%s: nothing due, valid until %s", whose(r.Emails, r.Kind), day(r.NotAfter))
 	}
 	return fmt.Sprintf("%s: %s: %s", whose(r.Emails, r.Kind), r.Status, r.Error)
 }

@@ -31,9 +31,9 @@ type enrollCmd struct {
 
 // enrollJSON is the JSON document of enroll. The names are stable.
 type enrollJSON struct {
-	Tables  []enroll.Report `json:"tables"`
-	Results []result        `json:"results"` // of the orders
-	Revoked []revokeJSON    `json:"revoked"`
+	Tables  []enroll.Report   `json:"tables"`
+	Results []result          `json:"results"` // of the orders
+	Revoked []*issuer.Revoked `json:"revoked"`
 }
 
 // enrollment is a run of enroll.
@@ -44,7 +44,7 @@ type enrollment struct {
 	book  *enroll.Book
 	parts []*part
 
-	revoked []revokeJSON
+	revoked []*issuer.Revoked
 	failed  error // the first failure of a revocation
 }
 
@@ -159,7 +159,7 @@ func (e *enrollment) reports() (all []enroll.Report) {
 func (e *enrollment) show() error {
 	reports := e.reports()
 	if e.s.JSON {
-		if err := printJSON(enrollJSON{reports, []result{}, []revokeJSON{}}); err != nil {
+		if err := printJSON(enrollJSON{reports, []result{}, []*issuer.Revoked{}}); err != nil {
 			return err
 		}
 	}
@@ -242,7 +242,7 @@ func (e *enrollment) leave(ctx context.Context, p *part, step enroll.Step) {
 func (e *enrollment) tell(done *issuer.Revoked, reason string) {
 	c := revokeCmd{Reason: reason}
 	c.tell(e.s, done)
-	e.revoked = append(e.revoked, c.document(done))
+	e.revoked = append(e.revoked, done)
 }
 
 // window is how many orders are taken together, so that those of one address, which follow
@@ -329,7 +329,7 @@ func (e *enrollment) note(p *part, req *issuer.Request, err error) {
 func (e *enrollment) end(t *tally, orders int) error {
 	reports := e.reports()
 	if e.s.JSON {
-		if err := printJSON(enrollJSON{reports, t.all, append([]revokeJSON{}, e.revoked...)}); err != nil {
+		if err := printJSON(enrollJSON{reports, t.all, append([]*issuer.Revoked{}, e.revoked...)}); err != nil {
 			return err
 		}
 	} else {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"time"
 
 	"postseal/internal/failure"
 	"postseal/internal/printable"
@@ -21,22 +20,11 @@ type exportCmd struct {
 	passFlags
 }
 
-// exported is one certificate in the JSON of export. The names are stable.
-type exported struct {
-	File           string    `json:"file"`
-	Name           string    `json:"name"`
-	Kind           string    `json:"kind,omitempty"`
-	Serial         string    `json:"serial"`
-	NotAfter       time.Time `json:"not_after"`
-	Former         bool      `json:"former"`
-	PassphraseFile string    `json:"passphrase_file,omitempty"`
-}
-
 // exportJSON is the JSON of export: one line, so that the lines of many owners are a list.
 type exportJSON struct {
-	Email    string     `json:"email"`
-	Format   string     `json:"format"`
-	Exported []exported `json:"exported"`
+	Email    string            `json:"email"`
+	Format   string            `json:"format"`
+	Exported []issuer.Exported `json:"exported"`
 }
 
 func (c *exportCmd) run(s *session) error {
@@ -54,17 +42,13 @@ func (c *exportCmd) run(s *session) error {
 	if err != nil {
 		return err
 	}
-	doc := exportJSON{Email: c.Email, Format: c.Format}
-	for _, e := range all {
-		doc.Exported = append(doc.Exported, exported(e))
-		if !s.JSON {
+	if !s.JSON {
+		for _, e := range all {
 			fmt.Println(exportLine(e))
 		}
-	}
-	if !s.JSON {
 		return nil
 	}
-	text, err := json.Marshal(doc)
+	text, err := json.Marshal(exportJSON{c.Email, c.Format, all})
 	if err == nil {
 		_, err = os.Stdout.Write(append(printable.JSON(text), '\n'))
 	}

@@ -24,7 +24,7 @@ var documents = map[string]any{
 	}{},
 	"export":                               exportJSON{},
 	"cancel":                               cancelJSON{},
-	"revoke":                               revokeJSON{},
+	"revoke":                               issuer.Revoked{},
 	"status":                               issuer.Status{},
 	"account show":                         ca.AccountInfo{},
 	"account update, rollover, deactivate": accountJSON{},
@@ -80,17 +80,20 @@ type jsonField struct {
 // jsonFields returns the leaves of a type as paths.
 func jsonFields(t reflect.Type, prefix string) (fields []jsonField) {
 	for n := range t.NumField() {
-		if !t.Field(n).IsExported() {
+		name, options, _ := strings.Cut(t.Field(n).Tag.Get("json"), ",")
+		if !t.Field(n).IsExported() || name == "-" {
 			continue
 		}
-		name, options, _ := strings.Cut(t.Field(n).Tag.Get("json"), ",")
 		f, of := jsonField{prefix + name, options != ""}, t.Field(n).Type
-		for of.Kind() == reflect.Pointer {
+		list := of.Kind() == reflect.Slice
+		for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice {
 			of = of.Elem()
 		}
 		switch {
-		case of.Kind() == reflect.Slice && of.Elem().Kind() == reflect.Struct:
-			fields = append(fields, jsonFields(of.Elem(), f.path+"[].")...)
+		case t.Field(n).Anonymous:
+			fields = append(fields, jsonFields(of, prefix)...)
+		case list && of.Kind() == reflect.Struct:
+			fields = append(fields, jsonFields(of, f.path+"[].")...)
 		case of.Kind() == reflect.Struct && of != reflect.TypeFor[time.Time]():
 			fields = append(fields, jsonFields(of, f.path+".")...)
 		default:

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"postseal/internal/cli"
 	"postseal/internal/failure"
@@ -25,40 +24,26 @@ const (
 
 // result is one certificate in the JSON of cert and renew. The names are stable.
 type result struct {
-	Status         string     `json:"status"`
-	Name           string     `json:"name,omitempty"`
-	Emails         []string   `json:"emails"`
-	Kind           string     `json:"kind,omitempty"`
-	Server         string     `json:"server,omitempty"`
-	DryRun         bool       `json:"dry_run,omitempty"`
-	Serial         string     `json:"serial,omitempty"`
-	SHA256         string     `json:"sha256,omitempty"`
-	NotBefore      *time.Time `json:"not_before,omitempty"`
-	NotAfter       *time.Time `json:"not_after,omitempty"`
-	Dir            string     `json:"dir,omitempty"`
-	P12            string     `json:"p12,omitempty"`
-	PassphraseFile string     `json:"passphrase_file,omitempty"`
-	Error          string     `json:"error,omitempty"`
-	Hint           string     `json:"hint,omitempty"`
+	Status string `json:"status"`
+	issuer.Result
+	Error string `json:"error,omitempty"`
+	Hint  string `json:"hint,omitempty"`
 }
 
 // newResult describes what Obtain returned.
 func newResult(req *issuer.Request, res *issuer.Result, err error) result {
-	r := result{Status: outcomeIssued, Emails: req.Emails, Kind: req.Kind}
+	r := result{Status: outcomeIssued, Result: issuer.Result{Emails: req.Emails, Kind: req.Kind}}
 	if res != nil {
-		r.Name, r.Emails, r.Server, r.DryRun = res.Name, res.Emails, res.Server, res.DryRun
-		r.Serial, r.SHA256 = res.Serial, res.Fingerprint
-		r.NotBefore, r.NotAfter = &res.NotBefore, &res.NotAfter
-		r.Dir, r.P12, r.PassphraseFile = res.Dir, res.P12, res.PassphraseFile
+		r.Result = *res
 	}
 	if err == nil {
 		return r
 	}
 	r.Error, r.Hint = cli.OneLine(err.Error()), typed(failure.HintOf(err))
-	var notDue *issuer.NotDueError
+	notDue, isNotDue := errors.AsType[*issuer.NotDueError](err)
 	switch {
-	case errors.As(err, &notDue):
-		r.Status, r.Name, r.Dir, r.NotAfter = outcomeNotDue, notDue.Name, notDue.Dir, &notDue.NotAfter
+	case isNotDue:
+		r.Status, r.Name, r.Dir, r.NotAfter = outcomeNotDue, notDue.Name, notDue.Dir, notDue.NotAfter
 	case failure.KindOf(err) == failure.KindLater:
 		r.Status = outcomeWaiting
 	default:

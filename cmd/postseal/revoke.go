@@ -24,18 +24,9 @@ type revokeCmd struct {
 	RevokeHook string `placeholder:"CMD" help:"Run this after success."`
 }
 
-// revokeJSON is the JSON document of revoke --cert-path. The names are stable.
-type revokeJSON struct {
-	Emails  []string `json:"emails"`
-	Kind    string   `json:"kind"`
-	Serial  string   `json:"serial"`
-	Server  string   `json:"server"`
-	Already bool     `json:"already"` // it was revoked before
-}
-
-// revokedJSON is that of revoke -e.
+// revokedJSON is the JSON document of revoke -e.
 type revokedJSON struct {
-	Results []revokeJSON `json:"results"`
+	Results []*issuer.Revoked `json:"results"`
 }
 
 // run revokes what the command line names. A revocation is not taken back, so an address
@@ -72,7 +63,7 @@ func (c *revokeCmd) run(ctx context.Context, s *session, parsed *cli.Parsed) err
 	}
 	c.tell(s, done)
 	if s.JSON {
-		return errors.Join(err, printJSON(c.document(done)))
+		return errors.Join(err, printJSON(done))
 	}
 	return err
 }
@@ -84,7 +75,7 @@ func (c *revokeCmd) all(ctx context.Context, s *session, v issuer.Revocation) er
 		return err
 	}
 	var failed error
-	results := []revokeJSON{}
+	results := []*issuer.Revoked{}
 	for _, path := range paths {
 		v.CertPath = path
 		done, err := s.issuer.Revoke(ctx, v)
@@ -96,17 +87,13 @@ func (c *revokeCmd) all(ctx context.Context, s *session, v issuer.Revocation) er
 		if done == nil {
 			continue
 		}
-		results = append(results, c.document(done))
+		results = append(results, done)
 		c.tell(s, done)
 	}
 	if s.JSON {
 		return errors.Join(failed, printJSON(revokedJSON{results}))
 	}
 	return failed
-}
-
-func (c *revokeCmd) document(done *issuer.Revoked) revokeJSON {
-	return revokeJSON{done.Emails, done.Kind, done.Serial, done.Server, done.Already}
 }
 
 func (c *revokeCmd) tell(s *session, done *issuer.Revoked) {
