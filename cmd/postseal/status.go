@@ -30,7 +30,7 @@ func (c *statusCmd) run(s *session, file *cli.File) error {
 	if c.Prometheus && (s.JSON || c.Failed) {
 		return failure.Usage("leave the others out", "--prometheus goes with neither --json nor --failed")
 	}
-	if !s.given("email") { // the file's is whom to order for
+	if !s.given("email") { // the file names those to order for
 		c.Email = nil
 	}
 	emails, err := cert.ParseAddresses(c.Email)
@@ -46,7 +46,7 @@ func (c *statusCmd) run(s *session, file *cli.File) error {
 		status.OnlyFailed()
 	}
 	if len(emails) == 0 {
-		status.History = []issuer.HistoryStatus{} // of thousands of addresses nobody reads it
+		status.History = []issuer.HistoryStatus{} // nobody reads that of thousands of addresses
 	}
 	if s.JSON {
 		return printJSON(status)
@@ -67,61 +67,48 @@ func writeStatus(out io.Writer, s *issuer.Status) {
 	if len(s.Certificates)+len(s.Orders)+len(s.Pending)+len(s.Answers)+len(s.Failed)+len(s.Without)+len(s.History) == 0 {
 		fmt.Fprintln(out, "There are no certificates and no orders.")
 	}
-	section(out, "CERTIFICATE\tADDRESSES\tEXPIRES\tDAYS\tRENEWAL\tSTATE\tCA", len(s.Certificates), func(w io.Writer, n int) {
-		c := s.Certificates[n]
-		cells(w, c.Name, strings.Join(c.Emails, " "), day(c.NotAfter), strconv.Itoa(c.DaysLeft), renewalOf(c), c.State, host(c.Server))
+	section(out, "CERTIFICATE\tADDRESSES\tEXPIRES\tDAYS\tRENEWAL\tSTATE\tCA", s.Certificates, func(c issuer.CertStatus) []string {
+		return []string{c.Name, strings.Join(c.Emails, " "), day(c.NotAfter), strconv.Itoa(c.DaysLeft), renewalOf(c), c.State, host(c.Server)}
 	})
-	section(out, "ORDER\tSINCE\tCA\tWAITS FOR", len(s.Orders), func(w io.Writer, n int) {
-		o := s.Orders[n]
-		waits := o.WaitingFor
+	section(out, "ORDER\tSINCE\tCA\tWAITS FOR", s.Orders, func(o issuer.OrderStatus) []string {
 		if !o.Running {
-			waits += " (no process is running: the same command resumes it)"
+			o.WaitingFor += " (no process is running: the same command resumes it)"
 		}
-		name := o.Name
 		if o.DryRun {
-			name += " (dry run)"
+			o.Name += " (dry run)"
 		}
-		cells(w, name, moment(o.Created), host(o.Server), waits)
+		return []string{o.Name, moment(o.Created), host(o.Server), o.WaitingFor}
 	})
-	section(out, "CHALLENGE FOR\tFROM\tSTATE\tUNTIL\tCA", len(s.Pending), func(w io.Writer, n int) {
-		p := s.Pending[n]
-		cells(w, p.Email, p.From, p.State, moment(p.Expires), host(p.Server))
+	section(out, "CHALLENGE FOR\tFROM\tSTATE\tUNTIL\tCA", s.Pending, func(p issuer.PendingStatus) []string {
+		return []string{p.Email, p.From, p.State, moment(p.Expires), host(p.Server)}
 	})
-	section(out, "NOT ANSWERED FOR\tTIME\tTIMES\tVERDICT\tREASON", len(s.Notes), func(w io.Writer, k int) {
-		n := s.Notes[k]
-		cells(w, n.Email, moment(n.Time), strconv.Itoa(n.Count), n.Verdict, n.Reason)
+	section(out, "NOT ANSWERED FOR\tTIME\tTIMES\tVERDICT\tREASON", s.Notes, func(n issuer.NoteStatus) []string {
+		return []string{n.Email, moment(n.Time), strconv.Itoa(n.Count), n.Verdict, n.Reason}
 	})
-	section(out, "ANSWER FOR\tTIME\tPHASE\tREASON", len(s.Answers), func(w io.Writer, n int) {
-		a := s.Answers[n]
-		cells(w, a.Email, moment(a.Time), a.Phase, a.Reason)
+	section(out, "ANSWER FOR\tTIME\tPHASE\tREASON", s.Answers, func(a issuer.AnswerStatus) []string {
+		return []string{a.Email, moment(a.Time), a.Phase, a.Reason}
 	})
-	section(out, "FAILED FOR\tLAST\tSINCE\tCA\tREASON", len(s.Failed), func(w io.Writer, n int) {
-		f := s.Failed[n]
-		cells(w, strings.Join(f.Emails, " "), moment(f.Time), moment(f.Since), host(f.Server), f.Reason)
+	section(out, "FAILED FOR\tLAST\tSINCE\tCA\tREASON", s.Failed, func(f issuer.FailedStatus) []string {
+		return []string{strings.Join(f.Emails, " "), moment(f.Time), moment(f.Since), host(f.Server), f.Reason}
 	})
-	section(out, "WITHOUT A CERTIFICATE\tSINCE\tNEXT TRY\tREASON", len(s.Without), func(w io.Writer, n int) {
-		a := s.Without[n]
+	section(out, "WITHOUT A CERTIFICATE\tSINCE\tNEXT TRY\tREASON", s.Without, func(a issuer.WithoutStatus) []string {
 		next := ""
 		if a.Next != 0 {
 			next = day(a.Next.Time())
 		}
-		cells(w, whose([]string{a.Email}, a.Kind), day(a.Since.Time()), next, a.Reason)
+		return []string{whose([]string{a.Email}, a.Kind), day(a.Since.Time()), next, a.Reason}
 	})
-	section(out, "HISTORY OF\tTIME\tEVENT\tCA\tSERIAL\tREASON", len(s.History), func(w io.Writer, n int) {
-		h := s.History[n]
-		cells(w, strings.Join(h.Emails, " "), moment(h.Time), h.Event, host(h.Server), h.Serial, h.Reason)
+	section(out, "HISTORY OF\tTIME\tEVENT\tCA\tSERIAL\tREASON", s.History, func(h issuer.HistoryStatus) []string {
+		return []string{strings.Join(h.Emails, " "), moment(h.Time), h.Event, host(h.Server), h.Serial, h.Reason}
 	})
-	section(out, "ENROLLMENT OF\tLAST\tADDRESSES\tGONE\tLEFT", len(s.Enroll), func(w io.Writer, n int) {
-		e := s.Enroll[n]
-		cells(w, e.Domain, moment(e.Accepted.Time()), strconv.Itoa(e.Addresses), strconv.Itoa(e.Gone), strconv.Itoa(e.Left))
+	section(out, "ENROLLMENT OF\tLAST\tADDRESSES\tGONE\tLEFT", s.Enroll, func(e issuer.EnrollStatus) []string {
+		return []string{e.Domain, moment(e.Accepted.Time()), strconv.Itoa(e.Addresses), strconv.Itoa(e.Gone), strconv.Itoa(e.Left)}
 	})
-	section(out, "LAST RUN OF\tENDED\tEXIT STATUS", len(s.Runs), func(w io.Writer, n int) {
-		r := s.Runs[n]
-		cells(w, r.Command, moment(r.Ended), strconv.Itoa(r.Status))
+	section(out, "LAST RUN OF\tENDED\tEXIT STATUS", s.Runs, func(r issuer.RunStatus) []string {
+		return []string{r.Command, moment(r.Ended), strconv.Itoa(r.Status)}
 	})
-	section(out, "MAIL HALF ON\tLAST SEEN", len(s.MailHalves), func(w io.Writer, n int) {
-		h := s.MailHalves[n]
-		cells(w, h.Host, moment(h.Seen))
+	section(out, "MAIL HALF ON\tLAST SEEN", s.MailHalves, func(h issuer.HalfStatus) []string {
+		return []string{h.Host, moment(h.Seen)}
 	})
 }
 
@@ -133,15 +120,15 @@ func renewalOf(c issuer.CertStatus) string {
 	return day(c.RenewAt) + " (" + c.RenewSource + ")"
 }
 
-// section writes a table with n rows, and nothing if there are none.
-func section(out io.Writer, head string, n int, row func(io.Writer, int)) {
-	if n == 0 {
+// section writes a table with a row for each item, and nothing without items.
+func section[T any](out io.Writer, head string, items []T, row func(T) []string) {
+	if len(items) == 0 {
 		return
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, head)
-	for k := range n {
-		row(w, k)
+	for _, item := range items {
+		cells(w, row(item)...)
 	}
 	w.Flush()
 	fmt.Fprintln(out)
@@ -150,7 +137,7 @@ func section(out io.Writer, head string, n int, row func(io.Writer, int)) {
 // maxCell bounds a cell of a table, in bytes.
 const maxCell = 500
 
-// cells writes a row. Others' words in it can begin no other row, and no other column.
+// cells writes a row. Foreign text in it can start neither another row nor another column.
 func cells(w io.Writer, texts ...string) {
 	for n, text := range texts {
 		texts[n] = printable.Line(cli.OneLine(text), maxCell)
@@ -158,12 +145,12 @@ func cells(w io.Writer, texts ...string) {
 	fmt.Fprintln(w, strings.Join(texts, "\t"))
 }
 
-// day and moment write times for people, in their own zone.
+// day and moment write times for people, in the local zone.
 func day(t time.Time) string { return t.Local().Format("2006-01-02") }
 
 func moment(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
 
-// host shortens the URL of a directory.
+// host returns the host of a directory's URL, and its port.
 func host(server string) string {
 	server = strings.TrimPrefix(server, "https://")
 	name, _, _ := strings.Cut(server, "/")
