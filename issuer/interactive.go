@@ -2,8 +2,6 @@ package issuer
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +32,7 @@ func (r *run) askPerson(ctx context.Context, c *store.Challenge, to chan<- *stat
 	p := r.req.Interactive
 	p.one.Lock()
 	defer p.one.Unlock()
-	fmt.Fprintf(p.Out, "\nThe CA mails a challenge from %s to %s. Answer only that one.\n", orUnknown(c.From), c.Email)
+	fmt.Fprintf(p.Out, "\nThe CA mails a challenge from %s to %s. Answer only that one.\n", c.From, c.Email)
 	part1, err := p.askToken(ctx)
 	if err != nil {
 		return err
@@ -43,7 +41,8 @@ func (r *run) askPerson(ctx context.Context, c *store.Challenge, to chan<- *stat
 	if err != nil {
 		return err
 	}
-	digest, err := responseDigest(r.ca.Join(r.req.TokenJoin), part1, c.Token, thumbprint)
+	record := &state.Pending{Token: c.Token, Thumbprint: thumbprint, Join: r.ca.Join(r.req.TokenJoin)}
+	digest, err := record.Digest(part1)
 	if err != nil {
 		return err
 	}
@@ -100,25 +99,6 @@ func parseSubject(line string) (string, error) {
 		return "", errors.New("the token is shorter than 128 bits")
 	}
 	return part1, nil
-}
-
-// responseDigest returns the content of the reply: the digest of the key authorization (RFC
-// 8823, Section 3, item 6), which the RFC leaves open to two readings.
-func responseDigest(join, part1, part2, thumbprint string) (string, error) {
-	token := part1 + part2
-	if join == "bytes" {
-		a, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(part1, "="))
-		if err != nil {
-			return "", fmt.Errorf("token-part1: %w", err)
-		}
-		b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(part2, "="))
-		if err != nil {
-			return "", fmt.Errorf("token-part2: %w", err)
-		}
-		token = base64.RawURLEncoding.EncodeToString(append(a, b...))
-	}
-	sum := sha256.Sum256([]byte(token + "." + thumbprint))
-	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
 }
 
 // draft is a reply for a person to send.

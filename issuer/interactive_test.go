@@ -104,22 +104,6 @@ func TestParseSubject(t *testing.T) {
 	}
 }
 
-// Golden values of both readings of RFC 8823.
-func TestResponseDigest(t *testing.T) {
-	const part1, part2, thumb = "V4nE8NhYh6edBpfQTg5qqQ", "x6I65YvEk6xC4KV0QMvdJw", "hC4xyXNn8ZDH4yrcp93Zj3qgQs7LyT_GUL45YD7IVMQ"
-	for join, want := range map[string]string{
-		"bytes": "Fjt2SD7KoqSt3I6jwgg8ljjkP9Er7h1w0wF0UihvQIU", "string": "gtzugYfQ1gO_Pi-ripWZTUtKP_xzPoQe-brDkSOvX5c",
-	} {
-		got, err := responseDigest(join, part1, part2, thumb)
-		if err != nil || got != want {
-			t.Errorf("%s: %s, %v", join, got, err)
-		}
-		if _, err := responseDigest(join, "%", part2, thumb); join == "bytes" && err == nil {
-			t.Error("a broken part1 was joined")
-		}
-	}
-}
-
 func TestDraftLink(t *testing.T) {
 	d := draft{from: alice, to: "ca+x@ca.example", part1: "abc", digest: "xyz"}
 	link := d.mailto()

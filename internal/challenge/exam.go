@@ -200,7 +200,7 @@ func (x *exam) accept(p *state.Pending) error {
 	if !legalAddress(p.Email) {
 		return refuse("%s is not an address that mail can come from", printable(p.Email))
 	}
-	if _, err := Digest(x.part1, p); err != nil {
+	if _, err := p.Digest(x.part1); err != nil {
 		return refuse("%v", err)
 	}
 	return nil

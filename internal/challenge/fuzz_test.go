@@ -135,7 +135,7 @@ func FuzzReply(f *testing.F) {
 		if errToken != nil || errTo != nil || x.accept(p) != nil {
 			return
 		}
-		digest, err := Digest(token, p)
+		digest, err := p.Digest(token)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package challenge
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -81,8 +82,8 @@ func Sample(from, to string, now time.Time) (id string, raw []byte) {
 	var random [16 + sha256.Size]byte
 	rand.Read(random[:])
 	r := &reply{
-		from: from, to: to, part1: b64.EncodeToString(random[:16]), inReplyTo: "<" + rand.Text() + "@ca.invalid>",
-		id: newMessageID(from), date: now, digest: b64.EncodeToString(random[16:]),
+		from: from, to: to, part1: base64.RawURLEncoding.EncodeToString(random[:16]), inReplyTo: "<" + rand.Text() + "@ca.invalid>",
+		id: newMessageID(from), date: now, digest: base64.RawURLEncoding.EncodeToString(random[16:]),
 	}
 	return r.id, r.bytes()
 }

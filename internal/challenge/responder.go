@@ -167,7 +167,7 @@ func (x *exam) known() *state.Pending {
 }
 
 func (r *Responder) compose(x *exam) (*reply, []byte, error) {
-	digest, err := Digest(x.part1, x.record)
+	digest, err := x.record.Digest(x.part1)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -132,7 +132,7 @@ func TestExpectedDigest(t *testing.T) {
 		if got := expectedDigest(part1, p); got != want {
 			t.Errorf("%s: %s, want %s", join, got, want)
 		}
-		if got, err := Digest(part1, p); err != nil || got != want {
+		if got, err := p.Digest(part1); err != nil || got != want {
 			t.Errorf("Digest, %s: %s, %v, want %s", join, got, err, want)
 		}
 	}

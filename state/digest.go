@@ -1,19 +1,17 @@
-package challenge
+package state
 
 import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"strings"
-
-	"postseal/state"
 )
 
 var b64 = base64.RawURLEncoding
 
 // Digest returns the base64url SHA-256 digest of the key authorization: the content of the
-// reply (RFC 8823, Section 3, item 6; RFC 8555, Section 8.1).
-func Digest(part1 string, p *state.Pending) (string, error) {
+// reply (RFC 8823, Section 3, item 6; RFC 8555, Section 8.1). part1 is that of the mail.
+func (p *Pending) Digest(part1 string) (string, error) {
 	token, err := join(part1, p.Token, p.Join)
 	if err != nil {
 		return "", err
