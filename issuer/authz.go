@@ -123,6 +123,6 @@ func (r *run) takeChallenge(ctx context.Context, c *store.Challenge, authz acme.
 	if err := r.record(ctx, c, authz.Expires); err != nil {
 		return err
 	}
-	r.step(StepChallenge, c.Email, "the CA mails a challenge from %s to %s", orUnknown(c.From), c.Email)
+	r.step(StepChallenge, c.Email, "the CA mails a challenge from %s to %s", c.From, c.Email)
 	return nil
 }

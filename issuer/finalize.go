@@ -154,8 +154,8 @@ func (r *run) judge(order acme.Order) (acme.Order, error) {
 }
 
 func (r *run) finalError(err error) error {
-	var dead *deadOrder
-	if !errors.As(err, &dead) {
+	dead, ok := errors.AsType[*deadOrder](err)
+	if !ok {
 		return err
 	}
 	if failure.HintOf(dead.err) == "" {

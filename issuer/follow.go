@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/issuer/ca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
 	"postseal/state"
@@ -31,7 +32,7 @@ func (r *run) lock(ctx context.Context) (unlock func(), err error) {
 		unlock()
 		tried = append(tried, left.Name)
 		other := Request{Settings: left.Settings, DryRun: left.DryRun, Timeout: r.req.Timeout, resume: true, queue: r.req.queue}
-		r.note("", "resuming an earlier order for "+list(left.Emails)+ofKind(kindsOf(left.Kind))+" first")
+		r.note("", "resuming an earlier order for "+list(left.Emails)+ofKind([]string{left.Kind})+" first")
 		if _, err := r.i.Obtain(ctx, other); err != nil && failure.KindOf(err) != failure.KindNotDue {
 			r.note("", "that order: "+err.Error())
 		}
@@ -50,13 +51,6 @@ func (i *Issuer) leftBehind(req *Request, tried []string) *store.Named {
 		return nil
 	}
 	return &orders[n]
-}
-
-func kindsOf(kind string) []string {
-	if kind == "" {
-		return nil
-	}
-	return []string{kind}
 }
 
 const (
@@ -86,10 +80,8 @@ func (r *run) take(ctx context.Context, p *state.Pending) error {
 			r.note(p.Email, "another order for "+p.Email+" is in the way, made on "+momentOf(other.Created)+": waiting for its end")
 			r.hint(p.Email, failure.ResumeOrCancel)
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(lookAgain):
+		if err := ca.Pause(ctx, lookAgain); err != nil {
+			return err
 		}
 	}
 }

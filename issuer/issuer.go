@@ -124,8 +124,7 @@ func (i *Issuer) create() (note string, err error) {
 // storeError returns the error of the store shared with the mail half. An unreachable server
 // may return; an unusable directory does not become usable by itself.
 func (i *Issuer) storeError(err error) error {
-	var away *state.UnreachableError
-	if errors.As(err, &away) {
+	if away, ok := errors.AsType[*state.UnreachableError](err); ok {
 		return failure.Later(failure.StartStore, "%v", away)
 	}
 	if i.Store == state.Store(i.Dir) || state.Newer(err) != nil {

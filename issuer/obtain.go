@@ -52,7 +52,7 @@ func (i *Issuer) Obtain(ctx context.Context, req Request) (*Result, error) {
 		return nil, err
 	}
 	r := &run{i: i, req: req, main: ctx}
-	ctx, cancel := context.WithTimeout(ctx, req.timeout())
+	ctx, cancel := context.WithTimeout(ctx, req.Timeout)
 	defer cancel()
 	unlock, err := r.lock(ctx) // 1
 	if err != nil {
@@ -380,8 +380,7 @@ func (r *run) lastWords(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return r.unlessResumable(err)
 	}
-	var own *failure.Error
-	if errors.As(err, &own) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+	if errors.As(err, new(*failure.Error)) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	r.mu.Lock()

@@ -105,10 +105,10 @@ func isOneOf(kind string, kinds []string) bool {
 
 // ofKind returns the kinds in words, to follow an address.
 func ofKind(kinds []string) string {
-	if len(kinds) == 0 {
-		return ""
+	if names := list(kinds); names != "" {
+		return " (" + names + ")"
 	}
-	return " (" + list(kinds) + ")"
+	return ""
 }
 
 // unfinished returns the orders that an earlier run left. It includes one that a process

@@ -47,12 +47,12 @@ type Request struct {
 	resume   bool          // take up an existing order, and make none
 }
 
-// check refuses an invalid request before anything is ordered, and fills in the defaults that
-// depend on the key.
+// check refuses an invalid request before anything is ordered, and fills in defaults.
 func (r *Request) check() (err error) {
 	if len(r.Emails) == 0 {
 		return failure.Usage("give one", "no address is given")
 	}
+	r.Timeout = cmp.Or(r.Timeout, DefaultTimeout)
 	if r.Emails, err = cert.ParseAddresses(r.Emails); err != nil {
 		return err
 	}
@@ -63,14 +63,6 @@ func (r *Request) check() (err error) {
 		err = cmp.Or(CheckKindName(r.Kind), err)
 	}
 	return cmp.Or(ca.CheckServer(r.Server), r.checkKey(), r.checkWords(), err, r.Absolute())
-}
-
-// timeout returns how long this run may take.
-func (r *Request) timeout() time.Duration {
-	if r.Timeout <= 0 {
-		return DefaultTimeout
-	}
-	return r.Timeout
 }
 
 func (r *Request) checkKey() (err error) {

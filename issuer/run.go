@@ -159,13 +159,6 @@ func (r *run) waitsForOther() {
 	r.i.step(StepNote, "", "", "waiting for another order for "+list(r.req.Emails))
 }
 
-func orUnknown(from string) string {
-	if from == "" {
-		return "an address it does not tell"
-	}
-	return from
-}
-
 func count(n int, one, more string) string {
 	if n == 1 {
 		return "1 " + one

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -314,7 +315,7 @@ func (i *Issuer) waitsFor(o *store.Order, pending []PendingStatus) string {
 			case answered:
 				waits = append(waits, "the CA to look at the reply for "+c.Email)
 			default:
-				waits = append(waits, "the challenge mail from "+orUnknown(p.From)+" to "+c.Email)
+				waits = append(waits, "the challenge mail from "+cmp.Or(p.From, "an address it does not tell")+" to "+c.Email)
 			}
 		}
 	}

@@ -21,7 +21,7 @@ type watcher struct {
 	r       *run
 	c       *store.Challenge
 	trigger string
-	pace    *ca.Pace
+	pace    ca.Pace
 
 	settle      time.Duration
 	settleGiven bool   // it is a setting
@@ -31,19 +31,20 @@ type watcher struct {
 	answer *state.Answer // the last one; nil until the mail arrives
 	told   int           // reports of the mail half so far
 
-	poll    *time.Timer // look at the CA
-	alone   *time.Timer // no mail half ever seen: say so
-	nag     *time.Timer // no mail yet: say so
-	early   *time.Timer // no mail for a long time: POST
-	settled *time.Timer // the reply had time to arrive: POST
-	doubt   *time.Timer // the reply probably never left: give up
+	// Timers; nil ones do not run.
+	poll    <-chan time.Time // look at the CA
+	alone   <-chan time.Time // no mail half ever seen: say so
+	nag     <-chan time.Time // no mail yet: say so
+	early   <-chan time.Time // no mail for a long time: POST
+	settled <-chan time.Time // the reply had time to arrive: POST
+	doubt   <-chan time.Time // the reply probably never left: give up
 }
 
 // watch returns when the authorization is valid or dead, or the context ends.
 func (r *run) watch(ctx context.Context, c *store.Challenge) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	v := &watcher{r: r, c: c, trigger: r.ca.Trigger(r.req.Trigger), pace: ca.NewPace()}
+	v := &watcher{r: r, c: c, trigger: r.ca.Trigger(r.req.Trigger)}
 	v.settle, v.settleGiven = r.ca.Settle(r.req.Settle)
 	defer func() {
 		if v.endTrial != nil {
@@ -51,7 +52,6 @@ func (r *run) watch(ctx context.Context, c *store.Challenge) error {
 		}
 	}()
 	v.startTimers()
-	defer v.stopTimers()
 	r.announce(c)
 	answers := make(chan *state.Answer)
 	failed := make(chan error, 1)
@@ -69,26 +69,22 @@ func (r *run) watch(ctx context.Context, c *store.Challenge) error {
 }
 
 func (r *run) announce(c *store.Challenge) {
-	what := fmt.Sprintf("the challenge mail from %s to %s", orUnknown(c.From), c.Email)
+	what := fmt.Sprintf("the challenge mail from %s to %s", c.From, c.Email)
 	r.waitFor(what)
 	if r.req.Interactive == nil {
-		r.step(StepWait, c.Email, "waiting for %s; up to %s", what, store.Duration(r.req.timeout()))
+		r.step(StepWait, c.Email, "waiting for %s; up to %s", what, store.Duration(r.req.Timeout))
 	}
 }
 
 func (v *watcher) startTimers() {
 	t := v.r.i.Timing
-	v.poll = time.NewTimer(t.Slow)
-	v.alone = time.NewTimer(t.Alone)
-	v.nag, v.early = time.NewTimer(t.Hint), time.NewTimer(v.untilEarly())
-	v.settled, v.doubt = stopped(), stopped()
-	byHand := v.r.req.Interactive != nil
-	if !v.c.Posted.IsZero() || v.trigger != "auto" || byHand {
-		v.early.Stop()
+	v.poll = time.After(t.Slow)
+	if !v.c.Posted.IsZero() || v.r.req.Interactive != nil {
+		return
 	}
-	if !v.c.Posted.IsZero() || byHand {
-		v.alone.Stop()
-		v.nag.Stop()
+	v.alone, v.nag = time.After(t.Alone), time.After(t.Hint)
+	if v.trigger == "auto" {
+		v.early = time.After(v.untilEarly())
 	}
 }
 
@@ -101,18 +97,6 @@ const afterResume = time.Second
 func (v *watcher) untilEarly() time.Duration {
 	waited := max(0, v.r.i.now().Sub(v.r.order.Created))
 	return max(afterResume, v.r.i.Timing.Post-waited)
-}
-
-func stopped() *time.Timer {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return t
-}
-
-func (v *watcher) stopTimers() {
-	for _, t := range []*time.Timer{v.poll, v.alone, v.nag, v.early, v.settled, v.doubt} {
-		t.Stop()
-	}
 }
 
 func (v *watcher) loop(ctx context.Context, answers <-chan *state.Answer, notes <-chan *state.Note, failed <-chan error) error {
@@ -129,19 +113,19 @@ func (v *watcher) loop(ctx context.Context, answers <-chan *state.Answer, notes 
 			v.answered(ctx, a)
 		case n := <-notes:
 			v.noted(n)
-		case <-v.alone.C:
+		case <-v.alone:
 			v.missHalf()
-		case <-v.nag.C:
+		case <-v.nag:
 			v.complain()
-		case <-v.early.C:
+		case <-v.early:
 			v.r.note(v.c.Email, "no challenge mail so far: telling the CA that it may look, since some mail only then")
 			err = v.post(ctx)
-		case <-v.settled.C:
+		case <-v.settled:
 			v.waited = true
 			err = v.post(ctx)
-		case <-v.doubt.C:
+		case <-v.doubt:
 			return v.giveUp(ctx)
-		case <-v.poll.C:
+		case <-v.poll:
 			var done bool
 			if done, err = v.look(ctx); done {
 				return err
@@ -204,14 +188,12 @@ func (v *watcher) answered(ctx context.Context, a *state.Answer) {
 	}
 	v.answer = a
 	v.r.waitFor("the CA to look at the reply for " + v.c.Email)
-	v.alone.Stop()
-	v.nag.Stop()
-	v.early.Stop()
+	v.alone, v.nag, v.early = nil, nil, nil
 	v.hurry()
 	switch {
 	case v.c.Posted.IsZero():
 		v.tryShorter()
-		v.settled.Reset(v.settle)
+		v.settled = time.After(v.settle)
 	case a.Phase == state.Unknown:
 		v.doubtUntil(ctx, v.c.Posted)
 	}
@@ -232,7 +214,7 @@ func (v *watcher) noted(n *state.Note) {
 	if v.answer != nil {
 		return
 	}
-	v.alone.Stop()
+	v.alone = nil
 	if v.enough() {
 		return
 	}
@@ -287,8 +269,8 @@ func (r *run) challengeIDs() (ids []string) {
 
 // hurry starts to look at the CA often.
 func (v *watcher) hurry() {
-	v.pace = ca.NewPace()
-	v.poll.Reset(v.pace.Next(0))
+	v.pace = ca.Pace{}
+	v.poll = time.After(v.pace.Next(0))
 }
 
 func (v *watcher) complain() {
@@ -301,7 +283,7 @@ func (v *watcher) post(ctx context.Context) error {
 	if !v.c.Posted.IsZero() {
 		return nil
 	}
-	v.early.Stop()
+	v.early = nil
 	posted := v.r.i.now().UTC() // before: the mail may arrive before the CA's answer
 	err := v.r.ca.Accept(ctx, v.c.URL)
 	if p, ok := ca.ProblemOf(err); ok && p.Status < 500 {
@@ -325,7 +307,7 @@ func (v *watcher) post(ctx context.Context) error {
 // look asks the CA for the state of the authorization.
 func (v *watcher) look(ctx context.Context) (done bool, err error) {
 	authz, after, err := v.r.ca.Look(ctx, v.c.Authz)
-	v.poll.Reset(v.nextLook(after))
+	v.poll = time.After(v.nextLook(after))
 	switch {
 	case err != nil:
 		return true, err
@@ -340,8 +322,7 @@ func (v *watcher) look(ctx context.Context) (done bool, err error) {
 	}
 	tooEarly := v.learn(false, reason)
 	err = v.r.authzError(v.c, authz)
-	var dead *deadOrder
-	if errors.As(err, &dead) && v.answer != nil && (v.answer.Phase == state.Unknown || v.endTrial != nil && tooEarly) {
+	if dead, ok := errors.AsType[*deadOrder](err); ok && v.answer != nil && (v.answer.Phase == state.Unknown || v.endTrial != nil && tooEarly) {
 		dead.again = true // the reply never arrived, or we POSTed early on purpose
 	}
 	return true, err
@@ -377,7 +358,7 @@ func (v *watcher) doubtUntil(ctx context.Context, posted time.Time) {
 	if end, ok := ctx.Deadline(); ok {
 		patience = min(patience, time.Until(end)/doubtShare)
 	}
-	v.doubt.Reset(max(0, patience))
+	v.doubt = time.After(patience)
 }
 
 // giveUp ends an order whose reply has not arrived, unless the CA now says that it has.

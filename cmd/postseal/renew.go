@@ -70,14 +70,7 @@ func (c *renewCmd) pause(ctx context.Context) error {
 	if c.Jitter == 0 {
 		return nil
 	}
-	t := time.NewTimer(rand.N(c.Jitter))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
+	return ca.Pause(ctx, rand.N(c.Jitter))
 }
 
 // nothing ends a run with nothing to do: silent, since timers mail what is said.

@@ -97,8 +97,7 @@ func KindOf(err error) Kind {
 	if err == nil {
 		return KindNone
 	}
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
 	}
 	return KindFailed
@@ -111,16 +110,12 @@ func HintOf(err error) string { return first(err, func(e *Error) string { return
 func SettingOf(err error) string { return first(err, func(e *Error) string { return e.Setting }) }
 
 func first(err error, field func(*Error) string) string {
-	for {
-		var e *Error
-		if !errors.As(err, &e) {
-			return ""
-		}
+	for e, ok := errors.AsType[*Error](err); ok; e, ok = errors.AsType[*Error](e.Err) {
 		if value := field(e); value != "" {
 			return value
 		}
-		err = e.Err
 	}
+	return ""
 }
 
 // Root returns the innermost error of a chain: the layers above a network error repeat the

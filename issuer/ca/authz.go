@@ -49,10 +49,8 @@ const ChallengeType = "email-reply-00"
 // maxToken bounds token-part2, in characters. RFC 8823, Section 3, item 4, requires 22.
 const maxToken = 256
 
-var token = regexp.MustCompile(`^[A-Za-z0-9_-]+=*$`)
-
-// IsToken reports whether s is base64url.
-func IsToken(s string) bool { return token.MatchString(s) }
+// IsToken reports whether a text is base64url.
+var IsToken = regexp.MustCompile(`^[A-Za-z0-9_-]+=*$`).MatchString
 
 // Challenge returns the mail challenge of an authorization, with a token and a sender that
 // are fit for a mail.

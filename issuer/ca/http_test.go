@@ -110,7 +110,7 @@ func TestExplain(t *testing.T) {
 }
 
 func TestPace(t *testing.T) {
-	p := NewPace()
+	var p Pace
 	for _, want := range []time.Duration{100 * time.Millisecond, 150 * time.Millisecond, 225 * time.Millisecond} {
 		if got := p.Next(0); got != want {
 			t.Errorf("%s, want %s", got, want)

@@ -164,20 +164,18 @@ func (c *CA) waitTurn(ctx context.Context, what string) error {
 		if wait <= 0 {
 			return ctx.Err()
 		}
-		if err := pauseFor(ctx, wait); err != nil {
+		if err := Pause(ctx, wait); err != nil {
 			return err
 		}
 	}
 }
 
-// pauseFor waits for d or the end of the context.
-func pauseFor(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
+// Pause waits for d or the end of the context.
+func Pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-t.C:
+	case <-time.After(d):
 		return nil
 	}
 }
@@ -189,7 +187,7 @@ var ErrPending = errors.New("still pending")
 // 100 ms, each later one half as long again up to 10 s, and never shorter than the CA's
 // Retry-After. Poll retries after transient failures.
 func (c *CA) Poll(ctx context.Context, what string, look func(context.Context) error) error {
-	p := NewPace()
+	var p Pace
 	for {
 		ctx, x := withExchange(ctx, nil)
 		err := c.do(ctx, what, look)
@@ -197,26 +195,26 @@ func (c *CA) Poll(ctx context.Context, what string, look func(context.Context) e
 		if !errors.Is(err, ErrPending) && !(err != nil && failure.KindOf(err) != failure.KindLater && transient(err, last.status)) {
 			return err
 		}
-		if err := pauseFor(ctx, p.Next(last.wait)); err != nil {
+		if err := Pause(ctx, p.Next(last.wait)); err != nil {
 			return err
 		}
 	}
 }
 
-// Pace is the sequence of pauses between looks at the CA.
-type Pace struct{ last, most time.Duration }
+// Pace is the sequence of pauses between looks at the CA. It starts with a short one.
+type Pace struct{ last time.Duration }
 
-const firstPoll = 100 * time.Millisecond
-
-// NewPace starts with a short pause.
-func NewPace() *Pace { return &Pace{most: 10 * time.Second} }
+const (
+	firstPoll   = 100 * time.Millisecond
+	longestPoll = 10 * time.Second
+)
 
 // Next returns the next pause, at least as long as the server asked for.
 func (p *Pace) Next(atLeast time.Duration) time.Duration {
 	if p.last == 0 {
 		p.last = firstPoll
 	} else {
-		p.last = min(p.last*3/2, p.most)
+		p.last = min(p.last*3/2, longestPoll)
 	}
 	return max(p.last, atLeast)
 }

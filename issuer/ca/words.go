@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -106,8 +105,7 @@ func (c *CA) Explain(what string, err error) error {
 	say := func(hint, format string, args ...any) error {
 		return failure.WithHint(&requestError{fmt.Sprintf(format, args...), err}, hint)
 	}
-	var own *failure.Error
-	if err == nil || errors.As(err, &own) || errors.Is(err, ErrPending) || errors.Is(err, context.Canceled) {
+	if err == nil || errors.As(err, new(*failure.Error)) || errors.Is(err, ErrPending) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	at := what + " at " + Host(c.Server)
@@ -216,26 +214,20 @@ func Fault(format string, args ...any) error {
 
 // FaultOf returns the CA's fault, nil for all other errors.
 func FaultOf(err error) error {
-	var found *caFault
-	var clear *https.Error
-	var bad *url.Error
-	switch {
-	case errors.As(err, &found):
+	if found, ok := errors.AsType[*caFault](err); ok {
 		return found
-	case errors.As(err, &clear):
+	}
+	if clear, ok := errors.AsType[*https.Error](err); ok {
 		return &caFault{"the CA names a URL that is not asked: " + clear.Error()}
-	case errors.As(err, &bad) && bad.Op == "parse":
+	}
+	if bad, ok := errors.AsType[*url.Error](err); ok && bad.Op == "parse" {
 		return &caFault{"the CA names something that is not a URL: " + printable.Line(bad.URL, MaxWord)}
 	}
 	return nil
 }
 
 // ProblemOf returns the problem document in the chain of err.
-func ProblemOf(err error) (acme.Problem, bool) {
-	var p acme.Problem
-	ok := errors.As(err, &p)
-	return p, ok
-}
+func ProblemOf(err error) (acme.Problem, bool) { return errors.AsType[acme.Problem](err) }
 
 func isProblem(err error, kind string) bool {
 	p, ok := ProblemOf(err)
@@ -243,18 +235,11 @@ func isProblem(err error, kind string) bool {
 }
 
 // Untrusted reports whether a CA's certificate is not trusted.
-func Untrusted(err error) bool {
-	var verification *tls.CertificateVerificationError
-	var unknown x509.UnknownAuthorityError
-	var host x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	return errors.As(err, &verification) || errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &invalid)
-}
+func Untrusted(err error) bool { return errors.As(err, new(*tls.CertificateVerificationError)) }
 
 // Network reports whether an error is one of the network.
 func Network(err error) bool {
-	var netErr net.Error
-	return FaultOf(err) == nil && (errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF))
+	return FaultOf(err) == nil && (errors.As(err, new(net.Error)) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF))
 }
 
 // transient reports whether the same request may succeed a moment later.
@@ -271,18 +256,10 @@ func transient(err error, status int) bool {
 // Hint returns the next step after a problem, "" if none of ours fits.
 func Hint(p acme.Problem) string { return problemHints[p.Type] }
 
-// Patterns of what CAs write about a reply that they refused.
+// These report whether the words of a CA concern the signature of a reply, its content, or that
+// the CA found none.
 var (
-	blamesSignature = regexp.MustCompile(`(?i)dkim|signature|signed|spf|dmarc`)
-	blamesDigest    = regexp.MustCompile(`(?i)digest|token|thumbprint|key ?auth|hash|response`)
-	sawNoReply      = regexp.MustCompile(`(?i)no (repl(y|ies)|response|answer|mail|email|e-mail)\b|timed? ?out|not (yet )?(been )?(received|arrived|found)`)
+	BlamesSignature = regexp.MustCompile(`(?i)dkim|signature|signed|spf|dmarc`).MatchString
+	BlamesDigest    = regexp.MustCompile(`(?i)digest|token|thumbprint|key ?auth|hash|response`).MatchString
+	SawNoReply      = regexp.MustCompile(`(?i)no (repl(y|ies)|response|answer|mail|email|e-mail)\b|timed? ?out|not (yet )?(been )?(received|arrived|found)`).MatchString
 )
-
-// BlamesSignature reports whether the words of a CA concern the signature of the reply.
-func BlamesSignature(words string) bool { return blamesSignature.MatchString(words) }
-
-// BlamesDigest reports whether the words of a CA concern the content of the reply.
-func BlamesDigest(words string) bool { return blamesDigest.MatchString(words) }
-
-// SawNoReply reports whether a CA looked and found no reply.
-func SawNoReply(words string) bool { return sawNoReply.MatchString(words) }

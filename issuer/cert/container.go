@@ -105,9 +105,8 @@ func openContainer(data []byte, passphrase string) (*x509.Certificate, crypto.Si
 			key, first, rest, err = pkcs12.DecodeChain(again, passphrase)
 		}
 	}
-	var foreign pkcs12.NotImplementedError
 	switch {
-	case errors.As(err, &foreign):
+	case errors.As(err, new(pkcs12.NotImplementedError)):
 		return nil, nil, errors.New(strings.TrimPrefix(err.Error(), "pkcs12: "))
 	case err != nil && (strings.HasSuffix(err.Error(), "private key missing") || strings.HasSuffix(err.Error(), "certificate missing")):
 		return nil, nil, errors.New("it does not hold both a certificate and its key")

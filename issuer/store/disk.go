@@ -38,10 +38,8 @@ func Error(path string, err error) error {
 		return failure.Config(failure.NewerPostseal, "%w", newer)
 	}
 	hint, short := stateHint(err)
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		err = pathErr.Err
-		path = pathErr.Path
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+		err, path = pathErr.Err, pathErr.Path
 	}
 	if short {
 		return failure.Failed(hint, "state directory: %q: %v", path, err)
