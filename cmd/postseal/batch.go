@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -16,12 +18,14 @@ import (
 
 // tally is what came of a batch.
 type tally struct {
+	total  int
 	counts map[string]int
 	failed []result // and waiting ones
 	all    []result // for JSON only: a batch may be large
 }
 
 func (t *tally) add(r result, keep bool) {
+	t.total++
 	t.counts[r.Status]++
 	if r.Status == outcomeFailed || r.Status == outcomeWaiting {
 		t.failed = append(t.failed, r)
@@ -54,7 +58,7 @@ func (s *session) many(ctx context.Context, reqs []issuer.Request, jobs int) err
 			return err
 		}
 	} else {
-		t.summary(len(reqs))
+		t.summary()
 	}
 	return t.err()
 }
@@ -99,13 +103,13 @@ func (r result) line() string {
 }
 
 // summary is the table at the end.
-func (t *tally) summary(total int) {
-	if total < 2 {
+func (t *tally) summary() {
+	if t.total < 2 {
 		return
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "\nissued\tnot due\twaiting\tfailed\ttotal\n%d\t%d\t%d\t%d\t%d\n", t.counts[outcomeIssued],
-		t.counts[outcomeNotDue], t.counts[outcomeWaiting], t.counts[outcomeFailed], total)
+		t.counts[outcomeNotDue], t.counts[outcomeWaiting], t.counts[outcomeFailed], t.total)
 	w.Flush()
 	if len(t.failed) == 0 {
 		return
@@ -118,39 +122,18 @@ func (t *tally) summary(total int) {
 
 // err is the exit status of a batch: a failure counts most, then a wait.
 func (t *tally) err() error {
+	const again = "run the same command again: it does only what is left"
 	failed, waiting := t.counts[outcomeFailed], t.counts[outcomeWaiting]
 	switch {
 	case failed > 0:
-		return failure.Failed(t.hint(outcomeFailed), "%d of %d failed, the first: %s", failed, t.total(), t.first(outcomeFailed).Error)
+		first := t.failed[slices.IndexFunc(t.failed, func(r result) bool { return r.Status == outcomeFailed })]
+		return failure.Failed(cmp.Or(first.Hint, again), "%d of %d failed, the first: %s", failed, t.total, first.Error)
 	case waiting > 0:
-		return failure.Later("run the same command again: it does only what is left", "%d of %d are not done yet", waiting, t.total())
+		return failure.Later(again, "%d of %d are not done yet", waiting, t.total)
 	case t.counts[outcomeIssued] == 0:
-		return failure.NotDue(failure.Force, fmt.Errorf("nothing is due: all %d certificates are valid", t.total()))
+		return failure.NotDue(failure.Force, fmt.Errorf("nothing is due: all %d certificates are valid", t.total))
 	}
 	return nil
-}
-
-func (t *tally) total() (n int) {
-	for _, c := range t.counts {
-		n += c
-	}
-	return n
-}
-
-func (t *tally) first(status string) result {
-	for _, r := range t.failed {
-		if r.Status == status {
-			return r
-		}
-	}
-	return result{}
-}
-
-func (t *tally) hint(status string) string {
-	if hint := t.first(status).Hint; hint != "" {
-		return hint
-	}
-	return "run the same command again: it does only what is left"
 }
 
 // bar is the progress of a batch on a terminal, in its last line. A nil bar does

@@ -201,13 +201,13 @@ func (e *enrollment) do(ctx context.Context) error {
 			e.leave(ctx, p, step)
 		}
 	}
-	t, orders := e.order(ctx)
+	t := e.order(ctx)
 	for _, p := range e.parts {
 		if p.err == nil {
 			p.err = e.book.Save(p.memory)
 		}
 	}
-	return e.end(t, orders)
+	return e.end(t)
 }
 
 // leave does what there is to do about the certificate or order of somebody who has left.
@@ -250,7 +250,7 @@ func (e *enrollment) tell(done *issuer.Revoked, reason string) {
 func (e *enrollment) window() int { return 2 * e.Jobs }
 
 // order makes and resumes the orders of all tables.
-func (e *enrollment) order(ctx context.Context) (t *tally, orders int) {
+func (e *enrollment) order(ctx context.Context) *tally {
 	var reqs []issuer.Request
 	var of []*part
 	base, baseErr := e.base()
@@ -265,8 +265,7 @@ func (e *enrollment) order(ctx context.Context) (t *tally, orders int) {
 			reqs, of = append(reqs, req), append(of, p)
 		}
 	}
-	t = e.s.obtain(ctx, reqs, e.Jobs, func(n int, err error) { e.note(of[n], &reqs[n], err) })
-	return t, len(reqs)
+	return e.s.obtain(ctx, reqs, e.Jobs, func(n int, err error) { e.note(of[n], &reqs[n], err) })
 }
 
 // base returns what all orders have in common.
@@ -326,7 +325,7 @@ func (e *enrollment) note(p *part, req *issuer.Request, err error) {
 }
 
 // end says what came of the run.
-func (e *enrollment) end(t *tally, orders int) error {
+func (e *enrollment) end(t *tally) error {
 	reports := e.reports()
 	if e.s.JSON {
 		if err := printJSON(enrollJSON{reports, t.all, append([]*issuer.Revoked{}, e.revoked...)}); err != nil {
@@ -334,16 +333,16 @@ func (e *enrollment) end(t *tally, orders int) error {
 		}
 	} else {
 		e.summary(reports)
-		t.summary(orders)
+		t.summary()
 	}
 	err := cmp.Or(e.refused(), e.failed)
-	if orders > 0 {
+	if t.total > 0 {
 		err = cmp.Or(err, t.err())
 	}
 	if failure.KindOf(err) == failure.KindNotDue {
 		return nil
 	}
-	if err == nil && orders == 0 && !slices.ContainsFunc(reports, enroll.Report.Does) {
+	if err == nil && t.total == 0 && !slices.ContainsFunc(reports, enroll.Report.Does) {
 		return failure.NotDue("", errors.New(e.silence()))
 	}
 	return err
