@@ -8,6 +8,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strings"
 
 	"postseal/internal/printable"
@@ -81,29 +82,15 @@ func generalName(email string) (asn1.RawValue, error) {
 	if printable.ASCII(email) {
 		return stringName(tagRFC822Name, email), nil
 	}
-	seq, err := asn1.Marshal(otherName{oidSmtpUTF8Mailbox, email})
-	if err != nil {
-		return asn1.RawValue{}, err
-	}
-	var inner asn1.RawValue
-	if _, err := asn1.Unmarshal(seq, &inner); err != nil {
-		return asn1.RawValue{}, err
-	}
-	return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tagOtherName, IsCompound: true, Bytes: inner.Bytes}, nil
+	der, err := asn1.MarshalWithParams(otherName{oidSmtpUTF8Mailbox, email}, "tag:0")
+	return asn1.RawValue{FullBytes: der}, err
 }
 
 // marshalUsage writes the KeyUsage bit string, whose first bit is the highest of its first
 // byte. All of ours are in that byte.
 func marshalUsage(usage x509.KeyUsage) ([]byte, error) {
-	var octet byte
-	last := 0
-	for bit := range 8 {
-		if usage&(1<<bit) != 0 {
-			octet |= 0x80 >> bit
-			last = bit
-		}
-	}
-	return asn1.Marshal(asn1.BitString{Bytes: []byte{octet}, BitLength: last + 1})
+	octet := uint8(usage)
+	return asn1.Marshal(asn1.BitString{Bytes: []byte{bits.Reverse8(octet)}, BitLength: bits.Len8(octet)})
 }
 
 // parseNames reads the addresses and DNS names of a subjectAltName extension. A name of
