@@ -125,8 +125,7 @@ func (c *CA) loadAccount() (*account, error) {
 
 func readAccountFile(dir string) (*accountFile, error) {
 	path := filepath.Join(dir, accountName)
-	file := new(accountFile)
-	switch err := store.Read(path, file, func() bool { return file.Version == store.Version }); {
+	switch file, err := store.Read(path, func(f *accountFile) bool { return f.Version == store.Version }); {
 	case err == nil:
 		return file, nil
 	case errors.Is(err, fs.ErrNotExist):

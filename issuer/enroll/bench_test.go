@@ -85,7 +85,7 @@ func BenchmarkParts(b *testing.B) {
 		"open":   func() { open(b, dir) },
 		"plan":   func() { Plan(time.Now(), tbl, false, list, m, have) },
 		"save":   func() { save(b, dir, m) },
-		"left":   func() { Left(dir) },
+		"left":   func() { leftIn(dir) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

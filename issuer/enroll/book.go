@@ -62,14 +62,17 @@ func (f file) memory() Memory {
 			entries = append(entries, Entry{Address: addr, Wanted: since})
 		}
 	}
+	return Memory{f.Domain, f.Accepted, onceEach(entries)}
+}
+
+// onceEach sorts entries, and leaves the first of each address.
+func onceEach(entries []Entry) []Entry {
 	slices.SortStableFunc(entries, func(a, b Entry) int { return strings.Compare(a.Address, b.Address) })
-	entries = slices.CompactFunc(entries, func(a, b Entry) bool { return a.Address == b.Address })
-	return Memory{f.Domain, f.Accepted, entries}
+	return slices.CompactFunc(entries, func(a, b Entry) bool { return a.Address == b.Address })
 }
 
 func readMemory(path string) (Memory, error) {
-	var f file
-	err := store.Read(path, &f, func() bool { return f.Version == store.Version && f.Addresses != nil })
+	f, err := store.Read(path, func(f *file) bool { return f.Version == store.Version && f.Addresses != nil })
 	if err == nil && pathOf(filepath.Dir(path), f.Domain) != path {
 		err = fmt.Errorf("%s: it is of %q", path, f.Domain)
 	}
@@ -93,15 +96,11 @@ type Book struct {
 // newer postseal wrote, is told by Memory.
 func Open(stateDir string) (*Book, error) {
 	b := &Book{dirOf(stateDir), map[string]Memory{}, map[string]error{}}
-	entries, err := os.ReadDir(b.dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	names, err := store.Names(b.dir)
+	if err != nil {
 		return nil, store.Error(b.dir, err)
 	}
-	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), ".json")
-		if !ok || name[0] == '.' {
-			continue
-		}
+	for _, name := range names {
 		domain := name
 		if name == othersFile {
 			domain = Others
@@ -139,9 +138,7 @@ func (b *Book) Memory(t Table, list Source) (Memory, error) {
 	if len(taken) == 0 {
 		return m, b.errs[t.Domain]
 	}
-	m.Entries = append(slices.Clip(m.Entries), taken...)
-	slices.SortStableFunc(m.Entries, func(a, b Entry) int { return strings.Compare(a.Address, b.Address) })
-	m.Entries = slices.CompactFunc(m.Entries, func(a, b Entry) bool { return a.Address == b.Address })
+	m.Entries = onceEach(append(slices.Clip(m.Entries), taken...))
 	return m, b.errs[t.Domain]
 }
 
@@ -212,21 +209,9 @@ func Lock(stateDir string) (unlock func(), err error) {
 	return unlock, nil
 }
 
-// Left returns why the addresses that have left are not to be renewed, by their
-// state.Key. A certificate that names others, too, is theirs as well: it is left alone
-// only if all have left.
-//
-// With the error of files that cannot be read come the addresses of the others: who goes
-// on renews a leaver at worst, who does not lets all certificates expire.
-func Left(stateDir string) (map[string]string, error) {
-	b, err := Open(stateDir)
-	if err != nil {
-		return nil, err
-	}
-	return b.Left(), b.Err()
-}
-
-// Left is the function Left for a Book that was read already.
+// Left returns why the addresses that have left are not to be renewed, by their state.Key. A
+// certificate that also names others belongs to them, too: renewals leave it out only if all
+// have left.
 func (b *Book) Left() map[string]string {
 	left := map[string]string{}
 	for _, m := range b.Memories() {

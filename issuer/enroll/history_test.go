@@ -75,7 +75,7 @@ func (s *site) save(m Memory) {
 
 func (s *site) left() map[string]string {
 	if s.dir != "" {
-		reasons, err := Left(s.dir)
+		reasons, err := leftIn(s.dir)
 		if err != nil {
 			s.wrong("%v", err)
 		}

@@ -154,7 +154,7 @@ func (d *Disk) Put(name string, g *Generation) error {
 	if err != nil {
 		return err
 	}
-	if files[RenewalFile], err = g.Renewal.marshal(); err != nil {
+	if files[RenewalFile], err = marshal(g.Renewal); err != nil {
 		return err
 	}
 	if err := d.keepPrevious(name, g.Renewal.Serial); err != nil {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,12 +23,9 @@ const Version = state.Version
 
 // Disk is the issuer's part of a state directory.
 type Disk struct {
-	Dir *state.Dir
+	*state.Dir
 	Now func() time.Time
 }
-
-// Path returns a path in the state directory.
-func (d *Disk) Path(elem ...string) string { return d.Dir.Path(elem...) }
 
 // CertDir returns the directory of a certificate.
 func (d *Disk) CertDir(name string) string { return d.Path("certs", name) }
@@ -64,15 +62,38 @@ func stateHint(err error) (hint string, short bool) {
 }
 
 // Read reads a record. It refuses one that is not whole after decoding.
-func Read(path string, record any, whole func() bool) error {
+func Read[T any](path string, whole func(*T) bool) (*T, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := json.Unmarshal(data, record); err != nil || !whole() {
-		return notOurs(path, data, err)
+	record := new(T)
+	if err := json.Unmarshal(data, record); err != nil || !whole(record) {
+		return nil, notOurs(path, data, err)
 	}
-	return nil
+	return record, nil
+}
+
+// orNone turns a record that does not exist into nil.
+func orNone[T any](record *T, err error) (*T, error) {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return record, err
+}
+
+// Names returns the names of the records in a directory, and none if there is no such directory.
+func Names(dir string) (names []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ".json"); ok && e.Name()[0] != '.' {
+			names = append(names, name)
+		}
+	}
+	return names, nil
 }
 
 // notOurs returns the error for a file that is not a record of this version; err says why it
@@ -94,12 +115,17 @@ func notOurs(path string, data []byte, err error) error {
 }
 
 // Write writes a record.
-func Write(path string, v any) error {
-	data, err := json.MarshalIndent(v, "", "  ")
+func Write(path string, record any) error {
+	data, err := marshal(record)
 	if err != nil {
 		return err
 	}
-	return state.WriteFile(path, append(data, '\n'), 0o600)
+	return state.WriteFile(path, data, 0o600)
+}
+
+func marshal(record any) ([]byte, error) {
+	data, err := json.MarshalIndent(record, "", "  ")
+	return append(data, '\n'), err
 }
 
 // Exists reports whether a name exists, even as a dangling link.

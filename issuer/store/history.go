@@ -1,12 +1,9 @@
 package store
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"postseal/state"
@@ -67,6 +64,9 @@ func (d *Disk) Record(name string, e Event) error {
 	if state.Newer(err) != nil {
 		return err
 	}
+	if err != nil {
+		h = new(History)
+	}
 	same := func(old Event) bool { return e.Serial != "" && old.Serial == e.Serial && old.What == e.What }
 	if slices.ContainsFunc(h.Events, same) {
 		return nil
@@ -76,18 +76,13 @@ func (d *Disk) Record(name string, e Event) error {
 	return Write(path, h)
 }
 
-// readHistory returns an empty history with an error.
 func readHistory(path string) (*History, error) {
-	h := new(History)
-	if err := Read(path, h, func() bool { return h.Version == Version }); err != nil {
-		return new(History), err
-	}
-	return h, nil
+	return Read(path, func(h *History) bool { return h.Version == Version })
 }
 
 // Histories reads all histories, by NAME, and calls damaged for those that it cannot read.
 func (d *Disk) Histories(damaged func(name string, err error)) map[string]*History {
-	names, err := d.historyNames()
+	names, err := Names(d.Path("certs", historyDir))
 	if err != nil {
 		damaged(historyDir, err)
 	}
@@ -104,22 +99,9 @@ func (d *Disk) Histories(damaged func(name string, err error)) map[string]*Histo
 	return all
 }
 
-func (d *Disk) historyNames() (names []string, err error) {
-	entries, err := os.ReadDir(d.Path("certs", historyDir))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	for _, e := range entries {
-		if name, ok := strings.CutSuffix(e.Name(), ".json"); ok && e.Name()[0] != '.' {
-			names = append(names, name)
-		}
-	}
-	return names, nil
-}
-
 // sweepHistories removes old ones. A file that it cannot remove does no harm.
 func (d *Disk) sweepHistories() {
-	names, _ := d.historyNames()
+	names, _ := Names(d.Path("certs", historyDir))
 	for _, name := range names {
 		info, err := os.Stat(d.historyPath(name))
 		if err == nil && d.Now().Sub(info.ModTime()) > historyKept {

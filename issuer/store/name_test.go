@@ -1,6 +1,8 @@
 package store
 
 import (
+	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -67,5 +69,23 @@ func TestNamesOfKinds(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A file without a name of its own is nobody's record, and does no harm.
+func TestNames(t *testing.T) {
+	d := newDisk(t)
+	for _, file := range []string{".json", ".x.json1", "..json", "x.json", "y.dry-run.json", "z", ".lock-x"} {
+		if err := os.WriteFile(d.Path("orders", file), []byte(`{"version":1,"emails":["x@x.test"]}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var names []string
+	orders, err := d.Orders(func(name string, err error) { t.Errorf("%s: %v", name, err) })
+	for _, o := range orders {
+		names = append(names, o.Name)
+	}
+	if err != nil || !slices.Equal(names, []string{"x", "y.dry-run"}) {
+		t.Errorf("%q, %v", names, err)
 	}
 }

@@ -2,10 +2,7 @@ package store
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -71,15 +68,7 @@ func (d *Disk) OrderPath(name string, dry bool) string {
 
 // ReadOrder returns the order at path, nil if there is none.
 func ReadOrder(path string) (*Order, error) {
-	o := new(Order)
-	err := Read(path, o, func() bool { return o.Version == Version && len(o.Emails) > 0 })
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return o, nil
+	return orNone(Read(path, func(o *Order) bool { return o.Version == Version && len(o.Emails) > 0 }))
 }
 
 // Named is an order with its name, which has a suffix for a dry run.
@@ -91,16 +80,12 @@ type Named struct {
 // Orders returns the orders on disk, including dry runs, and calls damaged for those that it
 // cannot read. If a newer postseal wrote one, it returns those before it with the error.
 func (d *Disk) Orders(damaged func(name string, err error)) (all []Named, err error) {
-	entries, err := os.ReadDir(d.Path("orders"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	names, err := Names(d.Path("orders"))
+	if err != nil {
 		return nil, Error(d.Path("orders"), err)
 	}
-	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), ".json")
-		if !ok || name[0] == '.' {
-			continue
-		}
-		switch o, err := ReadOrder(d.Path("orders", e.Name())); {
+	for _, name := range names {
+		switch o, err := ReadOrder(d.OrderPath(name, false)); {
 		case state.Newer(err) != nil:
 			return all, Error(name, err)
 		case err != nil:

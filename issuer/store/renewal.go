@@ -2,7 +2,6 @@ package store
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,17 +55,7 @@ func (w *Window) Same(other *Window) bool {
 
 // ReadRenewal reads the renewal.json of a directory in certs/.
 func ReadRenewal(dir string) (*Renewal, error) {
-	r := new(Renewal)
-	err := Read(filepath.Join(dir, RenewalFile), r, func() bool { return r.Version == Version && len(r.Emails) > 0 })
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
-}
-
-func (r *Renewal) marshal() ([]byte, error) {
-	data, err := json.MarshalIndent(r, "", "  ")
-	return append(data, '\n'), err
+	return Read(filepath.Join(dir, RenewalFile), func(r *Renewal) bool { return r.Version == Version && len(r.Emails) > 0 })
 }
 
 // InForce reports whether neither time nor a revocation has ended a certificate.
@@ -201,7 +190,7 @@ func (d *Disk) Rewrite(c Certificate) error {
 	if err != nil || now.Fingerprint != c.Fingerprint {
 		return err
 	}
-	data, err := c.marshal()
+	data, err := marshal(c.Renewal)
 	if err != nil {
 		return err
 	}

@@ -43,13 +43,5 @@ func (d *Disk) RecordRun(command string, r Run) error {
 
 // LastRun returns how the last run of a command ended, nil if none has.
 func (d *Disk) LastRun(command string) (*Run, error) {
-	r := new(Run)
-	err := Read(d.runPath(command), r, func() bool { return r.Version == Version })
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
+	return orNone(Read(d.runPath(command), func(r *Run) bool { return r.Version == Version }))
 }
