@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
-	"github.com/rogpeppe/go-internal/lockedfile"
 
 	"postseal/internal/failure"
 	"postseal/internal/https"
@@ -60,6 +59,7 @@ const (
 	accountName = "account.json"
 	accountKey  = "key.pem"
 	nextKey     = "key.next.pem"
+	accountLock = ".lock"
 )
 
 // caName turns the URL of a directory into a readable file name.
@@ -191,15 +191,7 @@ func (c *CA) lockAccount() (unlock func(), err error) {
 	if err := os.MkdirAll(c.accountDir(), 0o700); err != nil {
 		return nil, err
 	}
-	lock := filepath.Join(c.accountDir(), ".lock")
-	if unlock, err = lockedfile.MutexAt(lock).Lock(); err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(lock, 0o600); err != nil { // the library leaves the mode to the umask
-		unlock()
-		return nil, err
-	}
-	return unlock, nil
+	return store.Lock(filepath.Join(c.accountDir(), accountLock))
 }
 
 func (c *CA) current() *account {

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"postseal/issuer/store"
-
-	"github.com/rogpeppe/go-internal/lockedfile"
 )
 
 // learned is what we learned about a CA; "after" derives it. RFC 8823 leaves open when the CA
@@ -157,7 +155,7 @@ func (a *account) learned(now time.Time) learned {
 func (a *account) learn(change func(learned) learned) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	unlock, err := lockedfile.MutexAt(filepath.Join(a.dir, ".lock")).Lock()
+	unlock, err := store.Lock(filepath.Join(a.dir, accountLock))
 	if err != nil {
 		return err
 	}

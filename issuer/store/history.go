@@ -55,7 +55,7 @@ func (d *Disk) Record(name string, e Event) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	unlock, err := lock(filepath.Join(dir, ".lock-"+name), 0) // held for one write
+	unlock, err := Lock(filepath.Join(dir, ".lock-"+name))
 	if err != nil {
 		return err
 	}

@@ -44,9 +44,10 @@ var ErrLocked = errors.New("is locked")
 
 // TryLock takes the lock at path without waiting. Unlocking removes the file: thousands of
 // addresses must not leave thousands of files.
-//
-// lockedfile of go-internal can only wait, and has no context.
 func TryLock(path string) (unlock func(), err error) { return lock(path, syscall.LOCK_NB) }
+
+// Lock waits for the lock at path, however long that takes.
+func Lock(path string) (unlock func(), err error) { return lock(path, 0) }
 
 func lock(path string, how int) (unlock func(), err error) {
 	for {
@@ -92,7 +93,7 @@ func LockWait(ctx context.Context, path string, before func()) (unlock func(), e
 	}
 	got := make(chan result, 1)
 	go func() {
-		unlock, err := lock(path, 0)
+		unlock, err := Lock(path)
 		got <- result{unlock, err}
 	}()
 	select {

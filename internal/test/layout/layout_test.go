@@ -173,7 +173,7 @@ var modules = map[string]string{
 	"github.com/mholt/acmez/v3":           "ACME",
 	"github.com/miekg/dns":                "the DNS server of the test CA",
 	"github.com/redis/go-redis/v9":        "redis:// for several MX hosts",
-	"github.com/rogpeppe/go-internal":     "lock files, testscript",
+	"github.com/rogpeppe/go-internal":     "testscript",
 	"github.com/schollz/progressbar/v3":   "the progress of a batch on a terminal",
 	"github.com/smallstep/pkcs7":          "signed challenges in the test CA",
 	"golang.org/x/crypto":                 "ASN.1 with care",
