@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -341,16 +339,11 @@ func (r *run) replaces(ctx context.Context) error {
 }
 
 func (r *run) reuseKey() error {
-	path := filepath.Join(r.dir(), store.KeyFile)
-	data, err := os.ReadFile(path)
-	if err == nil {
-		if r.req.key, err = cert.ParseKey(data); err != nil {
-			err = fmt.Errorf("%s: %w", path, err)
-		}
-	}
+	key, err := store.ReadKey(r.dir())
 	if err != nil {
 		return failure.In("reuse-key", failure.Failed("leave it out", "%w", err))
 	}
+	r.req.key = key
 	if r.i.disk.Banned(r.req.key) {
 		r.req.key = nil
 		r.note("", "the key of "+list(r.req.Emails)+" was revoked for keycompromise: making a new one")

@@ -6,7 +6,6 @@ import (
 	"crypto"
 	"crypto/x509"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -185,8 +184,8 @@ func (v *Revocation) passphrases() []func() (string, error) {
 	}
 	tries := []func() (string, error){constant("")}
 	dir := filepath.Dir(v.CertPath)
-	if data, err := os.ReadFile(filepath.Join(dir, store.PassphraseFile)); err == nil {
-		tries = append(tries, constant(strings.TrimSpace(string(data))))
+	if word := store.Passphrase(dir); word != "" {
+		tries = append(tries, constant(word))
 	}
 	if r, err := store.ReadRenewal(dir); err == nil && r.Passphrase.Kind == cert.PassGiven {
 		tries = append(tries, constant(r.Passphrase.Value))

@@ -2,6 +2,7 @@ package ca
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,11 +26,7 @@ const maxBody = 4 << 20
 
 // userAgent returns our User-Agent, which RFC 8555, Section 6.1 requires.
 func userAgent(version string) string {
-	version = strings.Trim(version, "()")
-	if version == "" {
-		version = "devel"
-	}
-	return "postseal/" + version + " (+https://www.rfc-editor.org/rfc/rfc8823)"
+	return "postseal/" + cmp.Or(strings.Trim(version, "()"), "devel") + " (+https://www.rfc-editor.org/rfc/rfc8823)"
 }
 
 // newHTTPClient returns a client that speaks https only, trusts the system's roots and those
@@ -185,7 +182,10 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	resp.Body = limitedBody{io.LimitReader(resp.Body, maxBody), resp.Body}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(resp.Body, maxBody), resp.Body}
 	if watched {
 		x.set(answerOf(resp))
 	}
@@ -193,11 +193,6 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Header.Del("Link")
 	}
 	return resp, nil
-}
-
-type limitedBody struct {
-	io.Reader
-	io.Closer
 }
 
 // tell logs a request without its body, which may hold tokens and keys.

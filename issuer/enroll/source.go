@@ -51,14 +51,8 @@ type Counts struct {
 func ReadSource(ctx context.Context, t Table, stdin io.Reader) (Source, error) {
 	list := &list{table: t}
 	in := &lines{each: list.add}
-	read := func() error { return runSource(ctx, t.Source, in) }
-	if t.Source == "-" {
-		read = func() error { return copyTo(in, stdin) }
-	} else if path, ok := strings.CutPrefix(t.Source, filePrefix); ok {
-		read = func() error { return copyFile(in, path) }
-	}
 	done := make(chan error, 1)
-	go func() { done <- read() }() // to open or to read a pipe may wait for ever
+	go func() { done <- copySource(ctx, t.Source, stdin, in) }() // to open or to read a pipe may wait for ever
 	var err error
 	select {
 	case err = <-done:
@@ -80,17 +74,19 @@ func ReadSource(ctx context.Context, t Table, stdin io.Reader) (Source, error) {
 	return list.source(), nil
 }
 
-func copyFile(to io.Writer, path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
+// copySource copies a source: the standard input, a file, or what a command writes.
+func copySource(ctx context.Context, source string, stdin io.Reader, out io.Writer) error {
+	if path, ok := strings.CutPrefix(source, filePrefix); ok {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		stdin = f
+	} else if source != "-" {
+		return runSource(ctx, source, out)
 	}
-	defer f.Close()
-	return copyTo(to, f)
-}
-
-func copyTo(to io.Writer, from io.Reader) error {
-	_, err := io.Copy(to, from)
+	_, err := io.Copy(out, stdin)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -141,9 +142,7 @@ func (t *Table) check(kinds []string) (bad []string) {
 
 func (t *Table) checkGone() (bad []string) {
 	problem := func(format string, args ...any) { bad = append(bad, fmt.Sprintf(format, args...)) }
-	setDefault(&t.Gone, GoneExpire)
-	setDefault(&t.Grace, defaultGrace)
-	setDefault(&t.MaxGone, defaultMaxGone)
+	t.Gone, t.Grace, t.MaxGone = cmp.Or(t.Gone, GoneExpire), cmp.Or(t.Grace, defaultGrace), cmp.Or(t.MaxGone, defaultMaxGone)
 	if all := []string{GoneExpire, GoneRevoke, GoneKeep}; !slices.Contains(all, t.Gone) {
 		problem("gone = %q is not one of %s", t.Gone, strings.Join(all, ", "))
 	}
@@ -161,12 +160,6 @@ func (t *Table) checkGone() (bad []string) {
 		problem("new-per-run = %d is negative", t.perRun)
 	}
 	return bad
-}
-
-func setDefault(value *string, to string) {
-	if *value == "" {
-		*value = to
-	}
 }
 
 // maxDays is a hundred years.

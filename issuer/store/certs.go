@@ -64,7 +64,7 @@ func readGeneration(dir string) (*Generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := parseFile(filepath.Join(dir, KeyFile), cert.ParseKey)
+	key, err := ReadKey(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -360,7 +360,12 @@ func (d *Disk) sweepFiles(dir string) {
 	}
 }
 
-// ReadLeaf reads the certificate in a directory of certs/.
+// ReadKey reads the private key in a directory of certs/.
+func ReadKey(dir string) (crypto.Signer, error) {
+	return parseFile(filepath.Join(dir, KeyFile), cert.ParseKey)
+}
+
+// ReadLeaf reads the certificate there.
 func ReadLeaf(dir string) (*x509.Certificate, error) {
 	chain, err := parseFile(filepath.Join(dir, CertFile), cert.ParseChain)
 	if err != nil {
