@@ -13,7 +13,7 @@ import (
 // certificate of each, with its own key, CA, renewal and directory. An empty field means the
 // value for certificates of no kind.
 type Kind struct {
-	Usages     []string
+	Usage      []string
 	KeyType    string
 	KeyPath    string
 	ReuseKey   *bool // nil: keep a key for encryption alone, since it opens old mail
@@ -40,13 +40,13 @@ func CheckKindName(name string) error {
 // Check refuses values that no certificate can have, whatever its key.
 func (k *Kind) Check() error {
 	r := Request{KeyPath: k.KeyPath}
-	r.Usages, r.KeyType, r.Compat, r.P12 = k.Usages, k.KeyType, k.Compat, k.P12
+	r.Usages, r.KeyType, r.Compat, r.P12 = k.Usage, k.KeyType, k.Compat, k.P12
 	if k.Server != "" {
 		if err := ca.CheckServer(k.Server); err != nil {
 			return err
 		}
 	}
-	return cmp.Or(r.checkKeyType(), r.checkWords(), cert.CheckUsages(k.Usages, k.KeyType))
+	return cmp.Or(r.checkKeyType(), r.checkWords(), cert.CheckUsages(k.Usage, k.KeyType))
 }
 
 // Into copies the kind's configuration to a request, except for settings given for this
@@ -69,22 +69,18 @@ func (k *Kind) Into(r *Request, given func(setting string) bool) {
 			*s.field = s.value
 		}
 	}
-	if k.Usages != nil && !given("usage") {
-		r.Usages = k.Usages
+	if k.Usage != nil && !given("usage") {
+		r.Usages = k.Usage
 	}
 	if k.Compat != nil && !given("compat") {
 		r.Compat = k.Compat
 	}
-	if !given("reuse-key") {
-		r.KeepKey = k.keepsKey(r.Usages)
+	if given("reuse-key") {
+		return
 	}
-}
-
-func (k *Kind) keepsKey(usages []string) bool {
-	if k.ReuseKey != nil {
-		return *k.ReuseKey
+	if r.KeepKey = cert.EncryptionOnly(r.Usages); k.ReuseKey != nil {
+		r.KeepKey = *k.ReuseKey
 	}
-	return cert.EncryptionOnly(usages)
 }
 
 // renewed copies the present configuration of its kind, if that still exists, to a request

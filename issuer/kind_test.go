@@ -20,8 +20,8 @@ import (
 // encryption key that is never lost.
 func twoKinds() map[string]*Kind {
 	return map[string]*Kind{
-		"sign":    {Usages: []string{"digitalSignature"}, KeyType: "p256"},
-		"encrypt": {Usages: []string{"keyAgreement"}, KeyType: "p384"},
+		"sign":    {Usage: []string{"digitalSignature"}, KeyType: "p256"},
+		"encrypt": {Usage: []string{"keyAgreement"}, KeyType: "p384"},
 	}
 }
 
@@ -222,8 +222,8 @@ func TestKeyPathOfKind(t *testing.T) {
 func TestKindCheck(t *testing.T) {
 	for name, k := range map[string]*Kind{
 		"key type": {KeyType: "rsa1024"},
-		"usage":    {Usages: []string{"all"}},
-		"both":     {Usages: []string{"keyEncipherment"}, KeyType: "p256"},
+		"usage":    {Usage: []string{"all"}},
+		"both":     {Usage: []string{"keyEncipherment"}, KeyType: "p256"},
 		"server":   {Server: "http://ca.example/"},
 		"compat":   {Compat: []string{"all"}},
 		"p12":      {P12: "old"},

@@ -33,9 +33,9 @@ var reasonCodes = map[string]int{
 
 // Revocation asks to revoke a certificate.
 type Revocation struct {
-	CertPath   string // PEM or PKCS#12
-	KeyPath    string // the certificate's key; "" for the one in the container, or the account key
-	Passphrase *string
+	CertPath   string                 // PEM or PKCS#12
+	KeyPath    string                 // the certificate's key; "" for the one in the container, or the account key
+	Passphrase cert.Passphrase        // of the container; without a kind if it is not given
 	AskPass    func() (string, error) // nil if there is nobody to ask
 	Reason     string
 	Server     string // "" for the one that issued it, if known
@@ -179,8 +179,12 @@ func (v *Revocation) read() (*x509.Certificate, crypto.Signer, error) {
 // container of ours, and one that the user types.
 func (v *Revocation) passphrases() []func() (string, error) {
 	constant := func(s string) func() (string, error) { return func() (string, error) { return s, nil } }
-	if v.Passphrase != nil {
-		return []func() (string, error){constant(*v.Passphrase)}
+	switch v.Passphrase.Kind {
+	case "":
+	case cert.PassFile:
+		return []func() (string, error){func() (string, error) { return cert.ReadPassphrase(v.Passphrase.Path) }}
+	default:
+		return []func() (string, error){constant(v.Passphrase.Value)}
 	}
 	tries := []func() (string, error){constant("")}
 	dir := filepath.Dir(v.CertPath)

@@ -16,20 +16,23 @@ import (
 
 func TestRevoke(t *testing.T) {
 	t.Parallel()
-	wrong, none := "wrong", ""
 	tests := map[string]struct {
 		v    func(*Result) Revocation
 		kind failure.Kind
 		text string
 		own  bool // signed with the certificate's key
 	}{
-		"account key":        {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert} }},
-		"certificate key":    {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, KeyPath: r.Key} }, own: true},
-		"container":          {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12} }, own: true},
-		"every reason":       {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, Reason: "Superseded"} }},
-		"key compromise":     {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Reason: "keycompromise"} }, own: true},
-		"wrong passphrase":   {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Passphrase: &wrong} }, kind: failure.KindFailed, text: "does not open"},
-		"no passphrase":      {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Passphrase: &none} }, kind: failure.KindFailed, text: "does not open"},
+		"account key":     {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert} }},
+		"certificate key": {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, KeyPath: r.Key} }, own: true},
+		"container":       {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12} }, own: true},
+		"every reason":    {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, Reason: "Superseded"} }},
+		"key compromise":  {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12, Reason: "keycompromise"} }, own: true},
+		"wrong passphrase": {v: func(r *Result) Revocation {
+			return Revocation{CertPath: r.P12, Passphrase: cert.Passphrase{Kind: cert.PassGiven, Value: "wrong"}}
+		}, kind: failure.KindFailed, text: "does not open"},
+		"no passphrase": {v: func(r *Result) Revocation {
+			return Revocation{CertPath: r.P12, Passphrase: cert.Passphrase{Kind: cert.PassNone}}
+		}, kind: failure.KindFailed, text: "does not open"},
 		"no certificate":     {v: func(r *Result) Revocation { return Revocation{CertPath: r.PassphraseFile} }, kind: failure.KindUsage, text: "not a certificate in PEM, DER or PKCS#12"},
 		"no file":            {v: func(r *Result) Revocation { return Revocation{CertPath: r.P12 + "x"} }, kind: failure.KindConfig, text: "--cert-path"},
 		"a reason of no RFC": {v: func(r *Result) Revocation { return Revocation{CertPath: r.Cert, Reason: "bored"} }, kind: failure.KindUsage, text: "bored"},

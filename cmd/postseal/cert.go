@@ -227,16 +227,11 @@ func (c *certCmd) addresses() (emails []string, each bool, err error) {
 // readAddresses reads one address a line; blank lines and those that begin with
 // # are left out. Windows' line ends and byte order mark do no harm.
 func readAddresses(path string) ([]cert.Typed, error) {
-	in := io.Reader(os.Stdin)
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, failure.Config("give a file with one address a line", "--from-file: %v", err)
-		}
-		defer f.Close()
-		in = f
+	read := func() ([]byte, error) { return os.ReadFile(path) }
+	if path == "-" {
+		read = func() ([]byte, error) { return io.ReadAll(os.Stdin) }
 	}
-	data, err := io.ReadAll(in)
+	data, err := read()
 	if err != nil {
 		return nil, failure.Config("give a file with one address a line", "--from-file: %v", err)
 	}

@@ -343,16 +343,9 @@ func (e *enrollment) end(t *tally) error {
 		return nil
 	}
 	if err == nil && t.total == 0 && !slices.ContainsFunc(reports, enroll.Report.Does) {
-		return failure.NotDue("", errors.New(e.silence()))
+		return e.s.nothing("nothing to do")
 	}
 	return err
-}
-
-func (e *enrollment) silence() string {
-	if e.s.Verbose {
-		return "nothing to do"
-	}
-	return ""
 }
 
 // summary says a line about each table that had anything to do.

@@ -12,10 +12,7 @@ import (
 func kindsOf(file *cli.File) (map[string]*issuer.Kind, error) {
 	kinds := map[string]*issuer.Kind{}
 	for name, t := range file.Kinds {
-		k := &issuer.Kind{
-			Usages: t.Usage, KeyType: t.KeyType, KeyPath: t.KeyPath, ReuseKey: t.ReuseKey, Server: t.Server,
-			CABundle: t.CABundle, Profile: t.Profile, Compat: t.Compat, P12: t.P12, DeployHook: t.DeployHook,
-		}
+		k := issuer.Kind(t)
 		err := issuer.CheckKindName(name)
 		if err == nil {
 			err = k.Check()
@@ -23,7 +20,7 @@ func kindsOf(file *cli.File) (map[string]*issuer.Kind, error) {
 		if err != nil {
 			return nil, failure.Config(failure.HintOf(err), "%s: [kind.%s]: %v", file.Path, name, err)
 		}
-		kinds[name] = k
+		kinds[name] = &k
 	}
 	return kinds, nil
 }

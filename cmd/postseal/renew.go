@@ -47,8 +47,13 @@ func (c *renewCmd) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
+	if len(reqs) == 0 && s.JSON {
+		if err := printJSON(results{[]result{}}); err != nil {
+			return err
+		}
+	}
 	if len(reqs) == 0 {
-		return c.nothing(s)
+		return s.nothing("nothing is due")
 	}
 	return s.many(ctx, reqs, c.Jobs)
 }
@@ -74,15 +79,9 @@ func (c *renewCmd) pause(ctx context.Context) error {
 }
 
 // nothing ends a run with nothing to do: silent, since timers mail what is said.
-func (c *renewCmd) nothing(s *session) error {
-	if s.JSON {
-		if err := printJSON(results{[]result{}}); err != nil {
-			return err
-		}
-	}
-	text := ""
-	if s.Verbose {
-		text = "nothing is due"
+func (s *session) nothing(text string) error {
+	if !s.Verbose {
+		text = ""
 	}
 	return failure.NotDue("", errors.New(text))
 }

@@ -10,7 +10,6 @@ import (
 	"postseal/internal/failure"
 	"postseal/internal/printable"
 	"postseal/issuer"
-	"postseal/issuer/cert"
 )
 
 // revokeCmd are the flags of "postseal revoke".
@@ -125,20 +124,10 @@ func another(r *issuer.Revoked) string {
 	return "for another with a new key: " + command
 }
 
-func (c *revokeCmd) passphrase(s *session, v *issuer.Revocation) error {
-	switch {
-	case c.NoPassphrase:
-		v.Passphrase = new(string)
-	case c.PassphraseFile != "":
-		word, err := cert.ReadPassphrase(c.PassphraseFile)
-		if err != nil {
-			return err
-		}
-		v.Passphrase = &word
-	case c.Passphrase != "":
-		v.Passphrase = &c.Passphrase
-	case s.term != nil:
+func (c *revokeCmd) passphrase(s *session, v *issuer.Revocation) (err error) {
+	v.Passphrase, err = c.choose()
+	if s.term != nil {
 		v.AskPass = func() (string, error) { return s.term.secret("Passphrase of " + c.CertPath + ": ") }
 	}
-	return nil
+	return err
 }
