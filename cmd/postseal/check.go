@@ -3,13 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"crypto/x509"
-	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"strings"
 
 	"postseal/internal/check"
 	"postseal/internal/cli"
@@ -123,26 +121,14 @@ func (c *checkCmd) options(s *session, file *cli.File) (check.Options, error) {
 			return check.Options{}, failure.Usage("for example: --helo mx1.example.org", "--helo: %v", err)
 		}
 	}
+	password, _ := file.Password(c.SMTPPasswordFile) // an unreadable file is a finding of the check, not an error here
 	return check.Options{
 		Config: c.config(s, file), State: s.opts.Dir.Path(), Redis: s.redisURL(), MailUser: c.MailUser, Version: cli.Version(),
 		Server: s.server(), Account: ca.KnownAccount(s.opts.Dir, s.server()), CABundle: s.CABundle, Emails: emails, Resolver: c.Resolver,
 		PostfixConfig: c.PostfixConfig, Milter: cmp.Or(c.Milter, c.Listen),
-		SMTP: c.SMTP, Helo: c.Helo, SMTPCA: c.SMTPCA, SMTPPassword: c.password(file),
+		SMTP: c.SMTP, Helo: c.Helo, SMTPCA: c.SMTPCA, SMTPPassword: password,
 		MailTo: c.MailTo, Mailbox: c.Mailbox, Message: c.Message,
 	}, nil
-}
-
-// password returns the SMTP user's password, from where the mail half takes it. A
-// file that cannot be read is a finding of the check, not an error here.
-func (c *checkCmd) password(file *cli.File) string {
-	if c.SMTPPasswordFile != "" {
-		data, _ := os.ReadFile(c.SMTPPasswordFile)
-		return strings.TrimRight(string(data), "\r\n")
-	}
-	if p, ok := os.LookupEnv("POSTSEAL_SMTP_PASSWORD"); ok {
-		return p
-	}
-	return file.SMTPPassword
 }
 
 func (c *checkCmd) config(s *session, file *cli.File) check.Config {
@@ -154,40 +140,14 @@ func (c *checkCmd) config(s *session, file *cli.File) check.Config {
 	}
 	for _, k := range file.DKIM {
 		key := check.DKIMKey{Domain: k.Domain, Selector: k.Selector, Path: k.Key}
-		key.Public, key.Wrong = publicHalf(k.Key)
+		signer, err := k.Signer()
+		if err == nil {
+			key.Public, err = x509.MarshalPKIXPublicKey(signer.Public())
+		}
+		if err != nil && !errors.As(err, new(*fs.PathError)) { // postseal-check says if the file is unreadable
+			key.Wrong = err.Error()
+		}
 		conf.DKIM = append(conf.DKIM, key)
 	}
 	return conf
-}
-
-// publicHalf returns that of a DKIM key, in the forms that the mail half takes, or what is
-// wrong with the key. Whether the file can be read is for postseal-check to say.
-func publicHalf(path string) (public []byte, wrong string) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, ""
-	}
-	block, _ := pem.Decode(data)
-	if block == nil {
-		return nil, fmt.Sprintf("%q holds no PEM block", path)
-	}
-	var key any
-	if key, err = x509.ParsePKCS1PrivateKey(block.Bytes); err != nil {
-		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-	}
-	if err != nil {
-		return nil, fmt.Sprintf("%q holds no private key in PKCS#8 or PKCS#1", path)
-	}
-	switch key := key.(type) {
-	case *rsa.PrivateKey:
-		public, err = x509.MarshalPKIXPublicKey(key.Public())
-	case ed25519.PrivateKey:
-		public, err = x509.MarshalPKIXPublicKey(key.Public())
-	default:
-		err = fmt.Errorf("%q holds a %T, which is not a DKIM key", path, key)
-	}
-	if err != nil {
-		return nil, err.Error()
-	}
-	return public, ""
 }

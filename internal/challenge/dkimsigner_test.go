@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/emersion/go-msgauth/dkim"
+
+	"postseal/internal/cli"
 )
 
 // sig is a DKIM signature to make. Its code follows the text of RFC 6376 and not the library:
@@ -123,7 +125,7 @@ func testKey(name string) key {
 	if k, ok := testKeys.Load(name); ok {
 		return k.(key)
 	}
-	signer, err := LoadKey("testdata/keys/" + name + ".pem")
+	signer, err := (&cli.DKIMKey{Key: "testdata/keys/" + name + ".pem"}).Signer()
 	if err != nil {
 		panic(err)
 	}

@@ -3,13 +3,6 @@ package challenge
 import (
 	"bytes"
 	"crypto"
-	"crypto/ed25519"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
-	"fmt"
-	"os"
 	"slices"
 
 	"github.com/emersion/go-msgauth/dkim"
@@ -38,40 +31,6 @@ var ReplyFields = slices.Concat(MustSign, []string{
 	"List-Id", "List-Help", "List-Unsubscribe", "List-Subscribe", "List-Post", "List-Owner",
 	"List-Archive", "List-Unsubscribe-Post",
 })
-
-// LoadKey reads a private key: PEM, PKCS#8 or PKCS#1, RSA or Ed25519.
-func LoadKey(path string) (crypto.Signer, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	block, _ := pem.Decode(data)
-	if block == nil {
-		return nil, fmt.Errorf("%s holds no PEM block", path)
-	}
-	key, err := parseKey(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return key, nil
-}
-
-func parseKey(der []byte) (crypto.Signer, error) {
-	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
-		return key, nil
-	}
-	key, err := x509.ParsePKCS8PrivateKey(der)
-	if err != nil {
-		return nil, errors.New("no private key in PKCS#8 or PKCS#1")
-	}
-	switch key := key.(type) {
-	case *rsa.PrivateKey:
-		return key, nil
-	case ed25519.PrivateKey:
-		return key, nil
-	}
-	return nil, fmt.Errorf("a %T is not a DKIM key; use RSA or Ed25519", key)
-}
 
 // sign puts our DKIM signature above a reply if there is a key for its domain. Otherwise the
 // mail server has to sign.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/emersion/go-msgauth/dkim"
 
+	"postseal/internal/cli"
 	"postseal/state"
 )
 
@@ -29,7 +30,7 @@ func signedReply(t *testing.T, addr, key string) string {
 		from: addr, to: caFrom, part1: part1, inReplyTo: "<challenge-1@ca.example>",
 		id: newMessageID(addr), date: received, digest: expectedDigest(part1, pending()),
 	}
-	signer, err := LoadKey("testdata/keys/" + key + ".pem")
+	signer, err := (&cli.DKIMKey{Key: "testdata/keys/" + key + ".pem"}).Signer()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,31 +165,6 @@ func TestSignChoosesByDomain(t *testing.T) {
 		m := regexp.MustCompile(`^DKIM-Signature:(?s:.)* d=([^;]*);`).FindStringSubmatch(mail)
 		if got := append(m, "", "")[1]; got != want {
 			t.Errorf("%s is signed by %q, want %q", addr, got, want)
-		}
-	}
-}
-
-func TestLoadKey(t *testing.T) {
-	dir := t.TempDir()
-	pkcs1 := filepath.Join(dir, "pkcs1.pem")
-	if err := run("/usr/bin/openssl", "", "rsa", "-traditional", "-in", "testdata/keys/rsa2048.pem", "-out", pkcs1); err != nil {
-		t.Fatal(err)
-	}
-	ec := filepath.Join(dir, "ec.pem")
-	if err := run("/usr/bin/openssl", "", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", ec); err != nil {
-		t.Fatal(err)
-	}
-	empty := filepath.Join(dir, "empty.pem")
-	if err := os.WriteFile(empty, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for path, reason := range map[string]string{
-		"testdata/keys/rsa2048.pem": "", "testdata/keys/ed25519.pem": "", pkcs1: "",
-		ec: "use RSA or Ed25519", empty: "holds no PEM block", dir + "/none.pem": "no such file",
-	} {
-		_, err := LoadKey(path)
-		if (reason == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), reason) {
-			t.Errorf("%s: %v, want %q", path, err, reason)
 		}
 	}
 }

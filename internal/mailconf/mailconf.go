@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"strings"
 
 	"postseal/internal/challenge"
 	"postseal/internal/cli"
@@ -122,8 +121,8 @@ func (f *Flags) Responder(file *cli.File, store state.Store, log *slog.Logger) (
 	if err != nil {
 		return nil, err
 	}
-	if server.Password, err = f.password(file); err != nil {
-		return nil, err
+	if server.Password, err = file.Password(f.SMTPPasswordFile); err != nil {
+		return nil, failure.Unreadable(err, "give a file that holds the password and that the mail half can read", "--smtp-password-file: %v", err)
 	}
 	server.CAFile, server.Name = f.SMTPCA, f.name()
 	if err := server.Check(); err != nil {
@@ -164,26 +163,10 @@ func (f *Flags) Needs(file *cli.File, store state.Store) cli.Needs {
 	return n
 }
 
-// password returns the SMTP user's password from the file that a flag names, the environment,
-// or the configuration file, or "".
-func (f *Flags) password(file *cli.File) (string, error) {
-	if f.SMTPPasswordFile != "" {
-		data, err := os.ReadFile(f.SMTPPasswordFile)
-		if err != nil {
-			return "", failure.Unreadable(err, "give a file that holds the password and that the mail half can read", "--smtp-password-file: %v", err)
-		}
-		return strings.TrimRight(string(data), "\r\n"), nil
-	}
-	if p, ok := os.LookupEnv("POSTSEAL_SMTP_PASSWORD"); ok {
-		return p, nil
-	}
-	return file.SMTPPassword, nil
-}
-
 func loadKeys(file *cli.File) ([]challenge.Key, error) {
 	var keys []challenge.Key
 	for _, k := range file.DKIM {
-		signer, err := challenge.LoadKey(k.Key)
+		signer, err := k.Signer()
 		if err != nil {
 			return nil, failure.Unreadable(err, "[[dkim]] key is a PEM file, PKCS#8 or PKCS#1, RSA or Ed25519", "DKIM key of %s: %v", k.Domain, cause(err))
 		}
