@@ -3,8 +3,8 @@
 //
 // # The life of an order
 //
-// Each line is a state on disk. A kill in any of them leaves what the last column
-// says; the next cert or renew for the same addresses goes on from there.
+// Each line is a state on disk. The last column says what a kill in that state leaves; the
+// next cert or renew for the same addresses continues from there.
 //
 //	step                        orders/NAME.json        pending/           a kill here leaves
 //	1 locks in orders/.lock-*   -                       -                  nothing
@@ -24,20 +24,20 @@
 //	15 hook run, order removed  -                       -                  nothing
 //	   or the hook failed       hook-error set          -                  the hook, which the next renew runs
 //
-// Between 3 and 5 the CA may know an order that we do not; the next run orders a
-// second time, since ACME has no way to ask that all CAs offer.
+// Between 3 and 5 the CA may know an order that we do not. The next run then orders a
+// second time, since not all CAs offer a list of orders (RFC 8555, Section 7.1.2.1).
 //
-// An order that dies (invalid, expired, forgotten by the CA) is removed with its
-// records. If it died through no fault of the challenge, another one is ordered.
-// An order whose CSR was refused keeps the CA's words, and is given up if the CA shows it
-// as alive for a minute more. Cancel gives up any.
+// A run removes an order that is dead (invalid, expired, forgotten by the CA), with its
+// records, and orders anew if the challenge was not at fault. If the CA refuses the CSR, the
+// order keeps the CA's words, and the run gives it up if the CA shows it as alive for another
+// minute. Cancel gives up any order.
 //
 // # Rooms
 //
-// The walk along the table is in obtain.go, order.go, authz.go, watch.go, finalize.go and
-// keep.go, in this order; what all of them need of a run is in run.go. It goes through rooms
-// that know of no run: issuer/store is the issuer's disk, issuer/ca one CA over ACME,
-// issuer/cert what a certificate is made of. The order's file is written by run.update alone.
+// The walk along the table is in obtain.go, order.go, watch.go, finalize.go and keep.go, in
+// this order; run.go has what all of them need. It goes through rooms that know of no run:
+// issuer/store is the issuer's disk, issuer/ca one CA over ACME, issuer/cert what a certificate
+// is made of. Only run.update writes the order's file.
 //
 // # Files
 //
@@ -54,22 +54,22 @@
 // NAME is the first address; another set of addresses that begins with the same
 // one gets NAME-2, and a certificate of a kind NAME,KIND. All files are 0600.
 //
-// A history is for "status" alone: an order goes on if it cannot be written, and it may be
-// removed at any time. Issuer.tell writes it; a year after its last event it goes.
+// A history is for "status" alone: an order continues if Issuer.tell cannot write it, and
+// anybody may remove it at any time. We remove it a year after its last event.
 //
 // # When a certificate is due
 //
-// At a random moment in the window that the CA suggests (RFC 9773), else at the
-// beginning of the last third of its lifetime. The window is asked for right
-// after issuance, kept in renewal.json, and asked for again by each run after its
-// Retry-After, which is taken as a minute at least and a day at most (Section 4.3), from
-// the first day on: a window that an incident has put into the past is acted on by the
-// next run, however young the certificate. What is added to Retry-After at random
-// spreads the questions of certificates that were ordered together; eight at a time go
-// to each CA, and one that cannot be reached is not asked again in that run.
+// At a random moment in the window that the CA suggests (RFC 9773), or else at the start of
+// the last third of its lifetime. A run asks for the window right after issuance and keeps it
+// in renewal.json. Later runs ask again after the CA's Retry-After, which counts as a minute
+// at least and a day at most (Section 4.3), from the first day on: after an incident the CA
+// moves a window into the past, and the next run renews, however young the certificate. A
+// random addition to Retry-After spreads the requests for certificates that were ordered
+// together. Each CA gets at most eight requests at a time, and no further one in a run that
+// cannot reach it.
 //
 // # Several CAs
 //
 // A failure stays with its CA: see Issuer.Batch. Orders for one address at one CA follow
-// each other, of whatever processes: see store.Disk.LockOrder.
+// each other, even those of several processes: see store.Disk.LockOrder.
 package issuer
