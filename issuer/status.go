@@ -14,8 +14,7 @@ import (
 	"postseal/state"
 )
 
-// Status is what is in the state directory. The field names of its JSON are
-// stable.
+// Status is the content of the state directory. The field names of its JSON are stable.
 type Status struct {
 	Certificates []CertStatus    `json:"certificates"`
 	Orders       []OrderStatus   `json:"orders"`
@@ -71,7 +70,7 @@ type OrderStatus struct {
 	Created    time.Time `json:"created"`
 	URL        string    `json:"url,omitempty"`
 	WaitingFor string    `json:"waiting_for"`
-	Running    bool      `json:"running"` // a process is at it
+	Running    bool      `json:"running"` // a process works on it
 }
 
 // PendingStatus is one challenge that the mail half waits for.
@@ -93,24 +92,24 @@ type AnswerStatus struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
-// NoteStatus is what the mail half refused or put off last of the mails for a challenge
-// that is pending. Anybody may have sent it.
+// NoteStatus is the last mail for a pending challenge that the mail half refused or put off.
+// Anybody may have sent it.
 type NoteStatus struct {
 	Email   string    `json:"email"`
 	Server  string    `json:"server"`
 	Verdict string    `json:"verdict"` // "refused" or "later"
 	Reason  string    `json:"reason"`
 	Time    time.Time `json:"time"`
-	Count   int       `json:"count"` // noted so often, at most once a minute
+	Count   int       `json:"count"` // of such mails, at most one a minute
 }
 
-// HalfStatus is a mail half that said that it runs.
+// HalfStatus is a mail half that has given a sign of life.
 type HalfStatus struct {
 	Host string    `json:"host"`
 	Seen time.Time `json:"seen"`
 }
 
-// RunStatus is the last run of "renew" or "enroll" for all addresses that ended.
+// RunStatus is the last run of "renew" or "enroll" for all addresses that has ended.
 type RunStatus struct {
 	Command string    `json:"command"`
 	Ended   time.Time `json:"ended"`
@@ -125,8 +124,8 @@ func newStatus() *Status {
 	}
 }
 
-// Status reads the state directory and what is shared with the mail half. It asks
-// no CA and changes nothing.
+// Status reads the state directory and the store that the mail half shares. It asks no CA
+// and changes nothing.
 func (i *Issuer) Status() (*Status, error) {
 	s := newStatus()
 	if info, err := os.Stat(i.Dir.Path()); err == nil && !info.IsDir() {
@@ -153,7 +152,7 @@ func (i *Issuer) Status() (*Status, error) {
 	return s, nil
 }
 
-// Only leaves what concerns one of the addresses, and the mail halves, which concern all.
+// Only removes what concerns other addresses alone. Mail halves, runs and tables concern all.
 func (s *Status) Only(emails []string) {
 	other := func(email string) bool { return !cert.NamesOneOf([]string{email}, emails) }
 	s.Certificates = slices.DeleteFunc(s.Certificates, func(c CertStatus) bool { return !cert.NamesOneOf(c.Emails, emails) })
@@ -166,7 +165,8 @@ func (s *Status) Only(emails []string) {
 	s.History = slices.DeleteFunc(s.History, func(h HistoryStatus) bool { return !cert.NamesOneOf(h.Emails, emails) })
 }
 
-// OnlyFailed leaves the addresses whose last order failed.
+// OnlyFailed removes all but the addresses without success: their last order failed, or they
+// have no certificate yet.
 func (s *Status) OnlyFailed() {
 	failed, without := s.Failed, s.Without
 	*s = *newStatus()
@@ -246,8 +246,8 @@ func (i *Issuer) runStatus(s *Status) {
 	}
 }
 
-// Ended notes how a run of a command ended that looked at all addresses, for "status". The
-// run does not depend on it.
+// Ended records, for "status", the end of a run of a command for all addresses. The run does
+// not depend on it.
 func (i *Issuer) Ended(command string, status int) {
 	r := store.Run{Ended: i.now().UTC().Truncate(time.Second), Status: status}
 	if err := i.disk.RecordRun(command, r); err != nil {
@@ -263,7 +263,7 @@ func (i *Issuer) halfStatus(s *Status) error {
 	return err
 }
 
-// mostAnswers bounds how many of the last answers are told.
+// mostAnswers bounds how many answers Status returns: the last ones.
 const mostAnswers = 20
 
 func (i *Issuer) answerStatus(s *Status) error {
@@ -291,7 +291,7 @@ func (i *Issuer) orderStatus(s *Status) error {
 	return err
 }
 
-// waitsFor says in words what an order waits for.
+// waitsFor returns in words what an order waits for.
 func (i *Issuer) waitsFor(o *store.Order, pending []PendingStatus) string {
 	switch {
 	case o.HookError != "":
@@ -309,7 +309,7 @@ func (i *Issuer) waitsFor(o *store.Order, pending []PendingStatus) string {
 	for _, c := range o.Challenges {
 		a, err := i.Store.Answer(c.ID)
 		answered := err == nil && a != nil && a.Phase != state.Failed && a.Phase != state.Claimed
-		for _, p := range pending { // a record that is gone means an authorization that is valid
+		for _, p := range pending { // a valid authorization has no record any more
 			switch {
 			case p.Server != o.Server || state.Key(p.Email) != state.Key(c.Email):
 			case answered:

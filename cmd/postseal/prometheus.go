@@ -15,13 +15,13 @@ import (
 	"postseal/state"
 )
 
-// certLeft is the state of a certificate that is left to expire, for metrics: a person
-// reads why in another column.
+// certLeft is the state, in metrics alone, of a certificate that no run renews any more. The
+// table for people has the reason in another column.
 const certLeft = "left"
 
 // writeMetrics writes a status in Prometheus's text format, for a textfile collector. kinds
-// and domains are those of the configuration. No address is a label: there may be
-// 100,000, and who reads metrics need not know them.
+// and domains are those of the configuration. Labels hold no address: there may be 100,000,
+// and readers of metrics need not know them.
 func writeMetrics(out io.Writer, s *issuer.Status, kinds, domains []string) {
 	kinds = kindsIn(s, kinds)
 	writeCertificates(out, s, kinds)
@@ -30,7 +30,7 @@ func writeMetrics(out io.Writer, s *issuer.Status, kinds, domains []string) {
 	writeRuns(out, s, len(domains) > 0)
 }
 
-// domainsOf returns the domains of the [[enroll]] tables as enroll remembers them.
+// domainsOf returns the domains of the [[enroll]] tables, in the form of enroll's memory.
 func domainsOf(file *cli.File) (domains []string) {
 	for _, t := range file.Enroll {
 		domains = append(domains, state.Domain(strings.TrimSpace(t.Domain)))
@@ -38,7 +38,7 @@ func domainsOf(file *cli.File) (domains []string) {
 	return domains
 }
 
-// kindsIn returns all kinds of a status and of the configuration, or else that of no kind.
+// kindsIn returns the kinds in a status and in the configuration; without any, the empty one.
 func kindsIn(s *issuer.Status, kinds []string) []string {
 	all := map[string]bool{}
 	for _, kind := range kinds {
@@ -110,8 +110,8 @@ func writeOrders(out io.Writer, s *issuer.Status, kinds []string) {
 	samples{"": int64(len(s.Pending))}.write(out, "challenges_pending", "Challenges that are waited for.")
 }
 
-// writeEnroll writes what is remembered of each [[enroll]] table. One that is no longer in
-// the configuration has no source to be accepted.
+// writeEnroll writes what enroll remembers of each configured [[enroll]] table. It leaves out
+// a former table, which has no source any more.
 func writeEnroll(out io.Writer, s *issuer.Status, domains []string) {
 	accepted, addresses, gone, left, without, since := samples{}, samples{}, samples{}, samples{}, samples{}, samples{}
 	for _, domain := range domains {
@@ -130,7 +130,7 @@ func writeEnroll(out io.Writer, s *issuer.Status, domains []string) {
 	for _, w := range s.Without {
 		of := labels("domain", w.Domain)
 		if _, configured := accepted[of]; !configured || counted[w.Email] {
-			continue // a second kind of it
+			continue // it lacks a second kind
 		}
 		counted[w.Email] = true
 		without[of]++
@@ -146,8 +146,8 @@ func writeEnroll(out io.Writer, s *issuer.Status, domains []string) {
 	left.write(out, "enroll_left", "Addresses that are no longer renewed.")
 }
 
-// writeRuns writes when the runs that a timer starts last ended. One that should have been
-// and never was is at 0.
+// writeRuns writes when the last run of each command that a timer starts ended. A missing run
+// counts as one at 0 if there is work for it.
 func writeRuns(out io.Writer, s *issuer.Status, enrolls bool) {
 	ended, status := samples{}, samples{}
 	if len(s.Certificates) > 0 {
@@ -164,7 +164,7 @@ func writeRuns(out io.Writer, s *issuer.Status, enrolls bool) {
 	status.write(out, "run_exit_status", "Its exit status.")
 }
 
-// samples are those of a gauge, by their labels.
+// samples are the values of a gauge, by their labels.
 type samples map[string]int64
 
 func (s samples) earliest(of string, t time.Time) {
@@ -189,7 +189,7 @@ func (s samples) write(out io.Writer, name, help string) {
 
 var labelEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
-// labels writes names and values in turn. Others' words in a value end no label.
+// labels writes pairs of names and values. Foreign text in a value cannot end it.
 func labels(pairs ...string) string {
 	var all []string
 	for pair := range slices.Chunk(pairs, 2) {

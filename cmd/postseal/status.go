@@ -112,7 +112,7 @@ func writeStatus(out io.Writer, s *issuer.Status) {
 	})
 }
 
-// renewalOf says when a certificate is renewed, or why it is not.
+// renewalOf returns when a certificate is renewed, or why it is not.
 func renewalOf(c issuer.CertStatus) string {
 	if c.Left != "" {
 		return "none: " + c.Left
