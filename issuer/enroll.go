@@ -53,7 +53,7 @@ func (i *Issuer) held(c *store.Certificate) enroll.State {
 		return enroll.Revoked
 	case len(c.Emails) > 1:
 		return enroll.Shared
-	case !i.now().Before(c.NotAfter):
+	case !i.Now().Before(c.NotAfter):
 		return enroll.Expired
 	}
 	return enroll.Certificate
@@ -68,7 +68,7 @@ func (i *Issuer) RevokeFor(ctx context.Context, addr, kind string, v Revocation)
 	}
 	dir := i.disk.CertDir(name)
 	r, err := store.ReadRenewal(dir)
-	if err != nil || !r.InForce(i.now()) {
+	if err != nil || !r.InForce(i.Now()) {
 		return nil, err
 	}
 	v.CertPath, v.Server, v.known = filepath.Join(dir, store.CertFile), r.Server, []store.Certificate{{Name: name, Renewal: r}}

@@ -87,7 +87,7 @@ func (i *Issuer) exportables(addr string, x Export) (all []exportable, err error
 		return nil, err
 	}
 	for _, c := range certs {
-		if inForce := c.InForce(i.now()); inForce || x.Former {
+		if inForce := c.InForce(i.Now()); inForce || x.Former {
 			all = i.addExportable(all, exportable{name: c.Name, dir: i.disk.CertDir(c.Name), former: !inForce})
 		}
 	}

@@ -124,7 +124,7 @@ func (r *run) refused(err error, ours bool) error {
 	r.note("", err.Error()+"; the order lives on: asking on")
 	r.waitFor("the CA to issue the certificate, although it refused: " + err.Error())
 	return r.update(func(o *store.Order) {
-		o.Refusal = &store.Refusal{Text: err.Error(), Hint: failure.HintOf(err), At: r.i.now().UTC(), Ours: ours}
+		o.Refusal = &store.Refusal{Text: err.Error(), Hint: failure.HintOf(err), At: r.i.Now().UTC(), Ours: ours}
 	})
 }
 
@@ -145,7 +145,7 @@ func (r *run) judge(order acme.Order) (acme.Order, error) {
 	case acme.StatusInvalid:
 		return order, &deadOrder{ca.OrderError(order), false}
 	case acme.StatusPending, acme.StatusReady, acme.StatusProcessing:
-		if f := r.order.Refusal; f != nil && r.i.now().Sub(f.At) >= r.i.Timing.patience(f) {
+		if f := r.order.Refusal; f != nil && r.i.Now().Sub(f.At) >= r.i.Timing.patience(f) {
 			return order, &deadOrder{failure.Failed(f.Hint, "%s; the order is still %s: given up", f.Text, order.Status), false}
 		}
 		return order, ca.ErrPending
@@ -173,12 +173,12 @@ func (r *run) download(ctx context.Context, order acme.Order) ([]*x509.Certifica
 	}
 	chain, err := cert.ReadChain(text)
 	if err == nil {
-		err = cert.Wanted{Key: r.key, Emails: r.req.Emails, Usages: r.req.Usages, Certbot: r.ca.Compat(r.req.Compat, "certbot"), Now: r.i.now()}.Check(chain[0])
+		err = cert.Wanted{Key: r.key, Emails: r.req.Emails, Usages: r.req.Usages, Certbot: r.ca.Compat(r.req.Compat, "certbot"), Now: r.i.Now()}.Check(chain[0])
 	}
 	if errors.As(err, new(cert.WrongClock)) {
 		return nil, failure.Later("put the clock right and run the same command again",
 			"the certificate for %s is there, but %v and the clock of this host shows %s; the order stays in %s",
-			list(r.req.Emails), err, r.i.now().Local().Format(time.RFC3339), r.path)
+			list(r.req.Emails), err, r.i.Now().Local().Format(time.RFC3339), r.path)
 	}
 	if err != nil {
 		return nil, &deadOrder{failure.Failed("nothing on disk was replaced; ask the CA", "the CA's certificate for %s is not usable: %s", list(r.req.Emails), printable.Line(err.Error(), maxStep)), false}

@@ -18,7 +18,7 @@ const maxReason = 500
 // tell records the result of an order, for "status": only this writes to the histories.
 // Orders do not depend on them.
 func (i *Issuer) tell(name string, e store.Event) {
-	e.Time = i.now().UTC().Truncate(time.Second)
+	e.Time = i.Now().UTC().Truncate(time.Second)
 	e.Reason = printable.Line(strings.Join(strings.Fields(e.Reason), " "), maxReason)
 	if err := i.disk.Record(name, e); err != nil {
 		i.step(StepNote, name, "", "the history could not be written down: "+err.Error())

@@ -53,7 +53,7 @@ func (r *run) askPerson(ctx context.Context, c *store.Challenge, to chan<- *stat
 		return err
 	}
 	select {
-	case to <- &state.Answer{ID: c.ID, Phase: state.Sent, Email: c.Email, Claimed: r.i.now().UTC(), Ended: r.i.now().UTC()}:
+	case to <- &state.Answer{ID: c.ID, Phase: state.Sent, Email: c.Email, Claimed: r.i.Now().UTC(), Ended: r.i.Now().UTC()}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -78,8 +78,6 @@ func New(o Options) *Issuer {
 	return &Issuer{Options: o, cas: map[caKey]*ca.CA{}, disk: &store.Disk{Dir: o.Dir, Now: o.Now}}
 }
 
-func (i *Issuer) now() time.Time { return i.Now() }
-
 // leftOut reports that an order or a certificate is unreadable.
 func (i *Issuer) leftOut(name string, err error) {
 	i.step(StepNote, name, "", "left out: "+err.Error())
@@ -102,7 +100,7 @@ func (i *Issuer) prepare() error {
 	if note != "" {
 		i.step(StepHint, "", "", note)
 	}
-	if err := errors.Join(i.Store.Purge(i.now()), i.Store.Forget(answersKept, i.now())); err != nil {
+	if err := errors.Join(i.Store.Purge(i.Now()), i.Store.Forget(answersKept, i.Now())); err != nil {
 		return i.storeError(err)
 	}
 	if err := i.disk.Sweep(); err != nil {
@@ -219,7 +217,7 @@ const maxStep = 2000
 
 func (i *Issuer) step(kind StepKind, name, email, text string) {
 	if i.OnStep != nil {
-		i.OnStep(Step{Kind: kind, Time: i.now(), Name: name, Email: email, Text: printable.Line(text, maxStep)})
+		i.OnStep(Step{Kind: kind, Time: i.Now(), Name: name, Email: email, Text: printable.Line(text, maxStep)})
 	}
 }
 

@@ -49,7 +49,7 @@ func (r *run) keep(ctx context.Context, chain []*x509.Certificate) (*Result, err
 func (r *run) newRenewal(ctx context.Context, leaf *x509.Certificate) *store.Renewal {
 	f := &store.Renewal{
 		Version: store.Version, Settings: r.req.Settings, Account: r.ca.AccountURL(),
-		Issued: r.i.now().UTC().Truncate(time.Second), Serial: cert.Serial(leaf), Fingerprint: cert.Fingerprint(leaf),
+		Issued: r.i.Now().UTC().Truncate(time.Second), Serial: cert.Serial(leaf), Fingerprint: cert.Fingerprint(leaf),
 		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(),
 	}
 	if id, err := acme.ARIUniqueIdentifier(leaf); err == nil {

@@ -173,7 +173,7 @@ func (r *run) ownKey() error {
 	}
 	certs, err := r.i.certificates(nil, []string{r.req.Kind})
 	for _, c := range certs {
-		if c.Name != r.name && c.InForce(r.i.now()) {
+		if c.Name != r.name && c.InForce(r.i.Now()) {
 			return failure.Config("leave it out there", "key-path of the kind %s is for one certificate, and %s has it", r.req.Kind, list(c.Emails))
 		}
 	}
@@ -242,7 +242,7 @@ func (r *run) adopt() {
 // overtaken reports whether a renewal overrules a failed hook: that must not keep a
 // certificate from being renewed.
 func (r *run) overtaken() bool {
-	return r.order.HookError != "" && r.former != nil && (r.req.Force || r.former.Due(r.i.now()))
+	return r.order.HookError != "" && r.former != nil && (r.req.Force || r.former.Due(r.i.Now()))
 }
 
 // resumesHook reports whether this run repeats a failed hook: any run that names one does, as
@@ -267,10 +267,10 @@ func (e *NotDueError) Error() string {
 // CA, and not due.
 func (r *run) nothingDue() error {
 	f := r.former
-	if f == nil || !f.Revoked.IsZero() || r.req.Force || r.req.DryRun || f.Server != r.req.Server || f.Due(r.i.now()) {
+	if f == nil || !f.Revoked.IsZero() || r.req.Force || r.req.DryRun || f.Server != r.req.Server || f.Due(r.i.Now()) {
 		return nil
 	}
-	days := daysLeft(f.NotAfter, r.i.now())
+	days := daysLeft(f.NotAfter, r.i.Now())
 	return failure.NotDue(failure.Force, &NotDueError{r.name, f.Emails, f.NotAfter, days, r.dir()})
 }
 
@@ -408,7 +408,7 @@ const enough = 24 * time.Hour
 // patience turns an order that has waited long enough into a failure. Orders that expired and
 // were replaced count as one wait.
 func (r *run) patience(err error) error {
-	if failure.KindOf(err) != failure.KindLater || !r.req.Unattended || r.since.IsZero() || r.i.now().Sub(r.since) < enough {
+	if failure.KindOf(err) != failure.KindLater || !r.req.Unattended || r.since.IsZero() || r.i.Now().Sub(r.since) < enough {
 		return err
 	}
 	return failure.Failed(failure.CheckReason,

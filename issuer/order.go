@@ -35,7 +35,7 @@ func (r *run) place(ctx context.Context) (acme.Order, error) {
 func (r *run) begin(ctx context.Context) error {
 	r.order = &store.Order{
 		Version: store.Version, Settings: r.req.Settings, DryRun: r.req.DryRun,
-		Created: r.i.now().UTC().Truncate(time.Second), Replaces: r.req.replaces,
+		Created: r.i.Now().UTC().Truncate(time.Second), Replaces: r.req.replaces,
 	}
 	if r.since.IsZero() {
 		r.since = r.order.Created
@@ -208,7 +208,7 @@ func (r *run) takeChallenge(ctx context.Context, c *store.Challenge, authz acme.
 	}
 	c.URL, c.From, c.Token = found.URL, found.From, found.Token
 	if found.Status == acme.StatusProcessing && c.Posted.IsZero() {
-		c.Posted = r.i.now().UTC() // an earlier run died right after the POST
+		c.Posted = r.i.Now().UTC() // an earlier run died right after the POST
 	}
 	if err := r.record(ctx, c, authz.Expires); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -82,9 +83,7 @@ func (o *Renewal) noneFor(emails []string) error {
 // apply lets the options of this run override others.
 func (o *Renewal) apply(r *Request) {
 	r.Force, r.ReuseKey, r.Timeout, r.Unattended = o.Force, o.ReuseKey, o.Timeout, true
-	if r.FailHook == "" {
-		r.FailHook = o.FailHook
-	}
+	r.FailHook = cmp.Or(r.FailHook, o.FailHook)
 	if o.Passphrase.Kind != "" {
 		r.Passphrase = o.Passphrase
 	}
@@ -135,15 +134,15 @@ func (i *Issuer) dueOf(ctx context.Context, certs []store.Certificate, o Renewal
 	if o.Force {
 		return certs, nil
 	}
-	asks := slices.DeleteFunc(slices.Clone(certs), func(c store.Certificate) bool { return !c.AskDue(i.now()) })
-	pause = pause || len(asks) > 0 || slices.ContainsFunc(certs, func(c store.Certificate) bool { return c.Due(i.now()) })
+	asks := slices.DeleteFunc(slices.Clone(certs), func(c store.Certificate) bool { return !c.AskDue(i.Now()) })
+	pause = pause || len(asks) > 0 || slices.ContainsFunc(certs, func(c store.Certificate) bool { return c.Due(i.Now()) })
 	if pause && o.Pause != nil {
 		if err := o.Pause(ctx); err != nil {
 			return nil, failure.Later("run the same command again", "interrupted before anything was ordered")
 		}
 	}
 	i.refreshWindows(ctx, asks)
-	due := slices.DeleteFunc(certs, func(c store.Certificate) bool { return !c.Due(i.now()) })
+	due := slices.DeleteFunc(certs, func(c store.Certificate) bool { return !c.Due(i.Now()) })
 	slices.SortStableFunc(due, func(a, b store.Certificate) int { return a.RenewAt().Compare(b.RenewAt()) })
 	return due, nil
 }

@@ -124,7 +124,7 @@ func (i *Issuer) InForce(email string, kinds []string) (paths []string, err erro
 		return nil, err
 	}
 	for _, c := range certs {
-		if c.InForce(i.now()) {
+		if c.InForce(i.Now()) {
 			paths = append(paths, filepath.Join(i.disk.CertDir(c.Name), store.CertFile))
 		}
 	}
@@ -147,7 +147,7 @@ func (i *Issuer) find(leaf *x509.Certificate) []store.Certificate {
 func (i *Issuer) markRevoked(certs []store.Certificate, reason string) error {
 	for _, c := range certs {
 		i.tell(c.Name, store.Event{What: store.EventRevoked, Emails: c.Emails, Server: c.Server, Serial: c.Serial, Reason: reason})
-		c.Revoked = i.now().UTC().Truncate(time.Second)
+		c.Revoked = i.Now().UTC().Truncate(time.Second)
 		err := i.disk.Rewrite(c)
 		if errors.Is(err, store.ErrLocked) {
 			return failure.Later(failure.RevokeAgain, "the certificate is revoked, but another postseal is working on an order for %s", list(c.Emails))

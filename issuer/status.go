@@ -189,7 +189,7 @@ func (i *Issuer) certStatus(s *Status, left leavers) error {
 func (i *Issuer) describe(c store.Certificate) CertStatus {
 	d := CertStatus{
 		Name: c.Name, Emails: c.Emails, Kind: c.Kind, Server: c.Server, State: CertValid, Serial: c.Serial, SHA256: c.Fingerprint,
-		KeyType: c.KeyType, Issued: c.Issued, NotBefore: c.NotBefore, NotAfter: c.NotAfter, DaysLeft: daysLeft(c.NotAfter, i.now()),
+		KeyType: c.KeyType, Issued: c.Issued, NotBefore: c.NotBefore, NotAfter: c.NotAfter, DaysLeft: daysLeft(c.NotAfter, i.Now()),
 		RenewAt: c.RenewAt(), RenewSource: "lifetime", Dir: i.disk.CertDir(c.Name),
 	}
 	if c.Window != nil {
@@ -201,16 +201,16 @@ func (i *Issuer) describe(c store.Certificate) CertStatus {
 	switch {
 	case !c.Revoked.IsZero():
 		d.State = CertRevoked
-	case !i.now().Before(c.NotAfter):
+	case !i.Now().Before(c.NotAfter):
 		d.State = CertExpired
-	case c.Due(i.now()):
+	case c.Due(i.Now()):
 		d.State = CertDue
 	}
 	return d
 }
 
 func (i *Issuer) pendingStatus(s *Status) error {
-	records, err := i.Store.All(i.now())
+	records, err := i.Store.All(i.Now())
 	var ids []string
 	byID := map[string]*state.Pending{}
 	for _, p := range records {
@@ -249,7 +249,7 @@ func (i *Issuer) runStatus(s *Status) {
 // Ended records, for "status", the end of a run of a command for all addresses. The run does
 // not depend on it.
 func (i *Issuer) Ended(command string, status int) {
-	r := store.Run{Ended: i.now().UTC().Truncate(time.Second), Status: status}
+	r := store.Run{Ended: i.Now().UTC().Truncate(time.Second), Status: status}
 	if err := i.disk.RecordRun(command, r); err != nil {
 		i.step(StepNote, "", "", "the end of this run could not be written down: "+err.Error())
 	}

@@ -95,7 +95,7 @@ const afterResume = time.Second
 // untilEarly counts the patience from the order, so that it does not restart with each run of
 // a command with a shorter timeout.
 func (v *watcher) untilEarly() time.Duration {
-	waited := max(0, v.r.i.now().Sub(v.r.order.Created))
+	waited := max(0, v.r.i.Now().Sub(v.r.order.Created))
 	return max(afterResume, v.r.i.Timing.Post-waited)
 }
 
@@ -284,7 +284,7 @@ func (v *watcher) post(ctx context.Context) error {
 		return nil
 	}
 	v.early = nil
-	posted := v.r.i.now().UTC() // before: the mail may arrive before the CA's answer
+	posted := v.r.i.Now().UTC() // before: the mail may arrive before the CA's answer
 	err := v.r.ca.Accept(ctx, v.c.URL)
 	if p, ok := ca.ProblemOf(err); ok && p.Status < 500 {
 		// It may be valid or invalid already, as the next look shows.
@@ -354,7 +354,7 @@ const doubtShare = 3
 // doubtUntil gives a reply that may never have left some time to arrive, counted from the
 // POST, whichever run made that.
 func (v *watcher) doubtUntil(ctx context.Context, posted time.Time) {
-	patience := v.r.i.Timing.Doubt - max(0, v.r.i.now().Sub(posted))
+	patience := v.r.i.Timing.Doubt - max(0, v.r.i.Now().Sub(posted))
 	if end, ok := ctx.Deadline(); ok {
 		patience = min(patience, time.Until(end)/doubtShare)
 	}
@@ -374,7 +374,7 @@ func (v *watcher) giveUp(ctx context.Context) error {
 func (v *watcher) learn(valid bool, reason string) (tooEarly bool) {
 	r := v.r
 	o := ca.Outcome{
-		Valid: valid, Reason: reason, Ordered: r.order.Created, Posted: v.c.Posted, Ended: r.i.now(),
+		Valid: valid, Reason: reason, Ordered: r.order.Created, Posted: v.c.Posted, Ended: r.i.Now(),
 		Settle: -1, Given: v.settleGiven, Join: r.ca.Join(r.req.TokenJoin), Patience: r.i.Timing.Post,
 	}
 	if v.answer != nil {

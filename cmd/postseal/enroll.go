@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -108,11 +109,7 @@ func (c *enrollCmd) tables(s *session, file *cli.File) ([]enroll.Table, error) {
 	if len(tables) == 0 {
 		return nil, failure.Config("see [[enroll]] in postseal.toml(5), or give --domain and --source", "there is no [[enroll]] table")
 	}
-	var kinds []string
-	for name := range s.opts.Kinds {
-		kinds = append(kinds, name)
-	}
-	if err := enroll.Check(tables, kinds); err != nil {
+	if err := enroll.Check(tables, slices.Collect(maps.Keys(s.opts.Kinds))); err != nil {
 		return nil, err
 	}
 	if c.Domain != "" {
@@ -162,9 +159,8 @@ func (e *enrollment) show() error {
 		if err := printJSON(enrollJSON{reports, []result{}, []*issuer.Revoked{}}); err != nil {
 			return err
 		}
-	}
-	for _, r := range reports {
-		if !e.s.JSON {
+	} else {
+		for _, r := range reports {
 			_ = r.Write(os.Stdout)
 		}
 	}

@@ -40,23 +40,20 @@ func domainsOf(file *cli.File) (domains []string) {
 
 // kindsIn returns the kinds in a status and in the configuration; without any, the empty one.
 func kindsIn(s *issuer.Status, kinds []string) []string {
-	all := map[string]bool{}
-	for _, kind := range kinds {
-		all[kind] = true
-	}
 	for _, c := range s.Certificates {
-		all[c.Kind] = true
+		kinds = append(kinds, c.Kind)
 	}
 	for _, o := range s.Orders {
-		all[o.Kind] = true
+		kinds = append(kinds, o.Kind)
 	}
 	for _, f := range s.Failed {
-		all[f.Kind] = true
+		kinds = append(kinds, f.Kind)
 	}
-	if len(all) == 0 {
+	if len(kinds) == 0 {
 		return []string{""}
 	}
-	return slices.Collect(maps.Keys(all))
+	slices.Sort(kinds)
+	return slices.Compact(kinds)
 }
 
 func writeCertificates(out io.Writer, s *issuer.Status, kinds []string) {

@@ -69,19 +69,12 @@ func (c *CA) Show(ctx context.Context) (*AccountInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	info := &AccountInfo{
-		Server: c.Server, URL: a.file.URL, Status: there.Status, Contact: there.Contact, Created: a.file.Created,
+	return &AccountInfo{
+		Server: c.Server, URL: a.file.URL, Status: there.Status, Contact: append([]string{}, there.Contact...), Created: a.file.Created,
 		Terms: a.file.Terms, NewTerms: dir.Meta.TermsOfService, EABKid: a.file.EABKid, Thumbprint: thumbprint,
-		Key: filepath.Join(a.dir, accountKey), Profiles: maps.Clone(dir.Meta.Profiles), ARI: dir.RenewalInfo != "",
+		Key: filepath.Join(a.dir, accountKey), Profiles: maps.Collect(maps.All(dir.Meta.Profiles)), ARI: dir.RenewalInfo != "",
 		Learned: a.learned(c.now()).info(),
-	}
-	if info.Contact == nil {
-		info.Contact = []string{}
-	}
-	if info.Profiles == nil {
-		info.Profiles = map[string]string{}
-	}
-	return info, nil
+	}, nil
 }
 
 // change makes sure of the account, and changes it at the CA.
