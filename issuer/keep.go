@@ -1,7 +1,6 @@
 package issuer
 
 import (
-	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -158,7 +157,7 @@ func (r *run) failed(res *Result, err error) {
 // runHook runs the revoke hook. It also runs for a certificate that was revoked before, so
 // that one can repeat it after a failure. The hook's certificate is a copy, for CertPath may
 // name a container.
-func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certificate, done *Revoked) error {
+func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certificate, reason string, done *Revoked) error {
 	if v.Hook == "" {
 		return nil
 	}
@@ -177,7 +176,7 @@ func (v *Revocation) runHook(ctx context.Context, i *Issuer, leaf *x509.Certific
 		"POSTSEAL_CERT="+path,
 		"HOOK_KIND="+done.Kind,
 		"HOOK_SERIAL="+cert.Serial(leaf),
-		"HOOK_REASON="+cmp.Or(strings.ToLower(v.Reason), Reasons[0]),
+		"HOOK_REASON="+reason,
 	)
 	if err != nil {
 		return failure.Failed("the certificate is revoked; run the same command again once the hook works", "revoke hook %q: %v", v.Hook, err)

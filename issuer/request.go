@@ -21,8 +21,8 @@ const (
 	StagingServer = "https://acme-staging.castle.cloud/acme/directory"
 )
 
-// DefaultTimeout is how long an order waits for its mail in one run.
-const DefaultTimeout = 30 * time.Minute
+// defaultTimeout is how long an order waits for its mail in one run.
+const defaultTimeout = 30 * time.Minute
 
 // Request asks for one certificate.
 type Request struct {
@@ -31,7 +31,7 @@ type Request struct {
 	ReuseKey    bool          // use the key of the certificate that is replaced, this time
 	Force       bool          // even if nothing is due
 	DryRun      bool          // store nothing in certs/
-	Timeout     time.Duration // of this run; 0 means DefaultTimeout
+	Timeout     time.Duration // of this run; 0 means defaultTimeout
 	Interactive *Interactive  // a person answers the mail; nil for the mail half
 	Unattended  bool          // by a timer: waiting for a day is a failure
 	Newcomer    bool          // a limit of the CA ends it, and in a batch all other new orders
@@ -53,7 +53,7 @@ func (r *Request) check() (err error) {
 	if len(r.Emails) == 0 {
 		return failure.Usage("give one", "no address is given")
 	}
-	r.Timeout = cmp.Or(r.Timeout, DefaultTimeout)
+	r.Timeout = cmp.Or(r.Timeout, defaultTimeout)
 	if r.Emails, err = cert.ParseAddresses(r.Emails); err != nil {
 		return err
 	}

@@ -23,7 +23,6 @@ import (
 var Reasons = []string{"unspecified", "keycompromise", "affiliationchanged", "superseded", "cessationofoperation"}
 
 var reasonCodes = map[string]int{
-	"":                     acme.ReasonUnspecified,
 	"unspecified":          acme.ReasonUnspecified,
 	"keycompromise":        acme.ReasonKeyCompromise,
 	"affiliationchanged":   acme.ReasonAffiliationChanged,
@@ -59,7 +58,8 @@ type Revoked struct {
 // Revoke revokes a certificate (RFC 8555, Section 7.6). It succeeds if the certificate was
 // revoked before.
 func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
-	code, ok := reasonCodes[strings.ToLower(v.Reason)]
+	reason := cmp.Or(strings.ToLower(v.Reason), Reasons[0])
+	code, ok := reasonCodes[reason]
 	if !ok {
 		return nil, failure.In("reason", failure.Usage("use "+strings.Join(Reasons, ", "), "unknown reason %q", v.Reason))
 	}
@@ -94,7 +94,7 @@ func (i *Issuer) Revoke(ctx context.Context, v Revocation) (*Revoked, error) {
 	if done.Stored = len(known) > 0; done.Stored {
 		done.Kind = known[0].Kind
 	}
-	return done, errors.Join(i.markRevoked(known, cmp.Or(strings.ToLower(v.Reason), Reasons[0])), v.runHook(ctx, i, leaf, done))
+	return done, errors.Join(i.markRevoked(known, reason), v.runHook(ctx, i, leaf, reason, done))
 }
 
 // where returns the CA of the certificate: from the renewal.json beside it, which may be

@@ -213,7 +213,7 @@ const (
 	// strangersFor is how long an order waits for the record of another host's order, from
 	// the time of that order: longer than a run works on an order, unless its timeout is
 	// longer. This host cannot see whether anybody there still does.
-	strangersFor = 2 * DefaultTimeout
+	strangersFor = 2 * defaultTimeout
 )
 
 // take writes the record of a challenge as soon as no other order has one for the address.

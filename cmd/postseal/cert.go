@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -146,7 +147,11 @@ func (c *certCmd) run(ctx context.Context, s *session) error {
 	if err := s.account(c.accountFlags.options()); err != nil {
 		return err
 	}
-	reqs, err := c.requests(s, req, setsOf(emails, each))
+	sets := [][]string{emails}
+	if each {
+		sets = slices.Collect(slices.Chunk(emails, 1))
+	}
+	reqs, err := c.requests(s, req, sets)
 	if err != nil {
 		return err
 	}
@@ -168,14 +173,6 @@ func unique(names []string) (once []string) {
 		}
 	}
 	return once
-}
-
-// setsOf returns the addresses of each certificate.
-func setsOf(emails []string, each bool) [][]string {
-	if !each {
-		return [][]string{emails}
-	}
-	return slices.Collect(slices.Chunk(emails, 1))
 }
 
 // requests returns what to order: for each kind one certificate for each set of addresses.
@@ -280,7 +277,7 @@ func (c *certCmd) request(s *session) (issuer.Request, error) {
 	req.Out, req.KeyPath, req.Force, req.DryRun = c.Out, c.KeyPath, c.Force, c.DryRun
 	s.provenance(&req)
 	if c.Interactive {
-		req.Interactive = &issuer.Interactive{Ask: anyone(s.term).ask, Out: s.prose(), Dir: draftDir(c.Out)}
+		req.Interactive = &issuer.Interactive{Ask: anyone(s.term).ask, Out: s.prose(), Dir: filepath.Dir(c.Out)} // beside --out, or here
 	}
 	if s.term != nil {
 		// Once for a whole batch, and only if something is ordered.

@@ -133,8 +133,12 @@ func (c *checkCmd) options(s *session, file *cli.File) (check.Options, error) {
 		}
 	}
 	password, _ := file.Password(c.SMTPPasswordFile) // an unreadable file is a finding of the check, not an error here
+	redis := ""
+	if cli.IsURL(s.State) {
+		redis = s.State
+	}
 	return check.Options{
-		Config: c.config(s, file), State: s.opts.Dir.Path(), Redis: s.redisURL(), MailUser: c.MailUser, Version: cli.Version(),
+		Config: c.config(s, file), State: s.opts.Dir.Path(), Redis: redis, MailUser: c.MailUser, Version: cli.Version(),
 		Server: s.server(), Account: ca.KnownAccount(s.opts.Dir, s.server()), CABundle: s.CABundle, Emails: emails, Resolver: c.Resolver,
 		PostfixConfig: c.PostfixConfig, Milter: cmp.Or(c.Milter, c.Listen),
 		SMTP: c.SMTP, Helo: c.Helo, SMTPCA: c.SMTPCA, SMTPPassword: password,

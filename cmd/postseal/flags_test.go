@@ -155,11 +155,3 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 }
-
-func TestDraftDir(t *testing.T) {
-	for out, want := range map[string]string{"": ".", "a.p12": ".", "/tmp/x/a.p12": "/tmp/x"} {
-		if got := draftDir(out); got != want {
-			t.Errorf("%q: %q", out, got)
-		}
-	}
-}

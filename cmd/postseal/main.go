@@ -238,24 +238,12 @@ func (s *session) openState() (*state.Dir, state.Store, error) {
 	return dir, shared, nil
 }
 
-// redisURL returns the --state if it is that of Redis.
-func (s *session) redisURL() string {
-	if cli.IsURL(s.State) {
-		return s.State
-	}
-	return ""
-}
-
 // kindsOf reads the [kind] tables of the configuration file.
 func kindsOf(file *cli.File) (map[string]*issuer.Kind, error) {
 	kinds := map[string]*issuer.Kind{}
 	for name, t := range file.Kinds {
 		k := issuer.Kind(t)
-		err := issuer.CheckKindName(name)
-		if err == nil {
-			err = k.Check()
-		}
-		if err != nil {
+		if err := cmp.Or(issuer.CheckKindName(name), k.Check()); err != nil {
 			return nil, failure.Config(failure.HintOf(err), "%s: [kind.%s]: %v", file.Path, name, err)
 		}
 		kinds[name] = &k

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -99,14 +98,6 @@ func anyone(t *terminal) *terminal {
 		return &terminal{bufio.NewReader(os.Stdin)}
 	}
 	return t
-}
-
-// draftDir is where the drafts of --interactive go: beside --out, else here.
-func draftDir(out string) string {
-	if out == "" {
-		return "."
-	}
-	return filepath.Dir(out)
 }
 
 // whose names a certificate for people.

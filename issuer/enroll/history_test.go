@@ -208,19 +208,19 @@ func (s *site) overdue(addr string) bool {
 func (s *site) checkLeft() {
 	reasons := s.left()
 	for addr := range reasons {
-		if !s.overdue(addr) || s.table.Gone == GoneKeep {
+		if !s.overdue(addr) || s.table.Gone == goneKeep {
 			s.wrong("%s is not renewed, and gone since %v", addr, s.gone[addr])
 		}
 	}
 	for addr, kinds := range s.certs {
-		if s.overdue(addr) && s.table.Gone != GoneKeep && reasons[addr] == "" && len(kinds) > 0 {
+		if s.overdue(addr) && s.table.Gone != goneKeep && reasons[addr] == "" && len(kinds) > 0 {
 			s.wrong("%s is gone since %v and is renewed", addr, s.gone[addr])
 		}
 	}
 }
 
 func (s *site) checkRevoked(addr string, before State) {
-	if before != Certificate || !s.overdue(addr) || s.table.Gone != GoneRevoke {
+	if before != Certificate || !s.overdue(addr) || s.table.Gone != goneRevoke {
 		s.wrong("%s has %v and is gone since %v, and is revoked", addr, before, s.gone[addr])
 	}
 }
@@ -275,7 +275,7 @@ func (s *site) settled() {
 			if is && what != Certificate && !s.table.excludes(addr) {
 				s.wrong("%s %s waits for ever: %v", addr, kind, what)
 			}
-			if !is && what == Certificate && s.table.Gone == GoneRevoke && s.seen[addr] && !s.table.excludes(addr) {
+			if !is && what == Certificate && s.table.Gone == goneRevoke && s.seen[addr] && !s.table.excludes(addr) {
 				s.wrong("%s %s is valid for ever", addr, kind)
 			}
 		}

@@ -246,7 +246,7 @@ func (p *plan) gone(e Entry) {
 	switch {
 	case len(held) == 0 && end <= p.now:
 		return
-	case p.table.Gone == GoneKeep:
+	case p.table.Gone == goneKeep:
 		if e.Left = 0; end <= p.now {
 			e.Wanted, e.Tries = 0, nil
 		}
@@ -269,7 +269,7 @@ func (p *plan) gone(e Entry) {
 
 // fate is what becomes of the certificates of leavers.
 func (t *Table) fate() string {
-	if t.Gone == GoneRevoke {
+	if t.Gone == goneRevoke {
 		return "revoked"
 	}
 	return "no longer renewed"
@@ -282,7 +282,7 @@ func (p *plan) left(e *Entry, h Held, first bool) {
 	switch {
 	case h.State == InFlight:
 		action, why = ActionCancel, since
-	case h.State == Certificate && p.table.Gone == GoneRevoke:
+	case h.State == Certificate && p.table.Gone == goneRevoke:
 		action, why = ActionRevoke, since
 		if t := e.tried(h.Kind); t.Failures > 0 {
 			why += ", " + t.failed()

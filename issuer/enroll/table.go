@@ -19,9 +19,9 @@ const Others = "*"
 
 // What is done with the certificates of an address that is no longer in the source.
 const (
-	GoneExpire = "expire" // they are not renewed any more
-	GoneRevoke = "revoke" // nor valid any more
-	GoneKeep   = "keep"   // nothing
+	goneExpire = "expire" // they are not renewed any more
+	goneRevoke = "revoke" // nor valid any more
+	goneKeep   = "keep"   // nothing
 )
 
 // The defaults of a table.
@@ -142,8 +142,8 @@ func (t *Table) check(kinds []string) (bad []string) {
 
 func (t *Table) checkGone() (bad []string) {
 	problem := func(format string, args ...any) { bad = append(bad, fmt.Sprintf(format, args...)) }
-	t.Gone, t.Grace, t.MaxGone = cmp.Or(t.Gone, GoneExpire), cmp.Or(t.Grace, defaultGrace), cmp.Or(t.MaxGone, defaultMaxGone)
-	if all := []string{GoneExpire, GoneRevoke, GoneKeep}; !slices.Contains(all, t.Gone) {
+	t.Gone, t.Grace, t.MaxGone = cmp.Or(t.Gone, goneExpire), cmp.Or(t.Grace, defaultGrace), cmp.Or(t.MaxGone, defaultMaxGone)
+	if all := []string{goneExpire, goneRevoke, goneKeep}; !slices.Contains(all, t.Gone) {
 		problem("gone = %q is not one of %s", t.Gone, strings.Join(all, ", "))
 	}
 	var ok bool

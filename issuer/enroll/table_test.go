@@ -15,7 +15,7 @@ func TestTableDefaults(t *testing.T) {
 	}
 	a, others := tables[0], tables[1]
 	if a.Domain != "xn--bcher-kva.example" || a.Source != "true" || len(a.Kinds) != 1 || a.Kinds[0] != "" ||
-		a.Gone != GoneExpire || a.grace != 30*24*time.Hour || a.maxGone != (share{10, true}) || a.perRun != 500 {
+		a.Gone != goneExpire || a.grace != 30*24*time.Hour || a.maxGone != (share{10, true}) || a.perRun != 500 {
 		t.Errorf("%+v", a)
 	}
 	for domain, want := range map[string][2]bool{"xn--bcher-kva.example": {true, false}, "example.org": {false, true}, "a.xn--bcher-kva.example": {false, true}} {
