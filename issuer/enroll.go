@@ -4,7 +4,6 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
-	"sync"
 
 	"postseal/internal/failure"
 	"postseal/issuer/enroll"
@@ -27,10 +26,7 @@ func (i *Issuer) Holdings() (enroll.Holdings, error) {
 		i.leftOut(name, err)
 		have.Add(store.AddressOf(name), store.KindOf(name), enroll.Certificate)
 	}
-	var mu sync.Mutex
 	err := i.disk.EachCertificate(damaged, func(c store.Certificate) {
-		mu.Lock()
-		defer mu.Unlock()
 		for _, addr := range c.Emails {
 			have.Add(addr, c.Kind, i.held(&c))
 		}

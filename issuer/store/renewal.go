@@ -98,18 +98,13 @@ type Certificate struct {
 // cannot read. An entry may be a symbolic link to a directory elsewhere. If a newer postseal
 // wrote one, it returns the readable ones with the error.
 func (d *Disk) Certificates(damaged func(name string, err error)) (all []Certificate, err error) {
-	var mu sync.Mutex
-	err = d.EachCertificate(damaged, func(c Certificate) {
-		mu.Lock()
-		defer mu.Unlock()
-		all = append(all, c)
-	})
+	err = d.EachCertificate(damaged, func(c Certificate) { all = append(all, c) })
 	slices.SortFunc(all, func(a, b Certificate) int { return strings.Compare(a.Name, b.Name) })
 	return all, err
 }
 
-// EachCertificate is Certificates for callers that need only little of each: it calls f from
-// several goroutines, in any order.
+// EachCertificate is Certificates for callers that need only little of each: it calls f for
+// one after the other, in any order.
 func (d *Disk) EachCertificate(damaged func(name string, err error), f func(Certificate)) error {
 	certs, err := os.Open(d.Path("certs"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -139,19 +134,14 @@ func (d *Disk) eachOf(entries []fs.DirEntry, damaged func(name string, err error
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
 		return !e.IsDir() && e.Type() != fs.ModeSymlink || e.Name()[0] == '.'
 	})
-	errs := make([]error, len(entries))
-	parallel(len(entries), func(n int) {
-		name := entries[n].Name()
-		var r *Renewal
-		if r, errs[n] = ReadRenewal(d.CertDir(name)); errs[n] == nil {
-			f(Certificate{name, r})
-		}
-	})
+	renewals, errs := make([]*Renewal, len(entries)), make([]error, len(entries))
+	parallel(len(entries), func(n int) { renewals[n], errs[n] = ReadRenewal(d.CertDir(entries[n].Name())) })
 	for n, bad := range errs {
+		name := entries[n].Name()
 		if bad == nil {
+			f(Certificate{name, renewals[n]})
 			continue
 		}
-		name := entries[n].Name()
 		switch _, gone := os.Stat(d.CertDir(name)); {
 		case state.Newer(bad) != nil:
 			newer = cmp.Or(newer, Error(d.Path("certs"), bad))
