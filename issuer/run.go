@@ -156,15 +156,6 @@ func (r *run) hint(email, text string) { r.i.step(StepHint, r.name, email, text)
 // dir returns the certificate's directory.
 func (r *run) dir() string { return r.i.disk.CertDir(r.name) }
 
-func count(n int, one, more string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, more)
-}
-
-func list(items []string) string { return strings.Join(items, ", ") }
-
 // Two orders for one address at one CA follow each other: they share one record, and nobody
 // could tell whose challenge arrived. On one host their locks ensure this (see
 // store.Disk.LockOrder), and an order that nobody works on is completed first. Between hosts
@@ -254,3 +245,12 @@ func (i *Issuer) isAbandoned(p *state.Pending) bool {
 	}
 	return i.Store == state.Store(i.Dir) || i.Now().Sub(p.Created) > strangersFor
 }
+
+func count(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
+}
+
+func list(items []string) string { return strings.Join(items, ", ") }

@@ -5,7 +5,6 @@ package ca
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -42,7 +41,6 @@ type CA struct {
 	Settings Settings // from the configuration file
 	options  Options
 	client   *acme.Client
-	http     *http.Client
 
 	dirMu sync.Mutex // held during the request for the directory
 	dir   *acme.Directory
@@ -63,7 +61,7 @@ func New(server string, bundles []string, settings Settings, o Options) (*CA, er
 	if err != nil {
 		return nil, err
 	}
-	return &CA{Server: server, Settings: settings, options: o, http: hc, limits: map[string]*limit{}, client: &acme.Client{
+	return &CA{Server: server, Settings: settings, options: o, limits: map[string]*limit{}, client: &acme.Client{
 		Directory: server, HTTPClient: hc, UserAgent: userAgent(o.Version),
 		PollTimeout: time.Nanosecond, // acmez finalizes once; we poll
 	}}, nil

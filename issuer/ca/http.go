@@ -197,9 +197,6 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // tell logs a request without its body, which may hold tokens and keys.
 func (t *transport) tell(req *http.Request, resp *http.Response, err error, took time.Duration) {
-	if t.log == nil {
-		return
-	}
 	outcome := fmt.Sprint(err)
 	if err == nil {
 		outcome = strconv.Itoa(resp.StatusCode)

@@ -72,7 +72,7 @@ func TestTransport(t *testing.T) {
 }
 
 func TestProxyAndTimeout(t *testing.T) {
-	client, err := newHTTPClient(nil, userAgent(""), nil)
+	client, err := newHTTPClient(nil, userAgent(""), func(string) {})
 	if err != nil || client.Timeout != 30*time.Second {
 		t.Fatalf("%v, %v", client, err)
 	}
@@ -183,7 +183,7 @@ func TestRedirects(t *testing.T) {
 	if err := os.WriteFile(bundle, cert.MarshalChain([]*x509.Certificate{server.Certificate()}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	client, err := newHTTPClient([]string{bundle}, userAgent(""), nil)
+	client, err := newHTTPClient([]string{bundle}, userAgent(""), func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func (c *CA) AskWindow(ctx context.Context, certID string) (w *store.Window, aga
 	if err != nil {
 		return nil, again, err
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.client.HTTPClient.Do(req)
 	if err != nil {
 		return nil, again, err
 	}
