@@ -5,12 +5,9 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// Bounds for values of indefinite length: SignedData nests six of them, and a megabyte of
-// content has about a thousand pieces of 1,000 bytes.
-const (
-	maxIndefinite = 8
-	maxPieces     = 16 << 10
-)
+// maxIndefinite bounds how deep values of indefinite length nest: SignedData nests six of
+// them.
+const maxIndefinite = 8
 
 // readBER reads a constructed value of definite (DER) or indefinite length. RFC 5652 requires
 // DER only for attributes and certificates, and Bouncy Castle, Outlook and openssl -stream
@@ -40,7 +37,7 @@ func optionalBER(s, out *cryptobyte.String, tag asn1.Tag) (present, ok bool) {
 // indefinite length (X.690, Section 8.1.3.6). It counts levels instead of recursing.
 func indefiniteLength(s cryptobyte.String) (n int, ok bool) {
 	total, depth := len(s), 1
-	for range maxPieces {
+	for {
 		switch {
 		case len(s) < 2:
 			return 0, false
@@ -58,7 +55,6 @@ func indefiniteLength(s cryptobyte.String) (n int, ok bool) {
 			return 0, false
 		}
 	}
-	return 0, false
 }
 
 // canBeIndefinite reports whether a tag has the constructed bit, and only one byte.

@@ -19,6 +19,7 @@ func TestCarve(t *testing.T) {
 		{"unclosed", "--b\r\n1\r\n--b\r\n2\r\n--b", "", "", "ends before"},
 		{"empty first", "--b\r\n--b\r\n2\r\n--b--", "", "", "empty part"},
 		{"blank first", "--b\r\n\r\n--b\r\n2\r\n--b--", "", "", "empty part"},
+		{"blank second", "--b\r\n1\r\n--b\r\n\r\n--b--", "", "", "empty part"},
 		{"empty second", "--b\r\n1\r\n--b\r\n--b--", "", "", "empty part"},
 		{"again", "--b\r\n1\r\n--b\r\n2\r\n--b--\r\n--b--\r\n", "", "", "goes on after"},
 		{"nothing", "", "", "", "fewer than two"},
@@ -29,6 +30,17 @@ func TestCarve(t *testing.T) {
 		}
 		if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+func TestIsBoundary(t *testing.T) {
+	for s, want := range map[string]bool{
+		"b": true, "a b": true, strings.Repeat("x", 70): true,
+		"": false, "b ": false, "\u00fc": false, strings.Repeat("x", 71): false,
+	} {
+		if isBoundary(s) != want {
+			t.Errorf("%q: %v", s, !want)
 		}
 	}
 }

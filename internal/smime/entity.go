@@ -67,9 +67,6 @@ func parseField(raw []byte) (Field, error) {
 	if !ok || len(name) == 0 || bytes.IndexFunc(name, notFieldName) >= 0 {
 		return Field{}, fmt.Errorf("a header line is not a field: %q", abbreviate(raw))
 	}
-	if len(value) > maxHeader {
-		return Field{}, errors.New("the header is too long")
-	}
 	unfolded := strings.ReplaceAll(string(value), "\r\n", "")
 	if strings.ContainsAny(unfolded, "\r\n\x00") {
 		return Field{}, fmt.Errorf("header field %s holds a bare CR, a bare LF or a NUL", name)

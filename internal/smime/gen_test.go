@@ -221,12 +221,16 @@ type cmsSpec struct {
 	signers                []*signerSpec
 	after                  []byte // after the ContentInfo
 	tail                   []byte // at the end of SignedData
+	outerTail, dataTail    []byte // in ContentInfo, and in its content
+	besideContent          []byte // at the end of EncapsulatedContentInfo
+	afterContent           []byte // in its content
 	indefinite             bool   // BER around the DER parts, as Bouncy Castle writes it
 }
 
 type signerSpec struct {
 	id         *identity
 	byKeyID    bool
+	idTail     []byte
 	version    int64
 	digest     string
 	hash       crypto.Hash
@@ -236,6 +240,8 @@ type signerSpec struct {
 	attributes [][]byte // nil: none at all
 	unsorted   bool
 	unsigned   []byte
+
+	digestParams []byte
 }
 
 const (
@@ -305,8 +311,9 @@ func (c *cmsSpec) build(t testing.TB) []byte {
 	}
 	encapsulated := [][]byte{oidDER(c.contentType)}
 	if !c.detached {
-		encapsulated = append(encapsulated, c.wrap(tag0, c.octets()))
+		encapsulated = append(encapsulated, c.wrap(tag0, c.octets(), c.afterContent))
 	}
+	encapsulated = append(encapsulated, c.besideContent)
 	var certs, signers [][]byte
 	for _, cert := range c.certs {
 		certs = append(certs, cert.Raw)
@@ -323,7 +330,8 @@ func (c *cmsSpec) build(t testing.TB) []byte {
 		parts = append(parts, c.wrap(tag0, certs...))
 	}
 	parts = append(parts, c.wrap(asn1.SET, signers...), c.tail)
-	return append(c.wrap(asn1.SEQUENCE, oidDER(c.outerType), c.wrap(tag0, c.wrap(asn1.SEQUENCE, parts...))), c.after...)
+	data := c.wrap(tag0, c.wrap(asn1.SEQUENCE, parts...), c.dataTail)
+	return append(c.wrap(asn1.SEQUENCE, oidDER(c.outerType), data, c.outerTail), c.after...)
 }
 
 // octets is the content, in pieces of 1,000 bytes if BER.
@@ -359,7 +367,7 @@ func (s *signerSpec) build(t testing.TB) []byte {
 		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 			b.AddASN1Int64(s.version)
 			s.addIdentifier(b)
-			addAlgorithm(b, s.digest, nil)
+			addAlgorithm(b, s.digest, s.digestParams)
 			if s.attributes != nil {
 				b.AddASN1(tag0, func(b *cryptobyte.Builder) { b.AddBytes(bytes.Join(s.attributes, nil)) })
 			}
@@ -378,6 +386,7 @@ func (s *signerSpec) addIdentifier(b *cryptobyte.Builder) {
 	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddBytes(s.id.cert.RawIssuer)
 		b.AddASN1BigInt(s.id.cert.SerialNumber)
+		b.AddBytes(s.idTail)
 	})
 }
 

@@ -56,9 +56,6 @@ func (s *signer) readMailboxes() error {
 // an empty subject they must be critical (RFC 5280, Section 4.2.1.6), and it calls a
 // SmtpUTF8Mailbox alone unhandled.
 func (s *signer) acceptCriticalNames() {
-	if len(s.utf8) == 0 {
-		return
-	}
 	s.cert.UnhandledCriticalExtensions = slices.DeleteFunc(s.cert.UnhandledCriticalExtensions,
 		func(oid encasn1.ObjectIdentifier) bool { return oid.Equal(oidSubjectAltName) })
 }
@@ -106,7 +103,7 @@ func readOtherName(s cryptobyte.String) (mailbox string, ok bool) {
 	}
 	mailbox = string(value)
 	local := mailbox[:max(0, strings.LastIndexByte(mailbox, '@'))]
-	if !isMailbox(mailbox) || !strings.ContainsFunc(local, func(r rune) bool { return r >= utf8.RuneSelf }) {
+	if !strings.ContainsFunc(local, func(r rune) bool { return r >= utf8.RuneSelf }) {
 		return "", true
 	}
 	return mailbox, true

@@ -33,6 +33,7 @@ func TestSmtpUTF8Mailbox(t *testing.T) {
 		{"not permitted", constrain([]string{"other.example"}, nil), names(false, mailbox), nil, "may not vouch"},
 		{"not permitted, critical", constrain([]string{"other.example"}, nil), names(true, mailbox), nil, "may not vouch"},
 		{"one of two not permitted", constrain([]string{"ca.example"}, nil), names(false, mailbox, "\u00fc@x.example"), nil, "may not vouch"},
+		{"domain that IDNA rejects", constrain([]string{"ca.example"}, nil), names(false, "\u00fc@a_b.example"), nil, "has no domain"},
 		{"excluded", constrain(nil, []string{"CA.example"}), names(false, mailbox), nil, "may not vouch"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -54,6 +55,27 @@ func TestSmtpUTF8Mailbox(t *testing.T) {
 	}
 }
 
+// A root may be there twice with the same name and key, such as before and after it was
+// limited to one domain. One chain that permits the mailbox is enough.
+func TestSmtpUTF8MailboxOneOfTwoChains(t *testing.T) {
+	wide := newCA(t, nil, "root")
+	narrow := issue(t, nil, wide.key, &x509.Certificate{
+		Subject: wide.cert.Subject, SubjectKeyId: wide.cert.SubjectKeyId, IsCA: true, BasicConstraintsValid: true,
+		PermittedEmailAddresses: []string{"other.example"},
+	}, nil)
+	id := newLeaf(t, wide, ecKey(t), names(false, "gr\u00fc\u00dfe@ca.example"))
+	raw := []byte(opaque(newCMS(marked(outerHead), id).build(t)))
+	for _, order := range [][]*identity{{wide, narrow}, {narrow, wide}} {
+		roots := x509.NewCertPool()
+		for _, root := range order {
+			roots.AddCert(root.cert)
+		}
+		if _, err := Verify(raw, Options{Roots: roots, Now: now}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func nonNil(c change) []change {
 	if c == nil {
 		return nil
@@ -69,7 +91,9 @@ func TestReadOtherNames(t *testing.T) {
 		"\x30\x00\x00":                     "malformed",
 		"\x30\x02\xa0\x00":                 "malformed",
 		"\x30\x07\xa0\x05\x06\x01\x2a\xa0": "malformed",
-		"\x30\x09\xa0\x07\x06\x01\x2a\xa0\x02\x05\x00": "",
+		"\x30\x09\xa0\x07\x06\x01\x2a\xa0\x02\x05\x00":                                                "",
+		"\x30\x0b\xa0\x09\x06\x01\x2a\xa0\x02\x05\x00\x05\x00":                                        "malformed",
+		"\x30\x17\xa0\x15\x06\x08\x2b\x06\x01\x05\x05\x07\x08\x09\xa0\x09\x0c\x05\xc3\xbc@ca\x05\x00": "malformed",
 		"": "malformed",
 	} {
 		got, ok := readOtherNames([]byte(in))

@@ -11,12 +11,14 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	encasn1 "encoding/asn1"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // sample is a message, with the roots to trust.
@@ -129,6 +131,35 @@ var cases = []testCase{
 		sub := newCA(t, newCA(t, ca, "sub"), "subsub")
 		id := newLeaf(t, sub, ecKey(t))
 		return sample{clearSigned(marked(outerHead), bySmallstep(t, marked(outerHead), true, id)), ca.root()}
+	}},
+	{"four intermediates", "", func(t testing.TB, ca, _ *identity) sample {
+		top := ca
+		for range 4 {
+			top = newCA(t, top, "sub of "+top.cert.Subject.CommonName)
+		}
+		return sample{opaque(newCMS(marked(outerHead), newLeaf(t, top, ecKey(t))).build(t)), ca.root()}
+	}},
+	{"intermediate beside others of its name", "", func(t testing.TB, ca, _ *identity) sample {
+		sub := newCA(t, ca, "sub")
+		weak := issue(t, ca, rsa1024(), &x509.Certificate{
+			Subject: pkix.Name{CommonName: "sub"}, IsCA: true, BasicConstraintsValid: true, SubjectKeyId: sub.cert.SubjectKeyId,
+		}, nil)
+		id := newLeaf(t, sub, ecKey(t))
+		return sample{opaque(newCMS(marked(outerHead), id, func(c *cmsSpec) {
+			c.certs = []*x509.Certificate{id.cert, newCA(t, ca, "sub").cert, weak.cert, sub.cert}
+		}).build(t)), ca.root()}
+	}},
+	{"intermediate that is a root to others", "", func(t testing.TB, ca, _ *identity) sample {
+		theirs := newCA(t, nil, "their root")
+		cross := issue(t, ca, theirs.key, &x509.Certificate{Subject: theirs.cert.Subject, IsCA: true, BasicConstraintsValid: true}, nil)
+		id := newLeaf(t, theirs, ecKey(t))
+		return sample{opaque(newCMS(marked(outerHead), id, func(c *cmsSpec) {
+			c.certs = []*x509.Certificate{id.cert, theirs.cert, cross.cert}
+		}).build(t)), ca.root()}
+	}},
+	{"signer beside a certificate of the same serial number", "", func(t testing.TB, ca, id *identity) sample {
+		twin := newLeaf(t, newCA(t, ca, "sub"), ecKey(t), func(c *x509.Certificate) { c.SerialNumber = id.cert.SerialNumber })
+		return withCMS(func(c *cmsSpec) { c.certs = []*x509.Certificate{twin.cert, id.cert} })(t, ca, id)
 	}},
 	{"SHA-1 in the root's own signature", "", func(t testing.TB, _, _ *identity) sample {
 		ca := newCA(t, nil, "old root", func(c *x509.Certificate) { c.SignatureAlgorithm = x509.ECDSAWithSHA1 })
@@ -271,6 +302,9 @@ var cases = []testCase{
 	{"keyEncipherment only", "not for signatures", withLeaf(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment })},
 	{"a CA as signer", "is that of a CA", withLeaf(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true })},
 	{"no mailbox", "names no mailbox", withLeaf(func(c *x509.Certificate) { c.EmailAddresses, c.DNSNames = nil, []string{"ca.example"} })},
+	{"unreadable name beside the mailbox", "unreadable names", withLeaf(func(c *x509.Certificate) {
+		c.ExtraExtensions = []pkix.Extension{{Id: oidSubjectAltName, Value: []byte("\x30\x13\x81\x0facme@ca.example\xa0\x00")}}
+	})},
 	{"mailbox in the subject only", "names no mailbox", withLeaf(func(c *x509.Certificate) {
 		c.EmailAddresses = nil
 		c.Subject.ExtraNames = []pkix.AttributeTypeAndValue{{Type: encasn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 1}, Value: "acme@ca.example"}}
@@ -307,6 +341,8 @@ var cases = []testCase{
 	{"protected-headers=v1 only", errUnprotected.Error(), withPart(strings.Replace(marked(outerHead), "hp=\"clear\"", "protected-headers=v1", 1))},
 	{"message one level down", errUnprotected.Error(), withPart("Content-Type: multipart/mixed; boundary=i\r\n\r\n--i\r\n" + wrapped(outerHead) + "\r\n--i--\r\n")},
 	{"hp=cipher", `header protection is "cipher"`, withPart(strings.Replace(marked(outerHead), "clear", "cipher", 1))},
+	{"hp=CLEAR", "", withPart(strings.Replace(marked(outerHead), "clear", "CLEAR", 1))},
+	{"hp of a later RFC", `header protection is "opaque"`, withPart(strings.Replace(marked(outerHead), "clear", "opaque", 1))},
 	{"hp twice", "unreadable Content-Type", withPart(strings.Replace(marked(outerHead), "hp=", "hp=cipher; hp=", 1))},
 	{"From missing", "does not cover From", withPart(marked("To: a@b.example\r\nSubject: x\r\n"))},
 	{"To missing", "does not cover To", withPart(wrapped("From: a@b.example\r\nSubject: x\r\n"))},
@@ -325,6 +361,7 @@ var cases = []testCase{
 		return sample{clearSigned(inner, bySmallstep(t, inner, true, id)), ca.root()}
 	}},
 	{"encrypted inside", "inside S/MIME is not supported", withPart("Content-Type: application/pkcs7-mime; smime-type=enveloped-data; hp=clear\r\n" + outerHead + "\r\nx")},
+	{"PGP/MIME inside", "inside S/MIME is not supported", withPart("Content-Type: multipart/encrypted; boundary=x; hp=clear\r\n" + outerHead + "\r\nx")},
 	{"signed inside the wrapped message", "inside S/MIME is not supported", withPart("Content-Type: message/rfc822\r\n\r\nContent-Type: multipart/signed; boundary=x\r\n" + outerHead + "\r\nx")},
 
 	// Altered messages.
@@ -418,6 +455,18 @@ var cases = []testCase{
 	{"content-type is another", "content-type attribute is not data", withCMS(func(c *cmsSpec) {
 		c.signers[0].attributes[0] = attribute(oidContentType, der(func(b *cryptobyte.Builder) { b.AddASN1ObjectIdentifier(oidSignedData) }))
 	})},
+	{"content-type with two values", "content-type attribute is not data", withCMS(func(c *cmsSpec) {
+		data := der(func(b *cryptobyte.Builder) { b.AddASN1ObjectIdentifier(oidData) })
+		c.signers[0].attributes[0] = attribute(oidContentType, data, data)
+	})},
+	{"message-digest cut short", "does not fit the message", withCMS(func(c *cmsSpec) {
+		c.signers[0].attributes[1] = attribute(oidMessageDigst, der(func(b *cryptobyte.Builder) {
+			b.AddASN1OctetString(sum(crypto.SHA256, c.content)[:31])
+		}))
+	})},
+	{"more in an attribute", "malformed (signed attributes)", withCMS(func(c *cmsSpec) {
+		c.signers[0].attributes = append(c.signers[0].attributes, []byte{0x30, 7, 6, 1, 42, 0x31, 0, 5, 0})
+	})},
 	{"message-digest twice", "stands there twice", withCMS(func(c *cmsSpec) {
 		c.signers[0].attributes = append(c.signers[0].attributes, c.signers[0].attributes[1])
 	})},
@@ -432,9 +481,21 @@ var cases = []testCase{
 	}},
 	{"trailing bytes", "bytes after the S/MIME signature", withCMS(func(c *cmsSpec) { c.after = []byte{5, 0} })},
 	{"trailing bytes inside", "bytes after the S/MIME signature", withCMS(func(c *cmsSpec) { c.tail = []byte{5, 0} })},
+	{"trailing bytes beside SignedData", "bytes after the S/MIME signature", withCMS(func(c *cmsSpec) { c.outerTail = []byte{5, 0} })},
+	{"trailing bytes after SignedData", "bytes after the S/MIME signature", withCMS(func(c *cmsSpec) { c.dataTail = []byte{5, 0} })},
+	{"trailing bytes beside the content", "malformed (content)", withCMS(func(c *cmsSpec) { c.besideContent = []byte{5, 0} })},
+	{"trailing bytes after the content", "malformed (content)", withCMS(func(c *cmsSpec) { c.afterContent = []byte{5, 0} })},
+	{"trailing bytes after the SignerInfo", "malformed (SignerInfo)", withCMS(func(c *cmsSpec) { c.signers[0].unsigned = []byte{0xa1, 0, 5, 0} })},
+	{"trailing bytes after the serial number", "malformed (SignerInfo)", withCMS(func(c *cmsSpec) { c.signers[0].idTail = []byte{5, 0} })},
+	{"signer by an empty key id", "malformed (SignerInfo)", withCMS(func(c *cmsSpec) { c.signers[0].byKeyID, c.signers[0].version = true, 3 })},
 	{"unknown SignerInfo version", "malformed (SignerInfo)", withCMS(func(c *cmsSpec) { c.signers[0].version = 2 })},
 	{"too many certificates", "more than 10 certificates", withCMS(func(c *cmsSpec) {
 		c.certs = slices.Repeat(c.certs, maxCertificates+1)
+	})},
+	{"too large certificates", "too large", withCMS(func(c *cmsSpec) {
+		c.certs = append(c.certs, &x509.Certificate{Raw: der(func(b *cryptobyte.Builder) {
+			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddBytes(make([]byte, maxSection)) })
+		})})
 	})},
 	{"too large", "too large", withCMS(func(c *cmsSpec) {
 		c.signers[0].unsigned = der(func(b *cryptobyte.Builder) {
@@ -448,7 +509,12 @@ var cases = []testCase{
 	{"RSA-PSS with other parameters", "RSASSA-PSS with parameters", withCMS(func(c *cmsSpec) {
 		c.signers[0].scheme, c.signers[0].params = oidPSS.String(), pssParams(crypto.SHA512, 64, true)
 	})},
+	{"parameters of the scheme", "not supported (1.2.840.10045.4.3.2)", withCMS(func(c *cmsSpec) { c.signers[0].params = []byte{4, 0} })},
+	{"parameters of the digest", "not supported (2.16.840.1.101.3.4.2.1)", withCMS(func(c *cmsSpec) { c.signers[0].digestParams = []byte{4, 0} })},
 	{"parameters twice", "malformed (SignerInfo)", withCMS(func(c *cmsSpec) { c.signers[0].params = []byte{5, 0, 5, 0} })},
+	{"RSA-PSS, not an RSA key", "not made with the key", withCMS(func(c *cmsSpec) {
+		c.signers[0].scheme, c.signers[0].params = oidPSS.String(), pssParams(crypto.SHA256, 32, true)
+	})},
 	{"scheme of another kind of key", "not made with the key", withCMS(func(c *cmsSpec) { c.signers[0].scheme = "1.2.840.113549.1.1.11" })},
 }
 
@@ -500,5 +566,25 @@ func checkGood(t *testing.T, got *Signed, err error) {
 	}
 	if !slices.Contains(got.Header, Field{"Subject", " ACME: dGVzdA"}) {
 		t.Errorf("header %q", got.Header)
+	}
+}
+
+// The certificates count at the time of receipt, whatever the clock says when we look.
+func TestTimeOfReceipt(t *testing.T) {
+	ca := newCA(t, nil, "demo root")
+	raw := []byte(withPartRaw(t, newLeaf(t, ca, ecKey(t))))
+	for after, want := range map[time.Duration]bool{0: true, 50 * time.Minute: true, 70 * time.Minute: false, -70 * time.Minute: false} {
+		if _, err := Verify(raw, Options{Roots: ca.root(), Now: now.Add(after)}); (err == nil) != want {
+			t.Errorf("received %v after the signature: %v", after, err)
+		}
+	}
+}
+
+func TestKeySize(t *testing.T) {
+	for bits, want := range map[int]bool{2047: false, 2048: true, 4096: true, 4097: false} {
+		key := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), uint(bits-1)), E: 65537}
+		if err := checkKey(&x509.Certificate{PublicKey: key}); (err == nil) != want {
+			t.Errorf("%d bits: %v", bits, err)
+		}
 	}
 }
