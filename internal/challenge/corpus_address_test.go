@@ -191,4 +191,6 @@ var addressCases = []corpusCase{
 	{name: "reply-to-uncovered", why: "There from the start and not covered: it could be anybody's.",
 		edit: []edit{set("Reply-To", "r@ca.example")}, sign: []sig{{h: "From:To:Subject:Date:Auto-Submitted"}},
 		want: refused(1, "does not cover Reply-To")},
+	{name: "from-name-at-quoted-local", why: "A name that needs quotes is taken off only an address that needs none.",
+		edit: from(`ca@ca.example <"acme-challenge+1"@ca.example>`), want: refused(0, "From is not an address")},
 }

@@ -103,4 +103,6 @@ var dnsCases = []corpusCase{
 		dns: zoneWith(txt("v=DKIM1; g=nobody; ", "rsa2048"))},
 	{name: "name-case", why: "Selectors have no case in the DNS.",
 		sign: []sig{{s: "S1"}}},
+	{name: "exact-folded", why: "A fold in i= does not make it another domain.",
+		sign: []sig{{more: "i=robot@ca.\r\n\texample; "}}, dns: zoneWith(txt("v=DKIM1; t=s; ", "rsa2048"))},
 }

@@ -177,4 +177,12 @@ var headerCases = []corpusCase{
 	{name: "message-id-30000", why: "A huge one that nothing covers must not fill the answer's record, which would then be unreadable and block the order.",
 		sign: []sig{{h: without("message-id")}}, after: []edit{set("Message-ID", "<"+strings.Repeat("<", 30000)+">")},
 		want: want{verdict: Answered, msgID: "-"}},
+	{name: "bcc-twice", why: "RFC 5322, Section 3.6, allows each of these once.",
+		edit: []edit{add("Bcc: x@ca.example", "Bcc: y@ca.example")}, want: refused(0, "2 Bcc fields")},
+	{name: "in-reply-to-twice", why: "Two threads.",
+		edit: []edit{add("In-Reply-To: <a@ca.example>", "In-Reply-To: <b@ca.example>")}, want: refused(0, "2 In-Reply-To fields")},
+	{name: "references-twice", why: "Two threads.",
+		edit: []edit{add("References: <a@ca.example>", "References: <b@ca.example>")}, want: refused(0, "2 References fields")},
+	{name: "content-transfer-encoding-twice", why: "Two readings of one body.",
+		edit: []edit{add("Content-Transfer-Encoding: 8bit", "Content-Transfer-Encoding: base64")}, want: refused(0, "2 Content-Transfer-Encoding fields")},
 }

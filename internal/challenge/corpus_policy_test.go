@@ -123,4 +123,16 @@ var policyCases = []corpusCase{
 		sign: []sig{{more: "x=" + past + "; "}}, after: results(border + "; dkim=pass header.d=ca.example"), pending: behind(), want: refused(0, "has expired")},
 	{name: "authres-not-needed", why: "Where the signature still verifies, the field changes nothing.",
 		after: []edit{top("Authentication-Results: " + border + "; dkim=fail header.d=ca.example")}, pending: behind()},
+	{name: "authres-not-pass", why: "Only pass is a pass (RFC 8601, Section 2.7.1), whatever else the border host found.",
+		after: results(border + "; dkim=none header.d=ca.example; dkim=policy header.d=ca.example; dkim=neutral header.d=ca.example;" +
+			"\r\n\tdkim=temperror header.d=ca.example; dkim=permerror header.d=ca.example; dkim=passed header.d=ca.example"),
+		pending: behind(), want: refused(1, changed)},
+	{name: "authres-comment-after", why: "A comment between the host and its results; a border host that takes out its own name may not know it.",
+		after: results(border + " (y); dkim=pass header.d=ca.example"), pending: behind(), want: refused(1, changed)},
+	{name: "authres-one-of-two-no-auto-submitted", why: "A field counts only if both of two signatures cover it, in whatever order they come.",
+		sign: []sig{good, {h: without("auto-submitted")}}, after: results(border + "; dkim=pass header.d=ca.example"), pending: behind(),
+		want: refused(0, "does not cover Auto-Submitted")},
+	{name: "authres-other-of-two-no-auto-submitted", why: "The other way round.",
+		sign: []sig{{h: without("auto-submitted")}, good}, after: results(border + "; dkim=pass header.d=ca.example"), pending: behind(),
+		want: refused(0, "does not cover Auto-Submitted")},
 }

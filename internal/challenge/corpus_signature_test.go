@@ -241,4 +241,6 @@ var signatureCases = []corpusCase{
 		sign: []sig{{s: "a/../b"}}, want: refused(1, "no key for signature")},
 	{name: "dkim-field-odd-case", why: "The name of the signature's field has no case.",
 		sign: []sig{{raw: strings.Replace(sig{}.field(newDraft().String()), "DKIM-Signature", "Dkim-signature", 1)}}},
+	{name: "x-overflow", why: "A time that calendars do not have, which some would wrap around.",
+		sign: []sig{{more: "x=9223372036854775807; "}}, want: refused(0, "an invalid time")},
 }

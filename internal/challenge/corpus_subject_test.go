@@ -149,4 +149,10 @@ var subjectCases = []corpusCase{
 		edit: subject(""), want: ignored("not that of a challenge")},
 	{name: "no-subject", why: "No Subject at all.",
 		edit: []edit{del("Subject")}, want: ignored("not that of a challenge")},
+	{name: "token-257-padded", why: "Padding counts: what is repeated in the reply is bounded.",
+		edit: subject("ACME: " + strings.Repeat("a", 255) + "=="), want: refused(0, "longer than 256 characters")},
+	{name: "token-part2-padding", why: "A token-part2 with padding, joined as bytes.",
+		pending: []*state.Pending{order(func(p *state.Pending) { p.Join, p.Token = "bytes", p.Token+"==" })}},
+	{name: "encoded-4097", why: "An encoded Subject is decoded up to a bound, so none beyond it is read as if it were whole.",
+		edit: subject("=?utf-8?Q?ACME:?= " + strings.Repeat("a", 4080)), want: refused(0, "longer than 4096 bytes")},
 }

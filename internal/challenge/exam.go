@@ -211,11 +211,7 @@ func (x *exam) accept(p *state.Pending) error {
 func (x *exam) waitToken() error {
 	ctx, cancel := context.WithTimeout(x.ctx, x.r.tokenWait())
 	defer cancel()
-	addrs := make([]string, len(x.pool))
-	for i, p := range x.pool {
-		addrs[i] = p.Email
-	}
-	pool, err := x.r.State.WaitToken(ctx, addrs, x.r.now)
+	pool, err := x.r.State.WaitToken(ctx, []string{x.to}, x.r.now)
 	if err != nil {
 		return postpone("the order has not been answered by the CA yet")
 	}

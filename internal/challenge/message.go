@@ -107,7 +107,7 @@ func plainFields(header []byte) (plain []byte, stray string) {
 	field := false // the previous line is a field or belongs to one
 	for at := 0; at < len(header); {
 		line, _ := cutLine(header[at:])
-		if line[0] != ' ' && line[0] != '\t' || at == 0 {
+		if line[0] != ' ' && line[0] != '\t' {
 			field = isEmptyLine(line) || isField(line)
 		}
 		switch {
@@ -176,7 +176,6 @@ func (m *message) has(name string) bool { return len(m.values(name)) > 0 }
 // singular are the fields that may occur only once in a header (RFC 5322, Section 3.6, RFC
 // 2045, RFC 3834). DKIM takes the bottom one of several and people read the top one, so a
 // second one can change the meaning of a signed message.
-// something else.
 var singular = []string{
 	"from", "sender", "reply-to", "to", "cc", "bcc", "subject", "date", "message-id",
 	"in-reply-to", "references", "auto-submitted", "mime-version", "content-type", "content-transfer-encoding",

@@ -1,9 +1,32 @@
 package challenge
 
 import (
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 )
+
+// What an order waits for has a line in the log, and a warning if it has no answer.
+func TestOutcomeInLog(t *testing.T) {
+	for _, c := range []struct {
+		out      Outcome
+		concerns bool
+		level    slog.Level
+		attrs    []any
+	}{
+		{Outcome{Reason: "news"}, false, slog.LevelInfo, []any{"verdict", "none", "reason", "news"}},
+		{Outcome{Reason: "busy", Email: alice}, true, slog.LevelInfo, []any{"verdict", "none", "address", alice, "reason", "busy"}},
+		{Outcome{Verdict: Refused, Email: alice}, true, slog.LevelWarn, []any{"verdict", "refused", "address", alice}},
+		{Outcome{Verdict: Later}, true, slog.LevelWarn, []any{"verdict", "later"}},
+		{Outcome{Verdict: Answered, Server: server, Order: "1", ReplyID: "<r>"}, true, slog.LevelInfo,
+			[]any{"verdict", "answered", "ca", server, "order", "1", "reply", "<r>"}},
+	} {
+		if o := c.out; o.Concerns() != c.concerns || o.Level() != c.level || !slices.Equal(o.Attrs(), c.attrs) {
+			t.Errorf("%+v: %v, %v, %q", o, o.Concerns(), o.Level(), o.Attrs())
+		}
+	}
+}
 
 // Strangers' text cannot drive a terminal or start a second line in a log.
 func TestPrintable(t *testing.T) {

@@ -57,6 +57,13 @@ func TestRate(t *testing.T) {
 	s.wantAnswer(t, s.order(t, 6, server), Later, "3 replies were sent to this CA")
 }
 
+// Without a limit nobody counts, so a counter in trouble stops no reply.
+func TestNoRate(t *testing.T) {
+	s := newSite(t)
+	s.State = uncountable{s.State}
+	s.wantAnswer(t, s.order(t, 1, server), Answered, "")
+}
+
 // Many at the limit at once: not one too many.
 func TestRateAtOnce(t *testing.T) {
 	s := newSite(t)
