@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -25,8 +26,20 @@ func TestMain(m *testing.M) {
 }
 
 // claimAndWait claims, moves on to a phase, reports that, and lives until stdin ends or
-// somebody kills it.
+// somebody kills it. For "create", "answer" or "put" it does only that.
 func claimAndWait(dir, phase string) {
+	switch phase {
+	case "create":
+		note, err := Open(dir).Create()
+		fmt.Println(note, err)
+		os.Exit(0)
+	case "answer":
+		fmt.Println(Open(dir).Answer("1"))
+		os.Exit(0)
+	case "put":
+		fmt.Println(Open(dir).Put(record("1", "alice@example.test", "ca")))
+		os.Exit(0)
+	}
 	c, err := Open(dir).Claim(record("1", "alice@example.test", "ca"), "<c>", "<r>", time.Now())
 	if err == nil && phase == string(Sending) {
 		err = c.Sending()
@@ -153,6 +166,21 @@ func TestDeadAfterTheDot(t *testing.T) {
 	}
 }
 
+// Whoever looks at a dead claim does not make it look alive to others.
+func TestDeadWhileOthersLook(t *testing.T) {
+	d := newDir(t)
+	killedAt(t, d, Claimed)
+	f, live, err := openProbed(d.Path("answers/1.json"))
+	if err != nil || live {
+		t.Fatalf("alive: %v, %v", live, err)
+	}
+	defer f.Close()
+	if got := phase(t, d); got != "" {
+		t.Errorf("phase %q, want none", got)
+	}
+	mustClaim(t, d)
+}
+
 // If many processes find a dead claim at the same time, still only one gets it.
 func TestOneClaimAfterDeath(t *testing.T) {
 	d := newDir(t)
@@ -209,6 +237,49 @@ func TestDamagedAnswer(t *testing.T) {
 	}
 	if got := phase(t, d); got != Sent || !strings.HasSuffix(named, "answers/1.json") {
 		t.Errorf("phase %q, reported %q", got, named)
+	}
+}
+
+// Nor does anything else that has its name.
+func TestNotAFileInPlaceOfAnAnswer(t *testing.T) {
+	for what, place := range map[string]func(path string) error{
+		"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+		"link":      func(path string) error { return os.Symlink("2.json", path) },
+		"pipe":      func(path string) error { return syscall.Mkfifo(path, 0o600) },
+	} {
+		d := newDir(t)
+		var named string
+		d.Damaged = func(path string, err error) { named = path }
+		if err := place(d.Path("answers/1.json")); err != nil {
+			t.Fatal(err)
+		}
+		if got := phase(t, d); got != "" || !strings.HasSuffix(named, "answers/1.json") {
+			t.Errorf("%s: phase %q, reported %q", what, got, named)
+		}
+		if err := mustClaim(t, d).Sent(now); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if got := phase(t, d); got != Sent {
+			t.Errorf("%s: phase %q", what, got)
+		}
+	}
+}
+
+// The latest answers come first, and no more of them than asked for.
+func TestAnswersLatestFirst(t *testing.T) {
+	d := newDir(t)
+	for n, id := range []string{"b", "c", "a"} {
+		if err := claimAt(t, d, id, "ca", now).Sent(now); err != nil {
+			t.Fatal(err)
+		}
+		at := now.Add(time.Duration(n) * time.Minute)
+		if err := os.Chtimes(d.Path("answers", id+".json"), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := d.Answers(2)
+	if err != nil || len(all) != 2 || all[0].ID != "a" || all[1].ID != "c" {
+		t.Errorf("got %+v, %v", all, err)
 	}
 }
 

@@ -3,10 +3,16 @@ package state
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"postseal/internal/test/mta"
 )
@@ -53,6 +59,70 @@ func TestOwnMount(t *testing.T) {
 	}
 	if len(named) < 3 {
 		t.Errorf("named are %q", named)
+	}
+}
+
+// Any user can also take a lease on his own file (fcntl(2), F_SETLEASE), and whoever opens it
+// without waiting fails.
+func TestOwnLease(t *testing.T) {
+	mta.NotShort(t)
+	d := newDir(t)
+	var named []string
+	d.Damaged = func(path string, _ error) { named = append(named, filepath.Base(path)) }
+	if err := claimAt(t, d, "good", "ca", now).Sent(now); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(d.Path("answers", "bad.json"))
+	if err == nil {
+		defer f.Close()
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := d.Answers(10); len(all) != 1 || err != nil || len(named) != 1 {
+		t.Errorf("%d answers, %v; named are %q", len(all), err, named)
+	}
+}
+
+// What a power cut may not undo: a record and its name before newOrder, "sending" and its name
+// before the final dot.
+func TestOnDisk(t *testing.T) {
+	mta.Need(t, "strace")
+	var (
+		synced = regexp.MustCompile(`fsync\(\d+<([^>]+)>\) += 0`)
+		named  = regexp.MustCompile(`(?:rename|link)(?:at2?)?\((?:[^"]*<[^>]*>, )?"([^"]+)", (?:[^"]*<[^>]*>, )?"([^"]+)"`)
+	)
+	for phase, want := range map[string][]string{
+		"put":           {"fsync .tmp", "name alice@example.test.json"},
+		string(Sending): {"fsync .tmp", "name 1.json", "fsync .tmp", "name 1.json", "fsync answers"},
+	} {
+		d := newDir(t)
+		trace := filepath.Join(t.TempDir(), "trace")
+		cmd := exec.Command("strace", "-f", "-y", "-s", "4096", "-e", "trace=fsync,rename,renameat,renameat2,link,linkat", "-o", trace, os.Args[0])
+		cmd.Env = append(os.Environ(), "STATE_TEST_CLAIM="+d.Path(), "STATE_TEST_PHASE="+phase)
+		if out, err := cmd.CombinedOutput(); err != nil { // stdin is empty: it ends by itself
+			t.Fatalf("%v\n%s", err, out)
+		}
+		lines, err := os.ReadFile(trace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for line := range strings.Lines(string(lines)) {
+			if m := synced.FindStringSubmatch(line); m != nil {
+				name := filepath.Base(m[1])
+				if strings.HasPrefix(name, ".") {
+					name = ".tmp"
+				}
+				got = append(got, "fsync "+name)
+			} else if m := named.FindStringSubmatch(line); m != nil {
+				got = append(got, "name "+filepath.Base(m[2]))
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q\n%s", phase, got, want, lines)
+		}
 	}
 }
 

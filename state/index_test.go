@@ -91,6 +91,53 @@ func TestIndexWithoutDirectory(t *testing.T) {
 	}
 }
 
+// Whoever restores the directory from a backup may put another in its place.
+func TestIndexOfReplacedDirectory(t *testing.T) {
+	d := newDir(t)
+	x := newIndex(d)
+	defer x.Close()
+	anyPending(t, x)
+	if err := os.Rename(d.Path("pending"), d.Path("moved")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Create(); err != nil {
+		t.Fatal(err)
+	}
+	if anyPending(t, x) {
+		t.Error("a record that is not there")
+	}
+	put(t, d, record("1", "alice@example.test", "ca"))
+	if !anyPending(t, x) {
+		t.Error("a record in the new directory is missed")
+	}
+}
+
+// A record may also be moved or copied there.
+func TestIndexSeesForeignWriters(t *testing.T) {
+	d := newDir(t)
+	x := newIndex(d)
+	defer x.Close()
+	anyPending(t, x)
+	path := d.Path("pending/order-17.json")
+	for _, step := range []struct {
+		name string
+		do   func() error
+		want bool
+	}{
+		{"copied", func() error { return os.WriteFile(path, []byte("{}"), 0o640) }, true},
+		{"moved away", func() error { return os.Rename(path, d.Path("aside")) }, false},
+		{"moved back", func() error { return os.Rename(d.Path("aside"), path) }, true},
+		{"removed", func() error { return os.Remove(path) }, false},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		if got := anyPending(t, x); got != step.want {
+			t.Errorf("%s: %v", step.name, got)
+		}
+	}
+}
+
 func benchmarkLookup(b *testing.B, n int) {
 	d := newDir(b)
 	for i := range n {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -70,6 +71,7 @@ func TestModesWhateverTheUmask(t *testing.T) {
 			"answers":                         fs.ModeDir | fs.ModeSetgid | fs.ModeSticky | 0o770,
 			"pending/alice@example.test.json": 0o640,
 			"answers/1.json":                  0o640,
+			"answers/" + filepath.Base(d.counterPath(now)): 0o660,
 		} {
 			info, err := os.Stat(d.Path(path))
 			if err != nil {
@@ -92,6 +94,48 @@ func TestCreateLeavesWhatIsThere(t *testing.T) {
 	}
 	if info, _ := os.Stat(d.Path("pending")); info.Mode().Perm() != 0o700 {
 		t.Errorf("the admin's mode became %v", info.Mode())
+	}
+}
+
+// Two programs may make the directory at the same time.
+func TestCreateAtOnce(t *testing.T) {
+	d := Open(filepath.Join(t.TempDir(), "state"))
+	var wg sync.WaitGroup
+	for n := range 8 {
+		wg.Go(func() {
+			_, err := d.Create()
+			if err == nil {
+				err = d.Put(record(fmt.Sprint(n), fmt.Sprintf("user%d@example.test", n), "ca"))
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, dir := range []string{filepath.Dir(d.Path()), d.Path()} {
+		if left, _ := filepath.Glob(dir + "/.new-*"); len(left) != 0 {
+			t.Errorf("left over: %q", left)
+		}
+	}
+	if n, err := d.CountPending(); n != 8 || err != nil {
+		t.Errorf("%d records, %v", n, err)
+	}
+}
+
+// Where Redis is the store, nothing here looks as if the halves met in a directory.
+func TestCreatePrivate(t *testing.T) {
+	d := Open(filepath.Join(t.TempDir(), "state"))
+	if err := d.CreatePrivate(); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	entries, err := os.ReadDir(d.Path())
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if got := strings.Join(names, " "); got != "accounts certs orders" || err != nil {
+		t.Errorf("%s, %v", got, err)
 	}
 }
 
@@ -211,6 +255,25 @@ func TestForeignName(t *testing.T) {
 	}
 	if got := ids(t, d, "alice@example.test"); got != "1" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// A record under the name of another address is not that address's, and stays as it is.
+func TestNameOfAnother(t *testing.T) {
+	d := newDir(t)
+	put(t, d, record("1", "bob@example.test", "ca"))
+	if err := os.Rename(d.Path("pending/bob@example.test.json"), d.Path("pending/alice@example.test.json")); err != nil {
+		t.Fatal(err)
+	}
+	if got := ids(t, d, "alice@example.test"); got != "" {
+		t.Errorf("for alice waits %q", got)
+	}
+	put(t, d, record("2", "alice@example.test", "ca"))
+	if all, err := d.All(now); err != nil || len(all) != 2 {
+		t.Errorf("%d records, %v", len(all), err)
+	}
+	if got := ids(t, d, "alice@example.test"); got != "2" {
+		t.Errorf("for alice waits %q", got)
 	}
 }
 

@@ -61,6 +61,13 @@ func TestAnswersWithin(t *testing.T) {
 	}
 }
 
+// The clock of another host may be ahead.
+func TestAnswersWithinAhead(t *testing.T) {
+	d := newDir(t)
+	claimAt(t, d, "1", "ca", now.Add(aheadMost-time.Minute))
+	wantWithin(t, d, now, 1, 1)
+}
+
 // Lost counters are rebuilt from the answers; an unreadable or invalid one stops nobody.
 func TestAnswersWithinWithoutCounters(t *testing.T) {
 	d := newDir(t)

@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,8 +49,14 @@ func TestRepair(t *testing.T) {
 		args := []string{"--reuid=54321", "--regid=54321", "--clear-groups", "sh", "-c", "cd " + d.Path() + " && " + line}
 		return exec.Command("setpriv", args...).Run() == nil
 	}
-	uses := []string{"cat pending/*.json", "touch answers/x && rm answers/x"}
-	if can(uses[0]) || can(uses[1]) || len(d.Misplaced()) != 4 {
+	// The issuing half is another user, whose records have root's group; one is a link of his.
+	must(t, os.Chown(records[0], 54322, 0))
+	theirs := filepath.Join(top, "shadow")
+	must(t, os.WriteFile(theirs, nil, 0o640))
+	must(t, os.Symlink(theirs, d.Path("pending", "x.json")))
+	must(t, os.Chmod(d.Path("pending"), 0o750))
+	uses := []string{"cat pending/alice*.json", "touch answers/x && rm answers/x"}
+	if can(uses[0]) || can(uses[1]) || len(d.Misplaced()) != 5 {
 		t.Errorf("without a group, wrong: %q", d.Misplaced())
 	}
 	must(t, d.Repair())
@@ -60,11 +68,48 @@ func TestRepair(t *testing.T) {
 	if wrong := d.Misplaced(); len(wrong) > 0 || can("ls certs") || can("touch pending/x") {
 		t.Errorf("wrong after the repair: %q", wrong)
 	}
+	if info, err := os.Stat(theirs); err != nil || info.Sys().(*syscall.Stat_t).Gid != 0 {
+		t.Errorf("the file that the link leads to: %v, %v", info, err)
+	}
+	if info, err := os.Stat(d.Path("pending")); err != nil || info.Mode()&os.ModeSetgid == 0 {
+		t.Errorf("pending: %v, %v", info, err)
+	}
 	must(t, os.Chown(d.Path("answers"), -1, 8)) // somebody's choice
 	must(t, os.Chmod(d.Path("answers"), os.ModeSetgid|os.ModeSticky|0o770))
 	if wrong := d.Misplaced(); len(wrong) > 0 {
 		t.Errorf("a group that was chosen is wrong: %q", wrong)
 	}
+	for gid, want := range map[int]string{54322: "this user is not in group", gid: " <nil>"} {
+		home, err := os.MkdirTemp("/tmp", "create")
+		must(t, err)
+		defer os.RemoveAll(home)
+		must(t, os.Chown(home, 54322, gid))
+		if said := asUser(t, gid, home+"/state", "create"); !strings.HasPrefix(said, want) {
+			t.Errorf("a user of group %d: %q, want %q", gid, said, want)
+		}
+	}
+	// Who may not look into answers/ does not take that for an answer.
+	if said := asUser(t, 54322, d.Path(), "answer"); !strings.Contains(said, "permission denied") {
+		t.Errorf("a stranger: %q", said)
+	}
+	must(t, os.Chmod(d.Path("pending"), 0o700)) // the right group, shut out
+	if must(t, d.Repair()); !can(uses[0]) {
+		t.Errorf("the mail half cannot: %s", uses[0])
+	}
+}
+
+// asUser has another user do something with a state directory, and returns what that says.
+func asUser(t *testing.T, gid int, dir, phase string) string {
+	t.Helper()
+	self, err := os.Open(os.Args[0]) // which that user cannot reach
+	must(t, err)
+	defer self.Close()
+	cmd := exec.Command("setpriv", "--reuid=54322", fmt.Sprint("--regid=", gid), "--clear-groups", "/proc/self/fd/3")
+	cmd.Env = append(os.Environ(), "STATE_TEST_CLAIM="+dir, "STATE_TEST_PHASE="+phase)
+	cmd.ExtraFiles = []*os.File{self}
+	out, err := cmd.CombinedOutput()
+	must(t, err)
+	return string(out)
 }
 
 func must(t *testing.T, err error) {

@@ -46,7 +46,6 @@ type Store interface {
 	// Claim claims the challenge of p. Of any number of processes that try at the same time
 	// exactly one succeeds. The others get ErrBusy, or a *DoneError once the challenge was
 	// answered. The error is ErrGone if the record is gone and the store can tell.
-	// the store can tell.
 	Claim(p *Pending, challengeID, replyID string, now time.Time) (Claim, error)
 
 	// AnswersWithin returns how many claims were made within age before now and not given

@@ -63,6 +63,7 @@ func Run(t *testing.T, world func(t *testing.T) *World) {
 		{"Phases", testPhases},
 		{"GiveBack", testGiveBack},
 		{"DamagedAnswer", testDamagedAnswer},
+		{"HostileAnswer", testHostileAnswer},
 		{"Within", testWithin},
 		{"Forget", testForget},
 		{"Notes", testNotes},
@@ -225,7 +226,10 @@ func testTake(t *testing.T, w *World) {
 	for n := range 8 {
 		own := w.open(t)
 		wg.Go(func() {
-			if other, err := own.Take(Record(fmt.Sprint("race", n), "bob@example.test", ca)); err == nil && other == nil {
+			other, err := own.Take(Record(fmt.Sprint("race", n), "bob@example.test", ca))
+			if err != nil {
+				t.Error(err)
+			} else if other == nil {
 				won.Add(1)
 			}
 		})
@@ -289,7 +293,8 @@ func testDamaged(t *testing.T, w *World) {
 		defer mu.Unlock()
 		reported = append(reported, name)
 	})
-	for n, data := range []string{"", "{", `{"version":1}`, `{"version":-1,"id":"x","email":"a@b","thumbprint":"t"}`, "\x00\xff", strings.Repeat("x", 70<<10)} {
+	for n, data := range []string{"", "{", `{"version":1}`, `{"version":1,"id":"x","email":"a@b"}`,
+		`{"version":1,"id":"` + strings.Repeat("x", state.MaxID+1) + `","email":"a@b","thumbprint":"t"}`, `{"version":-1,"id":"x","email":"a@b","thumbprint":"t"}`, "\x00\xff", strings.Repeat("x", 70<<10)} {
 		addr := fmt.Sprintf("user%d@example.test", n)
 		w.DamagePending(addr, ca, []byte(data))
 		want(t, "damaged", ids(t, s, addr), "")
@@ -492,6 +497,31 @@ func testDamagedAnswer(t *testing.T, w *World) {
 	wantPhase(t, s, state.Sent)
 }
 
+// A compromised mail half writes whatever it likes into an answer that is a record: it
+// reaches no terminal, and damaged ones beside it do not hide the others.
+func testHostileAnswer(t *testing.T, w *World) {
+	s := w.Open(func(string, error) {})
+	put(t, s, Record("1", alice, ca))
+	must(t, mustClaim(t, s).Sent(time.Now()))
+	for n := range 5 {
+		w.DamageAnswer(fmt.Sprint("bad", n), []byte("{"))
+	}
+	all, err := s.Answers(1)
+	must(t, err)
+	if len(all) != 1 || all[0].ID != "1" {
+		t.Errorf("one answer: %+v", all)
+	}
+	const nasty = `\u001b[2J\u202e\n`
+	w.DamageAnswer("1", []byte(`{"version":1,"id":"1","phase":"failed","email":"`+nasty+`","server":"`+nasty+`","reason":"`+nasty+
+		`","message-ids":{"challenge":"`+nasty+`","reply":"`+nasty+`"}}`))
+	a := wantPhase(t, s, state.Failed)
+	for _, text := range []string{a.Email, a.Server, a.Reason, a.MessageIDs.Challenge, a.MessageIDs.Reply} {
+		if !printable.Text(text) || text == "" {
+			t.Errorf("%q reaches a terminal", text)
+		}
+	}
+}
+
 func testWithin(t *testing.T, w *World) {
 	s, second := w.open(t), w.open(t)
 	within := func(age time.Duration, all, toCA int) {
@@ -636,6 +666,12 @@ func testWaitAnswer(t *testing.T, w *World) {
 		t.Fatalf("got %+v", failed)
 	}
 	go wait(failed.a) // that one is known: wait for the next
+	must(t, mustClaim(t, mail).Failed("551 no", time.Now()))
+	failed = <-got
+	if failed.err != nil || failed.a.Reason != "551 no" {
+		t.Fatalf("got %+v", failed)
+	}
+	go wait(failed.a)
 	must(t, mustClaim(t, mail).Sent(time.Now()))
 	if r := <-got; r.err != nil || r.a.Phase != state.Sent {
 		t.Errorf("got %+v", r)
