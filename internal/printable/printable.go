@@ -51,7 +51,7 @@ func shown(s string, r rune, keep string) string {
 	if Is(r) || strings.ContainsRune(keep, r) {
 		return string(r)
 	}
-	return strings.Trim(strconv.QuoteRune(r), "'")
+	return strings.Trim(strconv.QuoteRuneToASCII(r), "'")
 }
 
 // Is reports whether a character is visible: not a control, C1, bidi or other format
@@ -60,7 +60,7 @@ func Is(r rune) bool { return unicode.IsPrint(r) && r != utf8.RuneError }
 
 // Text reports whether s holds only such characters.
 func Text(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !Is(r) })
+	return !strings.ContainsFunc(s, func(r rune) bool { return !Is(r) })
 }
 
 // ASCII reports whether s holds only characters of ASCII, and no DEL.
