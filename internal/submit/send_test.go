@@ -207,6 +207,10 @@ func TestSendRefused(t *testing.T) {
 	}{
 		{"an unknown certificate", asIs, nil, "smtp+starttls", func(*Server, *mailServer) {}, false, "certificate"},
 		{"an unknown certificate, TLS from the start", asIs, tlsFromStart, "smtps", func(*Server, *mailServer) {}, false, "certificate"},
+		{"a certificate of another name", asIs, nil, "smtp+starttls", func(c *Server, s *mailServer) {
+			c.CAFile, c.Host = s.root, "mx.example.test"
+		}, false, "certificate is valid for localhost"},
+		{"roots that are none", asIs, nil, "smtp+starttls", func(c *Server, s *mailServer) { c.CAFile = os.Args[0] }, false, "holds no certificate"},
 		{"STARTTLS not offered", noTLS, nil, "smtp+starttls", func(*Server, *mailServer) {}, false, "STARTTLS"},
 		{"a wrong password", asIs, tlsFromStart, "smtps", func(c *Server, s *mailServer) {
 			c.CAFile, c.User, c.Password = s.root, "alice", "wrong"
@@ -236,6 +240,12 @@ func TestSendInternational(t *testing.T) {
 	env := Envelope{"jürgen@example.test", caFrom}
 	if err := server.Send(context.Background(), env, []byte("Subject: x\r\n\r\n"), func() error { return nil }); err != nil || !s.utf8 {
 		t.Errorf("%v; SMTPUTF8 was asked for: %v", err, s.utf8)
+	}
+	s.mu.Lock()
+	s.utf8 = false
+	s.mu.Unlock()
+	if err := server.Send(context.Background(), Envelope{alice, "\u7528\u6237@ca.example"}, []byte("Subject: x\r\n\r\n"), func() error { return nil }); err != nil || !s.utf8 {
+		t.Errorf("to an international address: %v; SMTPUTF8 was asked for: %v", err, s.utf8)
 	}
 	old := serve(t, func(s *smtp.Server) { s.TLSConfig, s.EnableSMTPUTF8 = nil, false }, nil)
 	if server, err = ParseServer(old.url("smtp", "")); err != nil {
@@ -378,13 +388,32 @@ func TestParseServer(t *testing.T) {
 			t.Errorf("%q: %+v, %v", url, s, err)
 		}
 	}
-	for _, url := range []string{"smtp://me@mail.example", "smtps://me@mail.example"} {
-		s, err := ParseServer(url)
+	for _, c := range []struct{ url, password, wrong string }{
+		{"smtp://me@mail.example", "secret", "clear text"},
+		{"smtp://me@localhost.invalid", "secret", "clear text"},
+		{"smtps://me@mail.example", "", "no password"},
+		{"smtps://me@mail.example", "secret", ""},
+		{"smtp://me@localhost", "secret", ""},
+		{"smtp://me@127.0.0.1", "secret", ""},
+		{"smtp://me@[::1]", "secret", ""},
+	} {
+		s, err := ParseServer(c.url)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Check(); err == nil {
-			t.Errorf("%s without a password, or with one in clear text, is accepted", url)
+		s.Password = c.password
+		if err := s.Check(); (err == nil) != (c.wrong == "") || err != nil && !strings.Contains(err.Error(), c.wrong) {
+			t.Errorf("%s: %v, want %q", c.url, err, c.wrong)
 		}
+	}
+	// Whoever did not ask Check sends no password either.
+	s, err := ParseServer("smtp://me@localhost.invalid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Password = "secret"
+	err = s.Send(context.Background(), Envelope{alice, caFrom}, nil, nil)
+	if failed := new(Error); !errors.As(err, &failed) || failed.Class != Later || !strings.Contains(err.Error(), "clear text") {
+		t.Errorf("got %v", err)
 	}
 }
