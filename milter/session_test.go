@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -191,6 +192,32 @@ func TestHeaderBounds(t *testing.T) {
 	}
 }
 
+// The largest header that the core looks at reaches it.
+func TestLargestHeader(t *testing.T) {
+	config := testConfig()
+	config.Answer = func(_ context.Context, m challenge.Message) challenge.Outcome {
+		if !challenge.Candidate(m.Raw[:len(m.Raw)-len("body")]) {
+			t.Errorf("%d bytes are too many", len(m.Raw))
+		}
+		return challenge.Outcome{}
+	}
+	s, addr := serve(t, "unix", config)
+	p := connect(t, addr, 6, allSteps)
+	many := []string{acme}
+	for len(many) < challenge.MaxFields {
+		many = append(many, "X: y")
+	}
+	rest := challenge.MaxHeader - len(acme+"\r\n"+"X: \r\n"+"Y: \r\n"+"\r\n")
+	for _, fields := range [][]string{many, {acme, "X: " + strings.Repeat("x", rest/2), "Y: " + strings.Repeat("y", rest-rest/2)}} {
+		p.toBody(fields...)
+		p.send(milter.CodeEOB, "body")
+		p.expect(milter.ActAccept)
+	}
+	if n := s.Stats().Decided.Load(); n != 2 {
+		t.Errorf("%d messages were decided on, want 2", n)
+	}
+}
+
 func TestLongFields(t *testing.T) {
 	a := new(answers)
 	config := testConfig()
@@ -226,6 +253,11 @@ func TestLargeMessage(t *testing.T) {
 		m := a.all()[0]
 		if m.Truncated != c.truncated || len(m.Raw) > challenge.MaxMessage {
 			t.Errorf("%d chunks: truncated %v, %d bytes", c.chunks, m.Truncated, len(m.Raw))
+		}
+		p.challengeMail()
+		p.expect(milter.ActAccept)
+		if next := a.all()[1]; next.Truncated {
+			t.Errorf("%d chunks: the next message counts as truncated", c.chunks)
 		}
 	}
 }
@@ -283,6 +315,11 @@ func TestQuirkyOrder(t *testing.T) {
 	p.expect(milter.ActAccept)
 	p.send(milter.CodeEOB, "")
 	p.expect(milter.ActAccept)
+	p.mail()
+	p.expect(milter.ActContinue)
+	p.header(acme)
+	p.send(milter.CodeEOB, "") // without the end of its header
+	p.expect(milter.ActAccept)
 	if got := a.all(); len(got) != 1 || strings.Contains(string(got[0].Raw), "early") {
 		t.Errorf("decided on %d messages: %q", len(got), got[0].Raw)
 	}
@@ -328,6 +365,71 @@ func TestPendingUnknown(t *testing.T) {
 	p.expect(milter.ActAccept)
 	if s.Stats().Decided.Load() != 1 || s.Stats().PendingErrors.Load() != 1 {
 		t.Error("the challenge was not looked at")
+	}
+}
+
+// The counters are what an admin sees of ordinary mail.
+func TestStats(t *testing.T) {
+	waiting := true
+	config := testConfig()
+	config.Pending = func() (bool, error) { return waiting, nil }
+	s, addr := serve(t, "unix", config)
+	p := connect(t, addr, 6, allSteps)
+	p.ordinaryMail()
+	p.ordinaryMail()
+	p.challengeMail()
+	p.expect(milter.ActAccept)
+	waiting = false
+	for range 3 {
+		p.mail()
+		p.expect(milter.ActAccept)
+	}
+	x := s.Stats()
+	got := []uint64{x.Messages.Load(), x.AcceptedAtHeader.Load(), x.Decided.Load(), x.AcceptedAtMail.Load(), x.BrokenConnections.Load()}
+	if want := []uint64{6, 2, 1, 3, 0}; !slices.Equal(got, want) {
+		t.Errorf("%d, want %d", got, want)
+	}
+}
+
+// A message that an order waits for has one line in the log, with its own queue id; any other
+// has none.
+func TestLogLine(t *testing.T) {
+	log := new(logged)
+	outcomes := []challenge.Outcome{
+		{Verdict: challenge.Refused, Email: "alice@example.test", Reason: "unsigned"},
+		{Verdict: challenge.Later, Email: "alice@example.test"},
+		{Verdict: challenge.Answered, Email: "alice@example.test"},
+		{Reason: "nobody waits"},
+	}
+	config := testConfig()
+	config.Logger = log.logger()
+	config.Answer = func(context.Context, challenge.Message) (next challenge.Outcome) {
+		next, outcomes = outcomes[0], outcomes[1:]
+		return next
+	}
+	_, addr := serve(t, "unix", config)
+	p := connect(t, addr, 6, allSteps)
+	for _, macros := range []string{"Ei\x004XyZ\x00", "E{i}\x005XyZ\x00", "", "Ei\x006XyZ\x00"} {
+		p.toBody(acme)
+		if macros != "" {
+			p.send(milter.CodeMacro, macros)
+		}
+		p.send(milter.CodeEOB, "")
+		p.reply()
+	}
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	want := []string{
+		`level=WARN msg="challenge refused" verdict=refused address=alice@example.test reason=unsigned queue=4XyZ`,
+		`level=WARN msg="challenge later" verdict=later address=alice@example.test queue=5XyZ`,
+		`level=INFO msg="challenge answered" verdict=answered address=alice@example.test`,
+	}
+	if len(lines) != len(want) {
+		t.Fatalf("%q", lines)
+	}
+	for i := range want {
+		if !strings.HasSuffix(lines[i], want[i]) {
+			t.Errorf("%s, want %s", lines[i], want[i])
+		}
 	}
 }
 
