@@ -171,7 +171,7 @@ func (p *peer) negotiate(version uint32, steps milter.OptProtocol) {
 	if code != 'O' || len(data) != 12 {
 		p.Fatalf("negotiation answered with %q %q", code, data)
 	}
-	if got := binary.BigEndian.Uint32([]byte(data)); got > version {
+	if got := binary.BigEndian.Uint32([]byte(data)); got != min(version, newest) {
 		p.Fatalf("version %d, offered %d", got, version)
 	}
 	p.steps = milter.OptProtocol(binary.BigEndian.Uint32([]byte(data[8:])))

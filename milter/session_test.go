@@ -114,7 +114,7 @@ func TestMessage(t *testing.T) {
 	p.expect(milter.ActContinue)
 	p.rcpt("alice@example.test")
 	p.rcpt("Bob@example.test")
-	p.header("DKIM-Signature: a=b;\n\tc=d;\n e=f", "from:  \t<ca@example.net>  ", "SUBJECT:ACME:\n V4nE8N", "X-Empty:", "X-Last: 1")
+	p.header("DKIM-Signature: a=b;\n\tc=d;\n e=f", "from:  \t<ca@example.net>  ", "SUBJECT:ACME:\n V4nE8N", "X-Empty:", "X-CRLF: a\r\n b", "X-Last: 1")
 	p.send(milter.CodeEOH, "")
 	p.expect(milter.ActContinue)
 	p.body("one\r\n", "", "two\r\n")
@@ -124,7 +124,7 @@ func TestMessage(t *testing.T) {
 
 	want := challenge.Message{
 		Raw: []byte("DKIM-Signature: a=b;\r\n\tc=d;\r\n e=f\r\nfrom:  \t<ca@example.net>  \r\nSUBJECT:ACME:\r\n V4nE8N\r\n" +
-			"X-Empty:\r\nX-Last: 1\r\n\r\none\r\ntwo\r\nthree"),
+			"X-Empty:\r\nX-CRLF: a\r\n b\r\nX-Last: 1\r\n\r\none\r\ntwo\r\nthree"),
 	}
 	if got := a.all(); len(got) != 1 || !reflect.DeepEqual(got[0], want) {
 		t.Errorf("got %d messages, the first\n%q\nwant\n%q", len(got), got[0].Raw, want.Raw)
@@ -237,8 +237,13 @@ func TestLargeMessage(t *testing.T) {
 	chunk := strings.Repeat("x", milter.MaxBodyChunk)
 	for _, c := range []struct {
 		chunks    int
+		rest      int // bytes after them
 		truncated bool
-	}{{15, false}, {17, true}, {40, true}} {
+	}{
+		{15, 0, false}, {17, 0, true}, {40, 0, true},
+		{15, challenge.MaxMessage - 15*len(chunk) - len(acme+"\r\n\r\n"), false},
+		{15, challenge.MaxMessage - 15*len(chunk) - len(acme+"\r\n\r\n") + 1, true},
+	} {
 		a := new(answers)
 		config := testConfig()
 		config.Answer = a.answer
@@ -248,7 +253,8 @@ func TestLargeMessage(t *testing.T) {
 		for range c.chunks {
 			p.body(chunk)
 		}
-		p.send(milter.CodeEOB, "")
+		p.body(chunk[:c.rest/2]) // a packet has at most 64 KiB
+		p.send(milter.CodeEOB, chunk[:c.rest-c.rest/2])
 		p.expect(milter.ActAccept)
 		m := a.all()[0]
 		if m.Truncated != c.truncated || len(m.Raw) > challenge.MaxMessage {

@@ -68,6 +68,20 @@ func TestAnswersWithinAhead(t *testing.T) {
 	wantWithin(t, d, now, 1, 1)
 }
 
+// A counter that follows another does not count the answers once more.
+func TestAnswersWithinOnce(t *testing.T) {
+	d := newDir(t)
+	at := time.Now() // answers are as old as their files
+	claimAt(t, d, "1", "ca", at.Add(-time.Hour))
+	if err := os.Chtimes(d.Path("answers/1.json"), at, at.Add(-time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	claimAt(t, d, "2", "ca", at)
+	if all, toCA, err := d.AnswersWithin(2*time.Hour, "ca", at); all != 2 || toCA != 2 || err != nil {
+		t.Errorf("%d, %d to the CA, %v; want 2", all, toCA, err)
+	}
+}
+
 // Lost counters are rebuilt from the answers; an unreadable or invalid one stops nobody.
 func TestAnswersWithinWithoutCounters(t *testing.T) {
 	d := newDir(t)

@@ -93,8 +93,12 @@ func TestRepair(t *testing.T) {
 		t.Errorf("a stranger: %q", said)
 	}
 	must(t, os.Chmod(d.Path("pending"), 0o700)) // the right group, shut out
+	must(t, os.Chmod(d.Path("answers"), 0o700)) // and the chosen one
 	if must(t, d.Repair()); !can(uses[0]) {
 		t.Errorf("the mail half cannot: %s", uses[0])
+	}
+	if info, err := os.Stat(d.Path("answers")); err != nil || info.Sys().(*syscall.Stat_t).Gid != 8 || info.Mode().Perm() != 0o770 {
+		t.Errorf("answers: %v, %v", info, err)
 	}
 }
 

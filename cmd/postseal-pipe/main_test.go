@@ -356,6 +356,7 @@ func TestUsageAndConfiguration(t *testing.T) {
 		{"print and passthrough", []string{"--print", "--passthrough"}, 64, "--passthrough"},
 		{"print and explain", []string{"--print", "--explain"}, 64, "--explain"},
 		{"no exit status", []string{"--answered-exit", "256"}, 64, "256"},
+		{"negative exit status", []string{"--answered-exit=-1"}, 64, "-1"},
 		{"not a number", []string{"--answered-exit", "x"}, 64, "--answered-exit"},
 		{"no SMTP URL", []string{"--smtp", "localhost:25"}, 64, "--smtp"},
 		{"unknown scheme", []string{"--smtp", "gopher://x"}, 64, "--smtp"},
@@ -450,6 +451,47 @@ func TestValuesThatCannotWork(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A message that cannot be read stays in the mail server's queue.
+func TestUnreadable(t *testing.T) {
+	dir, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = []string{"POSTSEAL_PIPE_TEST=1"}
+	cmd.Stdin = dir
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != 75 || !bytes.Contains(out, []byte("cannot read the message")) {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// For a challenge the program gives up its rights, before it speaks to strangers.
+func TestChallengeGivesUpRights(t *testing.T) {
+	s := newSite(t)
+	mta.Need(t, "strace")
+	trace := filepath.Join(t.TempDir(), "trace")
+	cmd := exec.Command("strace", "-f", "-e", "trace=prctl,landlock_restrict_self,socket", "-o", trace, os.Args[0],
+		"--state", s.dir.Path(), "--smtp", "smtp://"+s.smtp.Addr, "--resolver", s.dns.DNSAddr)
+	cmd.Env = []string{"POSTSEAL_PIPE_TEST=1", "PATH=" + os.Getenv("PATH")}
+	cmd.Stdin = strings.NewReader(s.challenge())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	calls, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, _ := bytes.Cut(calls, []byte("AF_INET"))
+	for _, call := range []string{"PR_SET_DUMPABLE, SUID_DUMP_DISABLE", "PR_SET_NO_NEW_PRIVS, 1", "landlock_restrict_self("} {
+		if !bytes.Contains(before, []byte(call)) {
+			t.Errorf("no %s before the first connection:\n%s", call, calls)
+		}
+	}
+	s.wantReplies(1)
 }
 
 // Ordinary mail causes no network traffic: no DNS question for the name of this host, and no

@@ -193,4 +193,8 @@ var addressCases = []corpusCase{
 		want: refused(1, "does not cover Reply-To")},
 	{name: "from-name-at-quoted-local", why: "A name that needs quotes is taken off only an address that needs none.",
 		edit: from(`ca@ca.example <"acme-challenge+1"@ca.example>`), want: refused(0, "From is not an address")},
+	{name: "from-name-at-colon", why: "The start of a group.",
+		edit: from("g: ca@ca.example <" + caFrom + ">"), want: refused(0, "From is not an address")},
+	{name: "from-name-at-control", why: "A name with a control character.",
+		edit: from("ca@ca.example \x01 <" + caFrom + ">"), want: refused(0, "From is not an address")},
 }

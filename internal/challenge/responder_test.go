@@ -47,6 +47,14 @@ gtzugYfQ1gO_Pi-ripWZTUtKP_xzPoQe-brDkSOvX5c
 	}
 }
 
+// The reply is dated in 24 hours, with the zone of this host.
+func TestReplyDate(t *testing.T) {
+	r := &reply{date: time.Date(2026, 6, 1, 17, 4, 5, 0, time.FixedZone("", -(3*60+30)*60))}
+	if text := string(r.bytes()); !strings.Contains(text, "\r\nDate: Mon, 1 Jun 2026 17:04:05 -0330\r\n") {
+		t.Error(text)
+	}
+}
+
 // RFC 8823, Section 3, item 6: never answer twice.
 func TestAnswerOnce(t *testing.T) {
 	s := newSite(t)
@@ -488,6 +496,9 @@ func TestExplainNotMade(t *testing.T) {
 		}},
 		{"nobody waits", strings.Replace(challengeMail(), alice, "bob@example.test", 1), map[string]Result{
 			"To": Passed, "pending order": Failed, "signature": Failed,
+		}},
+		{"two mailboxes", strings.Replace(challengeMail(), "To: ", "To: bob@example.test, ", 1), map[string]Result{
+			"To": Failed, "pending order": Passed, "signature": Failed,
 		}},
 		{"no To", strings.Replace(reply, "To:", "X:", 1), map[string]Result{"header fields": Failed, "To": NotMade, "pending order": NotMade}},
 		{"too large", reply + strings.Repeat("x", MaxMessage), map[string]Result{"size": Failed, "signature": NotMade}},

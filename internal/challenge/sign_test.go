@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,6 +114,15 @@ func TestSignedReply(t *testing.T) {
 			}
 			if err := verify(t, strings.Replace(mail, "BEGIN ACME", "BEGIN  ACNE", 1), "sel._domainkey.example.test", record); err == nil {
 				t.Errorf("%s accepts anything", who)
+			}
+		}
+		h := strings.ToLower(noSpace(regexp.MustCompile(`[;\s]h=([^;]*);`).FindString(mail)))
+		for _, name := range []string{ // RFC 8823, Section 3.2, item 9
+			"from", "sender", "reply-to", "to", "cc", "subject", "date", "in-reply-to", "references",
+			"message-id", "content-type", "content-transfer-encoding",
+		} {
+			if !slices.Contains(strings.FieldsFunc(h, func(r rune) bool { return strings.ContainsRune(":;=", r) }), name) {
+				t.Errorf("%s does not cover %s: %s", algorithm, name, h)
 			}
 		}
 		for tag, want := range map[string]string{"a": algorithm, "d": "example.test", "s": "sel", "c": "relaxed/relaxed"} {

@@ -1,6 +1,7 @@
 package hostport
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -17,6 +18,18 @@ func TestCheckName(t *testing.T) {
 	} {
 		if err := CheckName(name); err == nil {
 			t.Errorf("%q is taken", name)
+		}
+	}
+}
+
+// An IPv4 address that a socket shows as one of IPv6 is still one of IPv4 to a mail server,
+// and a zone means something only here.
+func TestLiteral(t *testing.T) {
+	for addr, want := range map[string]string{
+		"192.0.2.1": "[192.0.2.1]", "::ffff:192.0.2.1": "[192.0.2.1]", "2001:db8::1": "[IPv6:2001:db8::1]", "fe80::1%lo": "[IPv6:fe80::1]",
+	} {
+		if got := Literal(netip.MustParseAddr(addr)); got != want || CheckName(got) != nil {
+			t.Errorf("%s: %s, want %s", addr, got, want)
 		}
 	}
 }

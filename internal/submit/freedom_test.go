@@ -272,6 +272,45 @@ func TestStartTLSInjection(t *testing.T) {
 	}
 }
 
+// If TLS fails, the message goes in clear text only where the admin chose that.
+func TestBrokenTLS(t *testing.T) {
+	for scheme, want := range map[string]bool{"smtp": true, "smtp+starttls": false} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &talk{got: make(chan []string, 1)}
+		go func() {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			recite(conn, []string{"220 hi", "250-hi\r\n250 starttls", "220 go", "this is no TLS"})
+			if conn, err = l.Accept(); err != nil {
+				return
+			}
+			defer conn.Close()
+			s.got <- s.speak(conn, "")
+		}()
+		server, err := ParseServer(scheme + "://" + l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = server.Send(context.Background(), Envelope{alice, caFrom}, []byte("Subject: x\r\n\r\nhi\r\n"), func() error { return nil })
+		if failed := new(Error); (err == nil) != want || err != nil && (!errors.As(err, &failed) || failed.Class != Later) {
+			t.Errorf("%s: %v", scheme, err)
+		}
+		l.Close()
+		if want {
+			if said := strings.Join(<-s.got, "\n"); strings.Contains(said, "STARTTLS") || !strings.Contains(said, "RCPT") {
+				t.Errorf("%s", said)
+			}
+		} else if len(s.got) > 0 {
+			t.Errorf("in clear text: %q", <-s.got)
+		}
+	}
+}
+
 // The client does not listen for ever to a server that never ends its reply.
 func TestEndlessReply(t *testing.T) {
 	_, err := converse(t, "", map[string]string{"EHLO": strings.Repeat("250-x\n", maxReplies) + "250 ok"})

@@ -381,7 +381,7 @@ func TestParseServer(t *testing.T) {
 		}
 	}
 	for _, url := range []string{
-		"", "localhost", "localhost:25", "http://localhost", "smtp://", "smtp://host/path", "smtp://host?x=1",
+		"", "localhost", "localhost:25", "http://localhost", "smtp://", "smtp://host/path", "smtp://host?x=1", "smtp://host#x",
 		"smtps://me:secret@mail.example", "http://me:secret@mail.example", "smtps://me:secret%zz@mail.example", "smtps://me:secret@mail.example:x", "lmtp+unix:", "smtp://ho st", "smtp:\nlocalhost",
 	} {
 		if s, err := ParseServer(url); err == nil || strings.Contains(err.Error(), "secret") {

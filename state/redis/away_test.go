@@ -125,8 +125,8 @@ func TestSentAfterLoss(t *testing.T) {
 	if err := c.Sent(time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if a, err := s.Answer("1"); err != nil || a == nil || a.Phase != state.Sent {
-		t.Errorf("%+v, %v", a, err)
+	if all, err := s.Answers(10); err != nil || len(all) != 1 || all[0].Phase != state.Sent {
+		t.Errorf("%+v, %v", all, err)
 	}
 }
 
