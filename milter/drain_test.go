@@ -14,8 +14,12 @@ import (
 // If a message's header is under way when the server has to stop, that message still gets its
 // verdict; the next one does not start.
 func TestDrainMessage(t *testing.T) {
+	bothWays(t, "message", drainMessage)
+}
+
+func drainMessage(t *testing.T, network string) {
 	s := New(testConfig())
-	addr, stop := serveWith(t, "unix", s)
+	addr, stop := serveWith(t, network, s)
 	p, idle := connect(t, addr, 6, allSteps), connect(t, addr, 2, 0)
 	p.mail()
 	p.expect(milter.ActContinue)

@@ -159,6 +159,19 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// A peer that leaves within a message leaves nothing behind; serve looks.
+func TestLeavesWithinMessage(t *testing.T) {
+	bothWays(t, "body", func(t *testing.T, network string) {
+		_, addr := serve(t, network, testConfig())
+		p := connect(t, addr, 6, allSteps)
+		p.toBody(acme)
+		p.body(strings.Repeat("x", 60<<10))
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestEndlessHeader(t *testing.T) {
 	_, addr := serve(t, "unix", testConfig())
 	for _, o := range offers {
@@ -205,9 +218,13 @@ func TestIdleCrowd(t *testing.T) {
 }
 
 func TestMaxConnections(t *testing.T) {
+	bothWays(t, "two", maxConnections)
+}
+
+func maxConnections(t *testing.T, network string) {
 	config := testConfig()
 	config.MaxConnections = 2
-	s, addr := serve(t, "unix", config)
+	s, addr := serve(t, network, config)
 	a, b := connect(t, addr, 6, allSteps), connect(t, addr, 6, allSteps)
 	dial(t, addr).closed()
 	a.ordinaryMail()

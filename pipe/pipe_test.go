@@ -53,7 +53,7 @@ func TestOrdinaryMailSetsNothingUp(t *testing.T) {
 }
 
 func TestNothingOnStdout(t *testing.T) {
-	for _, mail := range []string{ordinary, acme, ""} {
+	for _, mail := range []string{ordinary, acme, "", "From bob Mon"} {
 		for _, mode := range []Mode{Reply, Print} {
 			if _, stdout := run(t, mode, mail); stdout != "" {
 				t.Errorf("mode %d wrote %q for %q", mode, stdout, mail)
@@ -116,9 +116,42 @@ func TestPassthroughSurvivesFailure(t *testing.T) {
 }
 
 func TestReadErrorIsNoVerdict(t *testing.T) {
-	broken := io.MultiReader(strings.NewReader("Subject: x\n"), brokenReader{})
-	if _, err := (&Pipe{}).Run(context.Background(), broken, io.Discard); err == nil {
-		t.Error("half a message was taken for a whole one")
+	for _, part := range []string{"Subject: x\n", ordinary, acme} {
+		broken := io.MultiReader(strings.NewReader(part), brokenReader{})
+		p := Pipe{Responder: func() (*challenge.Responder, error) {
+			t.Error("the responder was set up")
+			return nil, errors.New("no")
+		}}
+		if _, err := p.Run(context.Background(), broken, io.Discard); err == nil || !strings.Contains(err.Error(), "cannot read the message") {
+			t.Errorf("%q was taken for a whole message: %v", part, err)
+		}
+	}
+}
+
+// Who cannot write has to say so, or a filter loses the message.
+func TestWriteError(t *testing.T) {
+	dir := state.Open(t.TempDir() + "/state")
+	if _, err := dir.Create(); err != nil {
+		t.Fatal(err)
+	}
+	for mode, want := range map[Mode]string{Passthrough: "cannot write the message: no space", Print: "no space", Explain: "no space"} {
+		p := Pipe{Mode: mode, Responder: func() (*challenge.Responder, error) { return &challenge.Responder{State: dir}, nil }}
+		if _, err := p.Run(context.Background(), strings.NewReader(acme), brokenWriter{}); err == nil || err.Error() != want {
+			t.Errorf("mode %d: %v, want %q", mode, err, want)
+		}
+	}
+}
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("no space") }
+
+// A message of the largest size is read whole, and one byte more is noticed.
+func TestLargestMessage(t *testing.T) {
+	for more, want := range []string{"ok    size", "FAIL  size"} {
+		if _, got := run(t, Explain, acme+strings.Repeat("x", challenge.MaxMessage-len(acme)+more)); !strings.Contains(got, want) {
+			t.Errorf("%d more: %s", more, got)
+		}
 	}
 }
 

@@ -306,7 +306,7 @@ func TestRecipientIsNotAskedFor(t *testing.T) {
 func TestPrint(t *testing.T) {
 	s := newSite(t)
 	r := s.run(s.challenge(), "--print")
-	if r.status != 0 || !strings.HasPrefix(r.stdout, "From: "+alice+"\r\n") || r.lines() != 1 {
+	if r.status != 0 || !strings.HasPrefix(r.stdout, "From: "+alice+"\r\n") || r.lines() != 1 || !strings.Contains(r.stderr, "challenge genuine") {
 		t.Errorf("exit %d, %q, %q", r.status, r.stdout, r.stderr)
 	}
 	if a, err := s.dir.Answer("order-1"); a != nil || err != nil {
@@ -316,6 +316,24 @@ func TestPrint(t *testing.T) {
 	if r := s.run(ordinary, "--print"); r.status != 0 || r.stdout != "" || r.lines() != 1 {
 		t.Errorf("ordinary mail: exit %d, %q, %q; want to be told why nothing is printed", r.status, r.stdout, r.stderr)
 	}
+}
+
+// An explanation sends, records and says nothing else, whatever the status for an answer.
+func TestExplain(t *testing.T) {
+	s := newSite(t)
+	for mail, want := range map[string]string{
+		s.challenge(): "verdict: answered; genuine, and would be answered\n",
+		strings.Replace(s.challenge(), "A challenge.", "Another one.", 1): "verdict: refused; ",
+	} {
+		r := s.run(mail, "--explain", "--answered-exit", "99")
+		if r.status != 0 || !strings.Contains(r.stdout, want) || r.lines() != 1 || strings.Contains(r.stderr, "challenge answered") {
+			t.Errorf("exit %d, %q, %q; want 0 and %q", r.status, r.stdout, r.stderr, want)
+		}
+	}
+	if a, err := s.dir.Answer("order-1"); a != nil || err != nil {
+		t.Errorf("something was recorded: %+v, %v", a, err)
+	}
+	s.wantReplies(0)
 }
 
 func TestPassthroughOfOrdinaryMail(t *testing.T) {

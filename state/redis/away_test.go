@@ -237,6 +237,11 @@ func TestLease(t *testing.T) {
 		if got := (&view{asked: c.asked}).fresh(now); got != c.fresh {
 			t.Errorf("%s: %v", c.name, got)
 		}
+		x := new(index)
+		x.seen.Store(&view{asked: c.asked})
+		if found, err := x.Any(); found == c.fresh || err != nil {
+			t.Errorf("%s: somebody waits: %v, %v", c.name, found, err)
+		}
 	}
 }
 
