@@ -59,6 +59,22 @@ func TestDrainAborted(t *testing.T) {
 	}
 }
 
+// Nor does one whose peer has fallen silent keep the server.
+func TestDrainSilence(t *testing.T) {
+	bothWays(t, "header", func(t *testing.T, network string) {
+		config := testConfig()
+		config.DrainTimeout = time.Millisecond
+		addr, stop := serveWith(t, network, New(config))
+		p := connect(t, addr, 6, allSteps)
+		p.mail()
+		p.expect(milter.ActContinue)
+		if err := stop(); !errors.Is(err, ErrCutOff) {
+			t.Errorf("Serve: %v, want ErrCutOff", err)
+		}
+		p.closed()
+	})
+}
+
 // The server cuts off a message that does not end.
 func TestDrainTimeout(t *testing.T) {
 	config := testConfig()

@@ -168,7 +168,7 @@ func (q *query) parse(answer []byte) (r reply, err error) {
 		return r, err
 	}
 	questions, err := p.AllQuestions()
-	if err != nil && !head.Truncated {
+	if err != nil {
 		return r, err
 	}
 	r.code, r.truncated = head.RCode, head.Truncated

@@ -31,6 +31,9 @@ func start(t *testing.T, host string, do script) *server {
 	s := &server{}
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		n := int(s.asked.Add(1)) - 1
+		if !q.RecursionDesired {
+			t.Error("no recursion is asked for")
+		}
 		good := new(dns.Msg).SetReply(q)
 		good.RecursionAvailable = true
 		good.Answer = []dns.RR{
@@ -65,7 +68,17 @@ func code(c int) script {
 	return func(_ int, _ bool, _, good *dns.Msg) *dns.Msg { good.Rcode, good.Answer = c, nil; return good }
 }
 
-func good(_ int, _ bool, _, m *dns.Msg) *dns.Msg   { return m }
+func good(_ int, _ bool, _, m *dns.Msg) *dns.Msg { return m }
+
+// forged changes an answer, and what it answers.
+func forged(change func(*dns.Msg)) script {
+	return func(_ int, _ bool, _, m *dns.Msg) *dns.Msg {
+		m.Answer[1].(*dns.TXT).Txt = []string{"forged"}
+		change(m)
+		return m
+	}
+}
+
 func silent(_ int, _ bool, _, _ *dns.Msg) *dns.Msg { return nil }
 
 // withEDNS answers with a code as long as the question has EDNS.
@@ -133,11 +146,14 @@ func TestTroubleIsOvercome(t *testing.T) {
 			m.Answer, m.Authoritative, m.RecursionAvailable = m.Answer[:1], true, false
 			return m
 		}, good},
-		"another id, then good":   {func(_ int, _ bool, _, m *dns.Msg) *dns.Msg { m.Id++; return m }, good},
-		"another name, then good": {func(_ int, _ bool, _, m *dns.Msg) *dns.Msg { m.Question[0].Name = "x.test."; return m }, good},
-		"another type, then good": {func(_ int, _ bool, _, m *dns.Msg) *dns.Msg { m.Question[0].Qtype = dns.TypeA; return m }, good},
-		"name in another case":    {func(_ int, _ bool, _, m *dns.Msg) *dns.Msg { m.Question[0].Name = strings.ToUpper(name); return m }},
-		"a question, then good":   {func(_ int, _ bool, _, m *dns.Msg) *dns.Msg { m.Response = false; return m }, good},
+		"another id, then good":          {forged(func(m *dns.Msg) { m.Id++ }), good},
+		"another name, then good":        {forged(func(m *dns.Msg) { m.Question[0].Name = "x.test." }), good},
+		"another type, then good":        {forged(func(m *dns.Msg) { m.Question[0].Qtype = dns.TypeA }), good},
+		"another class, then good":       {forged(func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }), good},
+		"no question, then good":         {forged(func(m *dns.Msg) { m.Question = nil }), good},
+		"two questions, then good":       {forged(func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) }), good},
+		"the question itself, then good": {forged(func(m *dns.Msg) { m.Response = false }), good},
+		"name in another case":           {func(_ int, _ bool, _, m *dns.Msg) *dns.Msg { m.Question[0].Name = strings.ToUpper(name); return m }},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -150,6 +166,114 @@ func TestTroubleIsOvercome(t *testing.T) {
 				t.Errorf("%q, %v", records, err)
 			}
 		})
+	}
+}
+
+// Who cannot read EDNS is asked without it at once, and an answer that fits into the packet
+// that EDNS allows needs no TCP.
+func TestEDNS(t *testing.T) {
+	long := strings.Repeat("x", 200)
+	for what, do := range map[string]script{
+		"FORMERR": withEDNS(dns.RcodeFormatError, true), "NOTIMP": withEDNS(dns.RcodeNotImplemented, true), "BADVERS": withEDNS(dns.RcodeBadVers, true),
+		"large": func(_ int, udp bool, _, m *dns.Msg) *dns.Msg {
+			m.Answer[1].(*dns.TXT).Txt = []string{long, long, long, long, long}
+			return map[bool]*dns.Msg{true: m}[udp]
+		},
+	} {
+		first, second := start(t, "127.0.0.1", do), start(t, "127.0.0.1", good)
+		records, err := askAll(t, first, second)
+		if err != nil || len(records) != 1 || second.asked.Load() > 0 {
+			t.Errorf("%s: %q, %v; the second server was asked %d times", what, records, err, second.asked.Load())
+		}
+	}
+}
+
+// An attacker who answers first has to guess, and the true answer still counts.
+func TestForgedFirst(t *testing.T) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	var asked atomic.Int64
+	go func() {
+		buf := make([]byte, 4<<10)
+		for {
+			n, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			asked.Add(1)
+			q := new(dns.Msg)
+			if err := q.Unpack(buf[:n]); err != nil {
+				t.Error(err)
+			}
+			for _, text := range []string{"forged", "true"} {
+				m := new(dns.Msg).SetReply(q)
+				m.RecursionAvailable = true
+				m.Answer = []dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{text}}}
+				if text == "forged" {
+					m.Id++
+				}
+				packed, err := m.Pack()
+				if err == nil {
+					_, err = conn.WriteTo(packed, from)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}()
+	c := Client{Addr: conn.LocalAddr().String(), Time: 5 * time.Second}
+	if records, err := c.TXT(context.Background(), name); err != nil || len(records) != 1 || records[0] != "true" || asked.Load() != 1 {
+		t.Errorf("%q, %v, asked %d times", records, err, asked.Load())
+	}
+}
+
+// An answer may be cut off anywhere behind the question.
+func TestCutOff(t *testing.T) {
+	q, err := newQuery(name, dnsmessage.TypeTXT, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := new(dns.Msg)
+	if err := m.Unpack(q.packed); err != nil {
+		t.Fatal(err)
+	}
+	m.Response, m.Truncated = true, true
+	m.Answer = []dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{"x"}}}
+	packed, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := len(q.packed); cut <= len(packed); cut++ {
+		if r, err := q.parse(packed[:cut]); err != nil || !r.truncated {
+			t.Errorf("cut at %d of %d: %+v, %v", cut, len(packed), r, err)
+		}
+	}
+}
+
+// A look-up ends with its caller.
+func TestCallerLeaves(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := start(t, "127.0.0.1", func(int, bool, *dns.Msg, *dns.Msg) *dns.Msg { cancel(); return nil })
+	begin := time.Now()
+	c := Client{Addr: s.addr, Time: time.Hour}
+	if _, err := c.TXT(ctx, name); err == nil || time.Since(begin) > maxWait/2 {
+		t.Errorf("%v after %v", err, time.Since(begin))
+	}
+}
+
+// What is not a name has no record, and nobody is asked.
+func TestNotAName(t *testing.T) {
+	s := start(t, "127.0.0.1", good)
+	c := Client{Addr: s.addr, Time: time.Second}
+	for _, bad := range []string{strings.Repeat("a", 64) + ".test.", strings.Repeat("a.", 128), "a..test.", "test"} {
+		_, err := c.TXT(context.Background(), bad)
+		if e := new(net.DNSError); !errors.As(err, &e) || !e.IsNotFound || e.IsTemporary || s.asked.Load() > 0 {
+			t.Errorf("%.80q: %v", bad, err)
+		}
 	}
 }
 
@@ -171,7 +295,7 @@ func TestAllFail(t *testing.T) {
 	quiet, refuses := start(t, "127.0.0.1", silent), start(t, "127.0.0.1", code(dns.RcodeRefused))
 	_, err := askAll(t, quiet, refuses)
 	want := "lookup " + name + " on " + quiet.addr + ": timeout; on " + refuses.addr + ": server misbehaving (REFUSED)"
-	if e := new(net.DNSError); !errors.As(err, &e) || !e.IsTemporary || e.IsNotFound || err.Error() != want {
+	if e := new(net.DNSError); !errors.As(err, &e) || !e.IsTemporary || !e.IsTimeout || e.IsNotFound || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 	if quiet.asked.Load() != rounds || refuses.asked.Load() != rounds {

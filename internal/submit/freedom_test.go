@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // talk is an SMTP server that answers by a table: it finds the longest key, in capitals, with
@@ -167,6 +168,9 @@ func TestVerdict(t *testing.T) {
 		"RCPT|554 5.7.1 <ca@ca.test>: Relay access denied":                                    {Failed, "554 5.7.1"},
 		"RCPT|550 5.1.1 <ca@ca.test>: Recipient address rejected: User unknown":               {Failed, "550 5.1.1"},
 		"RCPT|504 5.5.2 <ca@ca>: Recipient address rejected: need fully-qualified address":    {Failed, "504"},
+		"MAIL|534 5.7.9 mechanism is too weak":                                                {Later, "wants a login"},
+		"MAIL|553 5.7.1 not owned by user bob":                                                {Failed, "553"},
+		"RCPT|550 Must issue a STARTTLS command first":                                        {Later, "wants a login or TLS"},
 		"MAIL|530 5.7.0 Authentication required":                                              {Later, "wants a login"},
 		"MAIL|530 5.7.0 Must issue a STARTTLS command first":                                  {Later, "wants a login or TLS"},
 		"MAIL|550 5.7.1 authentication required":                                              {Later, "wants a login"},
@@ -321,9 +325,29 @@ func TestEndlessReply(t *testing.T) {
 
 // The error fits into a log line, however long the server's reply.
 func TestLongReply(t *testing.T) {
-	_, err := converse(t, "", map[string]string{"RCPT": strings.Repeat("550-\u00fc"+strings.Repeat("x", 700)+"\n", 20) + "550 no"})
-	if failed := new(Error); !errors.As(err, &failed) || failed.Class != Failed || len(err.Error()) > maxText+len("550 ") {
-		t.Errorf("%v", err)
+	for _, text := range []string{"\u00fc" + strings.Repeat("x", 700), strings.Repeat("\u00fc", 350), "x" + strings.Repeat("\u00fc", 350)} {
+		_, err := converse(t, "", map[string]string{"RCPT": strings.Repeat("550-"+text+"\n", 20) + "550 no"})
+		if failed := new(Error); !errors.As(err, &failed) || failed.Class != Failed || len(err.Error()) > maxText+len("550 ") || !utf8.ValidString(err.Error()) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// An address with a line end cannot add a command.
+func TestInjection(t *testing.T) {
+	for _, env := range []Envelope{{alice, caFrom + ">\r\nRCPT TO:<eve@evil.test"}, {alice + ">\nRCPT TO:<eve@evil.test", caFrom}} {
+		s, addr := startTalk(t, "tcp", "127.0.0.1:0", nil)
+		server, err := ParseServer("smtp://" + addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = server.Send(context.Background(), env, nil, func() error { return nil })
+		if failed := new(Error); !errors.As(err, &failed) || failed.Class != Failed {
+			t.Errorf("%v", err)
+		}
+		if said := strings.Join(<-s.got, "\n"); strings.Contains(said, "eve") || strings.Contains(said, "DATA") {
+			t.Errorf("%s", said)
+		}
 	}
 }
 

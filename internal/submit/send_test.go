@@ -345,8 +345,12 @@ func TestSendBroken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		start := time.Now()
 		if err := server.Send(context.Background(), Envelope{alice, caFrom}, []byte("Subject: x\r\n\r\nhi\r\n"), func() error { return nil }); err != nil {
 			t.Errorf("got %v, want no error: the message was taken", err)
+		}
+		if took := time.Since(start); took > sendTime/2 {
+			t.Errorf("it waits for %v, and the message was taken", took)
 		}
 	})
 }

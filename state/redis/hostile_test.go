@@ -143,6 +143,38 @@ func TestHostileServer(t *testing.T) {
 	}
 }
 
+// The bounds hold for each reply, not for a connection.
+func TestReplyBounds(t *testing.T) {
+	large := fmt.Sprintf("$%d\r\n%s\r\n", maxString, strings.Repeat("x", maxString))
+	many := fmt.Sprintf("*%d\r\n%s", maxElements-1, strings.Repeat(":1\r\n", maxElements-1))
+	for name, c := range map[string]struct {
+		reply string
+		times int
+		ok    bool
+	}{
+		"large":            {large, 3 * maxReply / maxString, true},
+		"many":             {many, 3, true},
+		"deep":             {strings.Repeat("*1\r\n", maxDepth) + ":1\r\n", 100, true},
+		"too deep":         {strings.Repeat("*1\r\n", maxDepth+1) + ":1\r\n", 1, false},
+		"too long":         {"+" + strings.Repeat("x", maxLine), 1, false},
+		"too large":        {fmt.Sprintf("$%d\r\n", maxString+1), 1, false},
+		"too large in all": {"*17\r\n" + strings.Repeat(large, maxReply/maxString), 1, false},
+		"too many":         {fmt.Sprintf("*%d\r\n", maxElements+1), 1, false},
+		"too many in all":  {"*2\r\n" + many + many, 1, false},
+		"negative":         {"$-2\r\n", 1, false},
+	} {
+		b, err := new(bounded), error(nil)
+		for range c.times {
+			if err == nil {
+				err = b.look([]byte(c.reply))
+			}
+		}
+		if (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // liar is a server with the same reply to each command.
 func liar(t *testing.T, reply string) (addr string) {
 	t.Helper()
