@@ -80,6 +80,8 @@ func TestPassthrough(t *testing.T) {
 		},
 		{"a field that only starts alike", "Postseal-Statuses: 1\n\n", none + "\nPostseal-Statuses: 1\n\n"},
 		{"a forged status behind 64 KiB", "A: " + huge + "\nPostseal-Status: answered\n\nhi\n", none + "\nA: " + huge + "\n\nhi\n"},
+		{"a status in a body of CRLF", crlf("From: a\n\nPostseal-Status: kept\n"), none + "\r\n" + crlf("From: a\n\nPostseal-Status: kept\n")},
+		{"no line end", "Subject: x", none + "\nSubject: x"},
 		{"no body", "Subject: x\n", none + "\nSubject: x\n"},
 		{"no final line end", "Subject: x\n\nbye", none + "\nSubject: x\n\nbye"},
 		{"8-bit and NUL", "Subject: \xff\x00\n\n\x00\xfe\n", none + "\nSubject: \xff\x00\n\n\x00\xfe\n"},
@@ -99,6 +101,18 @@ func TestPassthrough(t *testing.T) {
 }
 
 func crlf(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
+
+// What was not decided has no status of its own, and says why.
+func TestStatus(t *testing.T) {
+	for want, out := range map[string]challenge.Outcome{
+		"none; no answer": {Verdict: challenge.Later, Reason: "no answer"}, "refused; unsigned": {Verdict: challenge.Refused, Reason: "unsigned"},
+		"answered": {Verdict: challenge.Answered}, "none": {},
+	} {
+		if got := status(out); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
 
 // Even after an error: a filter that writes no message loses it.
 func TestPassthroughSurvivesFailure(t *testing.T) {
