@@ -19,6 +19,9 @@ func TestLimited(t *testing.T) {
 	if n := out.lines(); n != 2*perWindow {
 		t.Errorf("%d lines, want %d", n, 2*perWindow)
 	}
+	if n := strings.Count(out.String(), " a=1"); n != perWindow {
+		t.Errorf("%d lines with the attribute, want %d", n, perWindow)
+	}
 	now = now.Add(window)
 	l.Warn("one")
 	if text := out.String(); !strings.Contains(text, "dropped-before=95") || out.lines() != 2*perWindow+1 {

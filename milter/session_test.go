@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-milter"
 
@@ -280,6 +281,8 @@ func TestAbortedAndNewConnection(t *testing.T) {
 		p.send(code, "")
 		p.ordinaryMail()
 	}
+	p.toBody(acme)
+	p.ordinaryMail() // without an end of the message before it
 	if n := len(a.all()); n != 0 {
 		t.Errorf("%d messages were decided on, want none", n)
 	}
@@ -371,6 +374,15 @@ func TestPendingUnknown(t *testing.T) {
 	p.expect(milter.ActAccept)
 	if s.Stats().Decided.Load() != 1 || s.Stats().PendingErrors.Load() != 1 {
 		t.Error("the challenge was not looked at")
+	}
+}
+
+// By default a decision ends before Postfix does without it (milter_content_timeout), and a
+// connection lives longer than Postfix keeps one.
+func TestDefaultTimes(t *testing.T) {
+	c := Config{}.withDefaults()
+	if c.AnswerTimeout > 25*time.Second || c.IdleTimeout < 6*time.Minute || c.DrainTimeout < c.AnswerTimeout {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -63,6 +63,9 @@ func TestConfinedMetrics(t *testing.T) {
 	defer r.Body.Close()
 	body, err := io.ReadAll(r.Body)
 	check(t, err)
+	if !strings.Contains(string(body), "\npostseal_milter_pending -1\n") {
+		t.Errorf("without a state it is not known who waits:\n%s", body)
+	}
 	for _, name := range []string{"process_resident_memory_bytes", "go_goroutines"} {
 		if !strings.Contains(string(body), "\n"+name+" ") {
 			t.Errorf("no %s", name)

@@ -156,13 +156,14 @@ func TestService(t *testing.T) {
 		Created: time.Now(), Expires: time.Now().Add(time.Hour),
 	}))
 	wantAction(t, s.send(" lunch"), milter.ActAccept)
+	wantAction(t, s.send(" dinner"), milter.ActAccept)
 	wantAction(t, s.send(acme), milter.ActAccept)
 	s.line("level=WARN", `msg="challenge refused"`, "address=alice@example.test", "ca=https://ca.example.net/dir", "order=1", "reason=")
 
 	wantMetrics(t, port,
-		`postseal_milter_messages_total 3`,
+		`postseal_milter_messages_total 4`,
 		`postseal_milter_accepted_early_total{stage="mail"} 1`,
-		`postseal_milter_accepted_early_total{stage="header"} 1`,
+		`postseal_milter_accepted_early_total{stage="header"} 2`,
 		`postseal_milter_challenges_total{verdict="refused"} 1`,
 		`postseal_milter_replies_total{result="sent"} 0`,
 		`postseal_milter_answer_seconds_count 1`,
@@ -173,6 +174,47 @@ func TestService(t *testing.T) {
 	if _, err := os.Stat(s.socket); err != nil {
 		t.Errorf("the socket is systemd's: %v", err)
 	}
+}
+
+// An answered challenge is delivered unless the admin wants to see none.
+func TestOnAnswered(t *testing.T) {
+	for flag, want := range map[string]milter.ActionCode{"accept": milter.ActAccept, "discard": milter.ActDiscard} {
+		dir := state.Open(t.TempDir())
+		_, err := dir.Create()
+		check(t, err)
+		check(t, dir.Put(&state.Pending{
+			ID: "1", Email: "alice@example.test", Server: "https://ca.example.net/dir", From: "ca@example.net", Policy: state.Policy{Unsigned: "allow"},
+			Token: "x6I65YvEk6xC4KV0QMvdJw", Thumbprint: "x", Created: time.Now(), Expires: time.Now().Add(time.Hour),
+		}))
+		smtp, port := mta.StartSink(t), freePort(t)
+		s := startService(t, "--state", dir.Path(), "--smtp", "smtp://"+smtp.Addr, "--helo", "mx1.example.test", "--metrics", port, "--on-answered", flag)
+		wantAction(t, s.send(acme), want)
+		s.line("level=INFO", `msg="challenge answered"`, "address=alice@example.test")
+		wantMetrics(t, port, `postseal_milter_challenges_total{verdict="answered"} 1`, `postseal_milter_replies_total{result="sent"} 1`)
+		if n := len(smtp.Received()); n != 1 {
+			t.Errorf("%d replies, want 1", n)
+		}
+		s.stop()
+	}
+}
+
+// A mail server over the limit is sent away at once, and the metrics count it.
+func TestMaxConnections(t *testing.T) {
+	port := freePort(t)
+	s := startService(t, "--state", t.TempDir(), "--max-connections", "1", "--metrics", port)
+	first, err := net.Dial("unix", s.socket)
+	check(t, err)
+	defer first.Close()
+	second, err := net.Dial("unix", s.socket)
+	check(t, err)
+	defer second.Close()
+	check(t, second.SetReadDeadline(time.Now().Add(patience)))
+	if n, err := second.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	wantMetrics(t, port, `postseal_milter_connections 1`, `postseal_milter_errors_total{kind="over_cap"} 1`, `postseal_milter_errors_total{kind="connection"} 0`)
+	check(t, first.Close())
+	s.stop()
 }
 
 func wantAction(t *testing.T, got, want milter.ActionCode) {
