@@ -374,7 +374,7 @@ type muteClaim struct {
 func (c muteClaim) Sent(time.Time) error { return c.err }
 
 // A store that cannot be written changes no verdict, and is named in the log; a note of
-// another user is no trouble.
+// another user does not matter.
 func TestTroubleBesideTheVerdict(t *testing.T) {
 	genuine := signedBy(t, "ca.example", challengeMail())
 	for _, c := range []struct {

@@ -210,7 +210,7 @@ func TestSendRefused(t *testing.T) {
 		{"a certificate of another name", asIs, nil, "smtp+starttls", func(c *Server, s *mailServer) {
 			c.CAFile, c.Host = s.root, "mx.example.test"
 		}, false, "certificate is valid for localhost"},
-		{"roots that are none", asIs, nil, "smtp+starttls", func(c *Server, s *mailServer) { c.CAFile = os.Args[0] }, false, "holds no certificate"},
+		{"roots without a certificate", asIs, nil, "smtp+starttls", func(c *Server, s *mailServer) { c.CAFile = os.Args[0] }, false, "holds no certificate"},
 		{"STARTTLS not offered", noTLS, nil, "smtp+starttls", func(*Server, *mailServer) {}, false, "STARTTLS"},
 		{"a wrong password", asIs, tlsFromStart, "smtps", func(c *Server, s *mailServer) {
 			c.CAFile, c.User, c.Password = s.root, "alice", "wrong"
