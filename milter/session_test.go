@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -388,16 +389,16 @@ func TestDefaultTimes(t *testing.T) {
 
 // The counters are what an admin sees of ordinary mail.
 func TestStats(t *testing.T) {
-	waiting := true
+	var nobody atomic.Bool
 	config := testConfig()
-	config.Pending = func() (bool, error) { return waiting, nil }
+	config.Pending = func() (bool, error) { return !nobody.Load(), nil }
 	s, addr := serve(t, "unix", config)
 	p := connect(t, addr, 6, allSteps)
 	p.ordinaryMail()
 	p.ordinaryMail()
 	p.challengeMail()
 	p.expect(milter.ActAccept)
-	waiting = false
+	nobody.Store(true)
 	for range 3 {
 		p.mail()
 		p.expect(milter.ActAccept)
