@@ -37,3 +37,23 @@ func TestSigner(t *testing.T) {
 		}
 	}
 }
+
+// The SMTP password comes from the file that a flag names, then the environment, then the
+// configuration file.
+func TestPassword(t *testing.T) {
+	file, path := &File{SMTPPassword: "of the file"}, ""
+	want := func(want string) {
+		t.Helper()
+		if got, err := file.Password(path); got != want || err != nil {
+			t.Errorf("%q, %v, want %q", got, err, want)
+		}
+	}
+	want("of the file")
+	t.Setenv("POSTSEAL_SMTP_PASSWORD", "of the environment")
+	want("of the environment")
+	path = filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(path, []byte(" of the flag \r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(" of the flag ")
+}

@@ -139,22 +139,6 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
-// The password comes from the file that a flag names, then the environment, then the file.
-func TestPassword(t *testing.T) {
-	f, file := valid(), &cli.File{SMTPPassword: "of the file"}
-	want := func(want string) {
-		t.Helper()
-		if got, err := f.password(file); got != want || err != nil {
-			t.Errorf("%q, %v, want %q", got, err, want)
-		}
-	}
-	want("of the file")
-	t.Setenv("POSTSEAL_SMTP_PASSWORD", "of the environment")
-	want("of the environment")
-	f.SMTPPasswordFile = write(t, "password", " of the flag \r\n")
-	want(" of the flag ")
-}
-
 // The program keeps what it goes on reading and writing, and no more.
 func TestNeeds(t *testing.T) {
 	dir := state.Open(filepath.Join(t.TempDir(), "state"))
