@@ -69,9 +69,9 @@ func parseAddress(s string) (addr, why string) {
 	case strings.HasPrefix(domain, "["):
 		return "", "an IP address is not a mail domain here"
 	}
-	ascii, err := idna.Lookup.ToASCII(strings.TrimSuffix(domain, "."))
+	ascii, err := idna.Lookup.ToASCII(domain)
 	longLabel := func(label string) bool { return len(label) > 63 }
-	if err != nil || ascii == "" || len(ascii) > 253 || slices.ContainsFunc(strings.Split(ascii, "."), longLabel) {
+	if err != nil || ascii == "" || strings.HasSuffix(ascii, ".") || len(ascii) > 253 || slices.ContainsFunc(strings.Split(ascii, "."), longLabel) {
 		return "", "its domain is invalid"
 	}
 	return local + "@" + strings.ToLower(ascii), ""

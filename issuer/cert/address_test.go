@@ -1,6 +1,8 @@
 package cert
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,6 +51,9 @@ func TestParseAddress(t *testing.T) {
 		"a@" + strings.Repeat("a.", 200) + "example.test": "",
 		"a@" + strings.Repeat("a", 64) + ".example.test":  "",
 		"a@example..test":                                 "",
+		"a@example.test.":                                 "",
+		"a@example\u3002test":                             "a@example.test", // a full stop, too
+		"a@example\u3002test\u3002":                       "",
 		strings.Repeat("a", 64) + "@example.test":         strings.Repeat("a", 64) + "@example.test",
 	} {
 		got, err := ParseAddress(in)
@@ -75,6 +80,43 @@ func FuzzParseAddress(f *testing.F) {
 			t.Errorf("%q became %q, which became %q, %v", s, addr, again, err)
 		}
 	})
+}
+
+// A CA's address goes into a header field as it is.
+func TestIsPlain(t *testing.T) {
+	for s, want := range map[string]bool{
+		"ca@ca.example": true, "jörg@bücher.example": true,
+		"": false, "ca": false, "CA <ca@ca.example>": false, "a@ca.example, b@ca.example": false,
+		" ca@ca.example": false, "ca@ca.example ": false, "ca@ca.example\r\n": false, "ca@ca.example\t": false,
+		"\ufeffca@ca.example": false, "ca@ca.example\u3000": false, "ca@ca.example\u2028": false,
+		"a@" + strings.Repeat(strings.Repeat("\u3042", 50)+".", 3) + "example": false, // longer than any address
+	} {
+		if got := IsPlain(s); got != want {
+			t.Errorf("%q: %v", s, got)
+		}
+	}
+}
+
+// Each mailbox is ordered once; one error names each invalid address by its place, and the
+// number of those beyond the twentieth.
+func TestParseAddresses(t *testing.T) {
+	got, err := ParseAddresses([]string{"Alice@example.test", "bob@example.test", "alice@Example.test"})
+	if err != nil || !slices.Equal(got, []string{"Alice@example.test", "bob@example.test"}) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := ParseAddresses([]string{"alice"}); err == nil || !strings.HasPrefix(err.Error(), `"alice" is not`) {
+		t.Error(err)
+	}
+	for _, n := range []int{maxBadAddresses, maxBadAddresses + 1, maxBadAddresses + 5} {
+		_, err := ParseAddresses(append(slices.Repeat([]string{"alice"}, n), "bob@example.test"))
+		if failure.KindOf(err) != failure.KindUsage {
+			t.Fatal(err)
+		}
+		named, more := strings.Count(err.Error(), "is not a mail address"), fmt.Sprintf("; and %d more", n-maxBadAddresses)
+		if named != maxBadAddresses || strings.HasSuffix(err.Error(), more) != (n > maxBadAddresses) || !strings.HasPrefix(err.Error(), `address 1: "alice" is not`) {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
 }
 
 func TestSameAddresses(t *testing.T) {

@@ -1,10 +1,16 @@
 package cert
 
 import (
+	"bytes"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"math/big"
 	"net"
 	"net/url"
 	"os"
@@ -53,8 +59,8 @@ func TestCSR(t *testing.T) {
 		if err != nil || !slices.Equal(emails, tc.emails) || tc.certbot != slices.Equal(dns, tc.emails) {
 			t.Errorf("%s: %v, %v, %v", name, emails, dns, err)
 		}
-		if tc.usage != 0 && parsedUsage(t, csr.Extensions[1]) != tc.usage {
-			t.Errorf("%s: usage %v", name, csr.Extensions[1].Value)
+		if tc.usage != 0 && (parsedUsage(t, csr.Extensions[1]) != tc.usage || !csr.Extensions[1].Critical) {
+			t.Errorf("%s: usage %v, critical %v", name, csr.Extensions[1].Value, csr.Extensions[1].Critical)
 		}
 	}
 }
@@ -84,6 +90,7 @@ func TestLeaf(t *testing.T) {
 		"no names":           {change: func(c *x509.Certificate) { c.EmailAddresses = nil }, err: "no subjectAltName"},
 		"for servers":        {change: func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, err: "more than mail"},
 		"no EKU":             {change: func(c *x509.Certificate) { c.ExtKeyUsage = nil }, err: "emailProtection"},
+		"no EKU, agreement":  {change: func(c *x509.Certificate) { c.ExtKeyUsage = nil }, want: func(w *Wanted) { w.Usages = []string{"keyAgreement"} }, err: "emailProtection"},
 		"no EKU, signing":    {change: func(c *x509.Certificate) { c.ExtKeyUsage = nil }, want: func(w *Wanted) { w.Usages = []string{"digitalSignature"} }},
 		"expired":            {change: func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, err: "expired"},
 		"not yet": {change: func(c *x509.Certificate) {
@@ -226,7 +233,7 @@ func FuzzParseNames(f *testing.F) {
 }
 
 func TestKeys(t *testing.T) {
-	for _, kind := range []string{"rsa2048", "p256", "p384"} {
+	for _, kind := range KeyTypes {
 		key, err := NewKey(kind)
 		if err != nil {
 			t.Fatal(err)
@@ -245,6 +252,18 @@ func TestKeys(t *testing.T) {
 	}
 	if _, err := NewKey("dsa"); failure.KindOf(err) != failure.KindUsage {
 		t.Errorf("dsa: %v", err)
+	}
+	rsaKey := func(bits uint) crypto.Signer {
+		return &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), bits-1), E: 65537}}
+	}
+	p521, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, refused := range []crypto.Signer{rsaKey(1024), rsaKey(2040), rsaKey(2050), p521} {
+		if kind, err := KeyTypeOf(refused); err == nil {
+			t.Errorf("%T is %s", refused, kind)
+		}
 	}
 	for _, bad := range []string{"", "x", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {
 		path := filepath.Join(t.TempDir(), "key.pem")
@@ -270,10 +289,23 @@ func TestCheckUsages(t *testing.T) {
 		"encipherment EC":   {[]string{"keyEncipherment"}, "p256", false},
 		"agreement RSA":     {[]string{"keyAgreement"}, "rsa2048", false},
 		"agreement RSA-any": {[]string{"keyAgreement"}, "rsa2056", false},
+		"agreement, any":    {[]string{"keyAgreement"}, "", true},
+		"encipherment, any": {[]string{"keyEncipherment"}, "", true},
 		"no usage":          {[]string{"keyCertSign"}, "rsa2048", false},
 	} {
 		if err := CheckUsages(tc.usages, tc.kind); (err == nil) != tc.ok || err != nil && failure.HintOf(err) == "" {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestEncryptionOnly(t *testing.T) {
+	for usages, want := range map[string]bool{
+		"": false, "digitalSignature": false, "digitalSignature keyEncipherment": false, "keyAgreement contentCommitment": false,
+		"keyEncipherment": true, "keyAgreement": true, "keyEncipherment keyAgreement": true,
+	} {
+		if got := EncryptionOnly(strings.Fields(usages)); got != want {
+			t.Errorf("%q: %v", usages, got)
 		}
 	}
 }
@@ -294,6 +326,31 @@ func TestContainer(t *testing.T) {
 			if _, _, _, err := pkcs12.DecodeChain(data, "wrong"); err == nil {
 				t.Errorf("%s %q opens with anything", format, pass)
 			}
+			tripleDES := []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 1, 3} // RFC 7292, Appendix C
+			if got := bytes.Contains(data, tripleDES); got != (format == "legacy") {
+				t.Errorf("%s is encrypted with 3DES: %v", format, got)
+			}
+		}
+	}
+}
+
+// A container may have others' certificates before that of its key.
+func TestOpenContainer(t *testing.T) {
+	key, other := certs.Key(t), certs.Key(t)
+	leaf, first := certs.SelfSigned(t, key, func(*x509.Certificate) {}), certs.SelfSigned(t, other, func(*x509.Certificate) {})
+	for name, tc := range map[string]struct {
+		chain []*x509.Certificate
+		found bool
+	}{
+		"first": {[]*x509.Certificate{leaf, first}, true}, "second": {[]*x509.Certificate{first, leaf}, true}, "none": {[]*x509.Certificate{first}, false},
+	} {
+		data, err := EncodeContainer("modern", key, tc.chain, "word")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, back, err := openContainer(data, "word")
+		if (err == nil) != tc.found || tc.found && (!cert.Equal(leaf) || !SamePublicKey(key.Public(), back)) {
+			t.Errorf("%s: %v, %v", name, cert, err)
 		}
 	}
 }
@@ -301,8 +358,10 @@ func TestContainer(t *testing.T) {
 func TestPassphrase(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
-	if err := os.WriteFile(file, []byte("one two\r\nthree\n"), 0o600); err != nil {
-		t.Fatal(err)
+	for path, text := range map[string]string{file: "one two\r\nthree\n", file + ".empty": "\r\nthree\n", file + ".umlaut": "\u00fc\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, tc := range map[string]struct {
 		p    Passphrase
@@ -313,6 +372,8 @@ func TestPassphrase(t *testing.T) {
 		"given":     {Passphrase{Kind: PassGiven, Value: "x y"}, "x y", true},
 		"file":      {Passphrase{Kind: PassFile, Path: file}, "one two", true},
 		"no file":   {Passphrase{Kind: PassFile, Path: file + "x"}, "", false},
+		"no line":   {Passphrase{Kind: PassFile, Path: file + ".empty"}, "", false},
+		"in a file": {Passphrase{Kind: PassFile, Path: file + ".umlaut"}, "\u00fc", false},
 		"umlaut":    {Passphrase{Kind: PassGiven, Value: "ü"}, "ü", false},
 		"control":   {Passphrase{Kind: PassGiven, Value: "a\tb"}, "a\tb", false},
 		"null byte": {Passphrase{Kind: PassGiven, Value: "a\x00b"}, "a\x00b", false},
@@ -328,5 +389,8 @@ func TestPassphrase(t *testing.T) {
 	}
 	if second, _ := (Passphrase{}).Word(""); second == first {
 		t.Error("the same twice")
+	}
+	if word, err := (Passphrase{Kind: PassGenerated}).Word(first); word != first || err != nil {
+		t.Errorf("its owner has written down %q, and it is %q, %v", first, word, err)
 	}
 }

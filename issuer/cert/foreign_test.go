@@ -92,6 +92,8 @@ func TestForeignKeys(t *testing.T) {
 		"cert.pem":   {"true", "a certificate, and no key"},
 		"cert.der":   {"openssl x509 -in cert.pem -outform DER -out cert.der", "a certificate, and no key"},
 		"public.pem": {"openssl pkey -in key.pem -pubout -out public.pem", "a public key"},
+		"small.pem":  {"openssl genrsa -out small.pem 1024", "1024 bits"},
+		"p521.pem":   {"openssl ecparam -name secp521r1 -genkey -noout -out p521.pem", "P-521"},
 		"dsa.pem":    {"openssl genpkey -algorithm ED448 -out dsa.pem", "the key cannot be read"},
 		"nothing":    {": >nothing", "holds no private key"},
 	} {
@@ -137,6 +139,8 @@ func TestForeignContainers(t *testing.T) {
 	}{
 		"cert.der":     {"openssl x509 -in cert.pem -outform DER -out cert.der", "", false},
 		"both.pem":     {"cat cert.pem key.pem >both.pem", "", true},
+		"windows.pem":  {`(printf '\357\273\277'; sed 's/$/\r/' cert.pem) >windows.pem`, "", false},
+		"mixed.pem":    {"cat cert.pem other.key >mixed.pem", "", false},
 		"plain.p12":    {"true", "", true},
 		"nomac.p12":    {export + "-nomac -out nomac.p12", "", true},
 		"open.p12":     {export + "-nomac -keypbe NONE -certpbe NONE -out open.p12", "", true},
