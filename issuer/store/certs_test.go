@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/internal/test/certs"
 	"postseal/internal/test/mta"
 	"postseal/issuer/cert"
@@ -103,6 +105,28 @@ func readSet(dir string) error {
 	return nil
 }
 
+// Each file holds what its name says: servers and mail programs read them, not postseal.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	g := newGeneration(t, "1")
+	between, root := newGeneration(t, "2").Chain[0], newGeneration(t, "3").Chain[0]
+	g.Chain = append(g.Chain, between, root)
+	for range 2 { // a run that was killed right after it does it again
+		if err := d.Put(alice, g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for file, want := range map[string][]*x509.Certificate{CertFile: g.Chain[:1], ChainFile: g.Chain[1:], FullchainFile: g.Chain} {
+		if text := mustRead(t, filepath.Join(d.CertDir(alice), file)); string(text) != string(cert.MarshalChain(want)) {
+			t.Errorf("%s: %s", file, text)
+		}
+	}
+	if dirs, err := d.Previous(alice); err != nil || len(dirs) > 0 {
+		t.Errorf("it is its own former generation: %v, %v", dirs, err)
+	}
+}
+
 func TestReplaceWithoutExchange(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -127,7 +151,9 @@ func TestReplaceWithoutExchange(t *testing.T) {
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t)
-	for name, age := range map[string]time.Duration{".x.new-1": 2 * time.Hour, ".x.new-2": 0, "kept": 2 * time.Hour, ".previous": 2 * time.Hour} {
+	for name, age := range map[string]time.Duration{
+		".x.new-1": 2 * time.Hour, ".x.new-2": 0, "kept": 2 * time.Hour, ".previous": 2 * time.Hour, "bob.new-1@example.test": 2 * time.Hour,
+	} {
 		path := d.Path("certs", name)
 		if err := os.Mkdir(path, 0o700); err != nil {
 			t.Fatal(err)
@@ -148,7 +174,7 @@ func TestSweep(t *testing.T) {
 	for _, e := range entries {
 		left = append(left, e.Name())
 	}
-	if !slices.Equal(left, []string{".previous", ".x.new-2", "kept"}) {
+	if !slices.Equal(left, []string{".previous", ".x.new-2", "bob.new-1@example.test", "kept"}) {
 		t.Errorf("%v", left)
 	}
 }
@@ -160,8 +186,212 @@ func TestNameOfUnknown(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(d.CertDir(alice), "something"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if name, err := d.PickName([]string{alice}, ""); err != nil || name != alice+"-2" {
-		t.Errorf("%q, %v", name, err)
+	if err := os.Symlink("unmounted", d.CertDir("bob@example.test")); err != nil {
+		t.Fatal(err)
+	}
+	for _, addr := range []string{alice, "bob@example.test"} {
+		if name, err := d.PickName([]string{addr}, ""); err != nil || name != addr+"-2" {
+			t.Errorf("%q, %v", name, err)
+		}
+	}
+}
+
+// A key stays banned, and when in doubt every key is.
+func TestBanned(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	bad, good := newGeneration(t, "1"), newGeneration(t, "2")
+	if err := d.Ban(bad.Chain[0]); err != nil {
+		t.Fatal(err)
+	}
+	if !d.Banned(bad.Key) || d.Banned(good.Key) || d.Banned(nil) {
+		t.Error("the wrong key is banned")
+	}
+	if err := errors.Join(os.RemoveAll(d.Path("certs", compromisedDir)), os.WriteFile(d.Path("certs", compromisedDir), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if !d.Banned(good.Key) {
+		t.Error("nobody can tell, and the key is good")
+	}
+}
+
+// A change of renewal.json concerns the certificate that was read, not its successor, and
+// does not disturb an order.
+func TestRewrite(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	first, second := newGeneration(t, "1"), newGeneration(t, "2")
+	revoked := func() time.Time {
+		r, err := ReadRenewal(d.CertDir(alice))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Revoked
+	}
+	if err := d.Put(alice, first); err != nil {
+		t.Fatal(err)
+	}
+	changed := *first.Renewal
+	changed.Revoked = time.Unix(1_800_000_000, 0).UTC()
+	c := Certificate{alice, &changed}
+	unlock, err := d.LockName(alice, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Rewrite(c); !errors.Is(err, ErrLocked) || !revoked().IsZero() {
+		t.Errorf("during an order: %v", err)
+	}
+	unlock()
+	if err := d.Rewrite(c); err != nil || !revoked().Equal(changed.Revoked) {
+		t.Errorf("not changed: %v", err)
+	}
+	if err := d.Put(alice, second); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Rewrite(c); err != nil || !revoked().IsZero() {
+		t.Errorf("the successor is changed: %v", err)
+	}
+}
+
+// However many certificates there are, all are found, in the order of their names; hidden
+// directories and those that an admin has prepared are none.
+func TestCertificates(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	if err := d.Put("user0000", newGeneration(t, "1")); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"user0000"}
+	for n := range someNames {
+		name := fmt.Sprintf("user%04d", n+1)
+		want = append(want, name)
+		if err := os.Symlink("user0000", d.CertDir(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Mkdir(d.CertDir("prepared"), 0o700), os.CopyFS(d.CertDir(".hidden"), os.DirFS(d.CertDir(want[0])))); err != nil {
+		t.Fatal(err)
+	}
+	all, err := d.Certificates(func(name string, err error) { t.Errorf("%s: %v", name, err) })
+	var names []string
+	for _, c := range all {
+		names = append(names, c.Name)
+	}
+	if err != nil || !slices.Equal(names, want) {
+		t.Errorf("%d certificates, %v", len(names), err)
+	}
+}
+
+// An order that cannot be read is named and stops no other; a lock is none, even that of an
+// address that ends with .json.
+func TestOrders(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	unlock, err := d.LockName("alice@example.json", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	for name, text := range map[string]string{
+		"a": `{"version": 1, "emai`, "b": `{"version": 1, "emails": []}`, "c": `{"version": 1, "emails": ["c@example.test"]}`,
+	} {
+		if err := os.WriteFile(d.OrderPath(name, false), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var damaged []string
+	read := func() ([]Named, error) {
+		return d.Orders(func(name string, _ error) { damaged = append(damaged, name) })
+	}
+	if all, err := read(); err != nil || len(all) != 1 || all[0].Name != "c" || !slices.Equal(damaged, []string{"a", "b"}) {
+		t.Errorf("%+v, %v, damaged are %v", all, err, damaged)
+	}
+	if err := os.WriteFile(d.OrderPath("d", true), []byte(`{"version": 2}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(); state.Newer(err) == nil {
+		t.Errorf("%v, want that it is newer", err)
+	}
+}
+
+// Who waited gets a lock that keeps others away, and who gave up waiting leaves none.
+func TestLockWait(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lock")
+	take := func(ctx context.Context, before func()) (func(), error) { return LockWait(ctx, path, before) }
+	for range 20 {
+		unlock, err := take(t.Context(), func() {}) // who gave up may get it first, and returns it
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		if _, err := take(gone, cancel); !errors.Is(err, context.Canceled) {
+			t.Fatalf("%v, want to be interrupted", err)
+		}
+		waits, done := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			unlock, err := take(t.Context(), func() { close(waits) })
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if again, err := TryLock(path); !errors.Is(err, ErrLocked) {
+				t.Errorf("two have it: %v", err)
+				if err == nil {
+					again()
+				}
+			}
+			unlock()
+		}()
+		<-waits
+		unlock()
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			t.Fatal("nobody has it, and nobody gets it")
+		}
+	}
+}
+
+// Orders that share an address at a CA follow each other; who gives up waiting keeps none
+// of his locks.
+func TestLockOrder(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	const bob = "bob@example.test"
+	of := func(server string, emails ...string) *Settings { return &Settings{Emails: emails, Server: server} }
+	unlock, err := d.LockOrder(t.Context(), of("https://ca.example/", bob), func() { t.Error("it waits for itself") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	waits := 0
+	_, err = d.LockOrder(ctx, of("https://ca.example/", alice, "BOB@example.test"), func() { waits++; cancel() })
+	if failure.KindOf(err) != failure.KindLater || waits != 1 {
+		t.Errorf("%v, after %d waits", err, waits)
+	}
+	if d.Running(alice, "") || !d.Running(bob, "") || d.Running(bob, "sign") {
+		t.Error("what runs is not told")
+	}
+	again, err := d.LockOrder(t.Context(), of("https://other.example/", alice, bob), func() { t.Error("it waits for another CA's order") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	again()
+	unlock()
+	if err := os.WriteFile(d.lockPath(bob, ""), nil, 0o600); err != nil { // of a process that was killed
+		t.Fatal(err)
+	}
+	if d.Running(bob, "") {
+		t.Error("it still runs")
+	}
+	if unlock, err = d.LockName(bob, ""); err != nil {
+		t.Fatalf("%v after somebody looked", err)
+	}
+	unlock()
+	if entries, err := os.ReadDir(d.Path("orders")); err != nil || len(entries) > 0 {
+		t.Errorf("left behind: %v, %v", entries, err)
 	}
 }
 
@@ -203,7 +433,8 @@ func TestTryLock(t *testing.T) {
 // and foreign files stay.
 func TestSweepFiles(t *testing.T) {
 	d := newDisk(t)
-	for _, dir := range []string{"orders", "pending", "certs/.runs"} {
+	dirs := []string{"orders", "pending", "certs/.runs", "certs/.history", "certs/.enroll"}
+	for _, dir := range dirs {
 		if err := os.MkdirAll(d.Path(dir), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -214,13 +445,14 @@ func TestSweepFiles(t *testing.T) {
 	}
 	defer held()
 	for _, name := range []string{"orders/.alice@example.test.json123", "orders/.lock-alice@example.test", "pending/.alice@example.test.json99", "certs/.runs/.renew.json1",
+		"certs/.history/.alice@example.test.json1", "certs/.enroll/.example.test.json1", "certs/.enroll/example.test.json",
 		"orders/alice@example.test.json", "orders/.mine", "pending/alice@example.test.json"} {
 		if err := os.WriteFile(d.Path(name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	names := func() (all []string) {
-		for _, dir := range []string{"orders", "pending", "certs/.runs"} {
+		for _, dir := range dirs {
 			entries, _ := os.ReadDir(d.Path(dir))
 			for _, e := range entries {
 				all = append(all, e.Name())
@@ -236,7 +468,7 @@ func TestSweepFiles(t *testing.T) {
 	if err := d.Sweep(); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{".lock-held@example.test", ".mine", "alice@example.test.json", "alice@example.test.json"}
+	want := []string{".lock-held@example.test", ".mine", "alice@example.test.json", "alice@example.test.json", "example.test.json"}
 	if got := names(); !slices.Equal(got, want) {
 		t.Errorf("left: %v, want %v", got, want)
 	}

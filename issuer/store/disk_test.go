@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"postseal/internal/failure"
+	"postseal/issuer/cert"
+	"postseal/state"
 )
 
 func fuzzFile(t *testing.T, name string, data []byte) string {
@@ -82,11 +84,58 @@ func TestStateHints(t *testing.T) {
 	}{
 		syscall.ENOSPC: {failure.KindFailed, "make room"}, syscall.EDQUOT: {failure.KindFailed, "make room"}, syscall.EMFILE: {failure.KindFailed, failure.FewerOrders},
 		syscall.EROFS: {failure.KindConfig, "read-write"}, syscall.EACCES: {failure.KindConfig, failure.OtherState}, syscall.EIO: {failure.KindFailed, "disk"},
+		syscall.ESTALE: {failure.KindFailed, "disk"},
 	} {
 		err := Error("/x", &os.PathError{Op: "write", Path: "/x/y", Err: errno})
 		if failure.KindOf(err) != want.kind || !strings.Contains(failure.HintOf(err), want.hint) || !strings.Contains(err.Error(), "/x/y") {
 			t.Errorf("%v: exit %d: %v; hint %q", errno, failure.KindOf(err), err, failure.HintOf(err))
 		}
+	}
+	if err := Error("/x", &state.NewerError{Path: "/x/y", Version: 2}); failure.KindOf(err) != failure.KindConfig || failure.HintOf(err) != failure.NewerPostseal {
+		t.Errorf("a newer version: %v; hint %q", err, failure.HintOf(err))
+	}
+}
+
+// A configuration that changed changes only what came from it, and a hook that was removed
+// there runs no more.
+func TestDefaults(t *testing.T) {
+	now := Defaults{DeployHook: "new", KeyType: "p384", P12: "legacy"}
+	for name, tc := range map[string]struct {
+		defaults  Defaults
+		was, want Settings
+	}{
+		"given": {now, Settings{DeployHook: "own", KeyType: "p256", P12: "modern"}, Settings{DeployHook: "own", KeyType: "p256", P12: "modern"}},
+		"configured": {now, Settings{DeployHook: "old", KeyType: "p256", P12: "modern", Configured: []string{SettingDeployHook, SettingKeyType, SettingP12}},
+			Settings{DeployHook: "new", KeyType: "p384", P12: "legacy"}},
+		"not said": {now, Settings{KeyType: "p256"}, Settings{DeployHook: "new", KeyType: "p256", P12: "legacy"}},
+		"removed": {Defaults{}, Settings{DeployHook: "old", KeyType: "p256", P12: "modern", Configured: []string{SettingDeployHook, SettingKeyType, SettingP12}},
+			Settings{KeyType: "p256", P12: "modern"}},
+		"does not suit": {now, Settings{KeyType: "rsa3072", Usages: []string{"keyEncipherment"}, Configured: []string{SettingKeyType}},
+			Settings{DeployHook: "new", KeyType: "rsa3072", P12: "legacy"}},
+	} {
+		s := tc.was
+		tc.defaults.Into(&s)
+		if s.DeployHook != tc.want.DeployHook || s.KeyType != tc.want.KeyType || s.P12 != tc.want.P12 {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
+// A renewal runs in another directory.
+func TestAbsolute(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	s := Settings{CABundle: "roots.pem", Out: "a/b.p12", Passphrase: cert.Passphrase{Path: "word"}}
+	if err := s.Absolute(); err != nil {
+		t.Fatal(err)
+	}
+	at := func(name string) string { return filepath.Join(dir, name) }
+	if s.CABundle != at("roots.pem") || s.Out != at("a/b.p12") || s.Passphrase.Path != at("word") {
+		t.Errorf("%+v", s)
+	}
+	var none Settings
+	if err := none.Absolute(); err != nil || none.Out != "" || none.CABundle != "" || none.Passphrase.Path != "" {
+		t.Errorf("%+v, %v", none, err)
 	}
 }
 

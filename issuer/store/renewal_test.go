@@ -7,6 +7,39 @@ import (
 
 const day = 24 * time.Hour
 
+func TestInForce(t *testing.T) {
+	end := time.Unix(1_800_000_000, 0)
+	for name, tc := range map[string]struct {
+		r       Renewal
+		at      time.Duration
+		inForce bool
+	}{
+		"before the end": {Renewal{NotAfter: end}, -time.Second, true}, "at the end": {Renewal{NotAfter: end}, 0, false},
+		"revoked": {Renewal{NotAfter: end, Revoked: end.Add(-day)}, -time.Second, false},
+	} {
+		if got := tc.r.InForce(end.Add(tc.at)); got != tc.inForce {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// The moment that was chosen in a window stays as long as the CA's answer does.
+func TestSameWindow(t *testing.T) {
+	start := time.Unix(1_800_000_000, 0)
+	w := &Window{Start: start, End: start.Add(day), At: start}
+	for name, tc := range map[string]struct {
+		other *Window
+		same  bool
+	}{
+		"same": {&Window{Start: start.UTC(), End: start.Add(day), At: start.Add(time.Hour)}, true}, "none": {nil, false},
+		"another start": {&Window{Start: start.Add(-day), End: start.Add(day)}, false}, "another end": {&Window{Start: start, End: start.Add(2 * day)}, false},
+	} {
+		if got := w.Same(tc.other); got != tc.same || tc.other.Same(w) != tc.same {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 func TestDue(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	r := Renewal{NotBefore: start, NotAfter: start.Add(90 * day)}
@@ -22,6 +55,7 @@ func TestDue(t *testing.T) {
 	}{
 		{"never asked", nil, 0, 10, false, true},
 		{"no window, asked a moment ago", nil, 11, 10, false, false},
+		{"before the last third", nil, 0, 59, false, true},
 		{"last third", nil, 0, 60, true, true},
 		{"expired", nil, 0, 100, true, true},
 		{"early window", suggest(5, 7, 9), 1, 8, true, true},
