@@ -74,14 +74,21 @@ func TestErrors(t *testing.T) {
 		{"unknown key", "statr = \"/x\"\n", 0o600, nil, ExitConfig, `unknown key "statr"`},
 		{"unknown table", "[smtp-server]\nhost = \"x\"\n", 0o600, nil, ExitConfig, "smtp-server"},
 		{"unknown key in a table", "[smime]\nroot = \"x\"\n", 0o600, nil, ExitConfig, "smime.root"},
+		{"unknown key below a flag", "[smtp]\nhost = \"x\"\n", 0o600, nil, ExitConfig, "smtp.host"},
 		{"unknown key of a CA", "[ca.\"*\"]\nsettel = \"2s\"\n", 0o600, nil, ExitConfig, "settel"},
 		{"bad value of a CA", "[ca.\"*\"]\ndkim = \"lax\"\n", 0o600, nil, ExitConfig, `dkim = "lax"`},
 		{"bad duration of a CA", "[ca.\"*\"]\nsettle = \"soon\"\n", 0o600, nil, ExitConfig, "settle"},
 		{"bad compat", "[ca.\"*\"]\ncompat = [\"lego\"]\n", 0o600, nil, ExitConfig, "lego"},
 		{"no TOML", "state = \n", 0o600, nil, ExitConfig, "postseal.toml"},
 		{"bad value in the file", "timeout = \"soon\"\n", 0o600, nil, ExitConfig, "--timeout"},
-		{"incomplete key", "[[dkim]]\ndomain = \"x\"\n", 0o600, nil, ExitConfig, "[[dkim]] table 1"},
+		{"negative duration of a CA", "[ca.\"*\"]\nsettle = \"-1s\"\n", 0o600, nil, ExitConfig, "settle"},
+		{"no key", "[[dkim]]\ndomain = \"x\"\nselector = \"x\"\n", 0o600, nil, ExitConfig, "[[dkim]] table 1"},
+		{"no selector", "[[dkim]]\ndomain = \"x\"\nkey = \"x\"\n", 0o600, nil, ExitConfig, "[[dkim]] table 1"},
 		{"password for all", "smtp-password = \"x\"\n", 0o644, nil, ExitConfig, "everyone can read"},
+		{"password for others", "smtp-password = \"x\"\n", 0o604, nil, ExitConfig, "(smtp-password) and everyone can read"},
+		{"passphrase for all", "passphrase = \"x\"\n", 0o644, nil, ExitConfig, "(passphrase)"},
+		{"password of a server for all", "smtp = \"smtps://u:p@mx\"\n", 0o644, nil, ExitConfig, "(smtp)"},
+		{"password after the name for all", "state = \"redis://mx?password=x\"\n", 0o644, nil, ExitConfig, "(state)"},
 		{"password in a URL for all", "state = \"redis://u:p@localhost\"\n", 0o644, nil, ExitConfig, "everyone can read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -96,6 +103,39 @@ func TestErrors(t *testing.T) {
 				t.Error("no hint")
 			}
 		})
+	}
+}
+
+// What is no secret everybody may read, and a group that the admin chose even a password.
+func TestReadable(t *testing.T) {
+	for file, mode := range map[string]os.FileMode{
+		"smtp-password = \"\"\n": 0o644, "smtp = \"smtps://u@mx\"\n": 0o644, "state = \"redis://mail@mx?password-file=/x\"\n": 0o644,
+		"smtp-password = \"x\"\n": 0o640,
+	} {
+		if _, _, err := parse(t, file, mode); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+// An error in a value is that of the place where it was written.
+func TestBlame(t *testing.T) {
+	bad := failure.In("state", failure.Usage("give another", "bad"))
+	if _, p, err := parse(t, "", 0o600, "--state", "/flag"); err != nil || !p.Given("state") || ExitCode(p.blame(bad)) != ExitUsage {
+		t.Errorf("the flag: %v", err)
+	}
+	_, p, err := parse(t, "state = \"/file\"\n", 0o600)
+	if got := p.blame(bad); err != nil || p.Given("state") || p.Configured("state") != "/file" || ExitCode(got) != ExitConfig || !strings.HasPrefix(got.Error(), p.File.Path) {
+		t.Errorf("the file: %v, %v", got, err)
+	}
+	t.Setenv("POSTSEAL_STATE", "/env")
+	_, p, err = parse(t, "state = \"/file\"\n", 0o600)
+	if got := p.blame(bad); err != nil || p.Given("state") || p.Configured("state") != "/env" || ExitCode(got) != ExitConfig || !strings.HasPrefix(got.Error(), "environment: ") {
+		t.Errorf("the environment: %v, %v", got, err)
+	}
+	t.Setenv("POSTSEAL_STATE", "")
+	if p.Configured("state") != "" {
+		t.Error("an empty variable does not outdo the file")
 	}
 }
 
@@ -175,8 +215,27 @@ func TestCheckState(t *testing.T) {
 	if err := CheckState("redis://user:secret@host/0"); err != nil {
 		t.Error(err)
 	}
-	if err := CheckState("mysql://user:secret@host/0"); ExitCode(err) != ExitConfig || failure.HintOf(err) == "" || strings.Contains(err.Error(), "secret") {
-		t.Errorf("exit %d, %v", ExitCode(err), err)
+	for _, scheme := range []string{"mysql", "http", "https"} {
+		if err := CheckState(scheme + "://user:secret@host/0"); ExitCode(err) != ExitConfig || failure.HintOf(err) == "" || strings.Contains(err.Error(), "secret") {
+			t.Errorf("exit %d, %v", ExitCode(err), err)
+		}
+	}
+}
+
+func TestCheckResolver(t *testing.T) {
+	for s, want := range map[string]int{"": ExitOK, "127.0.0.1:53": ExitOK, "[::1]:53": ExitOK, "127.0.0.1": ExitUsage, "127.0.0.1:dns:53": ExitUsage, "127.0.0.1:0": ExitUsage} {
+		if got := ExitCode(CheckResolver(s)); got != want {
+			t.Errorf("%q: exit %d, want %d", s, got, want)
+		}
+	}
+}
+
+// The journal knows the level of a line by its mark, and whoever writes it sees no more
+// bytes than the line has.
+func TestMarked(t *testing.T) {
+	var b bytes.Buffer
+	if n, err := (marked{&b}).Write([]byte("line\n")); n != 5 || err != nil || b.String() != "<3>line\n" {
+		t.Errorf("%d, %v, %q", n, err, b.String())
 	}
 }
 

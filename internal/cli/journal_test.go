@@ -211,6 +211,15 @@ func TestJournalRestarts(t *testing.T) {
 	if got := r.next()["MESSAGE"]; got != "three" {
 		t.Errorf("got %q", got)
 	}
+	text.Reset()
+	r.conn.Close()
+	if err := os.Remove(r.path); err != nil {
+		t.Fatal(err)
+	}
+	r.open()
+	if log.Info("four"); text.Len() > 0 { // not a line is lost between two
+		t.Errorf("text: %s", &text)
+	}
 }
 
 // A journal that does not read delays nobody.
@@ -230,6 +239,43 @@ func TestJournalHangs(t *testing.T) {
 	text.Reset()
 	if log.Info("room again"); text.Len() > 0 {
 		t.Errorf("text: %s", &text)
+	}
+}
+
+// The journal drops a field whose name is too long, and an entry that fits into no datagram.
+func TestManyFields(t *testing.T) {
+	r := receive(t)
+	var text bytes.Buffer
+	var attrs []any
+	for n := range 200 {
+		attrs = append(attrs, fmt.Sprintf("field%03d%s", n, strings.Repeat("x", 100)), strings.Repeat("y", 2*maxValue))
+	}
+	logger(r.path, &text).Info("many", attrs...)
+	if text.Len() > 0 {
+		t.Fatalf("not sent: %.200s", &text)
+	}
+	fields := r.next()
+	for name := range fields {
+		if len(name) > 64 {
+			t.Errorf("%s has %d bytes", name, len(name))
+		}
+	}
+	if len(fields) != 3+maxFields {
+		t.Errorf("%d fields", len(fields))
+	}
+}
+
+// Loggers that have an ancestor in common share no attributes.
+func TestSiblings(t *testing.T) {
+	r := receive(t)
+	parent := logger(r.path, io.Discard).With("a", "1", "b", "2", "c", "3")
+	first, second := parent.With("x", "first"), parent.With("x", "second")
+	first.Info("first")
+	second.Info("second")
+	for _, want := range []string{"first", "second"} {
+		if got := r.next(); got["MESSAGE"] != want+" a=1 b=2 c=3 x="+want || got["POSTSEAL_X"] != want {
+			t.Errorf("%q", got)
+		}
 	}
 }
 

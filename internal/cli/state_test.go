@@ -10,6 +10,7 @@ func TestHasPassword(t *testing.T) {
 		"redis://mail:x@mx":                     true,
 		"redis://:x@mx":                         true,
 		"redis://mail:a/b%zz?c@mx":              true,
+		"redis://mail@x:y@mx":                   true,
 		"redis://mx?password=x":                 true,
 		"redis://mx?a=b&password=x":             true,
 		"redis://mx?password-file=/x":           false,

@@ -8,6 +8,15 @@ import (
 	"testing"
 )
 
+func TestRoot(t *testing.T) {
+	if got := Root(fmt.Errorf("a: %w", fmt.Errorf("b: %w", Later("", "c: %w", syscall.EPIPE)))); got != syscall.EPIPE {
+		t.Error(got)
+	}
+	if Root(syscall.EPIPE) != syscall.EPIPE || Root(nil) != nil {
+		t.Error("one error has no root")
+	}
+}
+
 func TestChain(t *testing.T) {
 	cause := &fs.PathError{Op: "open", Path: "x", Err: syscall.EMFILE}
 	for name, tc := range map[string]struct {
@@ -26,6 +35,7 @@ func TestChain(t *testing.T) {
 		"a hint further":   {WithHint(In("out", Failed("below", "x")), ""), KindFailed, "below", "out", "--out: x"},
 		"nothing due":      {NotDue("force it", errors.New("x")), KindNotDue, "force it", "", "x"},
 		"short of files":   {Unreadable(cause, "give a file", "%w", cause), KindLater, "the machine is short of memory, of open files, or of a disk that works: put that right", "", cause.Error()},
+		"a broken disk":    {Unreadable(&fs.PathError{Op: "read", Path: "x", Err: syscall.EIO}, "give a file", "%w", syscall.EIO), KindLater, "the machine is short of memory, of open files, or of a disk that works: put that right", "", syscall.EIO.Error()},
 		"cannot be opened": {Unreadable(fs.ErrPermission, "give a file", "x"), KindConfig, "give a file", "", "x"},
 	} {
 		if got := fmt.Sprint(tc.err); tc.err != nil && got != tc.text {
