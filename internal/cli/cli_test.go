@@ -16,9 +16,10 @@ import (
 
 type testFlags struct {
 	Common
-	State   string        `placeholder:"DIR" help:"Where."`
-	SMTP    string        `name:"smtp" default:"smtp://localhost:25"`
-	Email   []string      `short:"e"`
+	State   string   `placeholder:"DIR" help:"Where."`
+	SMTP    string   `name:"smtp" default:"smtp://localhost:25"`
+	Email   []string `short:"e"`
+	Kind    []string
 	Timeout time.Duration `default:"30m"`
 	Verbose bool          `short:"v"`
 }
@@ -121,7 +122,7 @@ func TestReadable(t *testing.T) {
 // An error in a value is that of the place where it was written.
 func TestBlame(t *testing.T) {
 	bad := failure.In("state", failure.Usage("give another", "bad"))
-	if _, p, err := parse(t, "", 0o600, "--state", "/flag"); err != nil || !p.Given("state") || ExitCode(p.blame(bad)) != ExitUsage {
+	if _, p, err := parse(t, "state = \"/file\"\n", 0o600, "--state", "/flag"); err != nil || !p.Given("state") || ExitCode(p.blame(bad)) != ExitUsage {
 		t.Errorf("the flag: %v", err)
 	}
 	_, p, err := parse(t, "state = \"/file\"\n", 0o600)
@@ -160,7 +161,7 @@ func TestBadEnvironment(t *testing.T) {
 }
 
 func TestTables(t *testing.T) {
-	_, parsed, err := parse(t, `
+	flags, parsed, err := parse(t, `
 smtp-password = "secret"
 [smime]
 roots = "/roots.pem"
@@ -168,6 +169,8 @@ roots = "/roots.pem"
 domain = "example.org"
 selector = "s1"
 key = "/key.pem"
+[kind.sign]
+key-type = "p256"
 [ca."https://one.example/directory"]
 token-join = "bytes"
 [ca."*"]
@@ -177,7 +180,7 @@ settle = "5s"
 		t.Fatal(err)
 	}
 	f := parsed.File
-	if f.SMTPPassword != "secret" || f.SMIME.Roots != "/roots.pem" || len(f.DKIM) != 1 || f.DKIM[0].Selector != "s1" {
+	if f.SMTPPassword != "secret" || f.SMIME.Roots != "/roots.pem" || len(f.DKIM) != 1 || f.DKIM[0].Selector != "s1" || f.Kinds["sign"].KeyType != "p256" || flags.Kind != nil {
 		t.Errorf("got %+v", f)
 	}
 	if f.CAFor("https://one.example/directory").TokenJoin != "bytes" || f.CAFor("https://other.example").Settle != "5s" {

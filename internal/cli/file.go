@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -178,15 +177,8 @@ func (f *File) secret() string {
 		}
 	}
 	for _, key := range []string{"smtp", "state"} {
-		if s, ok := f.top[key].(string); ok {
-			if HasPassword(s) {
-				return key
-			}
-			if u, err := url.Parse(s); err == nil && u.User != nil {
-				if _, has := u.User.Password(); has {
-					return key
-				}
-			}
+		if s, ok := f.top[key].(string); ok && HasPassword(s) {
+			return key
 		}
 	}
 	return ""
