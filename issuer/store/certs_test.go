@@ -253,8 +253,8 @@ func TestRewrite(t *testing.T) {
 	}
 }
 
-// However many certificates there are, all are found, in the order of their names; hidden
-// directories and those that an admin has prepared are none.
+// All certificates are found, however many, in the order of their names. Hidden directories
+// and those that an admin has prepared do not count.
 func TestCertificates(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t)
@@ -282,8 +282,8 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// An order that cannot be read is named and stops no other; a lock is none, even that of an
-// address that ends with .json.
+// An order that cannot be read is named and stops no other. A lock is not an order, even that
+// of an address that ends with .json.
 func TestOrders(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t)
