@@ -107,7 +107,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// What is no secret everybody may read, and a group that the admin chose even a password.
+// Everybody may read a file without a secret, and a group that the admin chose even a password.
 func TestReadable(t *testing.T) {
 	for file, mode := range map[string]os.FileMode{
 		"smtp-password = \"\"\n": 0o644, "smtp = \"smtps://u@mx\"\n": 0o644, "state = \"redis://mail@mx?password-file=/x\"\n": 0o644,
