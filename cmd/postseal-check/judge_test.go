@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ func TestJudge(t *testing.T) {
 	_, text := challenge.Sample("alice@example.test", "ca@ca.test", time.Now())
 	good := strings.ReplaceAll(string(text), "\r\n", "\n")
 	all := strings.Join(challenge.MustSign, ":")
+	digest := regexp.MustCompile(`(?m)^[A-Za-z0-9_-]{43}$`)
 	signed := func(tags string) func(string) string {
 		return func(s string) string { return "DKIM-Signature: v=1; a=rsa-sha256; " + tags + "\n" + s }
 	}
@@ -50,6 +52,7 @@ func TestJudge(t *testing.T) {
 		"no block":    {replace(challenge.BeginBlock, "-----BEGIN-----"), check.Failure, "no block"},
 		"no end":      {replace(challenge.EndBlock, "-----END-----"), check.Failure, "no block"},
 		"short":       {replace(challenge.BeginBlock+"\n", challenge.BeginBlock+"\nx\n"), check.Failure, "was folded"},
+		"cut off":     {func(s string) string { return digest.ReplaceAllStringFunc(s, func(d string) string { return d[1:] }) }, check.Failure, "not 43 characters"},
 		"two senders": {replace("From: alice@example.test", "From: alice@example.test, bob@example.test"), check.Failure, "not a single address"},
 	} {
 		c := newChecker(t, check.Options{Resolver: "127.0.0.1:1"})
@@ -96,6 +99,29 @@ func TestDKIMKey(t *testing.T) {
 			t.Errorf("%s: %+v", name, all)
 		}
 		wantFinding(t, all, tc.status, tc.want)
+	}
+}
+
+// Nobody but its owner and a group may use the password, not even overwrite it.
+func TestPasswordFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := newChecker(t, check.Options{MailUser: "no-such-user", Config: check.Config{SMTPPasswordFile: path}})
+	for mode, wrong := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true, 0o602: true, 0o601: true} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		failures := 0
+		for _, f := range found(t, c.checkConfig) {
+			if f.Status == check.Failure {
+				failures++
+			}
+		}
+		if (failures > 0) != wrong {
+			t.Errorf("mode %o: %d failures", mode, failures)
+		}
 	}
 }
 
