@@ -2,9 +2,12 @@ package issuer
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"postseal/internal/failure"
 	"postseal/internal/testca"
 	"postseal/issuer/store"
 	"postseal/state"
@@ -39,6 +42,24 @@ func TestDoubtFitsTimeout(t *testing.T) {
 	w.obtain(req)
 	if got := w.ca.Counters().Events[testca.EventOrder]; got != 2 {
 		t.Errorf("%d orders, want 2\n%s", got, w.transcript())
+	}
+}
+
+// A run whose replies are all lost ends: after three orders nobody hopes for a fourth.
+func TestDoubtEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{Validate: testca.ValidateOnArrival})
+	w.answerWith(func(w *world, p *state.Pending, _, _, _ string) error { return losingFirst()(w, p, "", "", "") })
+	i := w.issuer(func(o *Options) { o.Timing.Doubt = 10 * time.Millisecond })
+	_, err := i.Obtain(t.Context(), w.request(alice))
+	if failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), "was lost: connection lost") {
+		t.Errorf("exit %d: %v", failure.KindOf(err), err)
+	}
+	if got := w.ca.Counters().Events[testca.EventOrder]; got != maxOrders {
+		t.Errorf("%d orders", got)
+	}
+	if left := slices.Concat(w.entries("orders"), w.entries("pending")); len(left) > 0 {
+		t.Errorf("left over: %v", left)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -125,6 +126,32 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("exit %d: %v; hint %q", failure.KindOf(err), err, failure.HintOf(err))
 			}
 			if left := slices.Concat(w.entries("orders"), w.entries("pending"), w.entries("certs")); len(left) != 0 {
+				t.Errorf("left over: %v", left)
+			}
+		})
+	}
+}
+
+// An order at a CA that breaks the rules ends: the next run would meet the same answer.
+func TestForeignAuthorizations(t *testing.T) {
+	for text, change := range map[string]func(list []any) []any{
+		"the CA wants 3 authorizations for alice@example.test, bob@example.test": func(list []any) []any { return append(list, list[0]) },
+		"the CA wants two authorizations for ":                                   func(list []any) []any { return []any{list[0], list[0]} },
+		"the CA wants 0 authorizations for alice@example.test, bob@example.test": func([]any) []any { return []any{} },
+	} {
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, testca.Config{Tamper: tamper(func(resource string, r *httptest.ResponseRecorder) {
+				var order struct{ Authorizations []any }
+				if resource == "new-order" && json.Unmarshal(r.Body.Bytes(), &order) == nil && len(order.Authorizations) > 0 {
+					setJSON(r, []any{"authorizations"}, change(order.Authorizations))
+				}
+			})})
+			_, err := w.issuer().Obtain(t.Context(), w.request(alice, "bob@example.test"))
+			if failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), text) {
+				t.Errorf("exit %d: %v", failure.KindOf(err), err)
+			}
+			if left := slices.Concat(w.entries("orders"), w.entries("pending")); len(left) != 0 {
 				t.Errorf("left over: %v", left)
 			}
 		})

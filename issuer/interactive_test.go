@@ -95,7 +95,8 @@ func TestParseSubject(t *testing.T) {
 	for line, want := range map[string]string{
 		"ACME: " + token: token, "ACME:" + token: token, "  Subject: ACME: V4nE8NhYh6e dBpfQTg5qqQ ": token,
 		"subject:ACME:\t" + token + "==": token + "==",
-		"Re: ACME: " + token:             "", "acme: " + token: "", token: "", "ACME: short": "", "ACME: " + token + "!": "", "": "",
+		"ACME: " + token[1:]:             "", "Re:ACME: " + token: "", "Subject: re: ACME: " + token: "",
+		"Re: ACME: " + token: "", "acme: " + token: "", token: "", "ACME: short": "", "ACME: " + token + "!": "", "": "",
 	} {
 		got, err := parseSubject(line)
 		if got != want || (err == nil) != (want != "") {

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -84,6 +85,21 @@ func TestKinds(t *testing.T) {
 	r, err = store.ReadRenewal(w.dir.Path("certs", alice+",sign"))
 	if err != nil || !slices.Equal(r.Usages, []string{"digitalSignature"}) || r.KeyType != "p256" {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// What the command line says of a certificate outdoes the table, key and all.
+func TestKindAndGiven(t *testing.T) {
+	t.Parallel()
+	no := false
+	for name, k := range map[string]*Kind{"told": {Usage: []string{"keyAgreement"}, ReuseKey: &no}, "signs": {Usage: []string{"digitalSignature"}}} {
+		for _, given := range []bool{false, true} {
+			r := Request{Settings: store.Settings{KeepKey: true}}
+			k.Into(&r, func(setting string) bool { return given && setting == "reuse-key" })
+			if r.KeepKey != given {
+				t.Errorf("%s: given %v, keeps %v", name, given, r.KeepKey)
+			}
+		}
 	}
 }
 
@@ -235,7 +251,8 @@ func TestKindCheck(t *testing.T) {
 	for _, k := range twoKinds() {
 		must(t, k.Check())
 	}
-	for name, ok := range map[string]bool{"sign": true, "S-1_x": true, "": false, "a,b": false, "a.b": false, "-a": false, "a/b": false, "x@y": false, "ä": false} {
+	for name, ok := range map[string]bool{"sign": true, "S-1_x": true, "": false, "a,b": false, "a.b": false, "-a": false, "a/b": false, "x@y": false, "ä": false,
+		strings.Repeat("x", 32): true, strings.Repeat("x", 33): false} {
 		if (CheckKindName(name) == nil) != ok {
 			t.Errorf("%q: %v", name, CheckKindName(name))
 		}

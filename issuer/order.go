@@ -105,7 +105,7 @@ func (r *run) resume(ctx context.Context) (acme.Order, error) {
 // authorize brings all authorizations of an order to "valid" and returns the resulting order.
 func (r *run) authorize(ctx context.Context, order acme.Order) (acme.Order, error) {
 	if n := len(order.Authorizations); n == 0 || n > len(r.req.Emails) {
-		return order, ca.Fault("the CA wants %d authorizations for %s", n, count(len(r.req.Emails), "address", "addresses"))
+		return order, ca.Fault("the CA wants %d authorizations for %s", n, list(r.req.Emails))
 	}
 	var err error
 	if r.ca.Compat(r.req.Compat, "serial") {

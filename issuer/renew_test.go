@@ -172,8 +172,9 @@ func TestRenewWaitsADay(t *testing.T) {
 	c := new(clock)
 	late := func(o *Options) { o.Now = c.now }
 	w.leaveWaiting(w.request(alice))
+	hooked := filepath.Join(t.TempDir(), "hooked")
 	renew := func() (err error) {
-		reqs, err := w.issuer(late).DueRequests(t.Context(), Renewal{Timeout: time.Second})
+		reqs, err := w.issuer(late).DueRequests(t.Context(), Renewal{Timeout: time.Second, FailHook: "touch " + hooked})
 		if err != nil || len(reqs) != 1 {
 			t.Fatalf("%d to renew, %v", len(reqs), err)
 		}
@@ -192,6 +193,9 @@ func TestRenewWaitsADay(t *testing.T) {
 		if len(w.entries("orders")) != 1 {
 			t.Fatalf("orders: %v", w.entries("orders"))
 		}
+	}
+	if store.Exists(hooked) {
+		t.Error("the fail hook ran although the order continues")
 	}
 	own := w.request(alice)
 	own.Timeout = time.Second
