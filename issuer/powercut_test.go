@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -122,6 +123,17 @@ func TestPowerCut(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	calls := readTrace(t, w.traceFile(""))
+	for _, file := range []string{store.CertFile, store.ChainFile, store.FullchainFile, store.KeyFile, store.P12File, store.PassphraseFile, store.RenewalFile} {
+		in := func(c traced) bool {
+			return c.call == "fsync" && strings.HasPrefix(c.dir, w.dir.Path("certs")+"/") && filepath.Base(c.dir) == file
+		}
+		if !slices.ContainsFunc(calls, in) { // before the order's file goes, which has the key, too
+			t.Errorf("%s is not on disk", file)
+		}
+	}
+	if named, durable := synced(calls, w.dir.Path("certs"), time.Now()); !named || !durable {
+		t.Errorf("the certificate's directory: named %v, durable %v", named, durable)
+	}
 	for _, sub := range []string{"rollover", "revoke"} {
 		calls = append(calls, readTrace(t, w.traceFile(sub))...)
 	}

@@ -109,6 +109,9 @@ func TestDamagedMemory(t *testing.T) {
 			failure.KindOf(err) != failure.KindConfig || failure.HintOf(err) == "" {
 			t.Errorf("%s: %v (%s)", content, err, failure.HintOf(err))
 		}
+		if newer := words == "newer postseal"; (failure.HintOf(err) == failure.NewerPostseal) != newer {
+			t.Errorf("%s: hint %q", content, failure.HintOf(err))
+		}
 		if err := b.Save(memory("a")); err == nil {
 			t.Errorf("%s was overwritten", content)
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"postseal/internal/failure"
 )
@@ -21,8 +22,9 @@ const mixed = "\ufeff  bob@example.org\r\n" +
 	"carol@example.net\n" +
 	"Dave <dave@example.org>\n" +
 	"erin\n" +
-	"noreply@example.org\n" +
+	"NoReply@example.org\n" +
 	"fr\u200bank@example.org\n" +
+	"\ufeff# another\n" +
 	"last@example.org"
 
 func checkMixed(t *testing.T, s Source, err error) {
@@ -33,7 +35,7 @@ func checkMixed(t *testing.T, s Source, err error) {
 	if want := []string{"Alice@example.org", "bob@example.org", "last@example.org"}; !slices.Equal(s.Addresses, want) {
 		t.Errorf("addresses %q", s.Addresses)
 	}
-	if want := []string{"noreply@example.org"}; !slices.Equal(s.Excluded, want) {
+	if want := []string{"NoReply@example.org"}; !slices.Equal(s.Excluded, want) {
 		t.Errorf("excluded %q", s.Excluded)
 	}
 	const counts = "1 line of another domain, 1 line twice, 3 invalid lines: 7, 8, 10"
@@ -61,15 +63,24 @@ func TestReadSource(t *testing.T) {
 
 func TestSourceFails(t *testing.T) {
 	tbl := table(t, "")
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.OpenFile(fifo, os.O_RDONLY|syscall.O_NONBLOCK, 0) // its end comes with that of the process left behind
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer left.Close()
 	for source, words := range map[string]string{
 		"echo a@example.org; echo one >&2; printf 'user db\\033[2J down\\n\\n' >&2; exit 3": `source of example.org: exit status 3: user db\x1b[2J down`,
-		"echo a@example.org; exit 1":           "exit status 1",
-		"echo a@example.org; kill -9 $$":       "signal: killed",
-		"/nonexistent/command":                 "not found",
-		"file:/nonexistent/list":               "no such file",
-		"file:/":                               "is a directory",
-		"yes " + strings.Repeat("x", 1000):     "more than 64 MiB",
-		"echo a@example.org | cat; sleep 99 &": "left a process behind",
+		"echo a@example.org; exit 1":                          "exit status 1",
+		"echo a@example.org; kill -9 $$":                      "signal: killed",
+		"/nonexistent/command":                                "not found",
+		"file:/nonexistent/list":                              "no such file",
+		"file:/":                                              "is a directory",
+		"yes " + strings.Repeat("x", 1000):                    "more than 64 MiB",
+		"echo a@example.org | cat; sleep 99 3>" + fifo + " &": "left a process behind",
 	} {
 		tbl.Source = source
 		s, err := ReadSource(t.Context(), tbl, nil)
@@ -78,11 +89,17 @@ func TestSourceFails(t *testing.T) {
 			t.Errorf("%s: %v (%s), %v", source, err, failure.HintOf(err), s)
 		}
 	}
+	if err := left.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := left.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the process left behind lives on: %v", err)
+	}
 }
 
 // A line without an end does not fill the memory, and its tail is not an address.
 func TestLongLines(t *testing.T) {
-	long := strings.Repeat("x", 2*maxLine) + "\nb@example.org\n" + strings.Repeat(" ", 2*maxLine) + "c@example.org\na@example.org"
+	long := strings.Repeat("x", 2*maxLine) + "\nb@example.org\n" + "d@example.org" + strings.Repeat(" ", 2*maxLine) + "e\n" + strings.Repeat(" ", 2*maxLine) + "c@example.org\na@example.org"
 	for size := range []int{1, 7, 5000} {
 		list := &list{table: table(t, "")}
 		in := &lines{each: list.add}
@@ -92,7 +109,7 @@ func TestLongLines(t *testing.T) {
 			}
 		}
 		in.end()
-		if s := list.source(); strings.Join(s.Addresses, " ") != "a@example.org b@example.org" || s.Invalid != 1 || cap(in.part) > 4*maxLine {
+		if s := list.source(); strings.Join(s.Addresses, " ") != "a@example.org b@example.org" || s.Invalid != 2 || cap(in.part) > 4*maxLine {
 			t.Errorf("%d bytes at a time: %+v, %d bytes kept", size+1, s, cap(in.part))
 		}
 	}

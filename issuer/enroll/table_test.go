@@ -77,6 +77,7 @@ func TestExclude(t *testing.T) {
 		"*-owner@*":           {"x-owner@example.org -owner@example.org", "owner@example.org x-ownera@example.org"},
 		"svc-*-*@*.org":       {"svc-a-b@example.org svc--@example.org", "svc-a@example.org svc-a-b@example.net"},
 		"a*a@*":               {"aa@x.org aba@x.org", "a@x.org"},
+		"a*@x.o*org":          {"a@x.o.org", "a@x.org"},
 		"ann@bücher.example":  {"ann@xn--bcher-kva.example", "ann@example.org"},
 		"ann@example.org":     {"ann@example.org", "ann@example.org.org joann@example.org"},
 		"*@*":                 {"a/b@example.org", ""},
