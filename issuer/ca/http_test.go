@@ -109,6 +109,18 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// "Not now" is 429, or 503 with a time.
+func TestPutsOff(t *testing.T) {
+	for a, want := range map[answer]bool{
+		{status: 429}: true, {status: 429, wait: time.Second}: true, {status: 503}: false, {status: 503, wait: time.Second}: true,
+		{status: 500, wait: time.Second}: false, {status: 200, wait: time.Second}: false, {}: false,
+	} {
+		if a.putsOff() != want {
+			t.Errorf("%+v: %v", a, a.putsOff())
+		}
+	}
+}
+
 func TestPace(t *testing.T) {
 	var p Pace
 	for _, want := range []time.Duration{100 * time.Millisecond, 150 * time.Millisecond, 225 * time.Millisecond} {
@@ -143,6 +155,8 @@ func TestPrecedence(t *testing.T) {
 		"default":  {c: &CA{Server: "https://ca.example/dir", account: &account{}}, want: [3]string{"string", "auto", "2s"}},
 		"castle":   {c: &CA{Server: "https://acme-staging.castle.cloud/acme/directory", account: &account{}}, want: [3]string{"bytes", "auto", "2s"}},
 		"no trick": {c: &CA{Server: "https://castle.cloud.example/", account: &account{}}, want: [3]string{"string", "auto", "2s"}},
+		"another":  {c: &CA{Server: "https://notcastle.cloud/directory", account: &account{}}, want: [3]string{"string", "auto", "2s"}},
+		"itself":   {c: &CA{Server: "https://castle.cloud/directory", account: &account{}}, want: [3]string{"bytes", "auto", "2s"}},
 		"taught":   {c: &CA{Server: "https://acme.castle.cloud/acme/directory", account: taught}, want: [3]string{"bytes", "post", "8s"}},
 		"table":    {c: &CA{Server: "https://acme.castle.cloud/acme/directory", account: taught, Settings: Settings{TokenJoin: "string", Trigger: "reply", Settle: "3s"}}, want: [3]string{"string", "reply", "3s"}},
 		"request":  {c: &CA{Server: "https://acme.castle.cloud/acme/directory", account: taught, Settings: Settings{TokenJoin: "string", Trigger: "reply", Settle: "3s"}}, setting: "auto", settle: &five, want: [3]string{"bytes", "post", "5s"}},
