@@ -1,6 +1,9 @@
 package issuer
 
 import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +12,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/ca"
 	"postseal/issuer/cert"
 	"postseal/issuer/store"
 	"postseal/state"
@@ -34,6 +38,9 @@ func TestAccount(t *testing.T) {
 	}
 	if err := w.account().SetContact(ctx, []string{"admin@example.test"}); err != nil {
 		t.Fatal(err)
+	}
+	if text := mustRead(t, filepath.Join(w.accountDir(), accountName)); !strings.Contains(string(text), "admin@example.test") {
+		t.Errorf("a CA that loses its accounts gets the old contact: %s", text)
 	}
 	if err := w.account().Rollover(ctx); err != nil {
 		t.Fatal(err)
@@ -106,6 +113,71 @@ func TestRolloverInFlight(t *testing.T) {
 	if err != nil || len(s.Orders) != 1 || len(s.Pending) != 1 || s.Orders[0].Running || !strings.Contains(s.Orders[0].WaitingFor, "challenge mail") {
 		t.Errorf("%+v, %v", s, err)
 	}
+	path := w.dir.Path("orders", alice+".json")
+	for what, change := range map[string]func(o *store.Order){
+		"another CA's": func(o *store.Order) { o.Server = "https://other.example/directory" }, "one that has its certificate": func(o *store.Order) { o.Stored = true },
+	} {
+		o, err := store.ReadOrder(path)
+		must(t, err)
+		was := *o
+		change(o)
+		must(t, store.Write(path, o))
+		if err := w.account().Rollover(t.Context()); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		must(t, store.Write(path, was))
+	}
+}
+
+// A CA that refuses a new key knows the old one, and no other key stays; one that fails may
+// know either.
+func TestRolloverRefused(t *testing.T) {
+	t.Parallel()
+	page := func(r *httptest.ResponseRecorder) {
+		r.Code, r.Body = http.StatusInternalServerError, bytes.NewBufferString("trouble")
+	}
+	for name, refuse := range map[string]func(*httptest.ResponseRecorder){"refused": problemScene(http.StatusForbidden), "failed": page} {
+		w := newWorld(t, testca.Config{AlwaysReady: true, Tamper: tamper(func(resource string, r *httptest.ResponseRecorder) {
+			if resource == "key-change" {
+				refuse(r)
+			}
+		})})
+		w.obtain(w.request(alice))
+		if err := w.account().Rollover(t.Context()); failure.KindOf(err) != failure.KindFailed {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := store.Exists(filepath.Join(w.accountDir(), nextKey)); got != (name == "failed") {
+			t.Errorf("%s: the next key is there: %v", name, got)
+		}
+	}
+}
+
+// An account that the CA has closed is not taken for a new one.
+func TestClosedAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{Tamper: tamper(func(resource string, r *httptest.ResponseRecorder) {
+		if resource == "new-account" {
+			setJSON(r, []any{"status"}, "deactivated")
+		}
+	})})
+	_, err := w.issuer().Obtain(t.Context(), w.request(alice))
+	if failure.KindOf(err) != failure.KindFailed || !strings.Contains(err.Error(), "is deactivated") || failure.HintOf(err) != failure.ForgetAccount || w.accountMade() {
+		t.Errorf("%v; hint %q", err, failure.HintOf(err))
+	}
+}
+
+// Show tells the terms that the user agreed to from those that the CA has now.
+func TestNewTerms(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testca.Config{AlwaysReady: true})
+	w.obtain(w.request(alice))
+	path := filepath.Join(w.accountDir(), accountName)
+	text := strings.ReplaceAll(string(mustRead(t, path)), "/terms\"", "/former-terms\"")
+	must(t, os.WriteFile(path, []byte(text), 0o600))
+	info, err := w.account().Show(t.Context())
+	if err != nil || !strings.HasSuffix(info.Terms, "/former-terms") || !strings.HasSuffix(info.NewTerms, "/terms") {
+		t.Errorf("%+v, %v", info, err)
+	}
 }
 
 // A CA that has lost its database gets the account again.
@@ -133,5 +205,14 @@ func TestForgottenAccount(t *testing.T) {
 	w.obtain(w.request("bob@example.test"))
 	if !w.said(StepNote, "making it anew") {
 		t.Errorf("%s", w.transcript())
+	}
+	url := ca.KnownAccount(w.dir, w.ca.DirectoryURL)
+	if !strings.Contains(url, "/acme/account/") || strings.Contains(url, "/acme/account/x") {
+		t.Errorf("the account is at %q", url)
+	}
+	text = strings.ReplaceAll(string(mustRead(t, accountFilePath)), "/acme/account/", "/acme/account/x")
+	must(t, os.WriteFile(accountFilePath, []byte(text), 0o600))
+	if kept, err := w.account().Deactivate(t.Context()); err != nil || !store.Exists(kept) {
+		t.Errorf("an account that is gone already: %q, %v", kept, err)
 	}
 }

@@ -188,12 +188,18 @@ func TestAccountRefusals(t *testing.T) {
 		t.Errorf("no binding: %v", err)
 	}
 	file := filepath.Join(t.TempDir(), "hmac")
-	for content, ok := range map[string]bool{"!!!": false, "AAAA": false, w.ca.EAB.HMACKey + "\n": true} {
+	for _, change := range []func(*Options){func(o *Options) { o.Account.EABKid = "kid" }, func(o *Options) { o.Account.EABKeyFile = file }} {
+		if err := obtain(change); failure.KindOf(err) != failure.KindUsage || failure.HintOf(err) != failure.BindAccount {
+			t.Errorf("half a binding: %v", err)
+		}
+	}
+	good := w.ca.EAB.HMACKey + "\n"
+	for _, content := range []string{"!!!", "AAAA", good} { // the good one last: with an account, nobody reads the file
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		err := obtain(func(o *Options) { o.Account.EABKid, o.Account.EABKeyFile = w.ca.EAB.KeyID, file })
-		if ok != (err == nil) && !w.accountMade() {
+		if ok := content == good; (err == nil) != ok || w.accountMade() != ok {
 			t.Errorf("%q: %v", content, err)
 		}
 	}
