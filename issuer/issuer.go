@@ -17,7 +17,7 @@ import (
 
 // Options hold for a whole run of a program.
 type Options struct {
-	Dir      *state.Dir                      // accounts, orders and certificates
+	Dir      *state.Dir                      // accounts, orders and certificates; private if Store is another
 	Store    state.Store                     // shared with the mail half; nil for Dir
 	Version  string                          // of the program, for User-Agent
 	CABundle string                          // roots for the servers of all CAs, beside the system's; "" for none
@@ -93,7 +93,7 @@ func (i *Issuer) prepare() error {
 	if i.prepared {
 		return nil
 	}
-	note, err := i.create()
+	note, err := i.Dir.Create()
 	if err != nil {
 		return store.Error(i.Dir.Path(), err)
 	}
@@ -108,15 +108,6 @@ func (i *Issuer) prepare() error {
 	}
 	i.prepared = true
 	return nil
-}
-
-// create makes the missing parts of the state directory: all of them only if the mail half
-// shares it.
-func (i *Issuer) create() (note string, err error) {
-	if i.Store == state.Store(i.Dir) {
-		return i.Dir.Create()
-	}
-	return "", i.Dir.CreatePrivate()
 }
 
 // storeError returns the error of the store shared with the mail half. An unreachable server

@@ -15,13 +15,16 @@ import (
 // Group is the group whose members are the mail half.
 const Group = "postseal"
 
-// Subdirs are the directories of a state directory. They have os.ModeSetgid and os.ModeSticky
-// because os.Chmod ignores the octal bits.
-var Subdirs = []struct {
+// Subdir is a directory of a state directory.
+type Subdir struct {
 	Name   string
 	Mode   fs.FileMode
 	Shared bool // belongs to the group of the mail half
-}{
+}
+
+// Subdirs are all of them. They have os.ModeSetgid and os.ModeSticky because os.Chmod ignores
+// the octal bits.
+var Subdirs = []Subdir{
 	{"accounts", 0o700, false},
 	{"orders", 0o700, false},
 	{"certs", 0o700, false},
@@ -29,17 +32,25 @@ var Subdirs = []struct {
 	{"answers", os.ModeSetgid | os.ModeSticky | 0o770, true},
 }
 
+// subdirs returns those that this directory has.
+func (d *Dir) subdirs() []Subdir {
+	return slices.DeleteFunc(slices.Clone(Subdirs), func(sub Subdir) bool { return sub.Shared && d.Private })
+}
+
 // Create makes the missing parts of the state directory for the issuing half, with exact
 // modes whatever the umask. It gives the shared directories to the group "postseal". If that
 // group does not exist or the caller may not use it, they keep the caller's own group and
-// note says so. The note is "" if Create made nothing.
+// note says so. The note is "" if Create made nothing, and for a private directory.
 func (d *Dir) Create() (note string, err error) {
 	gid, why := mailGroup()
+	if d.Private {
+		gid, why = -1, ""
+	}
 	made, err := makeDir(d.path, 0o750, true, gid)
 	if err != nil {
 		return "", err
 	}
-	for _, sub := range Subdirs {
+	for _, sub := range d.subdirs() {
 		m, err := makeDir(d.Path(sub.Name), sub.Mode, sub.Shared, gid)
 		if err != nil {
 			return "", err
@@ -53,34 +64,21 @@ func (d *Dir) Create() (note string, err error) {
 	return note, err
 }
 
+// Missing returns the names of the directories that Create would make.
+func (d *Dir) Missing() (names []string) {
+	for _, sub := range d.subdirs() {
+		if _, err := os.Stat(d.Path(sub.Name)); err != nil {
+			names = append(names, sub.Name)
+		}
+	}
+	return names
+}
+
 // syncMade makes new directories survive a power cut, once, so that later promises in them
 // hold.
 func (d *Dir) syncMade() error {
 	_ = SyncDir(filepath.Dir(filepath.Clean(d.path))) // fails if the parent is not ours to read
 	return SyncDir(d.path)
-}
-
-// CreatePrivate makes the missing parts of a state directory that only the issuing half uses,
-// because the mail half has another Store.
-func (d *Dir) CreatePrivate() error {
-	made, err := makeDir(d.path, 0o750, false, -1)
-	if err != nil {
-		return err
-	}
-	for _, sub := range Subdirs {
-		if sub.Shared {
-			continue
-		}
-		m, err := makeDir(d.Path(sub.Name), sub.Mode, false, -1)
-		if err != nil {
-			return err
-		}
-		made = made || m
-	}
-	if made {
-		return d.syncMade()
-	}
-	return nil
 }
 
 // mailGroup returns the id of the group "postseal", or -1 and why not.
@@ -156,10 +154,10 @@ func named(path string, err error) error {
 // Misplaced returns the shared directories and pending records that the mail half cannot use:
 // their group is their owner's or root's because the group "postseal" did not exist when they
 // were made, or a directory has other modes than Create gives. A group that somebody chose
-// counts as right. Misplaced returns nothing to users other than root, who alone can repair
-// this.
+// counts as right. Misplaced returns nothing for a private directory, and nothing to users
+// other than root, who alone can repair this.
 func (d *Dir) Misplaced() []string {
-	if os.Getuid() != 0 {
+	if d.Private || os.Getuid() != 0 {
 		return nil
 	}
 	gid, _ := mailGroup()

@@ -18,6 +18,9 @@ const MaxRecord = 64 << 10
 type Dir struct {
 	path string
 
+	// Private says that the mail half has another Store, so that nothing here is shared.
+	Private bool
+
 	// Damaged receives each file that is not a valid record, by name. Several goroutines may
 	// call it. It is called once an hour for each file, for at most twenty files. Nil drops
 	// the reports.

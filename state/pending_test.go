@@ -149,6 +149,27 @@ func TestCreateOverFile(t *testing.T) {
 	}
 }
 
+// A private directory has nothing that the mail half would use, and Missing says what Create
+// makes.
+func TestCreatePrivate(t *testing.T) {
+	for private, want := range map[bool]string{false: "accounts orders certs pending answers", true: "accounts orders certs"} {
+		d := Open(filepath.Join(t.TempDir(), "state"))
+		d.Private = private
+		if got := strings.Join(d.Missing(), " "); got != want {
+			t.Errorf("private %v: %q is missing, want %q", private, got, want)
+		}
+		if note, err := d.Create(); err != nil || private && note != "" {
+			t.Errorf("private %v: %q, %v", private, note, err)
+		}
+		if left := d.Missing(); len(left) > 0 {
+			t.Errorf("private %v: %q is missing after Create", private, left)
+		}
+		if _, err := os.Stat(d.Path("pending")); (err == nil) == private {
+			t.Errorf("private %v: pending: %v", private, err)
+		}
+	}
+}
+
 // The error names the directory that the user gave, not the one above it.
 func TestCreateWhereNobodyMay(t *testing.T) {
 	path := "/proc/postseal"

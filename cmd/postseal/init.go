@@ -53,7 +53,7 @@ func (c *initCmd) run(ctx context.Context, s *session, file *cli.File) error {
 
 // options reads the flags. Invalid ones are refused before anything is asked.
 func (c *initCmd) options(s *session, file *cli.File) (o setup.Options, err error) {
-	o = setup.Options{Personal: os.Geteuid() != 0, State: s.opts.Dir, Redis: cli.IsURL(s.State), Bin: programs(), DryRun: c.DryRun}
+	o = setup.Options{Personal: os.Geteuid() != 0, State: s.opts.Dir, Bin: programs(), DryRun: c.DryRun}
 	if o.Personal && s.State == state.SystemDir { // of the machine's configuration
 		s.State = cli.DefaultState()
 		o.State = state.Open(s.State)

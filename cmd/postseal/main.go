@@ -234,6 +234,7 @@ func (s *session) openState() (*state.Dir, state.Store, error) {
 		return nil, nil, cli.StateError(err)
 	}
 	dir := state.Open(cmp.Or(shared.Dir(), cli.DefaultState()))
+	dir.Private = true
 	shared.Damaged, dir.Damaged = s.voice.damaged, s.voice.damaged
 	return dir, shared, nil
 }

@@ -23,7 +23,6 @@ type Options struct {
 	Config   Config
 	Path     string // of the configuration file
 	State    *state.Dir
-	Redis    bool   // pending and answers are elsewhere, and only the issuer uses the directory
 	Bin      string // directory of the programs
 	DryRun   bool
 }
@@ -59,7 +58,7 @@ func (m *Machine) Plan(o Options) (*Plan, error) {
 	}
 	err := p.config()
 	if o.Personal {
-		p.add(m.stateStep(o.State, o.Redis))
+		p.add(stateStep(o.State))
 		p.parts(o.Via.parts(true))
 	} else {
 		p.machine()
@@ -82,7 +81,7 @@ func (p *planner) note(format string, args ...any) {
 
 // machine prepares the machine for all its mail.
 func (p *planner) machine() {
-	p.add(userStep(), p.stateStep(p.o.State, p.o.Redis))
+	p.add(userStep(), stateStep(p.o.State))
 	files := slices.Concat(p.o.Via.parts(false), issuerUnits)
 	if p.Systemd && !p.has([]string{"lib/systemd/system/postseal-report@.service"}) {
 		files = append(files, mailed)

@@ -99,26 +99,21 @@ func (m *Machine) fileStep(path, detail, content string, mode fs.FileMode) Step 
 
 // stateStep makes the state directory. It repairs one that an earlier "postseal cert" made
 // without the group of the mail half.
-func (m *Machine) stateStep(dir *state.Dir, redis bool) Step {
+func stateStep(dir *state.Dir) Step {
 	detail := "the state directory"
-	makeIt := func() error {
+	if dir.Private {
+		detail = "accounts, orders and certificates; the rest is in Redis"
+	}
+	missing, wrong := dir.Missing(), dir.Misplaced()
+	if len(wrong) > 0 {
+		detail += ", which the mail half cannot use as it is: " + strings.Join(wrong, ", ")
+	}
+	return newStep(dir.Path(), detail, len(missing)+len(wrong) == 0, func() error {
 		if _, err := dir.Create(); err != nil {
 			return err
 		}
 		return dir.Repair()
-	}
-	if redis {
-		detail, makeIt = "accounts, orders and certificates; the rest is in Redis", dir.CreatePrivate
-	}
-	done := exists(m.at(dir.Path()))
-	for _, sub := range state.Subdirs {
-		done = done && (redis && sub.Shared || exists(m.at(dir.Path(sub.Name))))
-	}
-	if wrong := dir.Misplaced(); done && !redis && len(wrong) > 0 {
-		done = false
-		detail += ", which the mail half cannot use as it is: " + strings.Join(wrong, ", ")
-	}
-	return newStep(dir.Path(), detail, done, makeIt)
+	})
 }
 
 // socketStep makes the directory in which the milter, as the mail half's user, makes its
