@@ -41,7 +41,7 @@ var (
 	debianPostfix   = map[string]string{"usr/sbin/postfix": "", "etc/postfix/main.cf": "", "usr/sbin/sendmail": ""}
 	debianExim      = map[string]string{"usr/sbin/exim4": "", "usr/sbin/exim": "", "etc/exim4/update-exim4.conf.conf": "", "usr/sbin/sendmail": ""}
 	debianSendmail  = map[string]string{"usr/sbin/sendmail-mta": "", "etc/mail/sendmail.mc": "", "usr/bin/procmail": ""}
-	debianOpenSMTPD = map[string]string{"usr/sbin/smtpd": "", "etc/smtpd.conf": "", "usr/bin/maildrop": ""}
+	debianOpenSMTPD = map[string]string{"usr/sbin/smtpctl": "", "etc/smtpd.conf": "", "usr/bin/maildrop": ""}
 	debianCourier   = map[string]string{"usr/sbin/courier": "", "etc/courier/courierd": "", "usr/sbin/sendmail": ""}
 	debianDovecot   = map[string]string{"usr/lib/dovecot/modules/lib90_sieve_plugin.so": "", "etc/dovecot/dovecot.conf": ""}
 	freeBSDPostfix  = map[string]string{"usr/local/sbin/postfix": "", "usr/local/etc/postfix/main.cf": ""}
@@ -82,7 +82,7 @@ func TestFind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := Find(tree(t, c.files))
 			for what, pair := range map[string][2]string{
-				"found": {names(m.Servers), c.found}, "choices": {names(m.Choices(false)), c.choices}, "personal": {names(m.Choices(true)), c.mine},
+				"found": {names(m.Servers), c.found}, "choices": {names(m.Choices(Servers)), c.choices}, "personal": {names(m.Choices(Own)), c.mine},
 			} {
 				if pair[0] != pair[1] {
 					t.Errorf("%s: %q, want %q", what, pair[0], pair[1])
@@ -131,31 +131,26 @@ func plan(t *testing.T, root string, o Options) *Plan {
 	if o.State == nil {
 		o.State = state.Open("/var/lib/postseal")
 	}
-	p, err := Find(root).Plan(o)
-	must(t, err)
-	return p
+	return Find(root).Plan(o)
 }
 
 // Each mail server's plan shows whole recipes, in the words of contrib, and commands from its
 // README.
 func TestRecipes(t *testing.T) {
 	for _, n := range Servers {
-		if n.recipe == nil {
+		if n.recipe.parts == nil {
 			continue
 		}
-		own := n.recipe[len(n.recipe)-1]
+		own := n.recipe.parts[len(n.recipe.parts)-1]
 		readme, err := contrib.Recipes.ReadFile(path.Dir(own.from) + "/README.md")
 		must(t, err)
-		for _, command := range n.commands {
+		for _, command := range n.recipe.commands {
 			if !strings.Contains(string(readme), command) {
 				t.Errorf("%s: the README does not have %q", n.Name, command)
 			}
 		}
 		root := tree(t, map[string]string{"usr/lib/systemd/system/": "", "run/systemd/system/": ""})
-		for _, a := range n.recipe {
-			if a.place == byHand {
-				continue
-			}
+		for _, a := range slices.Concat(n.recipe.parts, n.units) {
 			data, err := contrib.Recipes.ReadFile(a.from)
 			must(t, err)
 			if a.place == NewFile && !strings.Contains(string(data), a.to) {
@@ -188,7 +183,7 @@ func inContrib(t *testing.T, text string) bool {
 // brought.
 func TestInPlace(t *testing.T) {
 	root := tree(t, debianPostfix)
-	o := Options{Via: ByName("postfix"), Config: Config{Listen: "unix:/x"}}
+	o := Options{Via: ByName(Servers, "postfix"), Config: Config{Listen: "unix:/x"}}
 	first := plan(t, root, o)
 	must(t, os.WriteFile(filepath.Join(root, mainCF), []byte("x = y\n"+first.Lines[0].Text), 0o644))
 	if again := plan(t, root, o); len(again.Lines) > 0 {
@@ -199,7 +194,7 @@ func TestInPlace(t *testing.T) {
 	for _, unit := range []string{"milter.service", "milter.socket", "renew.service", "renew.timer", "enroll.service", "enroll.timer", "failed@.service", "report@.service"} {
 		packaged["usr/lib/systemd/system/postseal-"+unit] = ""
 	}
-	for _, s := range plan(t, tree(t, packaged), Options{Via: ByName("sendmail")}).Steps {
+	for _, s := range plan(t, tree(t, packaged), Options{Via: ByName(Servers, "sendmail")}).Steps {
 		if strings.HasPrefix(path.Base(s.What), "postseal-") && !strings.Contains(s.What, ".socket.d/") {
 			t.Errorf("%s is written although a package has it", s.What)
 		}
@@ -222,8 +217,8 @@ func TestSocket(t *testing.T) {
 				files["run/systemd/system/"] = ""
 			}
 			root := tree(t, files)
-			p := plan(t, root, Options{Via: ByName(c.name)})
-			if got := Find(root).Listen(ByName(c.name)); got != "unix:"+dir+"/milter.sock" {
+			p := plan(t, root, Options{Via: ByName(Servers, c.name)})
+			if got := Find(root).Listen(ByName(Servers, c.name)); got != "unix:"+dir+"/milter.sock" {
 				t.Errorf("%s, systemd %v: it listens at %s", c.name, systemd, got)
 			}
 			if made := slices.ContainsFunc(p.Steps, func(s Step) bool { return s.What == dir }); made == systemd {
@@ -238,7 +233,7 @@ func TestSocket(t *testing.T) {
 
 // The plan names the programs where they are.
 func TestBin(t *testing.T) {
-	p := plan(t, tree(t, debianExim), Options{Via: ByName("procmail"), Bin: "/usr/local/bin"})
+	p := plan(t, tree(t, debianExim), Options{Via: ByName(Servers, "procmail"), Bin: "/usr/local/bin"})
 	text := ""
 	for _, l := range p.Lines {
 		text += l.Text
@@ -248,13 +243,21 @@ func TestBin(t *testing.T) {
 	}
 }
 
+// maildrop refuses a ~/.mailfilter that others can read.
+func TestMode(t *testing.T) {
+	p := plan(t, tree(t, nil), Options{Via: ByName(Own, "maildrop"), Personal: true, Home: "/home/alice"})
+	if len(p.Lines) != 1 || p.Lines[0].File != "/home/alice/.mailfilter" || p.Lines[0].Mode != "0600" {
+		t.Errorf("%+v", p.Lines)
+	}
+}
+
 // The plan lists missing fields for a signer, and leaves one alone that has them all.
 func TestSignerLines(t *testing.T) {
 	files := join(debianPostfix, map[string]string{
 		"usr/sbin/opendkim": "", "etc/postfix/main.cf": "smtpd_milters = local:opendkim/opendkim.sock\n", "etc/opendkim.conf": "OversignHeaders From\n",
 	})
 	root := tree(t, files)
-	o := Options{Via: ByName("postfix")}
+	o := Options{Via: ByName(Servers, "postfix")}
 	p := plan(t, root, o)
 	n := slices.IndexFunc(p.Lines, func(l Lines) bool { return l.File == "/etc/opendkim.conf" })
 	if n < 0 || !slices.Contains(p.Commands, "systemctl restart opendkim") {
@@ -272,7 +275,7 @@ func TestSignerLines(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	s := parseSettings("# c\na = 1,\n  2\n\n # c\n\t3\nb=\nc = $a ${b}$(d)\nd = x\na2\n  y\n")
-	if s.get("a") != "1,\n    2\n    3" || s.get("b") != "" || s.expanded("c") != s.get("a")+" x" {
+	if s.values["a"] != "1,\n    2\n    3" || s.values["b"] != "" || s.expanded("c") != s.values["a"]+" x" {
 		t.Errorf("%q", s)
 	}
 	const recipe = "smtpd_milters = { unix:postseal/milter.sock }\nx_limit = 1\n"

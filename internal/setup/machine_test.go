@@ -150,7 +150,7 @@ func (a *admin) follow(r report) {
 		case AtStart:
 			text = l.Text + "\n" + string(old)
 		case Instead:
-			for _, set := range parseSettings(l.Text) {
+			for _, set := range parseSettings(l.Text).lines {
 				a.run("postconf", "-X", set.name)
 			}
 			old, err = os.ReadFile(l.File)

@@ -12,25 +12,40 @@ type MailServer struct {
 	Name  string // as in --via
 	Title string
 
-	programs, files []string // one of each must exist; "" always does
-	delivers        bool     // and does not receive: chosen if no server receives mail for the machine
-	recipe          []part
-	commands        []string // make the server read its new lines
-	note            string   // what the lines cannot show
-	socket          socket
+	programs []string // one of them must exist
+	delivers bool     // and does not receive: chosen if no server receives mail for the machine
+	recipe   recipe
+	checked  []part // what else must be there, by the admin's hand
 
-	filters func(*Machine) string // the filter that sees mail from SMTP, as replies are
+	// For postseal-milter: its address by whether systemd runs, the mail server's group, and
+	// what systemd needs. If systemd makes the socket, the directory is root's, because nobody
+	// else may write where root gives a file its owner by name. A milter that runs as the mail
+	// half's user makes its own, in a directory of that user which the group may enter.
+	listen map[bool]string
+	group  string
+	units  []part
+	enable string
+}
+
+// recipe is what an admin does, or init.
+type recipe struct {
+	parts    []part
+	commands []string // make the program read its new lines
+	notes    []string // what the lines cannot show
 }
 
 // part is one file of a recipe.
 type part struct {
-	from   string // in contrib
-	to     string // on the machine; with ~/ it is for one user's own mail
-	place  Place
-	mode   fs.FileMode // of a new file; 0 means 0644
-	shared bool        // with other recipes: its presence does not show that the admin followed this one
-	mark   string      // a regular expression that finds it; "" is any text
-	what   string      // describes a file that does not speak for itself
+	from     string // in contrib
+	to       string // on the machine; ~ is the home of a user
+	place    Place
+	mode     string         // of a new file, in octal
+	perm     fs.FileMode    // of a file that a step makes
+	keep     *regexp.Regexp // the lines that belong there
+	mark     *regexp.Regexp // finds it there, in the admin's own form too
+	packaged []string       // a package that has brought one of these has brought it
+	shared   bool           // with other recipes: its presence does not show that the admin followed this one
+	what     string         // describes a file that does not speak for itself
 }
 
 // Place is where in a file a text belongs.
@@ -44,156 +59,198 @@ const (
 	Instead Place = "instead" // of the setting of the same name
 	Above   Place = "above"   // above the lines that the text names
 
-	ours   Place = ""        // a file of postseal's own, which a step makes
-	byHand Place = "by hand" // as the note says
-)
-
-// socket says where the milter's socket is. If systemd makes it, the directory is root's,
-// because nobody else may write where root gives a file its owner by name. A milter that runs
-// as the mail half's user makes its own, in a directory of that user which the mail server's
-// group may enter.
-type socket struct {
-	passed, own, group string
-}
-
-// ownSocket rewrites the lines of a recipe for a socket of the milter's own.
-var ownSocket = strings.NewReplacer(
-	"unix:postseal/", "unix:postseal-milter/", "local:/run/postseal/", "local:/var/spool/postseal-milter/")
-
-const (
-	mainCF  = "/etc/postfix/main.cf"
-	unitDir = "/etc/systemd/system/"
-	mark    = "postseal"
+	ours Place = "" // a file of postseal's own, which a step makes
 )
 
 var (
-	deliver     = part{from: "lib/deliver", to: "/usr/lib/postseal/deliver", mode: 0o755}
-	before      = part{from: "lib/before", to: "/usr/lib/postseal/before"}
-	mailed      = part{from: "lib/report", to: "/usr/lib/postseal/report", mode: 0o755}
-	sudoers     = part{from: "sudoers.d/postseal", to: "/etc/sudoers.d/postseal", place: NewFile, mode: 0o440, shared: true, mark: mark}
-	issuerUnits = units("postseal-renew.service", "postseal-renew.timer", "postseal-enroll.service", "postseal-enroll.timer",
-		"postseal-failed@.service", "postseal-report@.service")
-	milterUnits = units("postseal-milter.service", "postseal-milter.socket")
+	whole    = regexp.MustCompile(`(?s).*`)
+	body     = regexp.MustCompile(`(?ms)^([^#d\n]|d[^n]).*\z`) // below the comment on top, which the plan makes superfluous
+	anything = regexp.MustCompile(`(?s).`)
 )
 
-func units(names ...string) (parts []part) {
-	for _, name := range names {
-		parts = append(parts, part{from: "systemd/" + name, to: unitDir + name})
-	}
-	return parts
+// named finds the name of postseal outside comments.
+const named = `^\s*([^#\s].*)?postseal`
+
+func newFile(from, to, mode string) part {
+	return part{from: from, to: to, place: NewFile, mode: mode, keep: whole, mark: anything}
 }
+
+func lines(from, to string, place Place, mark string) part {
+	return part{from: from, to: to, place: place, keep: body, mark: regexp.MustCompile("(?m)" + mark)}
+}
+
+// own is a file of postseal's own.
+func own(from, to string, perm fs.FileMode) part {
+	return part{from: from, to: to, place: ours, perm: perm, keep: whole, mark: anything, shared: true}
+}
+
+// unit is a unit of systemd, with which a package may come.
+func unit(name string) part { return packaged(own("systemd/"+name, unitDir+name, 0o644), name) }
+
+func packaged(p part, with string) part {
+	p.packaged = []string{"lib/systemd/system/" + with}
+	return p
+}
+
+// atStart is lines for a file that need not exist.
+func atStart(from, to, mode, mark string) part {
+	p := lines(from, to, AtStart, mark)
+	p.mode = mode
+	return p
+}
+
+func shared(p part) part {
+	p.shared = true
+	return p
+}
+
+const (
+	mainCF     = "/etc/postfix/main.cf"
+	sendmailMC = "/etc/mail/sendmail.mc"
+	unitDir    = "/etc/systemd/system/"
+)
+
+var (
+	deliver = own("lib/deliver", "/usr/lib/postseal/deliver", 0o755)
+	before  = own("lib/before", "/usr/lib/postseal/before", 0o644)
+	sudoers = part{
+		from: "sudoers.d/postseal", to: "/etc/sudoers.d/postseal", place: NewFile, mode: "0440", keep: whole,
+		mark: regexp.MustCompile("(?m)" + named), shared: true,
+	}
+	sudo = part{to: "/usr/bin/sudo", mark: anything, shared: true}
+
+	issuerUnits = []part{
+		packaged(own("lib/report", "/usr/lib/postseal/report", 0o755), "postseal-report@.service"),
+		unit("postseal-renew.service"), unit("postseal-renew.timer"), unit("postseal-enroll.service"), unit("postseal-enroll.timer"),
+		unit("postseal-failed@.service"), unit("postseal-report@.service"),
+	}
+	milterService, milterSocket = unit("postseal-milter.service"), unit("postseal-milter.socket")
+)
+
+// ownSocket rewrites the lines of a recipe for a socket of the milter's own.
+var ownSocket = []string{"unix:postseal/", "unix:postseal-milter/", "local:/run/postseal/", "local:/var/spool/postseal-milter/"}
 
 // Servers are the mail servers whose recipe an admin can follow without a choice, in order of
 // preference.
 var Servers = []*MailServer{
 	{
 		Name: "postfix", Title: "Postfix",
-		programs: []string{"sbin/postfix"}, files: []string{"etc/postfix/main.cf"},
-		recipe:   []part{{from: "postfix-milter/main.cf", to: mainCF, place: AtEnd}},
-		commands: []string{"postfix reload"},
-		socket:   socket{"/var/spool/postfix/postseal", "/var/spool/postfix/postseal-milter", "postfix"},
-		filters:  postfixFilters,
+		programs: []string{"sbin/postfix"},
+		recipe: recipe{
+			parts:    []part{shared(lines("postfix-milter/main.cf", mainCF, AtEnd, named))},
+			commands: []string{"postfix reload"},
+		},
+		listen: map[bool]string{true: "unix:/var/spool/postfix/postseal/milter.sock", false: "unix:/var/spool/postfix/postseal-milter/milter.sock"},
+		group:  "postfix", units: []part{milterService, milterSocket}, enable: "postseal-milter.socket ",
 	},
 	{
 		Name: "sendmail", Title: "Sendmail",
 		programs: []string{"sbin/sendmail-mta", "libexec/sendmail/sendmail", "sbin/sendmail.sendmail"},
-		files:    []string{"etc/mail/sendmail.mc", "etc/mail/sendmail.cf"},
-		recipe: []part{
-			{from: "sendmail/socket.conf", to: unitDir + "postseal-milter.socket.d/sendmail.conf"},
-			{from: "sendmail/sendmail.mc", to: sendmailMC, place: Above},
+		recipe: recipe{
+			parts:    []part{shared(lines("sendmail/sendmail.mc", sendmailMC, Above, "^\\s*INPUT_MAIL_FILTER\\(`postseal'"))},
+			commands: []string{"make -C /etc/mail", "service sendmail restart"},
 		},
-		commands: []string{"make -C /etc/mail", "service sendmail restart"},
-		socket:   socket{"/run/postseal", "/var/spool/postseal-milter", "smmsp"},
-		filters:  sendmailFilters,
+		listen: map[bool]string{true: "unix:/run/postseal/milter.sock", false: "unix:/var/spool/postseal-milter/milter.sock"},
+		group:  "smmsp", enable: "postseal-milter.socket ",
+		units: []part{milterService, milterSocket, own("sendmail/socket.conf", unitDir+"postseal-milter.socket.d/sendmail.conf", 0o644)},
 	},
 	{
 		Name: "exim", Title: "Exim",
 		programs: []string{"sbin/exim4", "sbin/exim"},
-		files:    []string{"etc/exim4/update-exim4.conf.conf", "etc/exim4/exim4.conf", "etc/exim/exim.conf", "etc/exim/configure"},
-		recipe: []part{
-			deliver,
-			{from: "exim/router", to: "/etc/exim4/conf.d/router/250_postseal", place: NewFile},
-			{from: "exim/transport", to: "/etc/exim4/conf.d/transport/30_postseal", place: NewFile},
+		recipe: recipe{
+			parts: []part{
+				deliver,
+				newFile("exim/router", "/etc/exim4/conf.d/router/250_postseal", "0644"),
+				newFile("exim/transport", "/etc/exim4/conf.d/transport/30_postseal", "0644"),
+			},
+			commands: []string{"update-exim4.conf", "systemctl reload exim4"},
+			notes: []string{"the lines are for Debian's split configuration; with one file: " +
+				"the router behind the one for other domains, the transport among the transports"},
 		},
-		note: "that is for Debian's split configuration; with one file: " +
-			"the router behind the one for other domains, the transport among the transports",
-		commands: []string{"update-exim4.conf", "systemctl reload exim4"},
-		filters:  eximSigner,
 	},
 	{
 		Name: "opensmtpd", Title: "OpenSMTPD",
-		programs: []string{"sbin/smtpd"}, files: []string{"etc/smtpd.conf", "etc/mail/smtpd.conf"},
-		recipe: []part{
-			before,
-			sudoers,
-			{
-				what: `wrapper "postseal" in an action of `, to: "/etc/smtpd.conf", place: byHand, shared: true,
-				mark: `action\s.*wrapper\s+"?postseal"?`,
-			},
-			{from: "opensmtpd/smtpd.conf", to: "/etc/smtpd.conf", place: AtStart, mark: mark},
+		programs: []string{"sbin/smtpctl"},
+		recipe: recipe{
+			parts:    []part{before, sudoers, atStart("opensmtpd/smtpd.conf", "/etc/smtpd.conf", "0644", `^\s*mda\s+wrapper\s+"?postseal`)},
+			commands: []string{"smtpd -n", "systemctl restart opensmtpd"},
+			notes:    []string{"each action of /etc/smtpd.conf that delivers to users needs  wrapper \"postseal\""},
 		},
-		note:     "then add  wrapper \"postseal\"  to each action of /etc/smtpd.conf that delivers to users",
-		commands: []string{"smtpd -n", "systemctl restart opensmtpd"},
+		checked: []part{sudo, {
+			what: `wrapper "postseal" in an action of `, to: "/etc/smtpd.conf", shared: true,
+			mark: regexp.MustCompile(`(?m)^\s*action\s.*wrapper\s+"?postseal"?`),
+		}},
 	},
 	{
 		Name: "courier", Title: "courier-mta",
-		programs: []string{"sbin/courier"}, files: []string{"etc/courier/courierd"},
-		recipe: []part{
-			before,
-			sudoers,
-			{from: "courier/esmtpd", to: "/etc/courier/esmtpd", place: AtEnd, mark: "NOADDRREWRITE=[12]"},
-			{from: "courier/courierd", to: "/etc/courier/courierd", place: AtEnd, mark: mark},
+		programs: []string{"sbin/courier"},
+		recipe: recipe{
+			parts: []part{
+				before,
+				sudoers,
+				lines("courier/esmtpd", "/etc/courier/esmtpd", AtEnd, `^\s*NOADDRREWRITE=[12]`),
+				lines("courier/courierd", "/etc/courier/courierd", AtEnd, named),
+			},
+			commands: []string{"systemctl restart courier courier-mta"},
+			notes:    []string{"where DEFAULTDELIVERY is not ./Maildir, put yours into its last line; users with a ~/.courier add its first line there"},
 		},
-		note:     "where DEFAULTDELIVERY is not ./Maildir, put yours into its last line; users with a ~/.courier add its first line there",
-		commands: []string{"systemctl restart courier courier-mta"},
+		checked: []part{sudo},
 	},
 	{
 		Name: "dovecot", Title: "Dovecot with Pigeonhole", delivers: true,
 		programs: []string{
 			"lib/dovecot/modules/lib90_sieve_plugin.so", "lib64/dovecot/lib90_sieve_plugin.so", "lib/dovecot/lib90_sieve_plugin.so",
 		},
-		files: []string{"etc/dovecot/dovecot.conf"},
-		recipe: []part{
-			{from: "dovecot/postseal-again", to: "/usr/lib/postseal/postseal-again", mode: 0o755},
-			sudoers,
-			{from: "dovecot/90-postseal.conf", to: "/etc/dovecot/conf.d/90-postseal.conf", place: NewFile},
-			{from: "dovecot/postseal.sieve", to: "/etc/dovecot/sieve/postseal.sieve", place: NewFile},
-			{from: "dovecot/postseal", to: "/etc/dovecot/sieve-bin/postseal", place: NewFile, mode: 0o755},
-			{from: "dovecot/cron", to: "/etc/cron.d/postseal", place: NewFile},
+		recipe: recipe{
+			parts: []part{
+				own("dovecot/postseal-again", "/usr/lib/postseal/postseal-again", 0o755),
+				sudoers,
+				newFile("dovecot/90-postseal.conf", "/etc/dovecot/conf.d/90-postseal.conf", "0644"),
+				newFile("dovecot/postseal.sieve", "/etc/dovecot/sieve/postseal.sieve", "0644"),
+				newFile("dovecot/postseal", "/etc/dovecot/sieve-bin/postseal", "0755"),
+				newFile("dovecot/cron", "/etc/cron.d/postseal", "0644"),
+			},
+			commands: []string{"doveadm reload", "sievec /etc/dovecot/sieve/postseal.sieve"},
 		},
-		commands: []string{"doveadm reload", "sievec /etc/dovecot/sieve/postseal.sieve"},
+		checked: []part{sudo},
 	},
 	{
-		Name: "procmail", Title: "procmail", delivers: true,
-		programs: []string{"bin/procmail"}, files: []string{""},
-		recipe: []part{
-			sudoers,
-			{from: "procmail/etc-procmailrc", to: "/etc/procmailrc", place: AtEnd, mark: mark},
-			{from: "procmail/procmailrc", to: "~/.procmailrc", place: AtStart, mark: mark},
-		},
+		Name: "procmail", Title: "procmail", delivers: true, programs: []string{"bin/procmail"},
+		recipe:  recipe{parts: []part{sudoers, lines("procmail/etc-procmailrc", "/etc/procmailrc", AtEnd, named)}},
+		checked: []part{sudo},
 	},
 	{
-		Name: "maildrop", Title: "maildrop", delivers: true,
-		programs: []string{"bin/maildrop"}, files: []string{""},
-		recipe: []part{
-			sudoers,
-			{from: "maildrop/etc-maildroprc", to: "/etc/maildroprc", place: AtEnd, mark: mark},
-			{from: "maildrop/mailfilter", to: "~/.mailfilter", place: AtStart, mode: 0o600, mark: mark},
-		},
+		Name: "maildrop", Title: "maildrop", delivers: true, programs: []string{"bin/maildrop"},
+		recipe:  recipe{parts: []part{sudoers, lines("maildrop/etc-maildroprc", "/etc/maildroprc", AtEnd, named)}},
+		checked: []part{sudo},
 	},
 	{
 		Name: "postfix-pipe", Title: "Postfix, through pipe(8)",
-		recipe: []part{
-			deliver,
-			{from: "postfix-pipe/postseal_header_checks", to: "/etc/postfix/postseal_header_checks", place: NewFile},
-			{from: "postfix-pipe/main.cf", to: mainCF, place: AtEnd, shared: true, mark: mark + "_"}, // not the milter
-			{from: "postfix-pipe/master.cf", to: "/etc/postfix/master.cf", place: AtEnd, mark: mark},
+		recipe: recipe{
+			parts: []part{
+				deliver,
+				newFile("postfix-pipe/postseal_header_checks", "/etc/postfix/postseal_header_checks", "0644"),
+				shared(lines("postfix-pipe/main.cf", mainCF, AtEnd, named+"_")), // not the milter
+				lines("postfix-pipe/master.cf", "/etc/postfix/master.cf", AtEnd, named),
+			},
+			commands: []string{"postfix reload"},
 		},
-		commands: []string{"postfix reload"},
 	},
 	{
-		Name: "none", Title: "nothing that is known here",
-		note: "contrib/README.md has recipes for more mail servers, and for mailboxes on somebody else's",
+		Name: "none", Title: "another program",
+		recipe: recipe{notes: []string{"contrib/README.md has recipes for more mail servers, and for mailboxes on somebody else's"}},
+	},
+}
+
+// Own are the programs from which a user can have his own mail handed over.
+var Own = []*MailServer{
+	{
+		Name: "procmail", Title: "procmail", programs: []string{"bin/procmail"},
+		recipe: recipe{parts: []part{atStart("procmail/procmailrc", "~/.procmailrc", "0644", named)}},
+	},
+	{
+		Name: "maildrop", Title: "maildrop", programs: []string{"bin/maildrop"},
+		recipe: recipe{parts: []part{atStart("maildrop/mailfilter", "~/.mailfilter", "0600", named)}},
 	},
 }
 
@@ -215,8 +272,8 @@ func Titles(of []*MailServer) (titles []string) {
 }
 
 // ByName returns the mail server that --via names, nil for an unknown one.
-func ByName(name string) *MailServer {
-	for _, s := range Servers {
+func ByName(of []*MailServer, name string) *MailServer {
+	for _, s := range of {
 		if s.Name == name {
 			return s
 		}
@@ -224,29 +281,5 @@ func ByName(name string) *MailServer {
 	return nil
 }
 
-// milter reports whether postseal-milter serves this mail server.
-func (s *MailServer) milter() bool { return s.socket.group != "" }
-
-// ForUsers reports whether a user can have his own mail handed over.
-func (s *MailServer) ForUsers() bool { return len(s.parts(true)) > 0 }
-
-// parts returns the recipe for one user's own mail, or for the machine.
-func (s *MailServer) parts(personal bool) (parts []part) {
-	for _, p := range s.recipe {
-		if strings.HasPrefix(p.to, "~/") == personal {
-			parts = append(parts, p)
-		}
-	}
-	return parts
-}
-
 // path returns the path of the part. Without a home, it is one that does not exist.
 func (p part) path(home string) string { return strings.Replace(p.to, "~", cmp.Or(home, "~"), 1) }
-
-// in reports whether the text of a file contains the part outside comments.
-func (p part) in(text string) bool {
-	if p.mark == "" {
-		return text != ""
-	}
-	return regexp.MustCompile(`(?m)^\s*([^#\s].*)?` + p.mark).MatchString(text)
-}

@@ -1,15 +1,12 @@
 package setup
 
 import (
-	"cmp"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
-	"regexp"
-	"slices"
-	"strconv"
+	"path/filepath"
 	"strings"
-	"syscall"
 
 	"postseal/contrib"
 	"postseal/state"
@@ -48,22 +45,28 @@ type Lines struct {
 }
 
 // Plan returns the work to do on the machine. It changes nothing.
-func (m *Machine) Plan(o Options) (*Plan, error) {
+func (m *Machine) Plan(o Options) *Plan {
+	signers := m.signers(o.Config.DKIM)
+	o.Config.Listen = m.Listen(o.Via)
 	p := &planner{m, o, Plan{
-		Found: Names(m.Servers), Via: o.Via.Name, Signer: m.Signed(), DryRun: o.DryRun,
+		Found: Names(m.Servers), Via: o.Via.Name, Signer: signers[0].name, DryRun: o.DryRun,
 		Lines: []Lines{}, Commands: []string{}, Notes: []string{},
 	}}
-	if len(o.Config.DKIM) > 0 {
-		p.Signer = "postseal"
-	}
-	err := p.config()
+	p.config()
 	if o.Personal {
-		p.add(stateStep(o.State))
-		p.parts(o.Via.parts(true))
-	} else {
-		p.machine()
+		p.state()
+		p.follow(o.Via.recipe)
+		return &p.Plan
 	}
-	return &p.Plan, err
+	p.user()
+	p.state()
+	p.keys()
+	p.service()
+	p.follow(o.Via.recipe)
+	for _, s := range signers {
+		p.follow(s.recipe)
+	}
+	return &p.Plan
 }
 
 // planner makes a Plan.
@@ -73,171 +76,160 @@ type planner struct {
 	Plan
 }
 
-func (p *planner) add(steps ...Step) { p.Steps = append(p.Steps, steps...) }
+func (p *planner) add(done bool, s Step) {
+	s.Status = Would
+	if done {
+		s.Status, s.Text = Kept, ""
+	}
+	p.Steps = append(p.Steps, s)
+}
+
+func (p *planner) command(format string, args ...any) {
+	p.Commands = append(p.Commands, fmt.Sprintf(format, args...))
+}
 
 func (p *planner) note(format string, args ...any) {
 	p.Notes = append(p.Notes, fmt.Sprintf(format, args...))
 }
 
-// machine prepares the machine for all its mail.
-func (p *planner) machine() {
-	p.add(userStep(), stateStep(p.o.State))
-	files := slices.Concat(p.o.Via.parts(false), issuerUnits)
-	if p.Systemd && !p.has([]string{"lib/systemd/system/postseal-report@.service"}) {
-		files = append(files, mailed)
-	}
-	if p.o.Via.milter() {
-		files = append(files, milterUnits...)
-		if !p.Running {
-			p.add(p.socketStep(p.socketDir(p.o.Via), p.o.Via.socket.group))
-		}
-	}
-	p.parts(files)
-	if p.Systemd && p.o.State.Path() != state.SystemDir {
-		p.note("the units may write to %s only: systemctl edit each, with ReadWritePaths=%s", state.SystemDir, p.o.State.Path())
-	}
-	if p.o.Via.note != "" && (len(p.Lines) > 0 || p.o.Via.recipe == nil) {
-		p.note("%s", p.o.Via.note)
-	}
-	if len(p.o.Config.DKIM) == 0 {
-		p.signer()
-	}
-	p.commands()
-}
-
-// Listen returns the address for postseal-milter, in the form of --listen, or "" if no milter
-// is needed.
-func (m *Machine) Listen(s *MailServer) string {
-	if !s.milter() {
-		return ""
-	}
-	return "unix:" + m.socketDir(s) + "/milter.sock"
-}
-
-// socketDir is root's if systemd runs, since that makes the socket and passes it on.
-func (m *Machine) socketDir(s *MailServer) string {
-	dir := s.socket.own
-	if m.Running {
-		dir = s.socket.passed
-	}
-	return strings.Replace(dir, defaultQueue, m.postfix.queue(), 1)
-}
-
 // config writes the configuration file. An existing file is the admin's; if it differs from
 // the answers, the new one goes beside it.
-func (p *planner) config() error {
-	path, content := p.o.Path, p.o.Config.Text()
-	s := p.fileStep(path, "the configuration", content, 0o644)
-	if s.Status != Kept {
-		s.Text = content
-		p.add(s)
-		return nil
-	}
-	s.Detail = "is there and stays as it is"
-	p.add(s)
-	keys, err := p.o.Config.differs(p.at(path))
-	if len(keys) > 0 {
+func (p *planner) config() {
+	path, text := p.o.Path, p.o.Config.Text()
+	p.file(Step{What: path, Detail: "the configuration", Text: text}, text, 0o644)
+	if keys := p.o.Config.differs(p.at(path)); len(keys) > 0 {
 		beside := path + ".new"
-		s := newStep(beside, "what is asked for now; it differs in "+strings.Join(keys, ", "), false,
-			func() error { return state.WriteFile(beside, []byte(content), 0o644) })
-		s.Text = content
-		p.add(s)
+		p.add(false, Step{
+			What: beside, Detail: "what is asked for now; it differs in " + strings.Join(keys, ", "), Text: text,
+			do: func() error { return state.WriteFile(beside, []byte(text), 0o644) },
+		})
 	}
-	return err
 }
 
-// recipe returns a file of contrib with the programs' real paths.
-func (p *planner) recipe(name string) string {
-	data, err := contrib.Recipes.ReadFile(name)
-	if err != nil {
-		panic(err) // a test reads all of them
-	}
-	return strings.ReplaceAll(string(data), "/usr/bin/postseal", p.o.Bin+"/postseal")
+// user makes the user and the group of the mail half.
+func (p *planner) user() {
+	_, noUser := user.Lookup(state.Group)
+	_, noGroup := user.LookupGroup(state.Group)
+	p.add(noUser == nil && noGroup == nil, Step{
+		What: "user and group " + state.Group, Detail: "the mail half, which owns nothing",
+		do: func() error { return run("sh", "-c", makeUser) },
+	})
 }
 
-// parts makes steps of the recipe's files that are postseal's own, and shows the rest. It
-// leaves out what a package has brought and what is already in place.
-func (p *planner) parts(files []part) {
-	for _, f := range files {
-		unit, isUnit := strings.CutPrefix(f.to, unitDir)
-		switch {
-		case f.place == byHand:
-		case f.place != ours:
-			p.show(f, p.recipe(f.from))
-		case !isUnit || p.Systemd && !p.has([]string{"lib/systemd/system/" + unit}):
-			p.add(p.fileStep(f.to, "from contrib/"+f.from, p.recipe(f.from), cmp.Or(f.mode, 0o644)))
+// state makes the state directory. It repairs one that an earlier "postseal cert" made without
+// the group of the mail half.
+func (p *planner) state() {
+	dir, detail := p.o.State, "the state directory"
+	if dir.Private {
+		detail = "accounts, orders and certificates; the rest is in Redis"
+	}
+	missing, wrong := dir.Missing(), dir.Misplaced()
+	if len(wrong) > 0 {
+		detail += ", which the mail half cannot use as it is: " + strings.Join(wrong, ", ")
+	}
+	p.add(len(missing)+len(wrong) == 0, Step{What: dir.Path(), Detail: detail, do: func() error {
+		if _, err := dir.Create(); err != nil {
+			return err
+		}
+		return dir.Repair()
+	}})
+}
+
+// keys names commands for keys that only their owner can read. Whether the mail half can read
+// the others, "postseal check" says.
+func (p *planner) keys() {
+	for _, k := range p.o.Config.DKIM {
+		if info, err := os.Stat(p.at(k.Key)); err == nil && info.Mode()&0o044 == 0 {
+			p.command("chgrp %s %s && chmod 640 %[2]s", state.Group, k.Key)
 		}
 	}
 }
 
-// topComment is a recipe's comment above its lines, which the plan makes superfluous.
-var topComment = regexp.MustCompile(`\A((#|dnl ).*\n|\n)*`)
+// service has the programs started: by systemd, which also makes the milter's socket and
+// passes it on, or by what the admin uses instead.
+func (p *planner) service() {
+	via := p.o.Via
+	if p.Systemd {
+		p.parts(issuerUnits)
+		p.parts(via.units)
+	}
+	if p.Running {
+		p.command("systemctl enable --now %spostseal-renew.timer", via.enable) // makes systemd read units again
+		if dir := p.o.State.Path(); dir != state.SystemDir {
+			p.note("the units may write to %s only: systemctl edit each, with ReadWritePaths=%s", state.SystemDir, dir)
+		}
+		return
+	}
+	if via.group != "" {
+		dir := filepath.Dir(strings.TrimPrefix(p.Listen(via), "unix:"))
+		p.add(p.has(dir), Step{What: dir, Detail: "for the milter's socket", do: func() error {
+			// What is made in it belongs to the group of the mail server.
+			return run("install", "-d", "-o", state.Group, "-g", via.group, "-m", "2750", dir)
+		}})
+		p.note("no systemd runs here: have %s/postseal-milter started as the user %s, as your other daemons are", p.o.Bin, state.Group)
+	}
+	p.note("a line for cron, since no systemd runs here: 17 3 * * * root %s/postseal renew -n --jitter 1h || [ $? -eq 2 ]", p.o.Bin)
+}
+
+// follow does what a recipe leaves to us, and shows the rest. Without new lines no program has
+// to read them.
+func (p *planner) follow(r recipe) {
+	before := len(p.Lines)
+	p.parts(r.parts)
+	if len(p.Lines) > before {
+		p.Commands = append(p.Commands, r.commands...)
+	}
+	p.Notes = append(p.Notes, r.notes...)
+}
+
+// parts makes steps of the files that are postseal's own, unless a package has brought them,
+// and shows the rest.
+func (p *planner) parts(files []part) {
+	for _, f := range files {
+		switch {
+		case f.place != ours:
+			p.show(f)
+		case !p.has(f.packaged...):
+			p.file(Step{What: f.to, Detail: "from contrib/" + f.from}, p.text(f), f.perm)
+		}
+	}
+}
+
+// text returns the lines of a part, with the programs' and the socket's real paths.
+func (p *planner) text(f part) string {
+	data, _ := contrib.Recipes.ReadFile(f.from) // a test reads all of them
+	paths := []string{"/usr/bin/postseal", p.o.Bin + "/postseal"}
+	if !p.Running {
+		paths = append(paths, ownSocket...)
+	}
+	return strings.NewReplacer(paths...).Replace(strings.Join(f.keep.FindAllString(string(data), -1), ""))
+}
 
 // show shows lines unless they are already in place.
-func (p *planner) show(f part, text string) {
-	lines := Lines{File: f.path(p.o.Home), Place: f.place, Text: text}
-	if !p.Running {
-		lines.Text = ownSocket.Replace(lines.Text)
-	}
-	if f.place == NewFile {
-		lines.Mode = fmt.Sprintf("%04o", cmp.Or(f.mode, 0o644))
-	} else {
-		lines.Text = topComment.ReplaceAllString(lines.Text, "")
-	}
-	if f.to == mainCF {
+func (p *planner) show(f part) {
+	lines := Lines{File: f.path(p.o.Home), Place: f.place, Mode: f.mode, Text: p.text(f)}
+	switch {
+	case f.to == mainCF:
 		lines.Text, lines.Place = p.postfix.missing(lines.Text)
+	case f.mark.MatchString(p.read(lines.File)):
+		lines.Text = ""
 	}
-	if !strings.Contains(p.read(lines.File), lines.Text) {
+	if lines.Text != "" {
 		p.Lines = append(p.Lines, lines)
 	}
 }
 
-// signer shows the lines for a DKIM signer, unless a setting already names more than the
-// usual fields, and says so if no signer is known.
-func (p *planner) signer() {
-	for _, s := range p.signers() {
-		there := regexp.MustCompile(`(?mi)^\s*` + s.setting + `.*list-archive`)
-		if s.keep != nil && !there.MatchString(p.read(s.lines.to)) {
-			p.show(s.lines, strings.Join(s.keep.FindAllString(p.recipe(s.lines.from), -1), ""))
-			p.Commands = append(p.Commands, s.restart...)
+// file makes a file that is postseal's own. An existing one stays.
+func (p *planner) file(s Step, text string, perm fs.FileMode) {
+	old, err := os.ReadFile(p.at(s.What))
+	if err == nil && string(old) != text {
+		s.Detail = "is there, in a form of its own"
+	}
+	s.do = func() error {
+		if err := os.MkdirAll(filepath.Dir(s.What), 0o755); err != nil {
+			return err
 		}
+		return state.CreateFile(s.What, []byte(text), perm)
 	}
-	if p.Signed() == "" {
-		p.note("no DKIM signer was found that sees replies: unless a relay signs them, let postseal: --dkim-key DOMAIN:SELECTOR:FILE")
-	}
-}
-
-// commands lists the commands to run after adding the lines.
-func (p *planner) commands() {
-	for _, k := range p.o.Config.DKIM {
-		if !mailHalfReads(p.at(k.Key)) {
-			p.Commands = append(p.Commands, fmt.Sprintf("chgrp %s %s && chmod 640 %s", state.Group, k.Key, k.Key))
-		}
-	}
-	units := "postseal-renew.timer"
-	if p.o.Via.milter() {
-		units = "postseal-milter.socket " + units
-	}
-	if p.Running {
-		p.Commands = append(p.Commands, "systemctl enable --now "+units) // makes systemd read units again
-	} else {
-		if p.o.Via.milter() {
-			p.note("no systemd runs here: have %s/postseal-milter started as the user %s, as your other daemons are", p.o.Bin, state.Group)
-		}
-		p.note("and a line for cron: 17 3 * * * root %s/postseal renew -n --jitter 1h || [ $? -eq 2 ]", p.o.Bin)
-	}
-	if len(p.Lines) > 0 {
-		p.Commands = append(p.Commands, p.o.Via.commands...)
-	}
-}
-
-// mailHalfReads reports whether the group of the mail half can read a file.
-func mailHalfReads(path string) bool {
-	info, err := os.Stat(path)
-	if err != nil || info.Mode()&0o004 != 0 {
-		return true
-	}
-	stat, _ := info.Sys().(*syscall.Stat_t)
-	group, err := user.LookupGroup(state.Group)
-	return err == nil && info.Mode()&0o040 != 0 && group.Gid == strconv.Itoa(int(stat.Gid))
+	p.add(err == nil, s)
 }

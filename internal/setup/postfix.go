@@ -6,8 +6,14 @@ import (
 	"strings"
 )
 
-// settings are the settings of a main.cf, in the order of the file.
-type settings []struct{ name, value string }
+// setting is a line of main.cf.
+type setting struct{ name, value string }
+
+// settings are those of a main.cf.
+type settings struct {
+	lines  []setting         // in the order of the file
+	values map[string]string // that count: the last of each name
+}
 
 var (
 	nothingSet = regexp.MustCompile(`(?m)^[ \t\r]*(#.*)?(\n|\z)`)
@@ -18,28 +24,21 @@ var (
 
 // parseSettings reads the syntax of postconf(5): NAME = VALUE, where a line that starts with
 // white space continues the one above.
-func parseSettings(text string) (all settings) {
+func parseSettings(text string) settings {
+	s := settings{values: map[string]string{}}
 	for _, m := range oneSetting.FindAllStringSubmatch(nothingSet.ReplaceAllString(text, ""), -1) {
-		all = append(all, struct{ name, value string }{m[1], strings.TrimSpace(newLine.ReplaceAllString(m[2], "\n    "))})
+		one := setting{m[1], strings.TrimSpace(newLine.ReplaceAllString(m[2], "\n    "))}
+		s.lines = append(s.lines, one)
+		s.values[one.name] = one.value
 	}
-	return all
-}
-
-// get returns the value of a setting, the last one if there are several.
-func (s settings) get(name string) (value string) {
-	for _, one := range s {
-		if one.name == name {
-			value = one.value
-		}
-	}
-	return value
+	return s
 }
 
 // expanded returns a setting with $NAME replaced by the file's own settings.
 func (s settings) expanded(name string) string {
-	value := s.get(name)
+	value := s.values[name]
 	for range 5 { // settings refer to others, and wrong ones to themselves
-		value = parameter.ReplaceAllStringFunc(value, func(ref string) string { return s.get(strings.Trim(ref, "${()}")) })
+		value = parameter.ReplaceAllStringFunc(value, func(ref string) string { return s.values[strings.Trim(ref, "${()}")] })
 	}
 	return value
 }
@@ -48,9 +47,9 @@ func (s settings) expanded(name string) string {
 // value is added to the existing one.
 func (s settings) missing(recipe string) (text string, place Place) {
 	place = AtEnd
-	for _, one := range parseSettings(recipe) {
-		old := s.get(one.name)
-		if strings.Contains(s.expanded(one.name), mark) || old == one.value {
+	for _, one := range parseSettings(recipe).lines {
+		old := s.values[one.name]
+		if strings.Contains(s.expanded(one.name), "postseal") || old == one.value {
 			continue
 		}
 		if old != "" {

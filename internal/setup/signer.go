@@ -1,103 +1,103 @@
 package setup
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
+	"slices"
 )
 
-// signer is a program that signs mail with DKIM, and the lines with which its signatures
-// cover all fields of RFC 8823, Section 3.2, item 9.
+// signer is a program that signs mail with DKIM. Its recipe makes the signatures cover all
+// fields of RFC 8823, Section 3.2, item 9.
 type signer struct {
 	name     string
 	programs []string
-	filter   *regexp.Regexp // matches its name in the mail server's files
-	lines    part
-	keep     *regexp.Regexp // of the lines
-	setting  string         // names the fields
-	restart  []string
+	seen     func(*Machine) string // what shows that it sees replies
+	filter   *regexp.Regexp        // matches it there
+	recipe   recipe
 }
 
-var signers = []signer{
+var signers = []*signer{
 	{
-		name: "opendkim", programs: []string{"sbin/opendkim"}, filter: regexp.MustCompile(`dkim|:8891`),
-		lines: part{from: "postfix-opendkim/opendkim.conf", to: "/etc/opendkim.conf", place: AtEnd},
-		keep:  regexp.MustCompile(`(?m)^(Sign|Oversign)Headers .*\n`), setting: "OversignHeaders",
-		restart: []string{"systemctl restart opendkim"},
+		name: "opendkim", programs: []string{"sbin/opendkim"}, seen: filters, filter: regexp.MustCompile(`dkim|:8891`),
+		recipe: recipe{
+			parts:    []part{signing("postfix-opendkim/opendkim.conf", `^(Sign|Oversign)Headers .*\n`, "/etc/opendkim.conf", AtEnd, "OversignHeaders")},
+			commands: []string{"systemctl restart opendkim"},
+		},
 	},
 	{
-		name: "rspamd", programs: []string{"bin/rspamd"}, filter: regexp.MustCompile(`rspamd|:11332`),
-		lines: part{from: "postfix-rspamd/dkim.conf", to: "/etc/rspamd/local.d/dkim.conf", place: NewFile},
-		keep:  regexp.MustCompile(`(?s).*`), setting: "sign_headers",
-		restart: []string{"systemctl restart rspamd"},
+		name: "rspamd", programs: []string{"bin/rspamd"}, seen: filters, filter: regexp.MustCompile(`rspamd|:11332`),
+		recipe: recipe{
+			parts:    []part{signing("postfix-rspamd/dkim.conf", `^(.*\n)*`, "/etc/rspamd/local.d/dkim.conf", NewFile, "sign_headers")},
+			commands: []string{"systemctl restart rspamd"},
+		},
 	},
-	{name: "amavis", programs: []string{"sbin/amavisd", "sbin/amavisd-new"}, filter: regexp.MustCompile(`amavis`)},
+	{name: "amavis", programs: []string{"sbin/amavisd", "sbin/amavisd-new"}, seen: filters, filter: regexp.MustCompile(`amavis`)},
 	{
-		name: "Exim", programs: []string{"sbin/exim4", "sbin/exim"}, filter: regexp.MustCompile(`^Exim$`),
-		lines: part{from: "exim/main", to: "/etc/exim4/conf.d/main/00_postseal", place: NewFile},
-		keep:  regexp.MustCompile(`(?m)^DKIM_SIGN_HEADERS .*\n`), setting: "DKIM_SIGN_HEADERS",
+		name: "Exim", programs: []string{"sbin/exim4", "sbin/exim"}, seen: eximConfig, filter: eximSigns,
+		recipe: recipe{
+			parts: []part{signing("exim/main", `^DKIM_SIGN_HEADERS .*\n`, "/etc/exim4/conf.d/main/00_postseal", NewFile, "DKIM_SIGN_HEADERS")},
+		},
 	},
 }
 
-// Signs reports whether the address of a milter, or of a content filter, looks like that of a
-// DKIM signer.
-func Signs(address string) bool {
-	for _, s := range signers {
-		if s.filter.MatchString(address) {
-			return true
-		}
+// signing is the lines of a recipe for a signer. They are in place if a setting already names
+// more than the usual fields.
+func signing(from, keep, to string, place Place, setting string) part {
+	p := lines(from, to, place, `(?i)^\s*`+setting+`.*list-archive`)
+	p.keep = regexp.MustCompile("(?m)" + keep)
+	return p
+}
+
+var (
+	itself = &signer{name: "postseal"}
+	nobody = &signer{recipe: recipe{notes: []string{
+		"no DKIM signer was found that sees replies: unless a relay signs them, let postseal: --dkim-key DOMAIN:SELECTOR:FILE",
+	}}}
+)
+
+// signers returns the programs that sign replies, as far as files show, at least nobody.
+func (m *Machine) signers(keys []DKIMKey) (found []*signer) {
+	if len(keys) > 0 {
+		return []*signer{itself}
 	}
-	return false
-}
-
-// signers returns the programs that sign replies, as far as files show.
-func (m *Machine) signers() (found []signer) {
-	filters := ""
-	for _, s := range m.Servers {
-		if filters == "" && s.filters != nil {
-			filters = s.filters(m)
-		}
-	}
 	for _, s := range signers {
-		if m.has(s.programs) && s.filter.MatchString(filters) {
+		if m.has(s.programs...) && s.filter.MatchString(s.seen(m)) {
 			found = append(found, s)
 		}
+	}
+	if len(found) == 0 {
+		return []*signer{nobody}
 	}
 	return found
 }
 
 // Signed returns the name of the program that signs replies, or "" if none is known.
-func (m *Machine) Signed() string {
-	if found := m.signers(); len(found) > 0 {
-		return found[0].name
-	}
-	return ""
-}
+func (m *Machine) Signed() string { return m.signers(nil)[0].name }
 
-func postfixFilters(m *Machine) string {
-	return m.postfix.expanded("smtpd_milters") + " " + m.postfix.get("content_filter")
+// Signs reports whether the address of a milter, or of a content filter, looks like that of a
+// DKIM signer.
+func Signs(address string) bool {
+	return slices.ContainsFunc(signers, func(s *signer) bool { return s.filter.MatchString(address) })
 }
-
-const sendmailMC = "/etc/mail/sendmail.mc"
 
 var notMilter = regexp.MustCompile(`(?m)^[#d].*`) // dnl, define, divert
 
-func sendmailFilters(m *Machine) string { return notMilter.ReplaceAllString(m.read(sendmailMC), "") }
+// filters returns what sees mail from SMTP, as replies are, in Postfix and in Sendmail.
+func filters(m *Machine) string {
+	return m.postfix.expanded("smtpd_milters") + " " + m.postfix.values["content_filter"] + " " + notMilter.ReplaceAllString(m.read(sendmailMC), "")
+}
 
 // eximSigns is the setting, or the macro that Debian's template takes it from.
 var eximSigns = regexp.MustCompile(`(?m)^\s*(DKIM_PRIVATE_KEY\s*=|dkim_private_key\s*=\s*[^D\s])`)
 
-func eximSigner(m *Machine) string {
-	var text strings.Builder
-	_ = filepath.WalkDir(m.at("etc/exim4"), func(path string, _ fs.DirEntry, _ error) error {
-		data, _ := os.ReadFile(path) // an unreadable file does not count
-		text.Write(append(data, '\n'))
-		return nil
-	})
-	if eximSigns.MatchString(text.String()) {
-		return "Exim"
+// eximConfig returns the files of Exim's configuration, as far as they are readable.
+func eximConfig(m *Machine) (text string) {
+	single, _ := filepath.Glob(m.at("etc/exim4/*"))
+	split, _ := filepath.Glob(m.at("etc/exim4/conf.d/*/*"))
+	for _, path := range slices.Concat(single, split) {
+		data, _ := os.ReadFile(path)
+		text += string(data) + "\n"
 	}
-	return ""
+	return text
 }

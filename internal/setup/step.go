@@ -2,11 +2,7 @@ package setup
 
 import (
 	"fmt"
-	"io/fs"
-	"os"
 	"os/exec"
-	"os/user"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -33,13 +29,6 @@ const (
 	Kept  Status = "kept"
 )
 
-func newStep(what, detail string, done bool, do func() error) Step {
-	if done {
-		return Step{What: what, Status: Kept, Detail: detail}
-	}
-	return Step{What: what, Status: Would, Detail: detail, do: do}
-}
-
 // Do does the step unless it is done. Others may read the result, whatever the umask, unless
 // the step says otherwise.
 func (s *Step) Do() error {
@@ -65,14 +54,6 @@ elif there pw; then pw useradd postseal -d /nonexistent -s $shell -c "$comment"
 else echo "there is no program that makes users (useradd, systemd-sysusers, pw)"; exit 1
 fi`
 
-// userStep makes the user and the group of the mail half.
-func userStep() Step {
-	_, noUser := user.Lookup(state.Group)
-	_, noGroup := user.LookupGroup(state.Group)
-	return newStep("user and group "+state.Group, "the mail half, which owns nothing", noUser == nil && noGroup == nil,
-		func() error { return run("sh", "-c", makeUser) })
-}
-
 // run runs a program. If it fails, the error is the first line of its output.
 func run(args ...string) error {
 	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
@@ -81,44 +62,4 @@ func run(args ...string) error {
 		return fmt.Errorf("%s: %w: %s", args[0], err, line)
 	}
 	return nil
-}
-
-// fileStep makes a file that is postseal's own. An existing one stays.
-func (m *Machine) fileStep(path, detail, content string, mode fs.FileMode) Step {
-	old, err := os.ReadFile(m.at(path))
-	if err == nil && string(old) != content {
-		detail = "is there, in a form of its own"
-	}
-	return newStep(path, detail, err == nil, func() error {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		return state.CreateFile(path, []byte(content), mode)
-	})
-}
-
-// stateStep makes the state directory. It repairs one that an earlier "postseal cert" made
-// without the group of the mail half.
-func stateStep(dir *state.Dir) Step {
-	detail := "the state directory"
-	if dir.Private {
-		detail = "accounts, orders and certificates; the rest is in Redis"
-	}
-	missing, wrong := dir.Missing(), dir.Misplaced()
-	if len(wrong) > 0 {
-		detail += ", which the mail half cannot use as it is: " + strings.Join(wrong, ", ")
-	}
-	return newStep(dir.Path(), detail, len(missing)+len(wrong) == 0, func() error {
-		if _, err := dir.Create(); err != nil {
-			return err
-		}
-		return dir.Repair()
-	})
-}
-
-// socketStep makes the directory in which the milter, as the mail half's user, makes its
-// socket. New files in it belong to the group of the mail server.
-func (m *Machine) socketStep(dir, group string) Step {
-	return newStep(dir, "for the milter's socket", exists(m.at(dir)),
-		func() error { return run("install", "-d", "-o", state.Group, "-g", group, "-m", "2750", dir) })
 }

@@ -13,11 +13,9 @@ import (
 // followed is a tree in which somebody has followed the recipe of a mail server.
 func followed(t *testing.T, n *MailServer) map[string]string {
 	t.Helper()
-	files := map[string]string{"usr/bin/sudo": ""}
-	for _, a := range n.parts(false) {
-		if a.place != byHand {
-			files[strings.TrimPrefix(a.to, "/")] = "# postseal\n" + recipeText(t, a.from)
-		}
+	files := map[string]string{"usr/bin/sudo": "x"}
+	for _, a := range n.recipe.parts {
+		files[strings.TrimPrefix(a.to, "/")] = "# postseal\n" + recipeText(t, a.from)
 	}
 	if n.Name == "opensmtpd" {
 		files["etc/smtpd.conf"] += "\naction \"local\" maildir wrapper \"postseal\" alias <aliases>\n"
@@ -25,9 +23,9 @@ func followed(t *testing.T, n *MailServer) map[string]string {
 	return files
 }
 
-// lines reports whether a part consists of lines for one mail server alone.
-func lines(a part) bool {
-	return a.place != ours && a.place != byHand && a != sudoers && a.to != mainCF
+// forOne reports whether a part consists of lines for one mail server alone.
+func forOne(a part) bool {
+	return a.place != ours && a.to != sudoers.to && a.to != mainCF
 }
 
 func recipeText(t *testing.T, name string) string {
@@ -42,7 +40,7 @@ func recipeText(t *testing.T, name string) string {
 // has brought what it shares with others.
 func TestWired(t *testing.T) {
 	for _, n := range Servers {
-		if n.milter() || n.recipe == nil {
+		if n.group != "" || n.recipe.parts == nil {
 			continue
 		}
 		t.Run(n.Name, func(t *testing.T) {
@@ -51,8 +49,8 @@ func TestWired(t *testing.T) {
 				t.Fatalf("followed: %+v", w)
 			}
 			alone := 0
-			for _, a := range n.parts(false) {
-				if lines(a) {
+			for _, a := range n.recipe.parts {
+				if forOne(a) {
 					alone++
 				}
 			}
@@ -60,9 +58,9 @@ func TestWired(t *testing.T) {
 				less := maps.Clone(files)
 				delete(less, name)
 				w := Find(tree(t, less)).Wired("")
-				own := slices.ContainsFunc(n.parts(false), func(a part) bool { return a.to == "/"+name && lines(a) })
+				own := slices.ContainsFunc(n.recipe.parts, func(a part) bool { return a.to == "/"+name && forOne(a) })
 				missing := len(w) == 1 && slices.ContainsFunc(w[0].Missing, func(m string) bool { return filepath.Base(m) == filepath.Base(name) })
-				if needed := name != "usr/bin/sudo" || slices.Contains(n.recipe, sudoers); needed && !missing && !(own && alone == 1) {
+				if needed := name != "usr/bin/sudo" || slices.ContainsFunc(n.recipe.parts, func(a part) bool { return a.to == sudoers.to }); needed && !missing && !(own && alone == 1) {
 					t.Errorf("without %s: %+v", name, w)
 				}
 			}
@@ -75,9 +73,31 @@ func TestWired(t *testing.T) {
 	}
 }
 
+// What is missing by Wired, the plan shows: "postseal check" sends the admin there.
+func TestMissingIsShown(t *testing.T) {
+	for _, n := range slices.Concat(Servers, Own) {
+		for _, a := range slices.Concat(n.recipe.parts, n.checked) {
+			if n.group != "" || a.to == sudo.to {
+				continue
+			}
+			files := followed(t, n)
+			delete(files, strings.TrimPrefix(a.to, "/"))
+			p := plan(t, tree(t, files), Options{Via: n})
+			shown := slices.ContainsFunc(p.Lines, func(l Lines) bool { return l.File == a.to }) ||
+				slices.ContainsFunc(p.Steps, func(s Step) bool { return s.What == a.to && s.Status == Would })
+			if !shown {
+				t.Errorf("%s: nothing is said of %s", n.Name, a.to)
+			}
+			if p := plan(t, tree(t, followed(t, n)), Options{Via: n}); len(p.Lines) > 0 || len(p.Notes) < len(n.recipe.notes) {
+				t.Errorf("%s: followed, and it shows %+v, says %q", n.Name, p.Lines, p.Notes)
+			}
+		}
+	}
+}
+
 // The wrapper of OpenSMTPD does nothing until an action names it.
 func TestWiredWithoutAction(t *testing.T) {
-	n := ByName("opensmtpd")
+	n := ByName(Servers, "opensmtpd")
 	files := followed(t, n)
 	files["etc/smtpd.conf"] = recipeText(t, "opensmtpd/smtpd.conf") + "action \"local\" maildir alias <aliases>\n"
 	w := Find(tree(t, files)).Wired("")

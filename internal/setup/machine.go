@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // Machine is the result of a look at a machine.
@@ -21,14 +23,10 @@ type Machine struct {
 // tree that is not a machine, and for every user.
 func Find(root string) *Machine {
 	m := &Machine{root: root}
-	for _, s := range Servers {
-		if m.has(s.programs) && m.has(s.files) {
-			m.Servers = append(m.Servers, s)
-		}
-	}
+	m.Servers = m.installed(Servers)
+	m.Systemd = m.has("lib/systemd/system")
+	m.Running = m.has("run/systemd/system")
 	m.postfix = parseSettings(m.read(mainCF))
-	m.Systemd = m.has([]string{"lib/systemd/system"})
-	m.Running = exists(m.at("run/systemd/system"))
 	return m
 }
 
@@ -42,10 +40,10 @@ func (m *Machine) read(path string) string {
 }
 
 // has reports whether one of the files exists, from the system or a package.
-func (m *Machine) has(files []string) bool {
+func (m *Machine) has(files ...string) bool {
 	for _, file := range files {
 		for _, prefix := range []string{"", "usr", "usr/local"} {
-			if exists(m.at(filepath.Join(prefix, file))) {
+			if _, err := os.Stat(m.at(filepath.Join(prefix, file))); err == nil {
 				return true
 			}
 		}
@@ -53,25 +51,20 @@ func (m *Machine) has(files []string) bool {
 	return false
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-// Choices returns the candidate mail servers: those that see every mail before programs that
-// only deliver, or those from which a user can have his own mail handed over. A single one
-// leaves no choice.
-func (m *Machine) Choices(personal bool) (choices []*MailServer) {
-	for _, s := range m.Servers {
-		fits := s.delivers == m.Servers[0].delivers
-		if personal {
-			fits = s.ForUsers()
-		}
-		if fits {
-			choices = append(choices, s)
+func (m *Machine) installed(of []*MailServer) (found []*MailServer) {
+	for _, s := range of {
+		if m.has(s.programs...) {
+			found = append(found, s)
 		}
 	}
-	return choices
+	return found
+}
+
+// Choices returns the candidates of Servers, those that see every mail before programs that
+// only deliver, or of Own. A single one leaves no choice.
+func (m *Machine) Choices(of []*MailServer) []*MailServer {
+	found := m.installed(of)
+	return slices.DeleteFunc(found, func(s *MailServer) bool { return s.delivers != found[0].delivers })
 }
 
 // Wiring is the part of the recipe that exists for a mail server that runs postseal-pipe.
@@ -84,36 +77,36 @@ type Wiring struct {
 
 // Wired returns the mail servers whose recipe the admin has followed at least in part. home
 // is the home of a user whose own files count too, or "". A recipe in the admin's own form
-// counts: Wired looks for the name of postseal.
+// counts. Only what is for this mail server alone shows that the admin followed its recipe; a
+// package may have brought the rest.
 func (m *Machine) Wired(home string) (found []Wiring) {
-	for _, s := range Servers {
-		for _, personal := range []bool{false, true} {
-			if w := m.wiring(s, personal, home); len(w.There) > 0 && !s.milter() {
-				found = append(found, w)
-			}
+	for _, s := range slices.Concat(Servers, Own) {
+		if w := m.wiring(s, home); len(w.There) > 0 {
+			found = append(found, w)
 		}
 	}
 	return found
 }
 
-// wiring looks at one recipe. Only lines that are for this mail server alone show that the
-// admin followed it; a package may have brought the rest.
-func (m *Machine) wiring(s *MailServer, personal bool, home string) Wiring {
+func (m *Machine) wiring(s *MailServer, home string) Wiring {
 	w := Wiring{MailServer: s}
-	for _, p := range s.parts(personal) {
+	for _, p := range slices.Concat(s.recipe.parts, s.checked) {
 		path := p.path(home)
 		text, err := os.ReadFile(m.at(path))
 		switch {
-		case err != nil && !errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrPermission):
 			w.Unreadable = append(w.Unreadable, path)
-		case !p.in(string(text)):
+		case !p.mark.Match(text):
 			w.Missing = append(w.Missing, p.what+path)
-		case p.place != ours && !p.shared:
+		case !p.shared:
 			w.There = append(w.There, path)
-		}
-		if p == sudoers && !m.has([]string{"bin/sudo"}) {
-			w.Missing = append(w.Missing, "sudo")
 		}
 	}
 	return w
+}
+
+// Listen returns the address for postseal-milter, in the form of --listen, or "" if no milter
+// is needed.
+func (m *Machine) Listen(s *MailServer) string {
+	return strings.Replace(s.listen[m.Running], defaultQueue, m.postfix.queue(), 1)
 }
