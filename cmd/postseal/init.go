@@ -35,141 +35,152 @@ type initCmd struct {
 	Check    bool     `help:"Run \"postseal check\" at the end."`
 }
 
-func (c *initCmd) run(ctx context.Context, s *session, file *cli.File) error {
-	machine := setup.Find("")
-	o, err := c.options(ctx, s, file, machine)
-	if err != nil {
-		return err
-	}
-	plan := machine.Plan(o)
-	if err := c.report(s, plan, setup.Titles(machine.Servers), o.Via.Title); err != nil {
-		return err
-	}
-	return c.check(ctx, s)
+// initRun is one run of the command.
+type initRun struct {
+	*initCmd
+	*session
+	file    *cli.File
+	machine *setup.Machine
+	servers []*setup.MailServer // of which the caller can choose one
+	hint    string              // introduces their names
+	options setup.Options
 }
 
-// options reads the flags, and asks for what is missing. Invalid ones are refused before
-// anything is asked.
-func (c *initCmd) options(ctx context.Context, s *session, file *cli.File, m *setup.Machine) (o setup.Options, err error) {
-	o = setup.Options{Path: cmp.Or(file.Path, cli.DefaultConfig), State: s.opts.Dir, Bin: programs(), DryRun: c.DryRun}
-	servers, hint := setup.Servers, "use one of "
+func (c *initCmd) run(ctx context.Context, s *session, file *cli.File) error {
+	r := &initRun{
+		initCmd: c, session: s, file: file, machine: setup.Find(""), servers: setup.Servers, hint: "use one of ",
+		options: setup.Options{Path: cmp.Or(file.Path, cli.DefaultConfig), State: s.opts.Dir, Bin: programs(), DryRun: c.DryRun},
+	}
+	if err := r.complete(ctx); err != nil {
+		return err
+	}
+	if err := r.report(r.machine.Plan(r.options)); err != nil {
+		return err
+	}
+	return r.check(ctx)
+}
+
+// complete reads the flags, and asks for what is missing. It refuses invalid ones before it
+// asks anything.
+func (r *initRun) complete(ctx context.Context) error {
 	if os.Geteuid() != 0 {
-		servers, hint = setup.Own, "run it as root for the whole machine, or use one of "
-		if err := ofUser(s, &o); err != nil {
-			return o, err
+		if err := r.ofUser(); err != nil {
+			return err
 		}
 	}
-	if _, err := c.config(s, file); err != nil {
-		return o, err
+	if err := r.configure(); err != nil {
+		return err
 	}
-	if o.Via, err = c.mailServer(ctx, s, m, servers, hint); err != nil {
-		return o, err
+	if err := r.choose(ctx); err != nil {
+		return err
 	}
-	if err := c.ask(ctx, s, file, m, o.Path); err != nil {
-		return o, err
-	}
-	o.Config, err = c.config(s, file)
-	return o, err
+	return r.ask(ctx)
 }
 
-// ofUser leads to what is a user's own, though the machine's configuration was read.
-func ofUser(s *session, o *setup.Options) error {
-	o.Personal, o.Path = true, cli.UserConfig()
-	o.Home, _ = os.UserHomeDir() // without it, the recipe says ~
-	if s.State == state.SystemDir {
-		s.State = cli.DefaultState()
-		o.State = state.Open(s.State)
+// ofUser turns to what is a user's own, even if that user has read the machine's configuration.
+func (r *initRun) ofUser() error {
+	r.servers, r.hint = setup.Own, "run it as root for the whole machine, or use one of "
+	r.options.Personal, r.options.Path = true, cli.UserConfig()
+	r.options.Home, _ = os.UserHomeDir() // without it, the recipe says ~
+	if r.State == state.SystemDir {
+		r.State = cli.DefaultState()
+		r.options.State = state.Open(r.State)
 	}
-	if o.Path == "" {
+	if r.options.Path == "" {
 		return failure.Failed("set HOME to a directory of this user, or run this as root for the whole machine",
 			"HOME and XDG_CONFIG_HOME lead to nothing that is this user's own")
 	}
 	return nil
 }
 
-// mailServer returns the one that hands over the mail: the only one that is found, unless a
-// flag or the person at the keyboard names another.
-func (c *initCmd) mailServer(ctx context.Context, s *session, m *setup.Machine, servers []*setup.MailServer, hint string) (*setup.MailServer, error) {
-	choices := m.Choices(servers)
+// choose finds out who hands over the mail: the only one that is there, unless a flag or the
+// person at the keyboard names another.
+func (r *initRun) choose(ctx context.Context) error {
+	choices := r.machine.Choices(r.servers)
 	if len(choices) == 0 {
-		choices = servers
+		choices = r.servers
 	}
-	found := cmp.Or(strings.Join(setup.Titles(m.Servers), ", "), "no mail server")
 	names := strings.Join(setup.Names(choices), ", ")
-	name := cmp.Or(c.Via, choices[0].Name)
-	if c.Via == "" && len(choices) > 1 {
-		if s.term == nil {
-			return nil, failure.Usage(hint+names, "--via is missing; found: %s", found)
+	name := cmp.Or(r.Via, choices[0].Name)
+	if r.Via == "" && len(choices) > 1 {
+		if r.term == nil {
+			return failure.Usage(r.hint+names, "--via is missing; found: %s", r.found())
 		}
-		answer, err := s.term.ask(ctx, fmt.Sprintf("Found: %s. Which one hands over the mail? (%s) [%s] ", found, names, name))
+		answer, err := r.term.ask(ctx, fmt.Sprintf("Found: %s. Which one hands over the mail? (%s) [%s] ", r.found(), names, name))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		name = cmp.Or(answer, name)
 	}
-	via := setup.ByName(servers, name)
-	if via == nil {
-		return nil, failure.Usage(hint+strings.Join(setup.Names(servers), ", "), "--via: unknown mail server %q", name)
+	known := setup.Names(r.servers)
+	n := slices.Index(known, name)
+	if n < 0 {
+		return failure.Usage(r.hint+strings.Join(known, ", "), "--via: unknown mail server %q", name)
 	}
-	return via, nil
+	r.options.Via = r.servers[n]
+	return nil
+}
+
+// found names the mail servers of the machine.
+func (r *initRun) found() string {
+	return cmp.Or(strings.Join(setup.Titles(r.machine.Servers), ", "), "no mail server")
 }
 
 // ask asks for flags that a new configuration should have.
-func (c *initCmd) ask(ctx context.Context, s *session, file *cli.File, m *setup.Machine, path string) error {
-	if _, err := os.Stat(path); err == nil { // an admin was asked when that was written
+func (r *initRun) ask(ctx context.Context) error {
+	if _, err := os.Stat(r.options.Path); err == nil { // an admin was asked when that was written
 		return nil
 	}
-	if m.Signed() == "" {
-		if err := c.fill(ctx, s, file, &c.DKIMKey, "Replies must leave with a DKIM signature, and no signer was found that sees them.\n"+
+	if r.machine.Signed() == "" {
+		if err := r.fill(ctx, &r.DKIMKey, "Replies must leave with a DKIM signature, and no signer was found that sees them.\n"+
 			"A key for postseal to sign with, as DOMAIN:SELECTOR:FILE? (Enter: somebody else signs) "); err != nil {
 			return err
 		}
 	}
-	return c.fill(ctx, s, file, &c.Contact, "An address where the CA may reach you? (Enter: none) ")
+	return r.fill(ctx, &r.Contact, "An address where the CA may reach you? (Enter: none) ")
 }
 
 // fill asks for a flag that is missing, and refuses an invalid answer before the next question.
-func (c *initCmd) fill(ctx context.Context, s *session, file *cli.File, flag *[]string, prompt string) error {
+func (r *initRun) fill(ctx context.Context, flag *[]string, prompt string) error {
 	if len(*flag) > 0 {
 		return nil
 	}
-	answer, err := s.term.ask(ctx, prompt)
+	answer, err := r.term.ask(ctx, prompt)
 	if answer == "" {
 		return err
 	}
 	*flag = []string{answer}
-	_, err = c.config(s, file)
-	return err
+	return r.configure()
 }
 
-// config reads the flags that the file will have.
-func (c *initCmd) config(s *session, file *cli.File) (conf setup.Config, err error) {
-	conf = setup.Config{
-		State: s.State, DefaultState: cli.DefaultState(), Server: s.server(), DefaultServer: issuer.DefaultServer,
-		AgreeTOS: c.AgreeTOS, SMTP: c.SMTP, Resolver: c.Resolver,
+// configure reads the flags that the file will have.
+func (r *initRun) configure() (err error) {
+	conf := setup.Config{
+		State: absolute(r.State), DefaultState: cli.DefaultState(), Server: r.server(), DefaultServer: issuer.DefaultServer,
+		CABundle: absolute(r.CABundle), AgreeTOS: r.AgreeTOS, SMTP: r.SMTP, Resolver: r.Resolver,
 	}
-	conf.CABundle = absolute(s.CABundle)
-	if conf.Contact, err = cert.ParseAddresses(c.Contact); err != nil {
-		return conf, err
+	if conf.Contact, err = cert.ParseAddresses(r.Contact); err != nil {
+		return err
 	}
-	if err := cmp.Or(checkSMTP(cmp.Or(c.SMTP, setup.DefaultSMTP)), cli.CheckResolver(c.Resolver)); err != nil {
-		return conf, err
+	if err := cmp.Or(checkSMTP(cmp.Or(r.SMTP, setup.DefaultSMTP)), cli.CheckResolver(r.Resolver)); err != nil {
+		return err
 	}
-	for _, value := range c.DKIMKey {
+	for _, value := range r.DKIMKey {
 		key, err := readKey(value)
 		if err != nil {
-			return conf, err
+			return err
 		}
 		conf.DKIM = append(conf.DKIM, key)
 	}
-	if cli.HasPassword(s.State) {
+	if cli.HasPassword(r.State) {
 		conf.State = "" // it is that of the file, which stays as it is
-		if file.Path == "" {
-			err = failure.Usage("name a file that holds it: password-file=FILE in the URL",
+		if r.file.Path == "" {
+			return failure.Usage("name a file that holds it: password-file=FILE in the URL",
 				"--state: a password is not for a file that everybody may read")
 		}
 	}
-	return conf, err
+	r.options.Config = conf
+	return nil
 }
 
 // absolute makes a path, if it is one, independent of the directory that this runs in.
@@ -225,34 +236,33 @@ func programs() string {
 }
 
 // report does the steps and tells of them, and of what is left to the admin.
-func (c *initCmd) report(s *session, plan *setup.Plan, found []string, via string) error {
-	out := s.prose()
-	if s.JSON {
+func (r *initRun) report(plan *setup.Plan) error {
+	out := r.prose()
+	if r.JSON {
 		out = io.Discard
 	}
-	fmt.Fprintf(out, "%-10s  %s; %s signs replies\n", "found",
-		cmp.Or(strings.Join(found, ", "), "no mail server"), cmp.Or(plan.Signer, "nobody that is known"))
+	fmt.Fprintf(out, "%-10s  %s; %s signs replies\n", "found", r.found(), cmp.Or(plan.Signer, "nobody that is known"))
 	for i := range plan.Steps {
 		step := &plan.Steps[i]
-		if !c.DryRun {
+		if !r.DryRun {
 			if err := step.Do(); err != nil {
 				return failure.Failed("put that right and run it again: what is done stays", "%v", err)
 			}
 		}
 		fmt.Fprintf(out, "%-10s  %s (%s)\n", step.Status, step.What, step.Detail)
 	}
-	if s.JSON {
+	if r.JSON {
 		return printJSON(plan)
 	}
 	for _, step := range plan.Steps {
 		indented(out, step.What+" would be:", step.Text)
 	}
-	fmt.Fprintf(out, "\nThe rest is yours: postseal changes no file of %s.\n", via)
+	fmt.Fprintf(out, "\nThe rest is yours: postseal changes no file of %s.\n", r.options.Via.Title)
 	for _, l := range plan.Lines {
 		indented(out, fmt.Sprintf(where[l.Place], l.File, l.Mode), l.Text)
 	}
 	indented(out, "Then run:", strings.Join(plan.Commands, "\n"))
-	address := slices.Concat(c.Email, c.Contact, []string{"you@example.org"})[0]
+	address := slices.Concat(r.Email, r.Contact, []string{"you@example.org"})[0]
 	indented(out, "To see that it works, and for the first certificate:", "postseal check -e "+address+"\npostseal cert -e "+address)
 	for _, note := range plan.Notes {
 		fmt.Fprintf(out, "\nNote: %s\n", note)
@@ -280,15 +290,15 @@ func indented(out io.Writer, title, text string) {
 
 // check runs "postseal check" as a program of its own: it reads the configuration that has
 // just been written.
-func (c *initCmd) check(ctx context.Context, s *session) error {
-	if !c.Check || c.DryRun {
+func (r *initRun) check(ctx context.Context) error {
+	if !r.Check || r.DryRun {
 		return nil
 	}
 	cmd := exec.CommandContext(ctx, os.Args[0], "check")
-	for _, addr := range c.Email {
+	for _, addr := range r.Email {
 		cmd.Args = append(cmd.Args, "-e", addr)
 	}
-	cmd.Stdout, cmd.Stderr = s.prose(), os.Stderr
+	cmd.Stdout, cmd.Stderr = r.prose(), os.Stderr
 	if err := cmd.Run(); err != nil {
 		return failure.Failed("see its hints above; run it again with: postseal check", "the check found something: %v", err)
 	}

@@ -12,7 +12,7 @@
 //	         already, and what is left to the admin
 //	Step.Do  does one step
 //
-// Servers is the table of mail servers and their recipes; a new server is a new row. Find and
-// Plan take a root directory, so that tests can try them on trees of files. Steps change this
-// machine.
+// Servers is the table of mail servers and their recipes, for all the mail of a machine, and
+// Own that for one user's own; a new server is a new row. Find and Plan take a root directory,
+// so that tests can try them on trees of files. Steps change this machine.
 package setup

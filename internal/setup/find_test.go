@@ -92,6 +92,8 @@ func TestFind(t *testing.T) {
 	}
 }
 
+func byName(of []*MailServer, name string) *MailServer { return of[slices.Index(Names(of), name)] }
+
 func names(all []*MailServer) string {
 	return strings.Join(Names(all), " ")
 }
@@ -183,7 +185,7 @@ func inContrib(t *testing.T, text string) bool {
 // brought.
 func TestInPlace(t *testing.T) {
 	root := tree(t, debianPostfix)
-	o := Options{Via: ByName(Servers, "postfix"), Config: Config{Listen: "unix:/x"}}
+	o := Options{Via: byName(Servers, "postfix"), Config: Config{Listen: "unix:/x"}}
 	first := plan(t, root, o)
 	must(t, os.WriteFile(filepath.Join(root, mainCF), []byte("x = y\n"+first.Lines[0].Text), 0o644))
 	if again := plan(t, root, o); len(again.Lines) > 0 {
@@ -194,7 +196,7 @@ func TestInPlace(t *testing.T) {
 	for _, unit := range []string{"milter.service", "milter.socket", "renew.service", "renew.timer", "enroll.service", "enroll.timer", "failed@.service", "report@.service"} {
 		packaged["usr/lib/systemd/system/postseal-"+unit] = ""
 	}
-	for _, s := range plan(t, tree(t, packaged), Options{Via: ByName(Servers, "sendmail")}).Steps {
+	for _, s := range plan(t, tree(t, packaged), Options{Via: byName(Servers, "sendmail")}).Steps {
 		if strings.HasPrefix(path.Base(s.What), "postseal-") && !strings.Contains(s.What, ".socket.d/") {
 			t.Errorf("%s is written although a package has it", s.What)
 		}
@@ -217,8 +219,8 @@ func TestSocket(t *testing.T) {
 				files["run/systemd/system/"] = ""
 			}
 			root := tree(t, files)
-			p := plan(t, root, Options{Via: ByName(Servers, c.name)})
-			if got := Find(root).Listen(ByName(Servers, c.name)); got != "unix:"+dir+"/milter.sock" {
+			p := plan(t, root, Options{Via: byName(Servers, c.name)})
+			if got := Find(root).Listen(byName(Servers, c.name)); got != "unix:"+dir+"/milter.sock" {
 				t.Errorf("%s, systemd %v: it listens at %s", c.name, systemd, got)
 			}
 			if made := slices.ContainsFunc(p.Steps, func(s Step) bool { return s.What == dir }); made == systemd {
@@ -233,7 +235,7 @@ func TestSocket(t *testing.T) {
 
 // The plan names the programs where they are.
 func TestBin(t *testing.T) {
-	p := plan(t, tree(t, debianExim), Options{Via: ByName(Servers, "procmail"), Bin: "/usr/local/bin"})
+	p := plan(t, tree(t, debianExim), Options{Via: byName(Servers, "procmail"), Bin: "/usr/local/bin"})
 	text := ""
 	for _, l := range p.Lines {
 		text += l.Text
@@ -245,7 +247,7 @@ func TestBin(t *testing.T) {
 
 // maildrop refuses a ~/.mailfilter that others can read.
 func TestMode(t *testing.T) {
-	p := plan(t, tree(t, nil), Options{Via: ByName(Own, "maildrop"), Personal: true, Home: "/home/alice"})
+	p := plan(t, tree(t, nil), Options{Via: byName(Own, "maildrop"), Personal: true, Home: "/home/alice"})
 	if len(p.Lines) != 1 || p.Lines[0].File != "/home/alice/.mailfilter" || p.Lines[0].Mode != "0600" {
 		t.Errorf("%+v", p.Lines)
 	}
@@ -257,7 +259,7 @@ func TestSignerLines(t *testing.T) {
 		"usr/sbin/opendkim": "", "etc/postfix/main.cf": "smtpd_milters = local:opendkim/opendkim.sock\n", "etc/opendkim.conf": "OversignHeaders From\n",
 	})
 	root := tree(t, files)
-	o := Options{Via: ByName(Servers, "postfix")}
+	o := Options{Via: byName(Servers, "postfix")}
 	p := plan(t, root, o)
 	n := slices.IndexFunc(p.Lines, func(l Lines) bool { return l.File == "/etc/opendkim.conf" })
 	if n < 0 || !slices.Contains(p.Commands, "systemctl restart opendkim") {

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -109,4 +110,50 @@ func (m *Machine) wiring(s *MailServer, home string) Wiring {
 // is needed.
 func (m *Machine) Listen(s *MailServer) string {
 	return strings.Replace(s.listen[m.Running], defaultQueue, m.postfix.queue(), 1)
+}
+
+// signers returns the programs that sign replies, as far as files show, at least nobody.
+func (m *Machine) signers(keys []DKIMKey) (found []*signer) {
+	if len(keys) > 0 {
+		return []*signer{itself}
+	}
+	for _, s := range signers {
+		if m.has(s.programs...) && s.filter.MatchString(s.seen(m)) {
+			found = append(found, s)
+		}
+	}
+	if len(found) == 0 {
+		return []*signer{nobody}
+	}
+	return found
+}
+
+// Signed returns the name of the program that signs replies, or "" if none is known.
+func (m *Machine) Signed() string { return m.signers(nil)[0].name }
+
+// Signs reports whether the address of a milter, or of a content filter, looks like that of a
+// DKIM signer.
+func Signs(address string) bool {
+	return slices.ContainsFunc(signers, func(s *signer) bool { return s.filter.MatchString(address) })
+}
+
+var notMilter = regexp.MustCompile(`(?m)^[#d].*`) // dnl, define, divert
+
+// filters returns what sees mail from SMTP, as replies are, in Postfix and in Sendmail.
+func filters(m *Machine) string {
+	return m.postfix.expanded("smtpd_milters") + " " + m.postfix.values["content_filter"] + " " + notMilter.ReplaceAllString(m.read(sendmailMC), "")
+}
+
+// eximSigns is the setting, or the macro that Debian's template takes it from.
+var eximSigns = regexp.MustCompile(`(?m)^\s*(DKIM_PRIVATE_KEY\s*=|dkim_private_key\s*=\s*[^D\s])`)
+
+// eximConfig returns the files of Exim's configuration, as far as they are readable.
+func eximConfig(m *Machine) (text string) {
+	single, _ := filepath.Glob(m.at("etc/exim4/*"))
+	split, _ := filepath.Glob(m.at("etc/exim4/conf.d/*/*"))
+	for _, path := range slices.Concat(single, split) {
+		data, _ := os.ReadFile(path)
+		text += string(data) + "\n"
+	}
+	return text
 }

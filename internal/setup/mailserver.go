@@ -254,6 +254,55 @@ var Own = []*MailServer{
 	},
 }
 
+// signer is a program that signs mail with DKIM. Its recipe makes the signatures cover all
+// fields of RFC 8823, Section 3.2, item 9.
+type signer struct {
+	name     string
+	programs []string
+	seen     func(*Machine) string // what shows that it sees replies
+	filter   *regexp.Regexp        // matches it there
+	recipe   recipe
+}
+
+var signers = []*signer{
+	{
+		name: "opendkim", programs: []string{"sbin/opendkim"}, seen: filters, filter: regexp.MustCompile(`dkim|:8891`),
+		recipe: recipe{
+			parts:    []part{signing("postfix-opendkim/opendkim.conf", `^(Sign|Oversign)Headers .*\n`, "/etc/opendkim.conf", AtEnd, "OversignHeaders")},
+			commands: []string{"systemctl restart opendkim"},
+		},
+	},
+	{
+		name: "rspamd", programs: []string{"bin/rspamd"}, seen: filters, filter: regexp.MustCompile(`rspamd|:11332`),
+		recipe: recipe{
+			parts:    []part{signing("postfix-rspamd/dkim.conf", `^(.*\n)*`, "/etc/rspamd/local.d/dkim.conf", NewFile, "sign_headers")},
+			commands: []string{"systemctl restart rspamd"},
+		},
+	},
+	{name: "amavis", programs: []string{"sbin/amavisd", "sbin/amavisd-new"}, seen: filters, filter: regexp.MustCompile(`amavis`)},
+	{
+		name: "Exim", programs: []string{"sbin/exim4", "sbin/exim"}, seen: eximConfig, filter: eximSigns,
+		recipe: recipe{
+			parts: []part{signing("exim/main", `^DKIM_SIGN_HEADERS .*\n`, "/etc/exim4/conf.d/main/00_postseal", NewFile, "DKIM_SIGN_HEADERS")},
+		},
+	},
+}
+
+// signing is the lines of a recipe for a signer. They are in place if a setting already names
+// more than the usual fields.
+func signing(from, keep, to string, place Place, setting string) part {
+	p := lines(from, to, place, `(?i)^\s*`+setting+`.*list-archive`)
+	p.keep = regexp.MustCompile("(?m)" + keep)
+	return p
+}
+
+var (
+	itself = &signer{name: "postseal"}
+	nobody = &signer{recipe: recipe{notes: []string{
+		"no DKIM signer was found that sees replies: unless a relay signs them, let postseal: --dkim-key DOMAIN:SELECTOR:FILE",
+	}}}
+)
+
 // Names returns the names for --via.
 func Names(of []*MailServer) []string {
 	names := []string{}
@@ -269,16 +318,6 @@ func Titles(of []*MailServer) (titles []string) {
 		titles = append(titles, s.Title)
 	}
 	return titles
-}
-
-// ByName returns the mail server that --via names, nil for an unknown one.
-func ByName(of []*MailServer, name string) *MailServer {
-	for _, s := range of {
-		if s.Name == name {
-			return s
-		}
-	}
-	return nil
 }
 
 // path returns the path of the part. Without a home, it is one that does not exist.

@@ -97,7 +97,7 @@ func TestMissingIsShown(t *testing.T) {
 
 // The wrapper of OpenSMTPD does nothing until an action names it.
 func TestWiredWithoutAction(t *testing.T) {
-	n := ByName(Servers, "opensmtpd")
+	n := byName(Servers, "opensmtpd")
 	files := followed(t, n)
 	files["etc/smtpd.conf"] = recipeText(t, "opensmtpd/smtpd.conf") + "action \"local\" maildir alias <aliases>\n"
 	w := Find(tree(t, files)).Wired("")
