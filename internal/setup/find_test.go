@@ -253,6 +253,24 @@ func TestMode(t *testing.T) {
 	}
 }
 
+// Each new file has a mode, and a signer's, too.
+func TestNewFilesHaveModes(t *testing.T) {
+	all := []recipe{}
+	for _, n := range slices.Concat(Servers, Own) {
+		all = append(all, n.recipe)
+	}
+	for _, s := range signers {
+		all = append(all, s.recipe)
+	}
+	for _, r := range all {
+		for _, a := range r.parts {
+			if a.place == NewFile && a.mode == "" || a.place == AtEnd && a.mode != "" {
+				t.Errorf("%s, place %s: mode %q", a.to, a.place, a.mode)
+			}
+		}
+	}
+}
+
 // The plan lists missing fields for a signer, and leaves one alone that has them all.
 func TestSignerLines(t *testing.T) {
 	files := join(debianPostfix, map[string]string{

@@ -268,14 +268,14 @@ var signers = []*signer{
 	{
 		name: "opendkim", programs: []string{"sbin/opendkim"}, seen: filters, filter: regexp.MustCompile(`dkim|:8891`),
 		recipe: recipe{
-			parts:    []part{signing("postfix-opendkim/opendkim.conf", `^(Sign|Oversign)Headers .*\n`, "/etc/opendkim.conf", AtEnd, "OversignHeaders")},
+			parts:    []part{signing(lines("postfix-opendkim/opendkim.conf", "/etc/opendkim.conf", AtEnd, ""), `^(Sign|Oversign)Headers .*\n`, "OversignHeaders")},
 			commands: []string{"systemctl restart opendkim"},
 		},
 	},
 	{
 		name: "rspamd", programs: []string{"bin/rspamd"}, seen: filters, filter: regexp.MustCompile(`rspamd|:11332`),
 		recipe: recipe{
-			parts:    []part{signing("postfix-rspamd/dkim.conf", `^(.*\n)*`, "/etc/rspamd/local.d/dkim.conf", NewFile, "sign_headers")},
+			parts:    []part{signing(newFile("postfix-rspamd/dkim.conf", "/etc/rspamd/local.d/dkim.conf", "0644"), `(?s).*`, "sign_headers")},
 			commands: []string{"systemctl restart rspamd"},
 		},
 	},
@@ -283,16 +283,16 @@ var signers = []*signer{
 	{
 		name: "Exim", programs: []string{"sbin/exim4", "sbin/exim"}, seen: eximConfig, filter: eximSigns,
 		recipe: recipe{
-			parts: []part{signing("exim/main", `^DKIM_SIGN_HEADERS .*\n`, "/etc/exim4/conf.d/main/00_postseal", NewFile, "DKIM_SIGN_HEADERS")},
+			parts: []part{signing(newFile("exim/main", "/etc/exim4/conf.d/main/00_postseal", "0644"), `^DKIM_SIGN_HEADERS .*\n`, "DKIM_SIGN_HEADERS")},
 		},
 	},
 }
 
-// signing is the lines of a recipe for a signer. They are in place if a setting already names
-// more than the usual fields.
-func signing(from, keep, to string, place Place, setting string) part {
-	p := lines(from, to, place, `(?i)^\s*`+setting+`.*list-archive`)
+// signing makes a part that of a signer. It is in place if a setting already names more than
+// the usual fields.
+func signing(p part, keep, setting string) part {
 	p.keep = regexp.MustCompile("(?m)" + keep)
+	p.mark = regexp.MustCompile(`(?mi)^\s*` + setting + `.*list-archive`)
 	return p
 }
 
