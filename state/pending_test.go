@@ -123,22 +123,6 @@ func TestCreateAtOnce(t *testing.T) {
 	}
 }
 
-// Where Redis is the store, nothing here looks as if the halves met in a directory.
-func TestCreatePrivate(t *testing.T) {
-	d := Open(filepath.Join(t.TempDir(), "state"))
-	if err := d.CreatePrivate(); err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	entries, err := os.ReadDir(d.Path())
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	if got := strings.Join(names, " "); got != "accounts certs orders" || err != nil {
-		t.Errorf("%s, %v", got, err)
-	}
-}
-
 func TestCreateOverFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
