@@ -9,6 +9,7 @@ import (
 
 	"postseal/internal/failure"
 	"postseal/internal/testca"
+	"postseal/issuer/store"
 	"postseal/state"
 )
 
@@ -162,5 +163,19 @@ func TestNotNow(t *testing.T) {
 				t.Errorf("an hour: exit %d: %v", failure.KindOf(err), err)
 			}
 		})
+	}
+}
+
+// The certificate of an order whose hook failed is there: the CA need not know that nobody
+// tries the hook again, and no key is lost.
+func TestCancelStored(t *testing.T) {
+	t.Parallel()
+	i := newStore(t)
+	o := store.Order{Version: store.Version, URL: "https://127.0.0.1:1/order", Finalizing: true, Stored: true, HookError: "no"}
+	o.Emails, o.Server = []string{alice}, "https://127.0.0.1:1/directory"
+	must(t, store.Write(i.disk.OrderPath(alice, false), o))
+	done, err := i.Cancel(t.Context(), []string{alice}, nil, "")
+	if err != nil || len(done) != 1 || done[0].Finalizing || done[0].Untold != "" || store.Exists(i.disk.OrderPath(alice, false)) {
+		t.Errorf("%+v, %v", done, err)
 	}
 }
