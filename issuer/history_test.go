@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"postseal/internal/printable"
 	"postseal/internal/testca"
@@ -38,14 +39,15 @@ func TestHistory(t *testing.T) {
 	w := newWorld(t, testca.Config{})
 	bad := w.request(alice)
 	bad.Profile = "no\u202esuch"
-	for range 2 {
-		if _, err := w.issuer().Obtain(t.Context(), bad); err == nil {
+	for n := range 2 {
+		late := func(o *Options) { o.Now = func() time.Time { return time.Now().Add(time.Duration(n-2) * time.Hour) } }
+		if _, err := w.issuer(late).Obtain(t.Context(), bad); err == nil {
 			t.Fatal("an unknown profile is taken")
 		}
 	}
 	s := w.status()
 	if len(s.Failed) != 1 || !slices.Equal(s.Failed[0].Emails, []string{alice}) || !strings.Contains(s.Failed[0].Reason, "profile") ||
-		!printable.Text(s.Failed[0].Reason) || s.Failed[0].Since.After(s.Failed[0].Time) || !s.Failed[0].Since.Equal(s.History[0].Time) {
+		!printable.Text(s.Failed[0].Reason) || !s.Failed[0].Since.Before(s.Failed[0].Time) || !s.Failed[0].Since.Equal(s.History[0].Time) {
 		t.Fatalf("%+v", s.Failed)
 	}
 
@@ -54,6 +56,9 @@ func TestHistory(t *testing.T) {
 	if len(w.status().Failed) != 1 {
 		t.Error("an order that waits has not succeeded yet")
 	}
+	dry := w.request(alice)
+	dry.DryRun = true
+	w.leaveWaiting(dry)
 	if _, err := w.issuer().Cancel(t.Context(), []string{alice}, nil, ""); err != nil {
 		t.Fatal(err)
 	}

@@ -54,6 +54,49 @@ func TestDryRunServer(t *testing.T) {
 		if err != nil || req.Server != want || !req.DryRun {
 			t.Errorf("%v: %+v, %v", args, req, err)
 		}
+		s.opts.Kinds = map[string]*issuer.Kind{"sign": {Server: "https://table.example/dir"}}
+		if req, err = s.ofKind(req, "sign"); err != nil || req.Server != want {
+			t.Errorf("%v, of a kind: %+v, %v", args, req, err)
+		}
+	}
+}
+
+// A kind's key-path is for one certificate.
+func TestKeyOfKind(t *testing.T) {
+	f, parsed := parse(t, "cert", "--each", "--kind", "sign", "-e", "a@x.test", "-e", "b@x.test")
+	s, err := f.session(parsed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.opts.Kinds = map[string]*issuer.Kind{"sign": {KeyPath: "key.pem"}}
+	for n, want := range map[int]int{1: cli.ExitOK, 2: cli.ExitConfig} {
+		if _, err := f.Cert.requests(s, issuer.Request{}, [][]string{{"a@x.test"}, {"b@x.test"}}[:n]); cli.ExitCode(err) != want {
+			t.Errorf("%d certificates: %v", n, err)
+		}
+	}
+}
+
+// A key that is given has its own type, which no configuration changes later.
+func TestProvenance(t *testing.T) {
+	for _, tc := range []struct {
+		args              []string
+		configured, asked string
+	}{
+		{[]string{"cert", "-e", "a@x.test"}, "deploy-hook key-type p12", ""},
+		{[]string{"cert", "-e", "a@x.test", "--key-path", "key.pem"}, "deploy-hook p12", ""},
+		{[]string{"cert", "-e", "a@x.test", "--key-type", "p256", "--deploy-hook", "true"}, "p12", "key-type"},
+		{[]string{"cert", "-e", "a@x.test", "--p12", "legacy", "--test"}, "deploy-hook key-type", "server"},
+	} {
+		f, parsed := parse(t, tc.args...)
+		s, err := f.session(parsed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := issuer.Request{KeyPath: f.Cert.KeyPath}
+		s.provenance(&req)
+		if got, asked := strings.Join(req.Configured, " "), strings.Join(req.Asked, " "); got != tc.configured || asked != tc.asked {
+			t.Errorf("%v: configured %q, asked %q", tc.args, got, asked)
+		}
 	}
 }
 
