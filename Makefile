@@ -89,12 +89,13 @@ freebsd:
 # Under the race detector run the tests whose own process does the work. It does not see
 # into programs that a test starts, and makes the thousands of orders and processes of LONG
 # take minutes.
-# Nor does the cache of go test see them: those tests are run anew.
+# Nor does the cache of go test see them: those tests are run anew. GORACE lets a process end
+# at once, not after a second.
 LONG = ^(TestHostileCA|TestScripts)$$
 
 unit:
 	@echo "== go test -race"
-	@$(GO) test -race $(TESTFLAGS) -skip '$(LONG)' $$($(GO) list ./... | grep -v '/internal/test/')
+	@GORACE=atexit_sleep_ms=0 $(GO) test -race $(TESTFLAGS) -skip '$(LONG)' $$($(GO) list ./... | grep -v '/internal/test/')
 	@echo "== go test"
 	@$(GO) test -count 1 $(TESTFLAGS) ./internal/test/...
 	@$(GO) test $(TESTFLAGS) -run '$(LONG)' ./issuer ./cmd/postseal

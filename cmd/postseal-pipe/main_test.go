@@ -49,7 +49,7 @@ func (r result) lines() int { return strings.Count(r.stderr, "\n") }
 
 func command(t *testing.T, args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = []string{"POSTSEAL_PIPE_TEST=1", "PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
+	cmd.Env = []string{"POSTSEAL_PIPE_TEST=1", "GORACE=atexit_sleep_ms=0", "PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
 	return cmd
 }
 
@@ -478,8 +478,7 @@ func TestUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = []string{"POSTSEAL_PIPE_TEST=1"}
+	cmd := command(t)
 	cmd.Stdin = dir
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != 75 || !bytes.Contains(out, []byte("cannot read the message")) {
