@@ -261,6 +261,7 @@ func BenchmarkRenewNothingDue(b *testing.B) {
 // own time, at most eight at once, and each is due at its own moment in the window. A run
 // that ends in the middle has not asked in vain.
 func TestRecallIsSpread(t *testing.T) {
+	mta.NotShort(t)
 	t.Parallel()
 	const n = 1500
 	now := time.Now()

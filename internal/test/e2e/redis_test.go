@@ -105,6 +105,7 @@ func TestRedisAway(t *testing.T) {
 // What is wrong with a --state is said at the start, with a hint and without what may
 // be a password.
 func TestWrongStates(t *testing.T) {
+	mta.NotShort(t)
 	t.Parallel()
 	bin := mta.Build(t, "postseal", "postseal-milter", "postseal-pipe")
 	for _, url := range []string{"redis://mail:hunter2@mx/x", "redis://mail:hun/ter2@mx", "mysql://mail:hunter2@mx", "redis://mail:hunter2@mx?prefix=*"} {
