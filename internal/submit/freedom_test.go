@@ -289,7 +289,7 @@ func TestBrokenTLS(t *testing.T) {
 			if err != nil {
 				return
 			}
-			recite(conn, []string{"220 hi", "250-hi\r\n250 starttls", "220 go", "this is no TLS"})
+			recite(conn, []string{"220 hi", "250-hi\r\n250 starttls", "220 go", "this is not TLS"})
 			if conn, err = l.Accept(); err != nil {
 				return
 			}
