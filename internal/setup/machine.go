@@ -102,6 +102,9 @@ func (m *Machine) wiring(s *MailServer, home string) Wiring {
 		case !p.shared:
 			w.There = append(w.There, path)
 		}
+		if p.to == sudoers.to && !m.has("bin/sudo") {
+			w.Missing = append(w.Missing, "sudo")
+		}
 	}
 	return w
 }

@@ -117,7 +117,6 @@ var (
 		from: "sudoers.d/postseal", to: "/etc/sudoers.d/postseal", place: NewFile, mode: "0440", keep: whole,
 		mark: regexp.MustCompile("(?m)" + named), shared: true,
 	}
-	sudo = part{to: "/usr/bin/sudo", mark: anything, shared: true}
 
 	issuerUnits = []part{
 		packaged(own("lib/report", "/usr/lib/postseal/report", 0o755), "postseal-report@.service"),
@@ -176,7 +175,7 @@ var Servers = []*MailServer{
 			commands: []string{"smtpd -n", "systemctl restart opensmtpd"},
 			notes:    []string{"each action of /etc/smtpd.conf that delivers to users needs  wrapper \"postseal\""},
 		},
-		checked: []part{sudo, {
+		checked: []part{{
 			what: `wrapper "postseal" in an action of `, to: "/etc/smtpd.conf", shared: true,
 			mark: regexp.MustCompile(`(?m)^\s*action\s.*wrapper\s+"?postseal"?`),
 		}},
@@ -194,7 +193,6 @@ var Servers = []*MailServer{
 			commands: []string{"systemctl restart courier courier-mta"},
 			notes:    []string{"where DEFAULTDELIVERY is not ./Maildir, put yours into its last line; users with a ~/.courier add its first line there"},
 		},
-		checked: []part{sudo},
 	},
 	{
 		Name: "dovecot", Title: "Dovecot with Pigeonhole", delivers: true,
@@ -212,17 +210,14 @@ var Servers = []*MailServer{
 			},
 			commands: []string{"doveadm reload", "sievec /etc/dovecot/sieve/postseal.sieve"},
 		},
-		checked: []part{sudo},
 	},
 	{
 		Name: "procmail", Title: "procmail", delivers: true, programs: []string{"bin/procmail"},
-		recipe:  recipe{parts: []part{sudoers, lines("procmail/etc-procmailrc", "/etc/procmailrc", AtEnd, named)}},
-		checked: []part{sudo},
+		recipe: recipe{parts: []part{sudoers, lines("procmail/etc-procmailrc", "/etc/procmailrc", AtEnd, named)}},
 	},
 	{
 		Name: "maildrop", Title: "maildrop", delivers: true, programs: []string{"bin/maildrop"},
-		recipe:  recipe{parts: []part{sudoers, lines("maildrop/etc-maildroprc", "/etc/maildroprc", AtEnd, named)}},
-		checked: []part{sudo},
+		recipe: recipe{parts: []part{sudoers, lines("maildrop/etc-maildroprc", "/etc/maildroprc", AtEnd, named)}},
 	},
 	{
 		Name: "postfix-pipe", Title: "Postfix, through pipe(8)",

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -178,14 +179,24 @@ func (p *planner) state() {
 	}})
 }
 
-// keys names commands for keys that only their owner can read. Whether the mail half can read
-// the others, "postseal check" says.
+// keys names commands for keys that the mail half cannot read.
 func (p *planner) keys() {
 	for _, k := range p.o.Config.DKIM {
-		if info, err := os.Stat(p.at(k.Key)); err == nil && info.Mode()&0o044 == 0 {
+		if !mailHalfReads(p.at(k.Key)) {
 			p.command("chgrp %s %s && chmod 640 %[2]s", state.Group, k.Key)
 		}
 	}
+}
+
+// mailHalfReads reports whether the group of the mail half can read a file.
+func mailHalfReads(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode()&0o004 != 0 {
+		return true
+	}
+	stat, _ := info.Sys().(*syscall.Stat_t)
+	group, err := user.LookupGroup(state.Group)
+	return err == nil && info.Mode()&0o040 != 0 && group.Gid == strconv.Itoa(int(stat.Gid))
 }
 
 // service has the programs started: by systemd, which also makes the milter's socket and
